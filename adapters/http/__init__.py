@@ -1,0 +1,1 @@
+"""The listening side: ASGI app, doors, REST API, error boundary."""

@@ -1,0 +1,1 @@
+"""Who calls: API keys, delegation tokens, secrets by reference."""

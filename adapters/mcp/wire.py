@@ -1,0 +1,168 @@
+"""MCP on the wire: JSON-RPC envelopes and payloads whose inner bytes stay as they came. Pure: no I/O, no event loop.
+
+What the gateway does not have to understand stays `Raw`, so unknown members travel untouched and cost nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Raw
+
+from gateway.core.content import Content, Part, PartKind, text_part
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+
+MODERN = "2026-07-28"
+HANDSHAKE = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+LATEST_HANDSHAKE = HANDSHAKE[-1]
+Era: TypeAlias = Literal["modern", "legacy"]
+
+META_PREFIX = "io.modelcontextprotocol/"
+VERSION_KEY = META_PREFIX + "protocolVersion"
+CLIENT_INFO_KEY = META_PREFIX + "clientInfo"
+CLIENT_CAPABILITIES_KEY = META_PREFIX + "clientCapabilities"
+IDEMPOTENCY_KEY = "drawbridge/idempotency-key"
+"""In `params._meta`: the key under which a sink call happens once."""
+
+_members = msgspec.json.Decoder(dict[str, Raw])
+_value = msgspec.json.Decoder()
+encode = msgspec.json.Encoder().encode
+
+
+class Params:
+    """The `params` of a request as they came: a `Body` whose members are still raw JSON."""
+
+    __slots__ = ("_content", "era", "headers", "members", "size_bytes")
+
+    def __init__(
+        self, members: dict[str, Raw], *, era: Era, size_bytes: int = 0, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        self.members = members
+        self.era: Era = era
+        """Of the client that sent them."""
+        self.size_bytes = size_bytes
+        self.headers = headers
+        """`Mcp-Param-*` headers, to be forwarded (MCP 2026-07-28, transports, headers)."""
+        self._content: Content | None = None
+
+    def content(self) -> Content:
+        """`structured` holds the arguments; parts are empty."""
+        if self._content is None:
+            arguments = self.members.get("arguments")
+            value = {} if arguments is None else decode_value(bytes(arguments))
+            self._content = Content(structured=value)
+        return self._content
+
+
+class Answer:
+    """The `result` of a response as it came: a `Body` of raw JSON."""
+
+    __slots__ = ("_content", "era", "raw")
+
+    def __init__(self, raw: bytes, *, era: Era) -> None:
+        self.raw = raw
+        self.era: Era = era
+        """Of the server that sent it."""
+        self._content: Content | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.raw)
+
+    def content(self) -> Content:
+        """Content blocks of a tool result, messages of a prompt or contents of a resource, as parts."""
+        if self._content is None:
+            self._content = content_from_result(json_object(decode_value(self.raw)))
+        return self._content
+
+
+class Frame:
+    """A notification as it came: a `Body` of raw JSON-RPC."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.raw)
+
+    def content(self) -> Content:
+        return Content(structured=decode_value(self.raw))
+
+
+def decode_value(raw: bytes) -> Json:
+    """JSON to Python. Raises: InvalidRequest: not JSON, or nested too deeply."""
+    try:
+        value: Any = _value.decode(raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest("not valid JSON") from error
+    return value
+
+
+def decode_members(raw: bytes) -> dict[str, Raw]:
+    """The members of a JSON object, each still raw. Raises: InvalidRequest: not a JSON object."""
+    try:
+        return _members.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest("not a JSON object") from error
+
+
+def content_from_result(result: Mapping[str, Json]) -> Content:
+    """What a result of `tools/call`, `prompts/get` or `resources/read` says."""
+    blocks = json_list(result.get("content")) or [
+        json_object(message).get("content") for message in json_list(result.get("messages"))
+    ]
+    parts = [part_from_block(json_object(block)) for block in blocks]
+    parts += [part_from_block({"type": "resource", "resource": each}) for each in json_list(result.get("contents"))]
+    return Content(
+        parts=tuple(parts), structured=result.get("structuredContent"), metadata=json_object(result.get("_meta"))
+    )
+
+
+def part_from_block(block: JsonObject) -> Part:
+    """One content block as a part; kinds this gateway does not know come as data, whole."""
+    kind = json_text(block.get("type"))
+    if kind == "text":
+        return text_part(json_text(block.get("text")))
+    media_type = json_text(block.get("mimeType"))
+    if kind in ("image", "audio"):
+        return Part(kind="raw", raw=json_text(block.get("data")), media_type=media_type)
+    if kind == "resource_link":
+        return Part(
+            kind="url", url=json_text(block.get("uri")), media_type=media_type, name=json_text(block.get("name"))
+        )
+    if kind == "resource":
+        resource = json_object(block.get("resource"))
+        named: PartKind = "text" if "text" in resource else "raw"
+        return Part(
+            kind=named,
+            text=json_text(resource.get("text")),
+            raw=json_text(resource.get("blob")),
+            media_type=json_text(resource.get("mimeType")),
+            name=json_text(resource.get("uri")),
+        )
+    return Part(kind="data", data=dict(block), media_type="application/json")
+
+
+def block_from_part(part: Part) -> JsonObject:
+    """A content block that says what the part says (MCP 2026-07-28, tools, "tool result")."""
+    match part.kind:
+        case "text":
+            return {"type": "text", "text": part.text}
+        case "data":
+            return {"type": "text", "text": encode(part.data).decode()}
+        case "url":
+            return {
+                "type": "resource_link",
+                "uri": part.url,
+                "name": part.name or part.url,
+                "mimeType": part.media_type,
+            }
+        case "raw":
+            if part.media_type.startswith(("image/", "audio/")):
+                return {"type": part.media_type.partition("/")[0], "data": part.raw, "mimeType": part.media_type}
+            resource: JsonObject = {"uri": part.name or "data:", "blob": part.raw, "mimeType": part.media_type}
+            return {"type": "resource", "resource": resource}

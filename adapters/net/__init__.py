@@ -1,0 +1,1 @@
+"""HTTP towards upstreams: pooled client for the data path, TLS contexts, the egress guard."""

@@ -1,0 +1,1 @@
+"""What outlives the process: gateway.db, audit.db, scratch.db."""

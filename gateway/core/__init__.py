@@ -1,0 +1,1 @@
+"""What a gateway is, without any protocol, product, database or clock."""

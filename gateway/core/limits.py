@@ -1,0 +1,114 @@
+"""Bounds: what one call may still spend, and the sizes nothing may exceed. Knows no clock and no I/O."""
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TypeVar
+
+from gateway.core.errors import Exhausted
+
+N = TypeVar("N", int, Decimal)
+
+WARN_SHARE = 0.7
+"""A budget warns once this share of any of its parts is used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a call may still spend. Budgets only ever shrink on the way in; None means not limited here."""
+
+    deadline_s: float
+    """Monotonic seconds at which the call must have ended."""
+    calls: int | None = None
+    tokens: int | None = None
+    cost_usd: Decimal | None = None
+    depth: int = 4
+    """How many more times orchestration may nest under this call."""
+
+    def child(
+        self, *, deadline_s: float | None = None, tokens: int | None = None, cost_usd: Decimal | None = None
+    ) -> "Budget":
+        """The budget for a call made under this one: never more than what is left here.
+
+        Raises: Exhausted: no depth is left.
+        """
+        if self.depth <= 0:
+            raise Exhausted(
+                "nested too deeply: the budget of this call allows no further level", detail={"limit": "depth"}
+            )
+        return replace(
+            self,
+            deadline_s=_least(self.deadline_s, deadline_s),
+            tokens=_least_or_none(self.tokens, tokens),
+            cost_usd=_least_or_none(self.cost_usd, cost_usd),
+            depth=self.depth - 1,
+        )
+
+    def until(self, deadline_s: float) -> "Budget":
+        """The same budget, ending at `deadline_s` (monotonic) if that is sooner."""
+        return self if deadline_s >= self.deadline_s else replace(self, deadline_s=deadline_s)
+
+    def seconds_left(self, now_s: float) -> float:
+        """Seconds until the deadline, never negative."""
+        return max(0.0, self.deadline_s - now_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What something has spent."""
+
+    calls: int = 0
+    tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            calls=self.calls + other.calls,
+            tokens=self.tokens + other.tokens,
+            cost_usd=self.cost_usd + other.cost_usd,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Sizes and times nothing may exceed; the section `limits` of the configuration."""
+
+    body_bytes: int = 4 * 1024 * 1024
+    """Largest request body accepted, bytes."""
+    result_bytes: int = 16 * 1024 * 1024
+    """Largest upstream answer read, bytes."""
+    event_bytes: int = 1024 * 1024
+    """Largest single server-sent event read, bytes."""
+    json_depth: int = 64
+    """Deepest nesting of a request body."""
+    call_timeout_s: float = 60.0
+    """Longest a call may take unless its target says otherwise, seconds."""
+    run_timeout_s: float = 600.0
+    """Longest an orchestrated run may take, seconds."""
+    connect_timeout_s: float = 5.0
+    list_timeout_s: float = 1.5
+    """Longest a list waits for an upstream that has never answered, seconds."""
+    refresh_s: float = 60.0
+    """How often an upstream's lists are read again, seconds."""
+    upstream_concurrency: int = 64
+    """Calls in flight to one upstream."""
+    upstream_queue: int = 256
+    """Calls waiting for one upstream; beyond that the answer is QUOTA_EXCEEDED."""
+    streams: int = 2000
+    """Open server-sent event streams."""
+    sessions: int = 10_000
+    """Legacy MCP sessions held at once."""
+    session_idle_s: float = 1800.0
+    page_size: int = 1000
+    """Entries on one page of a list."""
+    depth: int = 4
+    """How deep orchestration may nest."""
+
+
+def _least(value: float, other: float | None) -> float:
+    return value if other is None else min(value, other)
+
+
+def _least_or_none(value: N | None, other: N | None) -> N | None:
+    if value is None:
+        return other
+    return value if other is None else min(value, other)

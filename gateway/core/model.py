@@ -1,0 +1,232 @@
+"""The central types: who calls, what can be called, one call, its answer and what happens meanwhile. Pure values."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from gateway.core.content import NOTHING, Body
+from gateway.core.json import Json
+from gateway.core.labels import CLEAN, Labels
+from gateway.core.limits import Budget, Usage
+from gateway.core.task import Artifact, Task, TaskState
+
+DEFAULT_TENANT = "default"
+
+PrincipalKind = Literal["client", "agent", "operator", "workflow"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentClass:
+    """What decides a principal's permissions; principals of one class share compiled plans."""
+
+    tenant: str
+    kind: PrincipalKind
+    roles: frozenset[str]
+    behind: tuple[frozenset[str], ...] = ()
+    """Roles of the actors on whose behalf it acts, outermost first: their denies apply, their grants do not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who calls: the last actor, and on whose behalf. Build with `principal`, `on_behalf_of`."""
+
+    subject: str
+    """Unique in its tenant, for example `ana`, `agent:refunds`, `workflow:help`."""
+    kind: PrincipalKind
+    tenant: str
+    roles: frozenset[str]
+    behind: "Principal | None" = None
+    """On whose behalf; None for the first of the chain."""
+    agent_class: AgentClass = field(repr=False)
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Subjects from the first to this one."""
+        earlier = self.behind.chain if self.behind is not None else ()
+        return (*earlier, self.subject)
+
+    @property
+    def first(self) -> "Principal":
+        """Who started it all."""
+        return self if self.behind is None else self.behind.first
+
+
+def principal(
+    subject: str,
+    *,
+    kind: PrincipalKind = "client",
+    tenant: str = DEFAULT_TENANT,
+    roles: frozenset[str] = frozenset(),
+    behind: Principal | None = None,
+) -> Principal:
+    """A principal with its class worked out once, here."""
+    earlier = (*behind.agent_class.behind, behind.roles) if behind is not None else ()
+    agent_class = AgentClass(tenant=tenant, kind=kind, roles=roles, behind=earlier)
+    return Principal(subject=subject, kind=kind, tenant=tenant, roles=roles, behind=behind, agent_class=agent_class)
+
+
+CapabilityKind = Literal["tool", "prompt", "resource", "template", "agent", "workflow"]
+Effect = Literal["read", "sink"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability:
+    """One thing that can be called."""
+
+    name: str
+    """Gateway-wide: `tool:orders/refund`, `prompt:orders/reply`, `resource:orders/file:///a`, `agent:refunds`,
+    `workflow:help`."""
+    kind: CapabilityKind
+    owner: str
+    """Slug of the server, agent or workflow it belongs to."""
+    local: str
+    """What the upstream itself calls it: tool or prompt name, resource URI, URI template, skill id."""
+    tenant: str = DEFAULT_TENANT
+    """Whose it is; `*` for every tenant's."""
+    title: str = ""
+    description: str = ""
+    definition: Mapping[str, Json] = field(default_factory=dict[str, Json], repr=False)
+    """As the upstream gave it, every unknown field included."""
+    input_schema: Mapping[str, Json] | None = field(default=None, repr=False)
+    output_schema: Mapping[str, Json] | None = field(default=None, repr=False)
+    tags: frozenset[str] = frozenset()
+    effect: Effect = "sink"
+    """A sink may change something outside. Unknown counts as sink; an upstream's own hint never lowers it."""
+    idempotency: str = ""
+    """How the upstream learns the idempotency key: `meta`, `argument:NAME`, or empty for not at all."""
+    timeout_s: float | None = None
+    digest: str = ""
+    """SHA-256, hex, of the canonical definition."""
+
+
+Operation = Literal[
+    "call", "get", "read", "complete", "task.get", "task.list", "task.cancel", "task.subscribe", "subscribe"
+]
+"""What is asked of a capability: `call` runs a tool, agent or workflow; `get` a prompt; `read` a resource;
+`complete` proposes argument values; `task.*` concern a task of an agent or workflow."""
+
+READ_OPERATIONS: frozenset[Operation] = frozenset(
+    {"get", "read", "complete", "task.get", "task.list", "task.subscribe", "subscribe"}
+)
+"""Operations that change nothing, whatever the capability's effect."""
+
+Phase = Literal["", "propose", "commit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One call, whichever protocol it came by."""
+
+    id: str
+    principal: Principal
+    capability: str
+    """Name of the capability; need not exist."""
+    operation: Operation
+    budget: Budget
+    body: Body = NOTHING
+    protocol: str = ""
+    """By which door it came: `mcp`, `a2a`, `run`, `api`."""
+    labels: Labels = CLEAN
+    traceparent: str = ""
+    """W3C trace context of the caller, or empty."""
+    run_id: str = ""
+    step_id: str = ""
+    phase: Phase = ""
+    idempotency_key: str = ""
+    continuation: str = ""
+    """State of an earlier `InputRequired` that this call resumes; judged again, neither charged nor asked twice."""
+    meta: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """What adapters and the orchestrator tell each other about this call; never sent on as it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complete:
+    """The call's final answer."""
+
+    body: Body
+    is_error: bool = False
+    """The upstream answered, and its answer says that it failed."""
+    usage: Usage = Usage()
+    labels: Labels = CLEAN
+    meta: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRequired:
+    """The upstream asks back. A `Request` with `continuation=state` and the answers resumes it."""
+
+    body: Body
+    state: str
+    labels: Labels = CLEAN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The call became a task that goes on by itself."""
+
+    task: Task
+    labels: Labels = CLEAN
+
+
+Result: TypeAlias = "Complete | InputRequired | Accepted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """`progress` of `total` is done; `total` None when unknown."""
+
+    progress: float
+    total: float | None = None
+    message: str = ""
+    native: Body | None = None
+    """The protocol's own frame; the same protocol's door relays it instead of rebuilding it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """A line the upstream wants the caller to see."""
+
+    level: str
+    text: str
+    native: Body | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOpened:
+    """The call has become a task; always the first event of a task's stream."""
+
+    task: Task
+    native: Body | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusChanged:
+    """A task moved to `state`, or said something in it."""
+
+    task_id: str
+    context_id: str
+    state: TaskState
+    text: str = ""
+    at_us: int = 0
+    native: Body | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactAdded:
+    """A task produced (a piece of) an output."""
+
+    task_id: str
+    context_id: str
+    artifact: Artifact
+    append: bool = False
+    last: bool = True
+    native: Body | None = None
+
+
+Event: TypeAlias = "Progress | Log | TaskOpened | StatusChanged | ArtifactAdded"
+Emit: TypeAlias = Callable[[Event], Awaitable[None]]
+"""Called in order while a call runs; never the last word. Returns once the caller's side has room again."""
+
+
+async def ignore_event(event: Event) -> None:
+    """An `Emit` for callers that only want the answer."""

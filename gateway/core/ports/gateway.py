@@ -1,0 +1,80 @@
+"""What a door sees of the gateway, and what it learns of whoever knocks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.core.labels import CLEAN, Labels
+from gateway.core.model import Capability, CapabilityKind, Emit, Phase, Principal, Request, Result
+from gateway.core.record import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who knocks, and as part of what. A door copies these into every `Request` it makes."""
+
+    principal: Principal
+    run_id: str = ""
+    step_id: str = ""
+    phase: Phase = ""
+    labels: Labels = CLEAN
+    """Floor of the labels of anything said under this identity."""
+    deadline_at_us: int = 0
+    """UTC microseconds after which the credential's step is over; 0 for none."""
+    traceparent: str = ""
+    """Of the run it belongs to; counts only where the caller brings none."""
+
+
+class Authenticator(Protocol):
+    def identify(self, authorization: bytes) -> Identity:
+        """Who sent this `Authorization` header value (empty where there was none). On the hot path: no I/O, no wait.
+
+        Raises: Unauthenticated: says which kind of credential is expected, never what was sent.
+        """
+        ...
+
+
+class Gateway(Protocol):
+    """The one path, seen from a door."""
+
+    @property
+    def version(self) -> str:
+        """Changes whenever what anybody may see or call may have changed: configuration, policies, catalog."""
+        ...
+
+    async def call(self, request: Request, emit: Emit) -> Result:
+        """Judge, route, run and record one call.
+
+        Raises: GatewayError, always recorded before; `detail["record"]` is the record's id.
+        """
+        ...
+
+    def find(self, principal: Principal, name: str) -> Capability | None:
+        """A capability of the principal's tenant by its gateway-wide name, whether or not it may be called."""
+        ...
+
+    def visible(
+        self, principal: Principal, kinds: frozenset[CapabilityKind], owner: str = ""
+    ) -> tuple[Capability, ...]:
+        """What the principal may call, sorted by name; the access policy that judges calls decides."""
+        ...
+
+    def about(self, owner: str) -> Mapping[str, object]:
+        """What an upstream says of itself; empty before it was first reached."""
+        ...
+
+    def gaps(self, tenant: str) -> Mapping[str, str]:
+        """Owners whose capabilities are missing or out of date, each with the reason."""
+        ...
+
+    async def settled(self, timeout_s: float) -> None:
+        """Return once every upstream has answered or failed for the first time, or the time is over."""
+        ...
+
+    async def changed(self, version: str) -> str:
+        """Wait until `version` is no longer the current one; gives the current one."""
+        ...
+
+    def note(self, record: Record) -> None:
+        """Record something that is not a call: a refused credential, a list, a session."""
+        ...

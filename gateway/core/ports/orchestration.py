@@ -1,0 +1,348 @@
+"""What the orchestrator needs of the outside, and the narrow handle a pattern works with.
+
+A pattern sees `Task`, `Steps` and plain values, and nothing else: no engine, no protocol, no clock.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from gateway.core.content import Content
+from gateway.core.json import Json, JsonObject
+from gateway.core.labels import CLEAN, Labels
+from gateway.core.limits import Budget, Usage
+from gateway.core.model import Event, Phase, Principal, Result
+from gateway.core.task import Task
+
+StepError = Literal[
+    "",
+    "failed",
+    "timeout",
+    "deadline",
+    "denied",
+    "skipped",
+    "budget",
+    "schema",
+    "unavailable",
+    "in_doubt",
+    "canceled",
+    "input_required",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One step of a graph, as data: what to call, with what, after which others."""
+
+    target: str
+    """Capability name: `agent:refunds`, `tool:orders/find`, `workflow:help`."""
+    input: Json
+    after: tuple[str, ...] = ()
+    """Ids of nodes whose results this one is given, under `results` beside its input."""
+    timeout_s: float | None = None
+    phase: Phase = ""
+    reads: tuple[str, ...] = ()
+    """Scratchpad keys handed to it."""
+    output_schema: Mapping[str, Json] | None = None
+    optional: bool = False
+    """Dependants run even when this one failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What became of a step; a value, never an exception, the same live and on replay."""
+
+    id: str
+    """Path of the step, `RUN/2/1`."""
+    target: str
+    ok: bool
+    value: Json = None
+    """Structured output, or text where there is none."""
+    text: str = ""
+    summary: str = ""
+    """The agent's own short account, 50-100 tokens."""
+    error: StepError = ""
+    reason: str = ""
+    """For people: why it failed."""
+    usage: Usage = Usage()
+    labels: Labels = CLEAN
+    writes: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """Scratchpad writes the agent returned."""
+    reads: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Scratchpad keys handed to it, with the version it saw."""
+    started_at_us: int = 0
+    duration_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A scratchpad key at one version. Versions start at 1 and grow by one with each write."""
+
+    key: str
+    value: Json
+    version: int
+    writer: str
+    """Step id of the last write."""
+    labels: Labels = CLEAN
+
+
+class Scratchpad(Protocol):
+    """Shared state of one run: versioned keys, compare-and-set, claims on outside resources."""
+
+    async def get(self, key: str) -> Entry | None: ...
+
+    async def all(self) -> Mapping[str, Entry]: ...
+
+    async def put(
+        self, key: str, value: Json, *, expected_version: int | None, writer: str = "", labels: Labels = CLEAN
+    ) -> Entry:
+        """Write a key. `expected_version` 0: it must not exist yet; None: whatever is there.
+
+        Raises: Conflict: the key is at another version; detail has `expected` and `actual`.
+        """
+        ...
+
+    async def claim(self, resource: str, *, ttl_s: float) -> bool:
+        """Claim an outside resource (`account:4711`) against the tenant's other runs; False while one of them holds it."""
+        ...
+
+    async def release(self, resource: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Something only the caller can answer."""
+
+    prompt: str
+    schema: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    given: bool
+    """False when the time to answer ran out."""
+    value: Json = None
+
+
+class Steps(Protocol):
+    """All a pattern sees. To be used from the pattern's own task only; use from another is refused, because step
+    identity is the order in which steps are drawn."""
+
+    @property
+    def budget(self) -> Budget: ...
+
+    @property
+    def spent(self) -> Usage:
+        """Derived from recorded results, so the same on replay."""
+        ...
+
+    @property
+    def scratchpad(self) -> Scratchpad: ...
+
+    async def call(
+        self,
+        target: str,
+        input: Json,
+        *,
+        timeout_s: float | None = None,
+        phase: Phase = "",
+        reads: Sequence[str] = (),
+        output_schema: Mapping[str, Json] | None = None,
+    ) -> StepResult: ...
+
+    async def graph(
+        self, nodes: Mapping[str, Node], *, limit: int, deadline_s: float | None = None
+    ) -> Mapping[str, StepResult]:
+        """Run a task graph: at most `limit` at once, partial results, dependants of a failed node skipped.
+
+        Raises: InvalidRequest: a cycle, or an unknown dependency.
+        """
+        ...
+
+    async def run(self, workflow: str, input: Json) -> StepResult:
+        """Run another workflow as one step, on a smaller budget."""
+        ...
+
+    async def ask(self, question: Question, *, timeout_s: float) -> Answer: ...
+
+    async def emit(self, event: str, detail: Mapping[str, Json], *, text: str = "") -> None:
+        """Tell whoever watches the run."""
+        ...
+
+    def compensate(self, target: str, input: Json) -> None:
+        """Should the run fail, call this; last registered first."""
+        ...
+
+    async def now(self) -> float:
+        """UTC seconds since 1970, journaled."""
+        ...
+
+
+class Pattern(Protocol):
+    """A strategy: deterministic given what `Steps` returns."""
+
+    async def run(self, task: Task, steps: Steps) -> Content: ...
+
+
+class Slot(Protocol):
+    """The place of one step in a run's journal, drawn before anything is awaited."""
+
+    @property
+    def number(self) -> int: ...
+
+    async def run(self, name: str, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
+        """What `act` returned, now or before the crash. `name` must be the same on replay.
+
+        Raises: Internal: the journal has another step in this place.
+        """
+        ...
+
+
+RunBody = Callable[["Journal", str, JsonObject], Awaitable[JsonObject]]
+"""(journal, run id, spec) -> outcome. Registered once; every run goes through it, resumed ones too."""
+
+
+class Journal(Protocol):
+    """The durable engine. One run = one entry; finished steps are replayed, the one under way at a crash runs again."""
+
+    async def start(self, run_id: str, spec: JsonObject) -> None:
+        """Accept a run; it survives a crash from here on. An id that exists is left as it is."""
+        ...
+
+    async def wait(self, run_id: str) -> JsonObject:
+        """The run's outcome, once it has one. Raises: NotFound; Internal: the run ended without one."""
+        ...
+
+    async def state(self, run_id: str) -> str:
+        """`pending`, `done`, `failed`, `canceled`, `dead`, or empty where there is no such run."""
+        ...
+
+    async def cancel(self, run_id: str) -> None: ...
+
+    async def resume(self, run_id: str) -> None: ...
+
+    def draw(self) -> Slot:
+        """The next slot of the run whose body is executing. To be called from the run's own task."""
+        ...
+
+    async def receive(self, topic: str, timeout_s: float) -> Json:
+        """Wait, durably, for a message to the run whose body is executing; None when the time is over."""
+        ...
+
+    async def send(self, run_id: str, topic: str, message: Json, key: str) -> None:
+        """Send a message to a run; the same `key` counts once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run as it is listed."""
+
+    id: str
+    workflow: str
+    tenant: str
+    owner: str
+    """Subject of the principal who started it."""
+    state: str
+    """A `TaskState` value."""
+    context_id: str
+    created_at_us: int
+    updated_at_us: int
+    input: Json = None
+    output: Json = None
+    error: str = ""
+    usage: Usage = Usage()
+    key: str = ""
+    """What finds the run again: (owner, workflow, message id or idempotency key)."""
+    spec: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStep:
+    """One step of a run as it is shown."""
+
+    run_id: str
+    id: str
+    parent: str
+    target: str
+    state: str
+    """`running`, `ok`, or a `StepError`."""
+    attempt: int
+    started_at_us: int
+    duration_us: int
+    phase: str = ""
+    input: Json = None
+    value: Json = None
+    summary: str = ""
+    reason: str = ""
+    usage: Usage = Usage()
+    labels: Labels = CLEAN
+    record_id: str = ""
+    remote_task: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvent:
+    run_id: str
+    seq: int
+    """From 1, without gaps, in the order of the run."""
+    at_us: int
+    body: JsonObject
+    """A serialised `Event`."""
+
+
+class RunStore(Protocol):
+    """Runs, their steps and their event logs, for whoever asks about them. The journal stays the truth of execution."""
+
+    async def open(self, run: Run) -> Run:
+        """Store a new run, or give the one that exists under (tenant, key)."""
+        ...
+
+    async def update(
+        self, run_id: str, *, state: str, at_us: int, output: Json = None, error: str = "", usage: Usage | None = None
+    ) -> None: ...
+
+    async def find(self, tenant: str, run_id: str) -> Run | None: ...
+
+    async def list(self, tenant: str, *, owner: str = "", workflow: str = "", limit: int = 50) -> tuple[Run, ...]:
+        """Newest first."""
+        ...
+
+    async def note_step(self, step: RunStep) -> None:
+        """Store or replace a step by (run, id, attempt)."""
+        ...
+
+    async def steps(self, run_id: str) -> tuple[RunStep, ...]: ...
+
+    async def append(self, run_id: str, key: str, body: JsonObject, at_us: int) -> RunEvent | None:
+        """Append an event; None if (run, key) is there already, as on replay."""
+        ...
+
+    async def events(self, run_id: str, after: int = 0) -> tuple[RunEvent, ...]: ...
+
+    async def wait_events(self, run_id: str, after: int, timeout_s: float) -> tuple[RunEvent, ...]:
+        """Events after `after`, waiting for one at most `timeout_s`."""
+        ...
+
+
+class Caller(Protocol):
+    """The door through which a step goes back to the pipeline."""
+
+    async def __call__(self, step: "StepCall") -> Result: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCall:
+    """One attempt of a step, on its way to the pipeline."""
+
+    principal: Principal
+    target: str
+    content: Content
+    budget: Budget
+    run_id: str
+    step_id: str
+    phase: Phase
+    labels: Labels
+    traceparent: str = ""
+    meta: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    on_event: Callable[[Event], Awaitable[None]] | None = None

@@ -1,0 +1,1 @@
+"""Orchestration strategies. They see a `Task` and `Steps`, nothing else."""

@@ -1,0 +1,1 @@
+"""Judgements: pure functions and classes over requests, results and labels. No I/O but through ports."""
