@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from gateway.core.content import Content
+from gateway.core.content import Content, content_of
 from gateway.core.json import Json
 
 
@@ -70,3 +70,23 @@ class Task:
     artifacts: tuple[Artifact, ...] = ()
     history: tuple[Turn, ...] = ()
     metadata: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPage:
+    """One page of somebody's tasks: a `Body`, so that a `task.list` ends as any other call does."""
+
+    tasks: tuple[Task, ...]
+    """Latest change first."""
+    next_token: str = ""
+    """What to ask with for the next page; empty at the end."""
+    total: int = 0
+    """How many there are on all pages."""
+
+    @property
+    def size_bytes(self) -> int:
+        return 0
+
+    def content(self) -> Content:
+        """Ids and states; whoever wants the tasks themselves recognises the class."""
+        return content_of({"tasks": [{"id": task.id, "state": task.state.value} for task in self.tasks]})
