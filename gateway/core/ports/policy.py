@@ -1,14 +1,9 @@
 """Judgements over calls, answers and events. A policy answers with verdicts; it never touches the call itself."""
 
-from collections.abc import Mapping
 from typing import Literal, Protocol, TypeAlias
 
-from gateway.core.json import Json
 from gateway.core.model import AgentClass, Capability, Event, Request, Result
-from gateway.core.verdict import Allow, Deny, Rewrite, Verdict
-
-Facts: TypeAlias = Mapping[str, Json]
-"""What a policy fetched in `prepare` for one call."""
+from gateway.core.verdict import Deny, Verdict
 
 Need: TypeAlias = "Verdict | Literal['check', 'read', 'skip']"
 """What a plan needs of a policy for (agent class, capability): a verdict that holds for every such call; `check` each
@@ -43,6 +38,6 @@ class EventPolicy(Protocol):
     @property
     def name(self) -> str: ...
 
-    def check_event(self, request: Request, capability: Capability, event: Event) -> Allow | Rewrite | Deny:
-        """Judge one event before the caller sees it."""
+    def check_event(self, request: Request, capability: Capability, event: Event) -> Event | Deny:
+        """The event as the caller may see it (the same one, or a rewritten copy), or a Deny that ends the call."""
         ...

@@ -22,7 +22,7 @@ class Ids(Protocol):
 
 
 class Secret:
-    """A value that never shows itself: printing or logging gives a mask, pickling fails; `reveal()` is the only way out."""
+    """A value that never shows itself: printing gives a mask, pickling fails; `reveal()` is the only way out."""
 
     __slots__ = ("_value",)
 

@@ -1,0 +1,122 @@
+"""Everything that can be called, and by which upstream. Immutable; knows no protocol and asks nobody.
+
+`Catalog` is what calls look at. `Shelf` keeps the newest listing of each upstream and builds the next catalog from
+them, so that an upstream that hangs or fails never takes the others' entries with it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from gateway.core.json import Json
+from gateway.core.model import Capability, CapabilityKind
+from gateway.core.ports.upstream import Listing, Upstream
+
+EVERY_TENANT = "*"
+SourceState = Literal["starting", "up", "stale", "down"]
+"""`starting`: has not answered yet; `stale`: answered before, and the newest attempt failed; `down`: never answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    capability: Capability
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What is known of one upstream's lists."""
+
+    upstream: Upstream
+    tenant: str
+    state: SourceState = "starting"
+    listing: Listing | None = None
+    problem: str = ""
+    """Why the newest attempt failed; for people, without addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """One moment's capabilities. Replaced whole, never changed."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
+    sources: Mapping[str, Source] = field(default_factory=dict[str, Source])
+
+    def find(self, tenant: str, name: str) -> Entry | None:
+        """The entry called `name`, if it is the tenant's or everybody's."""
+        entry = self.entries.get(name)
+        if entry is None or entry.capability.tenant not in (tenant, EVERY_TENANT):
+            return None
+        return entry
+
+    def of(self, tenant: str, kinds: frozenset[CapabilityKind], owner: str = "") -> tuple[Capability, ...]:
+        """The tenant's capabilities of these kinds, sorted by name; only the owner's where one is given."""
+        return tuple(
+            entry.capability
+            for entry in self.entries.values()
+            if entry.capability.kind in kinds
+            and entry.capability.tenant in (tenant, EVERY_TENANT)
+            and (not owner or entry.capability.owner == owner)
+        )
+
+    def about(self, owner: str) -> Mapping[str, Json]:
+        """What an upstream said of itself; empty before it first answered."""
+        source = self.sources.get(owner)
+        return source.listing.about if source is not None and source.listing is not None else {}
+
+    def gaps(self, tenant: str) -> dict[str, str]:
+        """The tenant's upstreams whose entries are missing or out of date, each with the reason."""
+        return {
+            owner: source.problem or "has not answered yet"
+            for owner, source in sorted(self.sources.items())
+            if source.state != "up" and source.tenant in (tenant, EVERY_TENANT)
+        }
+
+
+class Shelf:
+    """The newest listing of every upstream. Not thread-safe: belongs to the event loop."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, Source] = {}
+
+    def add(self, upstream: Upstream, tenant: str) -> None:
+        self._sources[upstream.name] = Source(upstream=upstream, tenant=tenant)
+
+    def remove(self, owner: str) -> None:
+        self._sources.pop(owner, None)
+
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(self._sources.values())
+
+    def arrived(self, owner: str, listing: Listing) -> bool:
+        """Put a listing on the shelf; whether anything is different from before."""
+        source = self._sources.get(owner)
+        if source is None:
+            return False
+        self._sources[owner] = Source(upstream=source.upstream, tenant=source.tenant, state="up", listing=listing)
+        return source.state != "up" or source.listing != listing
+
+    def failed(self, owner: str, problem: str) -> bool:
+        """Note that an upstream could not be listed; what it last listed stays. Whether anything is different."""
+        source = self._sources.get(owner)
+        if source is None:
+            return False
+        state: SourceState = "down" if source.listing is None else "stale"
+        self._sources[owner] = Source(
+            upstream=source.upstream, tenant=source.tenant, state=state, listing=source.listing, problem=problem
+        )
+        return (source.state, source.problem) != (state, problem)
+
+    def catalog(self) -> Catalog:
+        """The catalog as of now, sorted by name."""
+        entries = {entry.capability.name: entry for entry in self._entries()}
+        return Catalog(
+            entries=MappingProxyType(dict(sorted(entries.items()))), sources=MappingProxyType(dict(self._sources))
+        )
+
+    def _entries(self) -> Iterable[Entry]:
+        for source in self._sources.values():
+            if source.listing is not None:
+                for capability in source.listing.capabilities:
+                    yield Entry(capability=capability, upstream=source.upstream)

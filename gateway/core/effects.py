@@ -1,0 +1,153 @@
+"""An effect happens once: sink calls under an idempotency key, with their outcome remembered.
+
+The ledger is asked before the call leaves and told what came of it. What began without a known end is tried again only
+if the tool can recognise the key; otherwise it is in doubt, and a person has to look.
+"""
+
+from hashlib import sha256
+
+from gateway.core.content import Content, Part, Plain
+from gateway.core.errors import Conflict, GatewayError, InDoubt, InvalidRequest, NotFound, Unavailable
+from gateway.core.json import Json, JsonObject, canonical_json, json_list, json_object, json_text
+from gateway.core.labels import labels_from_json
+from gateway.core.model import Capability, Complete, Request
+from gateway.core.ports.storage import EffectLedger, Fresh, Known
+from gateway.core.ports.world import Clock
+
+NOT_SENT = (InvalidRequest, NotFound, Unavailable)
+"""Failures after which the effect certainly did not happen."""
+
+
+def effect_key(request: Request, capability: Capability) -> str:
+    """The key under which this call's effect happens once; empty where there is none.
+
+    Inside a step it follows from the step and what is called, so that an agent that was restarted repeats nothing. A
+    key the caller brings counts in its own name only.
+    """
+    if request.idempotency_key:
+        return f"{request.principal.first.subject}:{request.idempotency_key}"
+    if not request.run_id or request.principal.kind != "agent":
+        return ""
+    named = f"{request.run_id}\n{request.step_id}\n{capability.name}\n".encode()
+    return sha256(named + _canonical_arguments(request)).hexdigest()
+
+
+class Effects:
+    """The ledger, as the path uses it."""
+
+    def __init__(self, ledger: EffectLedger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._under_way: set[tuple[str, str]] = set()
+
+    async def begin(self, request: Request, capability: Capability, key: str) -> Complete | None:
+        """The remembered answer, or None if the call has to be made; then `done` or `failed` must follow.
+
+        Raises: Conflict: the same call is under way, or the key was used for another; InDoubt.
+        """
+        tenant = request.principal.tenant
+        if (tenant, key) in self._under_way:
+            raise Conflict("the same call is still under way; repeat it for its outcome", retry_after_s=1.0)
+        self._under_way.add((tenant, key))
+        try:
+            answer = await self._begin(request, capability, key)
+        except BaseException:
+            self._under_way.discard((tenant, key))
+            raise
+        if answer is not None:
+            self._under_way.discard((tenant, key))
+        return answer
+
+    async def _begin(self, request: Request, capability: Capability, key: str) -> Complete | None:
+        tenant = request.principal.tenant
+        digest = sha256(
+            f"{request.principal.subject}\n{capability.name}\n".encode() + _canonical_arguments(request)
+        ).hexdigest()
+        state = await self._ledger.begin(tenant, key, digest, self._clock.now_us())
+        if isinstance(state, Fresh):
+            return None
+        if isinstance(state, Known):
+            return _answer_from(state.outcome)
+        if not capability.idempotency:
+            raise InDoubt(
+                f"an earlier {capability.name} with this key began and its outcome is unknown; "
+                "look at the upstream before repeating it under a new key",
+                detail={"key": key},
+            )
+        await self._ledger.again(tenant, key, self._clock.now_us())
+        return None
+
+    async def done(self, request: Request, key: str, answer: Complete) -> None:
+        """Remember the outcome."""
+        tenant = request.principal.tenant
+        try:
+            await self._ledger.finish(tenant, key, _json_from(answer), self._clock.now_us())
+        finally:
+            self._under_way.discard((tenant, key))
+
+    async def failed(self, request: Request, key: str, error: BaseException) -> None:
+        """Free the key if the effect certainly did not happen; otherwise its outcome stays unknown."""
+        tenant = request.principal.tenant
+        try:
+            refused = isinstance(error, GatewayError) and bool(error.detail.get("refused"))
+            if isinstance(error, NOT_SENT) or refused:
+                await self._ledger.forget(tenant, key)
+        finally:
+            self._under_way.discard((tenant, key))
+
+
+def _canonical_arguments(request: Request) -> bytes:
+    try:
+        return canonical_json(request.body.content().structured)
+    except ValueError as error:
+        raise InvalidRequest("the arguments hold a number that cannot be told apart from another") from error
+
+
+def _json_from(answer: Complete) -> JsonObject:
+    content = answer.body.content()
+    parts: list[Json] = [
+        {
+            "kind": part.kind,
+            "text": part.text,
+            "data": part.data,
+            "raw": part.raw,
+            "url": part.url,
+            "media_type": part.media_type,
+            "name": part.name,
+        }
+        for part in content.parts
+    ]
+    return {
+        "parts": parts,
+        "structured": content.structured,
+        "metadata": dict(content.metadata),
+        "is_error": answer.is_error,
+        "labels": answer.labels.to_json(),
+    }
+
+
+def _answer_from(outcome: JsonObject) -> Complete:
+    content = Content(
+        parts=tuple(_part_from(json_object(part)) for part in json_list(outcome.get("parts"))),
+        structured=outcome.get("structured"),
+        metadata=json_object(outcome.get("metadata")),
+    )
+    return Complete(
+        body=Plain(content),
+        is_error=outcome.get("is_error") is True,
+        labels=labels_from_json(outcome.get("labels")),
+        meta={"replayed": True},
+    )
+
+
+def _part_from(part: JsonObject) -> Part:
+    kind = json_text(part.get("kind"))
+    return Part(
+        kind="text" if kind not in ("data", "raw", "url") else kind,
+        text=json_text(part.get("text")),
+        data=part.get("data"),
+        raw=json_text(part.get("raw")),
+        url=json_text(part.get("url")),
+        media_type=json_text(part.get("media_type")),
+        name=json_text(part.get("name")),
+    )

@@ -1,0 +1,311 @@
+"""The one path: judge, route, run, judge the answer, record. The only code that acts on verdicts.
+
+`Pipeline.call` reads from top to bottom as a call happens. Whatever leaves it, by return or by exception, has been
+recorded; a call with side effects has been recorded, durably, before it left as well.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import assert_never
+
+import anyio
+import structlog
+
+from gateway.core.catalog import Catalog
+from gateway.core.effects import Effects, effect_key
+from gateway.core.errors import ApprovalNeeded, Denied, GatewayError, Internal, InvalidRequest, NotFound
+from gateway.core.json import Json
+from gateway.core.limits import Limits
+from gateway.core.model import (
+    READ_OPERATIONS,
+    Accepted,
+    Capability,
+    CapabilityKind,
+    Complete,
+    Emit,
+    Event,
+    InputRequired,
+    Principal,
+    Request,
+    Result,
+)
+from gateway.core.plans import Plan, Policies, Snapshot, rewritten, rewritten_result
+from gateway.core.ports.storage import AuditLog
+from gateway.core.ports.world import Clock, Ids
+from gateway.core.record import Outcome, Record
+from gateway.core.resilience import Bulkhead
+from gateway.core.verdict import Allow, Ask, Deny, Rewrite
+
+log = structlog.get_logger(__name__)
+
+SAY_GOODBYE_S = 2.0
+"""How long what must still be written after a cancellation may take, seconds."""
+
+
+class Pipeline:
+    """See `ports.gateway.Gateway`, which it implements."""
+
+    def __init__(
+        self, *, snapshot: Snapshot, audit: AuditLog, effects: Effects, clock: Clock, ids: Ids, limits: Limits
+    ) -> None:
+        self._snapshot = snapshot
+        self._audit = audit
+        self._effects = effects
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+        self._bulkheads: dict[str, Bulkhead] = {}
+        self._changed = anyio.Event()
+        self._settled = anyio.Event()
+
+    @property
+    def version(self) -> str:
+        return self._snapshot.version
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog calls are routed by now."""
+        return self._snapshot.catalog
+
+    @property
+    def policies(self) -> Policies:
+        """The policies calls are judged by now."""
+        return self._snapshot.policies
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Judge and route by `snapshot` from the next call on; calls under way finish on their own."""
+        self._snapshot = snapshot
+        if all(source.state != "starting" for source in snapshot.catalog.sources.values()):
+            self._settled.set()
+        woken, self._changed = self._changed, anyio.Event()
+        woken.set()
+
+    async def changed(self, version: str) -> str:
+        while self._snapshot.version == version:
+            await self._changed.wait()
+        return self._snapshot.version
+
+    async def settled(self, timeout_s: float) -> None:
+        if not self._settled.is_set():
+            with anyio.move_on_after(timeout_s):
+                await self._settled.wait()
+
+    def find(self, principal: Principal, name: str) -> Capability | None:
+        entry = self._snapshot.catalog.find(principal.tenant, name)
+        return None if entry is None else entry.capability
+
+    def visible(
+        self, principal: Principal, kinds: frozenset[CapabilityKind], owner: str = ""
+    ) -> tuple[Capability, ...]:
+        snapshot = self._snapshot
+        plans = (
+            snapshot.plan(principal.agent_class, each.name)
+            for each in snapshot.catalog.of(principal.tenant, kinds, owner)
+        )
+        return tuple(plan.entry.capability for plan in plans if plan is not None and not plan.hidden)
+
+    def about(self, owner: str) -> Mapping[str, Json]:
+        return self._snapshot.catalog.about(owner)
+
+    def gaps(self, tenant: str) -> Mapping[str, str]:
+        return self._snapshot.catalog.gaps(tenant)
+
+    def note(self, record: Record) -> None:
+        record.snapshot = self._snapshot.version
+        self._audit.record(record)
+
+    async def call(self, request: Request, emit: Emit) -> Result:
+        """See `ports.gateway.Gateway.call`."""
+        started_s = self._clock.monotonic_s()
+        record = self._record_of(request)
+        try:
+            plan = self._plan(request)
+            request = self._judged(request, plan, record)
+            result = await self._run(request, plan, record, emit)
+            result = self._judged_result(request, plan, record, result)
+        except GatewayError as error:
+            error.detail.setdefault("record", record.id)
+            record.outcome = "denied" if isinstance(error, Denied) else "error"
+            record.code = error.wire.code
+            record.reason = record.reason or error.message
+            self._finish(record, started_s)
+            raise
+        except anyio.get_cancelled_exc_class():
+            record.outcome = "canceled"
+            self._finish(record, started_s)
+            raise
+        except Exception as error:
+            log.exception("call failed", capability=request.capability, record=record.id)
+            record.outcome, record.code, record.reason = "error", Internal.wire.code, type(error).__name__
+            self._finish(record, started_s)
+            raise Internal("the gateway failed; its log has the rest", detail={"record": record.id}) from error
+        record.outcome = _outcome_of(result)
+        if isinstance(result, Complete):
+            record.result, record.usage = result.body, result.usage
+        record.labels = result.labels
+        self._finish(record, started_s)
+        return result
+
+    def _plan(self, request: Request) -> Plan:
+        plan = self._snapshot.plan(request.principal.agent_class, request.capability)
+        if plan is None:
+            raise _unknown(request.capability)
+        return plan
+
+    def _judged(self, request: Request, plan: Plan, record: Record) -> Request:
+        judgement = plan.judge(request)
+        deciding = judgement.deciding
+        record.policy, record.rule = deciding.policy, deciding.rule
+        match deciding:
+            case Allow():
+                return request
+            case Rewrite():
+                return rewritten(request, judgement)
+            case Deny():
+                record.reason = deciding.reason
+                raise _denied(request, deciding)
+            case Ask():
+                record.reason = deciding.reason
+                raise ApprovalNeeded(
+                    f"{request.capability} needs the agreement of {deciding.role}: {deciding.reason}",
+                    detail={"policy": deciding.policy, "rule": deciding.rule},
+                )
+            case _:
+                assert_never(deciding)
+
+    async def _run(self, request: Request, plan: Plan, record: Record, emit: Emit) -> Result:
+        capability = plan.entry.capability
+        if capability.effect == "read" or request.operation in READ_OPERATIONS:
+            return await self._route(request, plan, emit)
+        key = effect_key(request, capability) if capability.kind == "tool" else ""
+        if not key:
+            await self._audit.record_durably(_intent_of(record))
+            return await self._route(request, plan, emit)
+        record.idempotency_key = key
+        remembered = await self._effects.begin(request, capability, key)
+        if remembered is not None:
+            record.detail = {**record.detail, "replayed": True}
+            return remembered
+        return await self._once(replace(request, idempotency_key=key), plan, record, emit)
+
+    async def _once(self, request: Request, plan: Plan, record: Record, emit: Emit) -> Result:
+        """Run a call whose effect was begun in the ledger, and tell the ledger what came of it."""
+        key = request.idempotency_key
+        try:
+            await self._audit.record_durably(_intent_of(record))
+            result = await self._route(request, plan, emit)
+        except BaseException as error:
+            # What is known of the effect must be written even when the call was cancelled.
+            with anyio.move_on_after(SAY_GOODBYE_S, shield=True):
+                await self._effects.failed(request, key, error)
+            raise
+        with anyio.CancelScope(shield=True):
+            if isinstance(result, Complete):
+                await self._effects.done(request, key, result)
+            else:
+                await self._effects.failed(request, key, InvalidRequest("asks back"))
+        return result
+
+    async def _route(self, request: Request, plan: Plan, emit: Emit) -> Result:
+        entry = plan.entry
+        capability = entry.capability
+        timeout_s = capability.timeout_s
+        if timeout_s is not None:
+            budget = request.budget.until(self._clock.monotonic_s() + timeout_s)
+            if budget is not request.budget:
+                request = replace(request, budget=budget)
+        if plan.events:
+            emit = self._judging(request, plan, emit)
+        if capability.kind == "workflow":
+            # Runs are bounded by the orchestrator; a wait for one must not take a place from its own steps.
+            return await entry.upstream.call(request, capability, emit)
+        bulkhead = self._bulkhead(capability.owner)
+        if not bulkhead.try_enter():
+            await bulkhead.enter(request.budget.deadline_s)
+        try:
+            return await entry.upstream.call(request, capability, emit)
+        finally:
+            bulkhead.leave()
+
+    def _bulkhead(self, owner: str) -> Bulkhead:
+        bulkhead = self._bulkheads.get(owner)
+        if bulkhead is None:
+            bulkhead = Bulkhead(
+                owner,
+                concurrency=self._limits.upstream_concurrency,
+                queue=self._limits.upstream_queue,
+                clock=self._clock,
+            )
+            self._bulkheads[owner] = bulkhead
+        return bulkhead
+
+    def _judging(self, request: Request, plan: Plan, emit: Emit) -> Emit:
+        async def judged(event: Event) -> None:
+            said = plan.judge_event(request, event)
+            if isinstance(said, Deny):
+                raise _denied(request, said)
+            await emit(said)
+
+        return judged
+
+    def _judged_result(self, request: Request, plan: Plan, record: Record, result: Result) -> Result:
+        judgement = plan.judge_result(request, result)
+        if judgement is None:
+            return result
+        deciding = judgement.deciding
+        record.policy, record.rule = deciding.policy, deciding.rule
+        if isinstance(deciding, Deny):
+            record.reason = deciding.reason
+            raise _denied(request, deciding)
+        return rewritten_result(result, judgement)
+
+    def _record_of(self, request: Request) -> Record:
+        return Record(
+            id=self._ids.new("rec"),
+            phase="outcome",
+            at_us=self._clock.now_us(),
+            principal=request.principal,
+            tenant=request.principal.tenant,
+            operation=request.operation,
+            capability=request.capability,
+            protocol=request.protocol,
+            snapshot=self._snapshot.version,
+            request_id=request.id,
+            run_id=request.run_id,
+            step_id=request.step_id,
+            traceparent=request.traceparent,
+            labels=request.labels,
+            request=request.body,
+        )
+
+    def _finish(self, record: Record, started_s: float) -> None:
+        record.duration_us = int((self._clock.monotonic_s() - started_s) * 1_000_000)
+        self._audit.record(record)
+
+
+def _intent_of(record: Record) -> Record:
+    return replace(record, phase="intent")
+
+
+def _outcome_of(result: Result) -> Outcome:
+    match result:
+        case Complete():
+            return "error" if result.is_error else "ok"
+        case InputRequired():
+            return "input_required"
+        case Accepted():
+            return "accepted"
+        case _:
+            assert_never(result)
+
+
+def _unknown(name: str) -> NotFound:
+    kind, _, rest = name.partition(":")
+    return NotFound(f"there is no {kind} called {rest}" if rest else f"there is nothing called {name}")
+
+
+def _denied(request: Request, verdict: Deny) -> Denied:
+    return Denied(
+        f"{request.principal.subject} may not call {request.capability}: {verdict.reason}",
+        detail={"policy": verdict.policy, "rule": verdict.rule, "refused": True},
+    )
