@@ -1,0 +1,33 @@
+"""The section `agents` of the configuration: one entry an agent. Knows how it is written, not what is done with it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AgentSettings(BaseModel):
+    """One agent: where its card is, as whom it acts, and how far it is trusted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    card: str
+    """URL of the agent card, or of the host that serves it under `/.well-known/agent-card.json`."""
+    url: str = ""
+    """Address to call instead of the one the card names."""
+    roles: tuple[str, ...] = ()
+    """What the agent may do when it calls back."""
+    key: str = Field(default="", repr=False)
+    """Reference to the key with which the agent itself knocks, for example `env:REFUNDS_KEY`."""
+    delegation: bool | Literal["required"] = False
+    """Whether the agent is handed a token for each step; `required` refuses its bare key while a step is open."""
+    idempotent: bool = False
+    """The agent answers a message id it has seen with the task it already has, so a message may be sent again."""
+    headers: dict[str, str] = Field(default_factory=dict[str, str], repr=False)
+    """Sent with every request; values are literal or references `env:X`, `file:X`, `keyring:S/N`."""
+    tags: tuple[str, ...] = ()
+    timeout_s: float | None = Field(default=None, gt=0)
+    """Longest one call may take, seconds."""
+    tenant: str = "default"
+    """Whose agent it is; `*` for everybody's."""
+    trust: Literal["trusted", "untrusted"] = "untrusted"
+    """Whether what it says counts as said by an outsider."""
