@@ -168,7 +168,7 @@ class Accepted:
     labels: Labels = CLEAN
 
 
-Result: TypeAlias = "Complete | InputRequired | Accepted"
+Result: TypeAlias = Complete | InputRequired | Accepted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +223,7 @@ class ArtifactAdded:
     native: Body | None = None
 
 
-Event: TypeAlias = "Progress | Log | TaskOpened | StatusChanged | ArtifactAdded"
+Event: TypeAlias = Progress | Log | TaskOpened | StatusChanged | ArtifactAdded
 Emit: TypeAlias = Callable[[Event], Awaitable[None]]
 """Called in order while a call runs; never the last word. Returns once the caller's side has room again."""
 

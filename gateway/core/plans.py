@@ -16,7 +16,7 @@ from gateway.core.verdict import Allow, Ask, Deny, Judgement, Rewrite, Verdict, 
 MOST_PLANS = 100_000
 """Plans kept per snapshot; beyond that the cache starts anew rather than grow with every new chain of actors."""
 
-Step: TypeAlias = "Verdict | RequestPolicy"
+Step: TypeAlias = Verdict | RequestPolicy
 _VERDICTS = (Allow, Deny, Rewrite, Ask)
 
 

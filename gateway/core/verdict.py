@@ -47,7 +47,7 @@ class Ask:
     role: str
 
 
-Verdict: TypeAlias = "Allow | Deny | Rewrite | Ask"
+Verdict: TypeAlias = Allow | Deny | Rewrite | Ask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

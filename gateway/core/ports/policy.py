@@ -5,7 +5,7 @@ from typing import Literal, Protocol, TypeAlias
 from gateway.core.model import AgentClass, Capability, Event, Request, Result
 from gateway.core.verdict import Deny, Verdict
 
-Need: TypeAlias = "Verdict | Literal['check', 'read', 'skip']"
+Need: TypeAlias = Verdict | Literal["check", "read", "skip"]
 """What a plan needs of a policy for (agent class, capability): a verdict that holds for every such call; `check` each
 call's envelope; `read` each call's body as well; `skip` where it has nothing to say."""
 

@@ -132,7 +132,7 @@ class Unfinished:
     """It was begun by this very process, and may still be under way."""
 
 
-EffectState: TypeAlias = "Fresh | Known | Unfinished"
+EffectState: TypeAlias = Fresh | Known | Unfinished
 
 
 class EffectLedger(Protocol):

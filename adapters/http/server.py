@@ -1,0 +1,162 @@
+"""The listening side's outermost layer: which door a request goes to, and whether it may go anywhere at all.
+
+Plain ASGI. Nothing but Host, Origin and the path is looked at here; doors read bodies and credentials themselves.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import orjson
+import structlog
+
+from adapters.http.settings import ListenSettings
+from gateway.core.errors import GatewayError, Internal
+
+log = structlog.get_logger(__name__)
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Door: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosts:
+    """Which `Host` and `Origin` values are answered: the defence against DNS rebinding, on loopback too."""
+
+    hosts: frozenset[bytes]
+    origins: frozenset[bytes]
+
+    def refusal(self, host: bytes, origin: bytes) -> str:
+        """Why a request may not be served; empty if it may."""
+        if host.lower() not in self.hosts:
+            return "this gateway does not answer to that Host; add it to gateway.allowed_hosts"
+        if origin and origin.lower() not in self.origins:
+            return "this Origin may not call the gateway; add it to gateway.allowed_origins"
+        return ""
+
+
+def hosts_from(settings: ListenSettings, port: int) -> Hosts:
+    """The values a gateway listening on `port` answers to."""
+    names = {settings.host, *LOOPBACK} if settings.host in ("127.0.0.1", "::1", "localhost") else {settings.host}
+    hosts = {f"{name}:{port}" for name in names} | (names if port == 80 else set[str]())
+    if settings.public_url:
+        hosts.add(urlsplit(settings.public_url).netloc)
+    hosts.update(settings.allowed_hosts)
+    origins = {f"http://{host}" for host in hosts} | set(settings.allowed_origins)
+    if settings.public_url:
+        origins.add(settings.public_url)
+    return Hosts(hosts=_lowered(hosts), origins=_lowered(origins))
+
+
+@dataclass(slots=True, kw_only=True)
+class Health:
+    """What the probes say. `ready` turns true once every upstream has answered or failed for the first time."""
+
+    ready: bool = False
+    stopping: bool = False
+    gaps: Callable[[], Mapping[str, str]] = field(default=dict[str, str])
+
+
+class Server:
+    """The ASGI application."""
+
+    def __init__(
+        self, *, mcp: Door, a2a: Door, api: Door, hosts: Hosts, health: Health, stripped: Callable[[bytes], bool]
+    ) -> None:
+        self._mcp = mcp
+        self._a2a = a2a
+        self._api = api
+        self._hosts = hosts
+        self._health = health
+        self._stripped = stripped
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        host = origin = b""
+        headers: Headers = scope["headers"]
+        stripped = self._stripped
+        identity_claimed = False
+        for name, value in headers:
+            if name == b"host":
+                host = value
+            elif name == b"origin":
+                origin = value
+            elif stripped(name):
+                identity_claimed = True
+        if identity_claimed:
+            scope["headers"] = [pair for pair in headers if not stripped(pair[0])]
+        refusal = self._hosts.refusal(host, origin)
+        if refusal:
+            await respond(send, 421 if not origin else 403, {"error": {"message": refusal}})
+            return
+        door = self._door(scope["path"])
+        if door is None:
+            await self._other(scope, send)
+            return
+        await _guarded(door, scope, receive, send)
+
+    def _door(self, path: str) -> Door | None:
+        if path.startswith("/mcp"):
+            return self._mcp
+        if path.startswith("/agents/"):
+            return self._a2a
+        if path.startswith("/api/"):
+            return self._api
+        return None
+
+    async def _other(self, scope: Scope, send: Send) -> None:
+        path = scope["path"]
+        if path == "/healthz":
+            await respond(send, 200, {"status": "ok"})
+        elif path == "/readyz":
+            ready = self._health.ready and not self._health.stopping
+            status = "ready" if ready else "stopping" if self._health.stopping else "starting"
+            await respond(send, 200 if ready else 503, {"status": status, "gaps": len(self._health.gaps())})
+        else:
+            message = "nothing is here; the doors are /mcp, /mcp/{server}, /agents/{name} and /api/v1"
+            await respond(send, 404, {"error": {"message": message}})
+
+
+async def respond(send: Send, status: int, body: Mapping[str, Any]) -> None:
+    """Answer with a JSON document."""
+    raw = orjson.dumps(body)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(raw))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": raw})
+
+
+async def _guarded(door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run a door; what it lets through becomes an answer without a word of the exception."""
+    started = False
+
+    async def noting(message: Message) -> None:
+        nonlocal started
+        started = True
+        await send(message)
+
+    try:
+        await door(scope, receive, noting)
+    except GatewayError as error:
+        if started:
+            raise
+        await respond(send, error.wire.http, {"error": error.describe()})
+    except Exception:
+        log.exception("door failed", path=scope["path"])
+        if started:
+            # The status is out already: only a connection that breaks tells the client that this is not the end.
+            raise
+        await respond(send, 500, {"error": Internal("the gateway failed; its log has the rest").describe()})
+
+
+def _lowered(values: Iterable[str]) -> frozenset[bytes]:
+    return frozenset(value.lower().encode() for value in values)
