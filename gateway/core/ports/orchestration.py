@@ -1,17 +1,16 @@
-"""What the orchestrator needs of the outside, and the narrow handle a pattern works with.
+"""The narrow handle a pattern works with, and what is kept of runs for whoever asks about them.
 
 A pattern sees `Task`, `Steps` and plain values, and nothing else: no engine, no protocol, no clock.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from gateway.core.content import Content
 from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Usage
-from gateway.core.model import Event, Phase, Principal, Result
+from gateway.core.model import Phase
 from gateway.core.task import Task
 
 StepError = Literal[
@@ -31,36 +30,19 @@ StepError = Literal[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """One step of a graph, as data: what to call, with what, after which others."""
-
-    target: str
-    """Capability name: `agent:refunds`, `tool:orders/find`, `workflow:help`."""
-    input: Json
-    after: tuple[str, ...] = ()
-    """Ids of nodes whose results this one is given, under `results` beside its input."""
-    timeout_s: float | None = None
-    phase: Phase = ""
-    reads: tuple[str, ...] = ()
-    """Scratchpad keys handed to it."""
-    output_schema: Mapping[str, Json] | None = None
-    optional: bool = False
-    """Dependants run even when this one failed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
     """What became of a step; a value, never an exception, the same live and on replay."""
 
     id: str
-    """Path of the step, `RUN/2/1`."""
+    """Path of the step, `RUN/2/refund`."""
     target: str
     ok: bool
+    phase: Phase = ""
     value: Json = None
     """Structured output, or text where there is none."""
     text: str = ""
     summary: str = ""
-    """The agent's own short account, 50-100 tokens."""
+    """The agent's own short account, 50-100 tokens; else the beginning of its text."""
     error: StepError = ""
     reason: str = ""
     """For people: why it failed."""
@@ -69,9 +51,40 @@ class StepResult:
     writes: Mapping[str, Json] = field(default_factory=dict[str, Json])
     """Scratchpad writes the agent returned."""
     reads: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Scratchpad keys handed to it, with the version it saw."""
+    """Scratchpad keys handed to it, with the version it saw; 0 where there was none."""
+    commits: bool = True
+    """False where the agent proposed and says that nothing is to be committed."""
+    attempts: int = 1
+    """How often it was tried, over all rounds."""
     started_at_us: int = 0
     duration_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One step, as data: what to call, with what, after which others."""
+
+    target: str
+    """Capability name: `agent:refunds`, `tool:orders/find`, `workflow:help`."""
+    input: Json
+    labels: Labels = CLEAN
+    """Of the input; those of the original task, of `given` and of what is read are added by themselves."""
+    after: tuple[str, ...] = ()
+    """Ids of nodes of the same graph whose results this one is given, under `results` beside its input."""
+    given: Mapping[str, StepResult] = field(default_factory=dict[str, StepResult])
+    """Earlier results handed over in the same way, by the name under which they appear."""
+    timeout_s: float | None = None
+    """For the whole step, retries included; None for what the workflow's limits say."""
+    phase: Phase = ""
+    reads: tuple[str, ...] = ()
+    """Scratchpad keys handed to it."""
+    input_schema: Mapping[str, Json] | None = None
+    output_schema: Mapping[str, Json] | None = None
+    optional: bool = False
+    """Dependants run even when this one failed."""
+    again: str = ""
+    """Id of the step of which this is another attempt: the same step towards effects and in the run tree, so that what
+    an earlier attempt brought about is not brought about twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +116,7 @@ class Scratchpad(Protocol):
         ...
 
     async def claim(self, resource: str, *, ttl_s: float) -> bool:
-        """Claim an outside resource (`account:4711`) against the tenant's other runs; False while one of them holds it."""
+        """Claim an outside resource (`account:4711`); False while another run of the tenant holds it."""
         ...
 
     async def release(self, resource: str) -> None: ...
@@ -139,23 +152,16 @@ class Steps(Protocol):
     @property
     def scratchpad(self) -> Scratchpad: ...
 
-    async def call(
-        self,
-        target: str,
-        input: Json,
-        *,
-        timeout_s: float | None = None,
-        phase: Phase = "",
-        reads: Sequence[str] = (),
-        output_schema: Mapping[str, Json] | None = None,
-    ) -> StepResult: ...
+    async def call(self, node: Node) -> StepResult:
+        """Run one step. `after` does not count."""
+        ...
 
     async def graph(
         self, nodes: Mapping[str, Node], *, limit: int, deadline_s: float | None = None
     ) -> Mapping[str, StepResult]:
         """Run a task graph: at most `limit` at once, partial results, dependants of a failed node skipped.
 
-        Raises: InvalidRequest: a cycle, or an unknown dependency.
+        Raises: InvalidRequest: a cycle, an unknown dependency, or a node id that is not `[A-Za-z0-9_-]{1,40}`.
         """
         ...
 
@@ -178,59 +184,43 @@ class Steps(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Something the answer lacks."""
+
+    step: str
+    """Name of the step within the pattern."""
+    target: str
+    error: StepError
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a pattern ends with. Partial success is an answer with gaps; a run that failed has its partial too."""
+
+    text: str
+    """The answer, for people."""
+    value: Json = None
+    """The answer, for machines; None where the text is all there is."""
+    gaps: tuple[Gap, ...] = ()
+    error: str = ""
+    """Why the run failed; empty where it did not."""
+
+
 class Pattern(Protocol):
     """A strategy: deterministic given what `Steps` returns."""
 
-    async def run(self, task: Task, steps: Steps) -> Content: ...
-
-
-class Slot(Protocol):
-    """The place of one step in a run's journal, drawn before anything is awaited."""
-
-    @property
-    def number(self) -> int: ...
-
-    async def run(self, name: str, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
-        """What `act` returned, now or before the crash. `name` must be the same on replay.
-
-        Raises: Internal: the journal has another step in this place.
-        """
+    async def run(self, task: Task, steps: Steps) -> Outcome:
+        """Raises: GatewayError: the run failed and there is not even a partial answer."""
         ...
 
 
-RunBody = Callable[["Journal", str, JsonObject], Awaitable[JsonObject]]
-"""(journal, run id, spec) -> outcome. Registered once; every run goes through it, resumed ones too."""
+class PatternType(Protocol):
+    """What the entry points `gateway.patterns` name."""
 
-
-class Journal(Protocol):
-    """The durable engine. One run = one entry; finished steps are replayed, the one under way at a crash runs again."""
-
-    async def start(self, run_id: str, spec: JsonObject) -> None:
-        """Accept a run; it survives a crash from here on. An id that exists is left as it is."""
-        ...
-
-    async def wait(self, run_id: str) -> JsonObject:
-        """The run's outcome, once it has one. Raises: NotFound; Internal: the run ended without one."""
-        ...
-
-    async def state(self, run_id: str) -> str:
-        """`pending`, `done`, `failed`, `canceled`, `dead`, or empty where there is no such run."""
-        ...
-
-    async def cancel(self, run_id: str) -> None: ...
-
-    async def resume(self, run_id: str) -> None: ...
-
-    def draw(self) -> Slot:
-        """The next slot of the run whose body is executing. To be called from the run's own task."""
-        ...
-
-    async def receive(self, topic: str, timeout_s: float) -> Json:
-        """Wait, durably, for a message to the run whose body is executing; None when the time is over."""
-        ...
-
-    async def send(self, run_id: str, topic: str, message: Json, key: str) -> None:
-        """Send a message to a run; the same `key` counts once."""
+    def __call__(self, settings: JsonObject) -> Pattern:
+        """A pattern set up from its workflow's settings. Raises: InvalidRequest: they make no sense together."""
         ...
 
 
@@ -323,26 +313,3 @@ class RunStore(Protocol):
     async def wait_events(self, run_id: str, after: int, timeout_s: float) -> tuple[RunEvent, ...]:
         """Events after `after`, waiting for one at most `timeout_s`."""
         ...
-
-
-class Caller(Protocol):
-    """The door through which a step goes back to the pipeline."""
-
-    async def __call__(self, step: "StepCall") -> Result: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepCall:
-    """One attempt of a step, on its way to the pipeline."""
-
-    principal: Principal
-    target: str
-    content: Content
-    budget: Budget
-    run_id: str
-    step_id: str
-    phase: Phase
-    labels: Labels
-    traceparent: str = ""
-    meta: Mapping[str, Json] = field(default_factory=dict[str, Json])
-    on_event: Callable[[Event], Awaitable[None]] | None = None

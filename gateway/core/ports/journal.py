@@ -1,0 +1,122 @@
+"""What the orchestrator needs of the outside: the durable engine, a place for scratchpads. No pattern sees these."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from gateway.core.json import Json, JsonObject
+from gateway.core.ports.orchestration import Entry
+
+
+class RunCanceled(Exception):
+    """The engine found the run canceled. Goes through a run's body untouched; no pattern has business with it."""
+
+
+class Slot(Protocol):
+    """The place of one step in a run's journal, drawn before anything is awaited."""
+
+    @property
+    def number(self) -> int: ...
+
+    async def run(self, name: str, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
+        """What `act` returned, now or before the crash. `name` must be the same on replay.
+
+        Raises: Internal: the journal has another step in this place; RunCanceled.
+        """
+        ...
+
+
+RunBody = Callable[["Journal", str, JsonObject], Awaitable[JsonObject]]
+"""(journal, run id, spec) -> outcome. Registered once; every run goes through it, resumed ones too."""
+
+
+class Journal(Protocol):
+    """The durable engine. One run = one entry; finished steps are replayed, the one under way at a crash runs again."""
+
+    async def launch(self, body: RunBody) -> None:
+        """Begin to work: accepted runs that have not ended go on by themselves."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop working; bounded. Shutting down is not canceling: runs under way go on at the next launch."""
+        ...
+
+    async def start(self, run_id: str, spec: JsonObject, *, parent: str = "") -> None:
+        """Accept a run; it survives a crash from here on. An id that exists is left as it is.
+
+        `parent` is the run that waits for this one: it is always admitted, or its parent could not go on.
+
+        Raises: Exhausted: too many runs are pending; Unavailable.
+        """
+        ...
+
+    async def wait(self, run_id: str) -> JsonObject:
+        """The run's outcome, once it has one. Raises: NotFound; Internal: the run ended without one."""
+        ...
+
+    async def state(self, run_id: str) -> str:
+        """`pending`, `done`, `failed`, `canceled`, `dead`, or empty where there is no such run."""
+        ...
+
+    async def spec(self, run_id: str) -> JsonObject | None:
+        """With what the run was started; None where there is no such run."""
+        ...
+
+    async def cancel(self, run_id: str) -> None:
+        """End a run where it stands; one that has ended stays as it is."""
+        ...
+
+    async def resume(self, run_id: str) -> None:
+        """Let a canceled or dead run go on behind its last finished step. Raises: NotFound; Conflict: it has ended."""
+        ...
+
+    def draw(self) -> Slot:
+        """The next slot of the run whose body is executing.
+
+        Raises: Internal: called from a task other than the run's own: the order of slots would be chance.
+        """
+        ...
+
+    async def receive(self, topic: str, timeout_s: float) -> Json:
+        """Wait, durably, for a message to the run whose body is executing; None when the time is over. As `draw`."""
+        ...
+
+    async def send(self, run_id: str, topic: str, message: Json, key: str) -> None:
+        """Send a message to a run; the same `key` counts once. Raises: NotFound."""
+        ...
+
+    async def prune(self, before_us: int) -> tuple[str, ...]:
+        """Forget runs that ended before then; their ids, so that others can forget them too. Some at a time: call until
+        nothing comes back."""
+        ...
+
+
+class ScratchStore(Protocol):
+    """Scratchpads of all runs, apart from the journal's own file."""
+
+    async def get(self, run_id: str, key: str) -> Entry | None: ...
+
+    async def all(self, run_id: str) -> Mapping[str, Entry]:
+        """Sorted by key."""
+        ...
+
+    async def put(self, run_id: str, entry: Entry, *, expected_version: int | None, once: str) -> Entry:
+        """See `Scratchpad.put`; the entry's version is ignored. With `once` (unique in the run), the first outcome,
+        Conflict included, is recorded in the same transaction and given to whoever comes with it again.
+
+        Raises: Conflict.
+        """
+        ...
+
+    async def claim(self, tenant: str, run_id: str, resource: str, *, until_us: int, now_us: int) -> bool:
+        """See `Scratchpad.claim`. A run's own claim is prolonged; a lapsed one is free."""
+        ...
+
+    async def release(self, tenant: str, run_id: str, resource: str) -> None: ...
+
+    async def release_all(self, run_id: str) -> None:
+        """The run has ended."""
+        ...
+
+    async def forget(self, run_id: str) -> None:
+        """Erase everything of a run."""
+        ...
