@@ -14,6 +14,7 @@ from gateway.core.errors import (
     Exhausted,
     InDoubt,
     Internal,
+    InvalidRequest,
     NotFound,
     Unavailable,
     UpstreamFailed,
@@ -56,6 +57,11 @@ class RaisesPlanning(Says):
         raise RuntimeError("broken")
 
 
+class Skips(Says):
+    def plan(self, agent: AgentClass, capability: Capability) -> Literal["skip"]:
+        return "skip"
+
+
 class OnResults:
     """A result policy with one answer."""
 
@@ -63,9 +69,10 @@ class OnResults:
 
     def __init__(self, verdict: Verdict | None) -> None:
         self.verdict = verdict
+        self.wanted: Literal["read", "skip"] = "read"
 
-    def plan_result(self, agent: AgentClass, capability: Capability) -> Literal["read"]:
-        return "read"
+    def plan_result(self, agent: AgentClass, capability: Capability) -> Literal["read", "skip"]:
+        return self.wanted
 
     def check_result(self, request: Request, capability: Capability, result: Result) -> Verdict:
         if self.verdict is None:
@@ -402,6 +409,41 @@ async def test_events_are_judged_before_the_caller_sees_them() -> None:
         with pytest.raises(Denied):
             await path.call(replace(a_request(), body=Plain(content_of(progress))))
     assert path.events == [Log(level="info", text="masked")] * 2
+
+
+async def test_arguments_that_cannot_be_told_apart_get_no_key() -> None:
+    path = Path(FakeUpstream("orders", [tool()]))
+    with pytest.raises(InvalidRequest):
+        await path.call(a_request(arguments={"n": 2**60}, key="k1"))
+
+
+async def test_a_result_policy_that_has_nothing_to_say_is_not_asked() -> None:
+    path = Path(FakeUpstream("orders", [tool(effect="read")]))
+    silent = OnResults(None)
+    silent.wanted = "skip"
+    path.policies = Policies(requests=[Says(GRANT), Skips(GRANT, name="quota")], results=[silent])
+    path.pipeline.swap(path.snapshot("2"))
+    assert isinstance(await path.call(a_request()), Complete)
+
+
+async def test_a_rewritten_question_or_task_keeps_what_it_is() -> None:
+    task = Accepted(task=Task(id="t", context_id="c", state=TaskState.WORKING, updated_at_us=1))
+
+    async def behave(request: Request, capability: Capability, emit: Emit) -> Result:
+        return task
+
+    path = Path(FakeUpstream("orders", [tool(effect="read")], behave))
+    masked = Rewrite(policy="privacy", rule="mask", reason="", body=plain("***"))
+    path.policies = Policies(requests=[Says(GRANT)], results=[OnResults(masked)])
+    path.pipeline.swap(path.snapshot("2"))
+    assert await path.call(a_request()) == task
+
+
+async def test_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.core.plans.MOST_PLANS", 1)
+    path = Path(FakeUpstream("orders", [tool("a", effect="read"), tool("b", effect="read")]))
+    for name in ("a", "b", "a"):
+        assert isinstance(await path.call(a_request(f"tool:orders/{name}")), Complete)
 
 
 async def test_what_is_denied_for_every_call_is_not_listed() -> None:
