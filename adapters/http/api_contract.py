@@ -1,0 +1,207 @@
+"""The REST API's contract as data: every endpoint once. Routes and the OpenAPI document are both made from it."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Literal
+
+from gateway.core.errors import ERRORS
+from gateway.core.json import Json, JsonObject
+
+PREFIX = "/api/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    name: str
+    type: Literal["string", "integer"] = "string"
+    description: str = ""
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    id: str
+    """Operation id; the name of its handler."""
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    """Below `PREFIX`."""
+    summary: str
+    query: tuple[Query, ...] = ()
+    body: dict[str, Json] | None = None
+    """JSON Schema of the request body."""
+    status: int = 200
+    media_type: str = "application/json"
+    public: bool = False
+    """Answered without a credential."""
+
+
+def _object(properties: dict[str, Json], *required: str) -> JsonObject:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*required],
+        "additionalProperties": False,
+    }
+
+
+_AGENT = _object(
+    {
+        "url": {"type": "string", "maxLength": 2000, "description": "Address of the agent's card, or of the agent"},
+        "slug": {"type": "string", "pattern": "^[a-z0-9-]{1,24}$"},
+    },
+    "url",
+)
+_KEY = _object(
+    {
+        "subject": {"type": "string", "minLength": 1, "maxLength": 128},
+        "roles": {"type": "array", "items": {"type": "string"}, "maxItems": 64},
+        "kind": {"enum": ["client", "agent", "operator"]},
+        "expires_in_s": {"type": "integer", "minimum": 1},
+        "note": {"type": "string", "maxLength": 200},
+    },
+    "subject",
+)
+_AUDIT_QUERY = (
+    Query(name="subject", description="Who called"),
+    Query(name="call", description="Glob over capability names, such as tool:orders/*"),
+    Query(name="outcome", description="ok, error, denied, canceled, input_required or accepted"),
+    Query(name="run", description="Run id"),
+    Query(name="since", description="RFC 3339 time"),
+    Query(name="until", description="RFC 3339 time"),
+    Query(name="after", type="integer", description="Sequence number of the last record already seen"),
+    Query(name="text", description="Words to look for"),
+    Query(name="limit", type="integer", description="At most 1000"),
+)
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(id="status", method="GET", path="/status", summary="Version, uptime, snapshot and state of each upstream"),
+    Endpoint(
+        id="list_tools",
+        method="GET",
+        path="/tools",
+        summary="What can be called; with `as`, what one principal sees and why the rest is hidden",
+        query=(
+            Query(name="as", description="Subject to look through the eyes of"),
+            Query(name="name", description="Only this capability, with its full definition"),
+        ),
+    ),
+    Endpoint(id="list_principals", method="GET", path="/principals", summary="Everybody known, and how much they see"),
+    Endpoint(id="list_agents", method="GET", path="/agents", summary="Agents, configured and registered"),
+    Endpoint(
+        id="add_agent",
+        method="POST",
+        path="/agents",
+        summary="Register an agent by its card's address",
+        body=_AGENT,
+        status=201,
+    ),
+    Endpoint(id="get_agent", method="GET", path="/agents/{slug}", summary="One agent with its card"),
+    Endpoint(
+        id="remove_agent", method="DELETE", path="/agents/{slug}", summary="Remove a registered agent", status=204
+    ),
+    Endpoint(id="search_audit", method="GET", path="/audit", summary="Audit records", query=_AUDIT_QUERY),
+    Endpoint(id="get_record", method="GET", path="/audit/{record}", summary="One call's intent and outcome"),
+    Endpoint(
+        id="list_runs",
+        method="GET",
+        path="/runs",
+        summary="Runs, newest first",
+        query=(Query(name="workflow"), Query(name="owner"), Query(name="limit", type="integer")),
+    ),
+    Endpoint(id="get_run", method="GET", path="/runs/{id}", summary="One run with its tree of steps"),
+    Endpoint(
+        id="watch_run",
+        method="GET",
+        path="/runs/{id}/events",
+        summary="The run's events as server-sent events; resumes behind Last-Event-ID or `after`",
+        query=(Query(name="after", type="integer"),),
+        media_type="text/event-stream",
+    ),
+    Endpoint(id="cancel_run", method="POST", path="/runs/{id}/cancel", summary="Cancel a run", status=202),
+    Endpoint(id="resume_run", method="POST", path="/runs/{id}/resume", summary="Resume a stopped run", status=202),
+    Endpoint(id="list_keys", method="GET", path="/keys", summary="Keys, without their values"),
+    Endpoint(id="mint_key", method="POST", path="/keys", summary="Mint a key; shown this once", body=_KEY, status=201),
+    Endpoint(id="revoke_key", method="DELETE", path="/keys/{id}", summary="Revoke a key", status=204),
+    Endpoint(
+        id="explain",
+        method="GET",
+        path="/explain",
+        summary="Which rule decides a call, and what would have to change",
+        query=(
+            Query(name="as", required=True),
+            Query(name="call", required=True),
+            Query(name="args", description="Arguments as a JSON object"),
+        ),
+    ),
+    Endpoint(id="reload", method="POST", path="/reload", summary="Read the configuration again, as a whole or not"),
+    Endpoint(id="openapi", method="GET", path="/openapi.json", summary="This document", public=True),
+)
+
+
+def openapi_document(version: str) -> JsonObject:
+    """The OpenAPI 3.1 description of the API."""
+    paths: dict[str, Json] = {}
+    for endpoint in ENDPOINTS:
+        path = paths.setdefault(PREFIX + endpoint.path, {})
+        if isinstance(path, dict):
+            path[endpoint.method.lower()] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Drawbridge", "version": version, "summary": "What operators ask of a running gateway."},
+        "security": [{"bearer": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": "An operator's key."}},
+            "responses": {"Error": _error_response()},
+        },
+    }
+
+
+def _operation(endpoint: Endpoint) -> JsonObject:
+    answer: dict[str, Json] = {"description": HTTPStatus(endpoint.status).phrase}
+    if endpoint.status != HTTPStatus.NO_CONTENT:
+        kind = "string" if endpoint.media_type == "text/event-stream" else "object"
+        answer["content"] = {endpoint.media_type: {"schema": {"type": kind}}}
+    operation: dict[str, Json] = {
+        "operationId": endpoint.id,
+        "summary": endpoint.summary,
+        "parameters": [*_path_parameters(endpoint.path), *(_query_parameter(query) for query in endpoint.query)],
+        "responses": {str(endpoint.status): answer, "default": {"$ref": "#/components/responses/Error"}},
+    }
+    if endpoint.body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": endpoint.body}}}
+    if endpoint.public:
+        operation["security"] = []
+    return operation
+
+
+def _path_parameters(path: str) -> list[Json]:
+    names = (part[1:-1] for part in path.split("/") if part.startswith("{"))
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+
+
+def _query_parameter(query: Query) -> Json:
+    return {
+        "name": query.name,
+        "in": "query",
+        "required": query.required,
+        "description": query.description,
+        "schema": {"type": query.type},
+    }
+
+
+def _error_response() -> Json:
+    reasons: list[Json] = [*dict.fromkeys(error.wire.reason for error in ERRORS)]
+    detail: JsonObject = {
+        "type": "object",
+        "required": ["code", "reason", "message", "retryable"],
+        "properties": {
+            "code": {"type": "integer"},
+            "reason": {"enum": reasons},
+            "message": {"type": "string"},
+            "retryable": {"type": "boolean"},
+            "record": {"type": "string", "description": "Id of the audit record"},
+        },
+    }
+    schema: JsonObject = {"type": "object", "required": ["error"], "properties": {"error": detail}}
+    return {"description": "What went wrong", "content": {"application/json": {"schema": schema}}}

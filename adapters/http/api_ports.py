@@ -1,0 +1,150 @@
+"""What the REST API needs of the gateway's parts, as protocols and values. Knows neither HTTP nor any of the parts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from gateway.core.json import Json, JsonObject
+from gateway.core.model import Capability, Principal, PrincipalKind
+from gateway.core.ports.storage import ApiKey
+from gateway.core.ports.world import Secret
+
+UpstreamKind = Literal["server", "agent", "workflow"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamState:
+    """How one upstream is doing."""
+
+    slug: str
+    kind: UpstreamKind
+    state: Literal["up", "stale", "down", "waiting"]
+    """`up`: its list is current; `stale`: the last refresh failed, an older list is in use; `down`: never listed and
+    failed; `waiting`: not asked yet."""
+    reason: str = ""
+    capabilities: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentEntry:
+    """One agent behind the gateway, wherever it was named."""
+
+    slug: str
+    card_url: str
+    configured: bool
+    """It stands in the configuration: the API may not change it."""
+    card: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """Its card as fetched; empty before it was first reached."""
+    digest: str = ""
+    added_at_us: int = 0
+    added_by: str = ""
+    problem: str = ""
+    """Why it cannot be called now; empty when it can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyOrder:
+    """A key somebody asks for."""
+
+    subject: str
+    kind: PrincipalKind
+    tenant: str
+    roles: frozenset[str]
+    expires_at_us: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditQuery:
+    """Which records; empty fields do not narrow. Always within one tenant."""
+
+    tenant: str
+    subject: str = ""
+    capability: str = ""
+    """A glob over capability names."""
+    outcome: str = ""
+    run_id: str = ""
+    since_us: int = 0
+    until_us: int = 0
+    after: int = 0
+    """Only records later in the log than this sequence number."""
+    text: str = ""
+    limit: int = 50
+
+
+class AgentDirectory(Protocol):
+    async def entries(self, tenant: str) -> Sequence[AgentEntry]:
+        """Configured and registered agents, sorted by slug."""
+        ...
+
+    async def register(self, who: Principal, url: str, slug: str) -> AgentEntry:
+        """Fetch, check and store the card behind `url`; an empty slug is taken from the card's name.
+
+        Raises: InvalidRequest: no valid card there, or an address that may not be reached; Conflict: the slug is
+            taken; UpstreamFailed, Unavailable, DeadlineExceeded.
+        """
+        ...
+
+    async def unregister(self, who: Principal, slug: str) -> None:
+        """Raises: NotFound; Conflict: it stands in the configuration."""
+        ...
+
+
+class Keys(Protocol):
+    async def mint(self, order: KeyOrder) -> tuple[ApiKey, Secret]:
+        """A stored key, valid at once, and its only copy in clear. Raises: InvalidRequest."""
+        ...
+
+    async def all(self, tenant: str) -> Sequence[ApiKey]: ...
+
+    async def revoke(self, tenant: str, key_id: str) -> bool:
+        """False where the tenant has no such key, or it was revoked before. Takes effect at once."""
+        ...
+
+
+class Principals(Protocol):
+    def all(self, tenant: str) -> Sequence[Principal]:
+        """Everybody the configuration or a minted key names."""
+        ...
+
+    def find(self, tenant: str, subject: str) -> Principal | None: ...
+
+
+class RunControl(Protocol):
+    async def cancel(self, run_id: str) -> None: ...
+
+    async def resume(self, run_id: str) -> None: ...
+
+
+class AuditReader(Protocol):
+    async def search(self, query: AuditQuery) -> Sequence[JsonObject]:
+        """Records as the log shows them, oldest first: the last `limit`; with `after`, the first `limit` behind it."""
+        ...
+
+    async def find(self, tenant: str, record_id: str) -> Sequence[JsonObject]:
+        """The intent and the outcome of one call, as far as they are there."""
+        ...
+
+
+class Explainer(Protocol):
+    def explain(self, who: Principal, call: str, arguments: "JsonObject | None") -> JsonObject:
+        """The judgement on a call nobody made: `allowed`, `policy`, `rule`, `reason`, and where known `file`, `line`,
+        `change` (what would have to change). `arguments` None: not known, conditions on them stay open."""
+        ...
+
+
+class Directory(Protocol):
+    """What there is to call, apart from who may call it."""
+
+    def capabilities(self, tenant: str) -> Sequence[Capability]: ...
+
+    def upstreams(self, tenant: str) -> Sequence[UpstreamState]: ...
+
+
+class Reload(Protocol):
+    async def __call__(self) -> JsonObject:
+        """Read the configuration again, as a whole or not at all: `version`, `changed`.
+
+        Raises: InvalidRequest: what is wrong, under `problems`; the old one stays.
+        """
+        ...

@@ -1,0 +1,337 @@
+"""In-memory twins of what the REST API works with, and the API on a real socket."""
+
+import socket
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+import anyio
+import uvicorn
+
+from adapters.http.api import Api, ApiParts
+from adapters.http.api_ports import AgentEntry, AuditQuery, KeyOrder, UpstreamState
+from gateway.core.errors import Conflict, GatewayError, NotFound, Unauthenticated
+from gateway.core.json import Json, JsonObject
+from gateway.core.limits import Usage
+from gateway.core.model import Capability, CapabilityKind, Emit, Principal, Request, Result, principal
+from gateway.core.ports.gateway import Identity
+from gateway.core.ports.orchestration import Run, RunEvent, RunStep
+from gateway.core.ports.storage import ApiKey
+from gateway.core.ports.world import Secret
+from gateway.core.record import Record
+from tests.fakes import CountingIds, FakeClock, tool
+
+OLGA = principal("olga", kind="operator", roles=frozenset({"owner"}))
+BEA = principal("bea", roles=frozenset({"support"}))
+CARD: JsonObject = {
+    "name": "Refunds",
+    "version": "2.1",
+    "skills": [{"id": "issue", "name": "Issue a refund"}],
+    "securitySchemes": {"bearer": {}},
+}
+
+
+class TableAuthenticator:
+    """Knows the bearer tokens it is given."""
+
+    def __init__(self, tokens: Mapping[str, Principal]) -> None:
+        self.tokens = dict(tokens)
+
+    def identify(self, authorization: bytes) -> Identity:
+        who = self.tokens.get(authorization.decode("latin-1").removeprefix("Bearer "))
+        if who is None:
+            raise Unauthenticated("an API key is expected")
+        return Identity(principal=who)
+
+
+@dataclass(kw_only=True)
+class ListGateway:
+    """Shows each principal what it is told to."""
+
+    shown: Mapping[str, Sequence[Capability]] = field(default_factory=dict[str, Sequence[Capability]])
+    missing: Mapping[str, str] = field(default_factory=dict[str, str])
+    records: list[Record] = field(default_factory=list[Record])
+    refuse: GatewayError | None = None
+    version: str = "snap-1"
+
+    async def call(self, request: Request, emit: Emit) -> Result:
+        raise NotFound("nothing is called here")
+
+    def find(self, principal: Principal, name: str) -> Capability | None:
+        return None
+
+    def visible(
+        self, principal: Principal, kinds: frozenset[CapabilityKind], owner: str = ""
+    ) -> tuple[Capability, ...]:
+        return tuple(each for each in self.shown.get(principal.subject, ()) if each.kind in kinds)
+
+    def about(self, owner: str) -> Mapping[str, object]:
+        return {}
+
+    def gaps(self, tenant: str) -> Mapping[str, str]:
+        return self.missing
+
+    async def settled(self, timeout_s: float) -> None:
+        return
+
+    async def changed(self, version: str) -> str:
+        return self.version
+
+    def note(self, record: Record) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        self.records.append(record)
+
+
+class ListDirectory:
+    def __init__(self) -> None:
+        self.known: list[Capability] = [tool("find", effect="read"), tool("refund")]
+
+    def capabilities(self, tenant: str) -> Sequence[Capability]:
+        return self.known
+
+    def upstreams(self, tenant: str) -> Sequence[UpstreamState]:
+        return [UpstreamState(slug="orders", kind="server", state="up", capabilities=2)]
+
+
+class ListPrincipals:
+    def __init__(self, *known: Principal) -> None:
+        self.known = known
+
+    def all(self, tenant: str) -> Sequence[Principal]:
+        return [each for each in self.known if each.tenant == tenant]
+
+    def find(self, tenant: str, subject: str) -> Principal | None:
+        return next((each for each in self.all(tenant) if each.subject == subject), None)
+
+
+class NoGrant:
+    """Explains that nothing grants anything."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, Json]] = []
+
+    def explain(self, who: Principal, call: str, arguments: "JsonObject | None") -> JsonObject:
+        self.asked.append((who.subject, call, arguments))
+        return {"allowed": False, "policy": "access", "rule": "no-grant", "reason": "no rule grants this call"}
+
+
+class DictAgents:
+    def __init__(self) -> None:
+        self.known = {
+            "refunds": AgentEntry(slug="refunds", card_url="http://127.0.0.1:9/card", configured=True, card=CARD)
+        }
+
+    async def entries(self, tenant: str) -> Sequence[AgentEntry]:
+        return [self.known[slug] for slug in sorted(self.known)]
+
+    async def register(self, who: Principal, url: str, slug: str) -> AgentEntry:
+        if slug in self.known:
+            raise Conflict("the slug is taken")
+        entry = AgentEntry(
+            slug=slug or "fetched", card_url=url, configured=False, card=CARD, digest="ab", added_by=who.subject
+        )
+        self.known[entry.slug] = entry
+        return entry
+
+    async def unregister(self, who: Principal, slug: str) -> None:
+        if slug not in self.known:
+            raise NotFound("no such agent")
+        if self.known[slug].configured:
+            raise Conflict("it stands in the configuration")
+        del self.known[slug]
+
+
+class DictKeys:
+    def __init__(self) -> None:
+        self.rows: dict[str, ApiKey] = {}
+
+    async def mint(self, order: KeyOrder) -> tuple[ApiKey, Secret]:
+        key = ApiKey(
+            id=f"k{len(self.rows) + 1}",
+            digest=b"",
+            subject=order.subject,
+            kind=order.kind,
+            tenant=order.tenant,
+            roles=order.roles,
+            created_at_us=1_000_000,
+            expires_at_us=order.expires_at_us,
+            note=order.note,
+        )
+        self.rows[key.id] = key
+        return key, Secret(f"drawbridge_{key.id}_secret")
+
+    async def all(self, tenant: str) -> Sequence[ApiKey]:
+        return [key for key in self.rows.values() if key.tenant == tenant]
+
+    async def revoke(self, tenant: str, key_id: str) -> bool:
+        key = self.rows.get(key_id)
+        if key is None or key.tenant != tenant or key.revoked_at_us is not None:
+            return False
+        self.rows[key_id] = replace(key, revoked_at_us=2_000_000)
+        return True
+
+
+class MemoryRuns:
+    """A run store that wakes whoever waits for events."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Run] = {}
+        self.noted: dict[str, list[RunStep]] = {}
+        self.logs: dict[str, list[RunEvent]] = {}
+        self.waiting = anyio.Event()
+        self._arrived = anyio.Event()
+
+    async def open(self, run: Run) -> Run:
+        return self.runs.setdefault(run.id, run)
+
+    async def update(
+        self, run_id: str, *, state: str, at_us: int, output: Json = None, error: str = "", usage: Usage | None = None
+    ) -> None:
+        run = self.runs[run_id]
+        self.runs[run_id] = replace(
+            run, state=state, updated_at_us=at_us, output=output, error=error, usage=usage or run.usage
+        )
+        self._wake()
+
+    async def find(self, tenant: str, run_id: str) -> Run | None:
+        run = self.runs.get(run_id)
+        return run if run is not None and run.tenant == tenant else None
+
+    async def list(self, tenant: str, *, owner: str = "", workflow: str = "", limit: int = 50) -> tuple[Run, ...]:
+        runs = [run for run in self.runs.values() if run.tenant == tenant]
+        runs = [run for run in runs if owner in ("", run.owner) and workflow in ("", run.workflow)]
+        return tuple(sorted(runs, key=lambda run: -run.created_at_us)[:limit])
+
+    async def note_step(self, step: RunStep) -> None:
+        self.noted.setdefault(step.run_id, []).append(step)
+
+    async def steps(self, run_id: str) -> tuple[RunStep, ...]:
+        return tuple(self.noted.get(run_id, ()))
+
+    async def append(self, run_id: str, key: str, body: JsonObject, at_us: int) -> RunEvent | None:
+        log = self.logs.setdefault(run_id, [])
+        event = RunEvent(run_id=run_id, seq=len(log) + 1, at_us=at_us, body=body)
+        log.append(event)
+        self._wake()
+        return event
+
+    async def events(self, run_id: str, after: int = 0) -> tuple[RunEvent, ...]:
+        return tuple(event for event in self.logs.get(run_id, ()) if event.seq > after)
+
+    async def wait_events(self, run_id: str, after: int, timeout_s: float) -> tuple[RunEvent, ...]:
+        events = await self.events(run_id, after)
+        if not events:
+            self.waiting.set()
+            with anyio.move_on_after(timeout_s):
+                await self._arrived.wait()
+        return await self.events(run_id, after)
+
+    def _wake(self) -> None:
+        self._arrived.set()
+        self._arrived = anyio.Event()
+
+
+class ListAuditReader:
+    def __init__(self, records: Sequence[JsonObject] = ()) -> None:
+        self.records = records
+        self.asked: list[AuditQuery] = []
+
+    async def search(self, query: AuditQuery) -> Sequence[JsonObject]:
+        self.asked.append(query)
+        return self.records
+
+    async def find(self, tenant: str, record_id: str) -> Sequence[JsonObject]:
+        return [record for record in self.records if record["id"] == record_id and tenant == "default"]
+
+
+class StateControl:
+    """Moves runs as they are told."""
+
+    def __init__(self, runs: MemoryRuns) -> None:
+        self._runs = runs
+
+    async def cancel(self, run_id: str) -> None:
+        await self._runs.update(run_id, state="canceled", at_us=9)
+
+    async def resume(self, run_id: str) -> None:
+        await self._runs.update(run_id, state="working", at_us=9)
+
+
+async def reloaded() -> JsonObject:
+    return {"version": "snap-2", "changed": True}
+
+
+def a_run(run_id: str = "run_1", *, state: str = "working", tenant: str = "default") -> Run:
+    return Run(
+        id=run_id,
+        workflow="help",
+        tenant=tenant,
+        owner="bea",
+        state=state,
+        context_id="ctx",
+        created_at_us=1_000_000,
+        updated_at_us=2_000_000,
+        input="My blender arrived broken",
+        usage=Usage(calls=3, tokens=10, cost_usd=Decimal("0.20")),
+    )
+
+
+def a_step(step_id: str, *, parent: str = "", attempt: int = 1, state: str = "ok", started: int = 1) -> RunStep:
+    return RunStep(
+        run_id="run_1",
+        id=step_id,
+        parent=parent,
+        target="agent:refunds",
+        state=state,
+        attempt=attempt,
+        started_at_us=started,
+        duration_us=2500,
+        record_id=f"rec-{step_id}",
+    )
+
+
+class ApiBench:
+    """The API over fakes, each within reach."""
+
+    def __init__(self) -> None:
+        self.authenticator = TableAuthenticator({"olga-key": OLGA, "bea-key": BEA})
+        directory = ListDirectory()
+        self.gateway = ListGateway(shown={"olga": directory.known, "bea": directory.known[:1]})
+        self.explainer = NoGrant()
+        self.agents = DictAgents()
+        self.keys = DictKeys()
+        self.runs = MemoryRuns()
+        self.audit = ListAuditReader()
+        self.clock = FakeClock()
+        self.parts = ApiParts(
+            gateway=self.gateway,
+            authenticator=self.authenticator,
+            directory=directory,
+            principals=ListPrincipals(OLGA, BEA),
+            explainer=self.explainer,
+            agents=self.agents,
+            keys=self.keys,
+            runs=self.runs,
+            control=StateControl(self.runs),
+            audit=self.audit,
+            reload=reloaded,
+            clock=self.clock,
+            ids=CountingIds(),
+            version="0.1.0",
+            streams=2,
+        )
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncGenerator[str]:
+        """The API on a free port of this machine; gives its address."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(Api(self.parts), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.serve, [listener])
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            finally:
+                server.should_exit = True
