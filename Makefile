@@ -1,0 +1,47 @@
+# Three commands: `make demo`, `make test`, `make check`. Everything they need is installed into .venv from the lock files.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lock lock-check
+
+help:
+	@echo "make demo   set up, and run the main job: a customer's request across three agents and two MCP servers"
+	@echo "make test   set up, and run every test"
+	@echo "make check  formatting, lint, types, imports, lock files, then make test"
+
+.venv/.runtime: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Drawbridge needs Python 3.11 or newer; set PYTHON=")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock .venv/.runtime
+	@echo "installing test tools (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: .venv/.runtime
+	@$(BIN)/drawbridge demo
+
+test: .venv/.dev
+	$(BIN)/pytest
+
+check: .venv/.dev lock-check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+# Read the registries anew: after a change of pyproject.toml, or to take newer releases (delete the lock files first).
+lock: .venv/.dev
+	$(LOCK) --group build pyproject.toml -o requirements.lock
+	$(LOCK) --group dev pyproject.toml -o requirements-dev.lock
+
+# Every dependency named in pyproject.toml is pinned, and both lock files agree. Works without a registry.
+lock-check: .venv/.dev
+	$(BIN)/python -m tests.lock_check
