@@ -1,0 +1,64 @@
+"""One GET for the control plane: agent cards, metadata. Small, vetted, bounded, and never redirected."""
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from adapters.net.address import address_from_url
+from adapters.net.egress import EgressGuard
+from adapters.net.http1 import Pool, PoolLimits, header_lines
+from gateway.core.errors import UpstreamFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What a URL gave, with status 200."""
+
+    body: bytes
+    content_type: str
+    """Media type in lower case, without parameters; empty where none was named."""
+    etag: str = ""
+
+
+async def fetch(
+    url: str,
+    *,
+    guard: EgressGuard | None,
+    tls: ssl.SSLContext | None,
+    timeout_s: float = 10.0,
+    limit_bytes: int = 1024 * 1024,
+    headers: Iterable[tuple[str, str]] = (("accept", "application/json"),),
+) -> Fetched:
+    """What is at `url`. `guard` may be None only for an address from the configuration.
+
+    Raises: InvalidRequest: not an http(s) URL; Denied: the guard refuses it; Unavailable; DeadlineExceeded;
+        UpstreamFailed: any status but 200, redirects included, or too large.
+    """
+    address = address_from_url(url)
+    pool = Pool(
+        address,
+        name="the host",
+        tls=tls,
+        limits=PoolLimits(connections=1, queue=0, connect_timeout_s=min(timeout_s, 5.0)),
+        guard=guard,
+    )
+    deadline_s = asyncio.get_running_loop().time() + timeout_s
+    try:
+        response = await pool.send(
+            b"GET", address.target.encode(), header_lines(headers), b"", deadline_s=deadline_s, replay=True
+        )
+        if 300 <= response.status < 400:
+            # The place it points to was not vetted, and was not what somebody agreed to.
+            raise UpstreamFailed("the host answered with a redirect, which is not followed")
+        if response.status != 200:
+            raise UpstreamFailed(f"the host answered with HTTP status {response.status}")
+        body = await response.read(limit_bytes)
+    finally:
+        await pool.aclose()
+    media_type = response.header(b"content-type").partition(b";")[0].strip().lower()
+    return Fetched(
+        body=body,
+        content_type=media_type.decode("latin-1"),
+        etag=response.header(b"etag").decode("latin-1"),
+    )
