@@ -57,7 +57,7 @@ class Journal(Protocol):
         """`pending`, `done`, `failed`, `canceled`, `dead`, or empty where there is no such run."""
         ...
 
-    async def spec(self, run_id: str) -> JsonObject | None:
+    async def spec(self, run_id: str) -> "JsonObject | None":
         """With what the run was started; None where there is no such run."""
         ...
 

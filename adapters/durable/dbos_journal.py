@@ -1,0 +1,324 @@
+"""The durable engine on DBOS, in process, on one SQLite file. The only module that knows DBOS.
+
+What DBOS leaves to its users is decided here, once:
+
+- One workflow function runs everything. Patterns are looked up inside the run's body, so that a missing one ends a run
+  with a reason instead of leaving it pending and using up its recovery attempts.
+- DBOS numbers steps in the order in which they are asked for. Chains that run side by side therefore swap results after
+  a recovery, silently, unless each step's number is drawn beforehand, by one task: `draw`.
+- Whatever is not a step of a run (starting another, asking for a status) is done in an empty context. In the context of
+  a step DBOS refuses it, and in that of a run it would take a number.
+- JSON instead of pickle, a pinned executor and version (DBOS recovers only what carries its own), few threads and
+  connections (SQLite has one writer; more of them made the slowest steps seven times slower), no console logging.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+from anyio import to_thread
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, StepReservation, WorkflowStatus
+from dbos import error as dbos_error
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from adapters.durable.sqlite_engine import Synchronous, open_engine
+from gateway.core.errors import Conflict, Exhausted, GatewayError, Internal, NotFound, Unavailable
+from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.ports.journal import RunBody, RunCanceled, Slot
+
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
+_dbos_logger = logging.getLogger("dbos")
+
+APPLICATION = "drawbridge"
+"""DBOS wants 3 to 256 characters of `[a-z0-9_-]`."""
+SCHEMA_VERSION = "runs-1"
+"""DBOS recovers runs of this version only; changes when what is stored of a run no longer fits the code."""
+MAX_RECOVERY_ATTEMPTS = 5
+"""A run that was under way at so many crashes, and once more, is dead: it may be what crashes the process."""
+
+_PENDING = ("PENDING", "ENQUEUED", "DELAYED")
+_STATES = {
+    "PENDING": "pending",
+    "ENQUEUED": "pending",
+    "DELAYED": "pending",
+    "SUCCESS": "done",
+    "ERROR": "failed",
+    "CANCELLED": "canceled",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "dead",
+}
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+
+
+class DbosJournal:
+    """See `ports.journal.Journal`. One per process, because DBOS is; used from the event loop it was launched on."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        executor_id: str = "gateway",
+        pending_limit: int = 1000,
+        synchronous: Synchronous = "FULL",
+        poll_s: float = 1.0,
+        close_s: float = 10.0,
+    ) -> None:
+        """`path`: the database file. `executor_id` must be the same at every start of this instance. `poll_s`: how soon
+        a message to a waiting run is noticed. `close_s` bounds `aclose`."""
+        self._path = path
+        self._executor_id = executor_id
+        self._pending_limit = pending_limit
+        self._synchronous: Synchronous = synchronous
+        self._poll_s = poll_s
+        self._close_s = close_s
+        self._pending: set[str] = set()
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._engine: Engine | None = None
+        self._workflow: Callable[[str, JsonObject], Coroutine[Any, Any, JsonObject]] | None = None
+
+    async def launch(self, body: RunBody) -> None:
+        """See `Journal.launch`. Raises: Internal: an engine runs in this process already; Unavailable."""
+        if self._engine is not None:
+            raise Internal("the durable engine was launched already")
+        engine = await to_thread.run_sync(
+            partial(open_engine, self._path, synchronous=self._synchronous, connections=4)
+        )
+        _silence()
+        try:
+            self._build(engine)
+            self._workflow = DBOS.workflow(name="drawbridge.run", max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(
+                self._generic(body)
+            )
+            # On the loop's own thread: DBOS adopts the loop that is running when it is launched.
+            DBOS.launch()
+            self._engine = engine
+            self._pending = set(await self._ids_in(list(_PENDING)))
+        except (dbos_error.DBOSException, SQLAlchemyError) as error:
+            engine.dispose()
+            raise Unavailable(f"the durable engine does not start on {self._path.name}") from error
+
+    async def aclose(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+        with anyio.CancelScope(shield=True):
+            tasks = list(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=self._close_s)
+            with anyio.move_on_after(self._close_s):
+                await to_thread.run_sync(_destroy, engine, abandon_on_cancel=True)
+        # DBOS made its own threads the loop's default and has just ended them.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="loop"))
+
+    async def start(self, run_id: str, spec: JsonObject, *, parent: str = "") -> None:
+        if run_id in self._pending:
+            return
+        if not parent and len(self._pending) >= self._pending_limit:
+            raise Exhausted(
+                f"{len(self._pending)} runs are under way, and no more are accepted until some have ended",
+                detail={"limit": "pending runs"},
+                retry_after_s=5.0,
+            )
+        self._pending.add(run_id)
+        try:
+            await _outside(self._begin(run_id, spec))
+        except GatewayError:
+            self._pending.discard(run_id)
+            raise
+        if await self.state(run_id) != "pending":
+            self._pending.discard(run_id)
+
+    async def wait(self, run_id: str) -> JsonObject:
+        while True:
+            task = self._tasks.get(run_id)
+            if task is not None:
+                await asyncio.wait((task,))
+            status = await self._status(run_id)
+            if status is None:
+                raise _no_run(run_id)
+            if status.status == "SUCCESS":
+                return json_object(status.output)
+            if status.status not in _PENDING:
+                raise Internal(f"run {run_id} ended without an outcome: {_STATES.get(status.status, status.status)}")
+            await anyio.sleep(0.05)
+
+    async def state(self, run_id: str) -> str:
+        status = await self._status(run_id)
+        return "" if status is None else _STATES.get(status.status, "failed")
+
+    async def spec(self, run_id: str) -> "JsonObject | None":
+        status = await self._status(run_id)
+        return None if status is None or status.input is None else status.input["args"][1]
+
+    async def cancel(self, run_id: str) -> None:
+        if await self._status(run_id) is None:
+            raise _no_run(run_id)
+        await _outside(DBOS.cancel_workflow_async(run_id))
+        task = self._tasks.get(run_id)
+        if task is not None and await self.state(run_id) == "canceled":
+            # DBOS looks at the state between steps only; this ends the step as well.
+            task.cancel()
+            await asyncio.wait((task,), timeout=self._close_s)
+        self._pending.discard(run_id)
+
+    async def resume(self, run_id: str) -> None:
+        state = await self.state(run_id)
+        if not state:
+            raise _no_run(run_id)
+        if state == "pending":
+            return
+        if state not in ("canceled", "dead"):
+            raise Conflict(f"run {run_id} has ended and cannot be resumed", detail={"state": state})
+        self._pending.add(run_id)
+        await _outside(DBOS.resume_workflow_async(run_id))
+
+    def draw(self) -> Slot:
+        self._check_own_task()
+        return _DbosSlot(DBOS.reserve_step())
+
+    async def receive(self, topic: str, timeout_s: float) -> Json:
+        self._check_own_task()
+        try:
+            return await DBOS.recv_async(topic, timeout_s)
+        except dbos_error.DBOSWorkflowCancelledError as error:
+            raise RunCanceled from error
+
+    async def send(self, run_id: str, topic: str, message: Json, key: str) -> None:
+        try:
+            await _outside(DBOS.send_async(run_id, message, topic, idempotency_key=key))
+        except dbos_error.DBOSNonExistentWorkflowError as error:
+            raise _no_run(run_id) from error
+
+    async def prune(self, before_us: int) -> tuple[str, ...]:
+        before = datetime.fromtimestamp(before_us / 1e6, UTC).isoformat()
+        ids = await self._ids_in(_ENDED, completed_before=before, limit=500)
+        if ids:
+            await _outside(DBOS.delete_workflows_async(ids))
+        return tuple(ids)
+
+    def _build(self, engine: Engine) -> None:
+        built = DBOS(config=self._config(engine))
+        # A second DBOS() quietly gives the first.
+        if built._config.get("system_database_engine") is not engine:  # pyright: ignore[reportPrivateUsage]
+            engine.dispose()
+            raise Internal("another durable engine runs in this process")
+
+    def _config(self, engine: Engine) -> DBOSConfig:
+        return {
+            "name": APPLICATION,
+            "system_database_url": f"sqlite:///{self._path}",
+            "system_database_engine": engine,
+            "serializer": DBOSPortableJSONSerializer(),
+            "executor_id": self._executor_id,
+            "application_version": SCHEMA_VERSION,
+            "max_executor_threads": 8,
+            "notification_listener_polling_interval_sec": self._poll_s,
+            "log_level": "WARNING",
+        }
+
+    def _generic(self, body: RunBody) -> Callable[[str, JsonObject], Coroutine[Any, Any, JsonObject]]:
+        async def run(run_id: str, spec: dict[str, Any]) -> dict[str, Any]:
+            task = asyncio.current_task()
+            if task is None:
+                raise Internal("a run without a task")
+            self._tasks[run_id] = task
+            task.add_done_callback(partial(self._ended, run_id))
+            try:
+                return await body(self, run_id, spec)
+            except RunCanceled as canceled:
+                raise dbos_error.DBOSWorkflowCancelledError(f"run {run_id} was canceled") from canceled
+
+        return run
+
+    def _ended(self, run_id: str, task: "asyncio.Task[Any]") -> None:
+        # A run resumed while its earlier task was ending belongs to the later one.
+        if self._tasks.get(run_id) is task:
+            del self._tasks[run_id]
+            self._pending.discard(run_id)
+
+    async def _begin(self, run_id: str, spec: JsonObject) -> None:
+        if self._workflow is None or self._engine is None:
+            raise Unavailable("the durable engine is not running")
+        with SetWorkflowID(run_id):
+            await DBOS.start_workflow_async(self._workflow, run_id, spec)
+
+    async def _status(self, run_id: str) -> WorkflowStatus | None:
+        if self._engine is None:
+            raise Unavailable("the durable engine is not running")
+        return await _outside(DBOS.get_workflow_status_async(run_id))
+
+    async def _ids_in(self, states: list[str], **narrowed: Any) -> list[str]:
+        listing = DBOS.list_workflows_async(status=states, load_input=False, load_output=False, **narrowed)
+        return [status.workflow_id for status in await _outside(listing)]
+
+    def _check_own_task(self) -> None:
+        run_id = DBOS.workflow_id
+        task = asyncio.current_task()
+        if run_id is None or task is None or self._tasks.get(run_id) is not task:
+            raise Internal("steps of a run are drawn by its own task only: from another their order would be chance")
+
+
+class _DbosSlot:
+    """See `ports.journal.Slot`."""
+
+    def __init__(self, reserved: StepReservation) -> None:
+        self._reserved = reserved
+
+    @property
+    def number(self) -> int:
+        return self._reserved.step_id
+
+    async def run(self, name: str, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
+        async def step() -> JsonObject:
+            return await act()
+
+        try:
+            return await self._reserved.run_async({"name": name}, step)
+        except dbos_error.DBOSUnexpectedStepError as error:
+            _logger.exception("journal mismatch")
+            raise Internal(
+                f"the journal has another step in place {self.number} than {name}: the run was recorded by other code, "
+                "or its pattern is not deterministic"
+            ) from error
+        except dbos_error.DBOSWorkflowCancelledError as error:
+            raise RunCanceled from error
+
+
+async def _outside(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` as if no run were under way here."""
+    try:
+        return await asyncio.get_running_loop().create_task(work, context=Context())
+    except SQLAlchemyError as error:
+        _logger.exception("the durable engine's database failed")
+        raise Unavailable("the durable engine cannot be used at the moment") from error
+
+
+def _destroy(engine: Engine) -> None:
+    # DBOS counts every start of a run towards its recovery attempts; one that follows an orderly end is no sign of a
+    # run that crashes the process.
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE workflow_status SET recovery_attempts = 1 WHERE status = 'PENDING'"))
+    DBOS.destroy(destroy_registry=True)
+    engine.dispose()
+
+
+def _silence() -> None:
+    """DBOS logs to the console by a handler of its own unless there is one: its lines go where ours go."""
+    if not _dbos_logger.handlers:
+        _dbos_logger.addHandler(logging.NullHandler())
+    _dbos_logger.propagate = True
+
+
+def _no_run(run_id: str) -> NotFound:
+    return NotFound(f"there is no run {run_id}")

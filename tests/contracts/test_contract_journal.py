@@ -1,0 +1,337 @@
+"""Every durable engine keeps these promises."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from adapters.durable.dbos_journal import DbosJournal
+from adapters.durable.memory import Entry, MemoryJournal, copied
+from gateway.core.errors import Conflict, Exhausted, Internal, NotFound
+from gateway.core.json import JsonObject
+from gateway.core.ports.journal import Journal, RunBody
+
+pytestmark = pytest.mark.anyio
+
+
+class MemoryEngines:
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+
+    @asynccontextmanager
+    async def open(self, body: RunBody, *, pending_limit: int = 1000) -> AsyncGenerator[Journal]:
+        journal = MemoryJournal(copied(self.entries), pending_limit=pending_limit)
+        await journal.launch(body)
+        try:
+            with anyio.fail_after(20):
+                yield journal
+        finally:
+            await journal.aclose()
+            self.entries = journal.entries
+
+
+class DbosEngines:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @asynccontextmanager
+    async def open(self, body: RunBody, *, pending_limit: int = 1000) -> AsyncGenerator[Journal]:
+        journal = DbosJournal(self.path / "runs.db", pending_limit=pending_limit, poll_s=0.05)
+        await journal.launch(body)
+        try:
+            with anyio.fail_after(20):
+                yield journal
+        finally:
+            await journal.aclose()
+
+
+Engines = MemoryEngines | DbosEngines
+
+
+@pytest.fixture(params=["memory", "dbos"])
+def engines(request: pytest.FixtureRequest, tmp_path: Path) -> Engines:
+    return MemoryEngines() if request.param == "memory" else DbosEngines(tmp_path)
+
+
+def always(value: JsonObject) -> Callable[[], Awaitable[JsonObject]]:
+    async def act() -> JsonObject:
+        return value
+
+    return act
+
+
+async def echo(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+    return await journal.draw().run("echo", always({"run": run_id, "said": spec}))
+
+
+async def test_a_run_ends_with_its_outcome(engines: Engines) -> None:
+    async with engines.open(echo) as journal:
+        await journal.start("run_1", {"a": 1})
+        assert await journal.wait("run_1") == {"run": "run_1", "said": {"a": 1}}
+        assert await journal.state("run_1") == "done"
+        assert await journal.spec("run_1") == {"a": 1}
+
+
+async def test_a_run_started_twice_runs_once_with_what_came_first(engines: Engines) -> None:
+    async with engines.open(echo) as journal:
+        await journal.start("run_1", {"a": 1})
+        await journal.start("run_1", {"a": 2})
+        await journal.wait("run_1")
+        await journal.start("run_1", {"a": 3})
+        assert await journal.wait("run_1") == {"run": "run_1", "said": {"a": 1}}
+
+
+async def test_what_nobody_started_is_not_there(engines: Engines) -> None:
+    async with engines.open(echo) as journal:
+        assert await journal.state("run_x") == ""
+        assert await journal.spec("run_x") is None
+        for asked in (journal.wait("run_x"), journal.cancel("run_x"), journal.resume("run_x")):
+            with pytest.raises(NotFound):
+                await asked
+        with pytest.raises(NotFound):
+            await journal.send("run_x", "topic", 1, "key")
+
+
+async def test_a_body_that_raises_ends_the_run_as_failed(engines: Engines) -> None:
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        raise Internal("broken")
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        with pytest.raises(Internal):
+            await journal.wait("run_1")
+        assert await journal.state("run_1") == "failed"
+        with pytest.raises(Conflict):
+            await journal.resume("run_1")
+
+
+async def test_a_shutdown_is_no_cancel_and_finished_steps_are_not_repeated(
+    engines: Engines,
+) -> None:
+    acted: list[str] = []
+    reached, go_on = anyio.Event(), anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        async def act(name: str) -> JsonObject:
+            acted.append(name)
+            if name == "second":
+                reached.set()
+                await go_on.wait()
+            return {"name": name, "n": len(acted)}
+
+        first = await journal.draw().run("first", lambda: act("first"))
+        second = await journal.draw().run("second", lambda: act("second"))
+        return {"first": first, "second": second}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await reached.wait()
+    go_on.set()
+    async with engines.open(body) as journal:
+        assert await journal.state("run_1") == "pending"
+        outcome = await journal.wait("run_1")
+    assert acted == ["first", "second", "second"]
+    assert outcome == {"first": {"name": "first", "n": 1}, "second": {"name": "second", "n": 3}}
+
+
+async def test_chains_side_by_side_keep_their_own_results_across_a_restart(
+    engines: Engines,
+) -> None:
+    chains, length = 6, 3
+    live, halfway = [True], anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        slots = {(c, k): journal.draw() for c in range(chains) for k in range(length)}
+        said: dict[int, list[object]] = {c: [] for c in range(chains)}
+        turns = [anyio.Event() for _ in range(chains + 1)]
+        turns[chains].set()
+
+        async def chain(c: int) -> None:
+            for k in range(length):
+
+                async def act(c: int = c, k: int = k) -> JsonObject:
+                    # While live, the chains record in the opposite order of their numbers, and stop half way.
+                    if live[0]:
+                        await turns[c + 1].wait()
+                        if k == 1 + c % 2:
+                            turns[c].set()
+                            if c == 0:
+                                halfway.set()
+                            await anyio.sleep_forever()
+                    return {"from": f"{c}.{k}"}
+
+                said[c].append((await slots[c, k].run("agent", act))["from"])
+
+        async with anyio.create_task_group() as group:
+            for c in range(chains):
+                group.start_soon(chain, c)
+        return {str(c): [str(each) for each in heard] for c, heard in said.items()}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await halfway.wait()
+    live[0] = False
+    async with engines.open(body) as journal:
+        outcome = await journal.wait("run_1")
+    assert outcome == {str(c): [f"{c}.{k}" for k in range(length)] for c in range(chains)}
+
+
+async def test_slots_are_drawn_by_the_runs_own_task_only(engines: Engines) -> None:
+    refused: list[str] = []
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        async def draw_elsewhere() -> None:
+            with pytest.raises(Internal) as raised:
+                journal.draw()
+            refused.append(raised.value.message)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(draw_elsewhere)
+        return {"first": journal.draw().number, "second": journal.draw().number}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        outcome = await journal.wait("run_1")
+        with pytest.raises(Internal):
+            journal.draw()
+    assert len(refused) == 1
+    first, second = outcome["first"], outcome["second"]
+    assert isinstance(first, int)
+    assert second == first + 1
+
+
+async def test_another_step_in_a_recorded_place_is_a_loud_error(engines: Engines) -> None:
+    name, reached = ["one"], anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        await journal.draw().run(name[0], always({}))
+        if name[0] == "one":
+            reached.set()
+            await anyio.sleep_forever()
+        return {}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await reached.wait()
+    name[0] = "other"
+    async with engines.open(body) as journal:
+        with pytest.raises(Internal):
+            await journal.wait("run_1")
+        assert await journal.state("run_1") == "failed"
+
+
+async def test_a_canceled_run_stops_in_its_step_and_goes_on_when_resumed(
+    engines: Engines,
+) -> None:
+    acted: list[str] = []
+    reached, ended, go_on = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        async def act(name: str) -> JsonObject:
+            acted.append(name)
+            if name == "long":
+                reached.set()
+                try:
+                    await go_on.wait()
+                finally:
+                    ended.set()
+            return {}
+
+        await journal.draw().run("short", lambda: act("short"))
+        await journal.draw().run("long", lambda: act("long"))
+        return {"done": True}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await reached.wait()
+        await journal.cancel("run_1")
+        await ended.wait()
+        assert await journal.state("run_1") == "canceled"
+        await journal.cancel("run_1")
+        go_on.set()
+        await journal.resume("run_1")
+        assert await journal.wait("run_1") == {"done": True}
+        await journal.cancel("run_1")
+        assert await journal.state("run_1") == "done"
+    assert acted == ["short", "long", "long"]
+
+
+async def test_a_canceled_run_stays_canceled_across_a_restart(engines: Engines) -> None:
+    reached = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        reached.set()
+        await anyio.sleep_forever()
+        return {}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await reached.wait()
+        await journal.cancel("run_1")
+    async with engines.open(echo) as journal:
+        assert await journal.state("run_1") == "canceled"
+
+
+async def test_a_message_counts_once_per_key_and_is_heard_in_order(engines: Engines) -> None:
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        heard = [await journal.receive("answers", 10.0), await journal.receive("answers", 10.0)]
+        return {"heard": heard, "late": await journal.receive("answers", 0.05)}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await journal.send("run_1", "answers", {"n": 1}, "key-1")
+        await journal.send("run_1", "answers", {"n": 1}, "key-1")
+        await journal.send("run_1", "answers", {"n": 2}, "key-2")
+        assert await journal.wait("run_1") == {"heard": [{"n": 1}, {"n": 2}], "late": None}
+
+
+async def test_no_more_runs_are_accepted_than_may_be_pending_but_for_those_a_run_waits_for(
+    engines: Engines,
+) -> None:
+    go_on = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        await go_on.wait()
+        return {}
+
+    async with engines.open(body, pending_limit=2) as journal:
+        await journal.start("run_1", {})
+        await journal.start("run_2", {})
+        with pytest.raises(Exhausted) as refused:
+            await journal.start("run_3", {})
+        assert refused.value.retry_after_s is not None
+        assert await journal.state("run_3") == ""
+        await journal.start("run_2", {})
+        await journal.start("run_2.1", {}, parent="run_2")
+        go_on.set()
+        for run_id in ("run_1", "run_2", "run_2.1"):
+            await journal.wait(run_id)
+        await journal.start("run_3", {})
+        await journal.wait("run_3")
+
+
+async def test_a_step_may_start_another_run_and_wait_for_it(engines: Engines) -> None:
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        if "inner" in spec:
+            return await journal.draw().run("inner", always({"inner": run_id}))
+
+        async def act() -> JsonObject:
+            await journal.start(f"{run_id}.1", {"inner": True}, parent=run_id)
+            return await journal.wait(f"{run_id}.1")
+
+        return await journal.draw().run("outer", act)
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        assert await journal.wait("run_1") == {"inner": "run_1.1"}
+
+
+async def test_ended_runs_are_forgotten_on_request(engines: Engines) -> None:
+    async with engines.open(echo) as journal:
+        await journal.start("run_1", {})
+        await journal.wait("run_1")
+        assert await journal.prune(4_102_444_800_000_000) == ("run_1",)
+        assert await journal.prune(4_102_444_800_000_000) == ()
+        assert await journal.state("run_1") == ""
