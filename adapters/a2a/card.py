@@ -1,11 +1,11 @@
-"""Agent cards: what a foreign card must be before it is believed, what is shown of it, and what is published instead.
+"""Agent cards: what a foreign card must be before it is believed, and what is shown of it.
 
 A card is written by an outsider and read by models and people, so its text is bounded, and what cannot be seen is
 taken out of it. Knows nothing of HTTP: a card is fetched through a callable, which brings the egress guard with it.
 """
 
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TypeAlias
@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from adapters.a2a.wire.envelope import decode_object, deeper_than
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, canonical_json, json_list, json_object, json_text
+from gateway.core.json import JsonObject, canonical_json, json_list, json_object, json_text
 
 FetchCard: TypeAlias = Callable[[str], Awaitable[bytes]]
 """The body behind a URL, bounded in size and time. Raises: GatewayError."""
@@ -27,10 +27,6 @@ DEEPEST_CARD = 32
 MOST_SKILLS = 256
 LONGEST_NAME = 200
 LONGEST_TEXT = 8000
-_SECURITY: JsonObject = {"bearer": {"httpAuthSecurityScheme": {"scheme": "Bearer"}}}
-_REQUIREMENTS: list[Json] = [{"schemes": {"bearer": {"list": []}}}]
-_ADDRESSES = ("url", "preferredTransport", "additionalInterfaces", "protocolVersion", "security")
-"""How A2A 0.3 said where an agent is and how to get in; kept, they would lead around the gateway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,48 +108,6 @@ def check_card(raw: bytes, fetched_from: str, *, url: str = "") -> CheckedCard:
         interfaces=tuple(_described(json_object(each)) for each in json_list(card.get("supportedInterfaces"))),
         security=tuple(sorted(visible_text(each) for each in json_object(card.get("securitySchemes")))),
     )
-
-
-def published_card(card: Mapping[str, Json], slug: str, public_url: str) -> JsonObject:
-    """The card as the gateway republishes it: the gateway's address and credentials, everything else as it was.
-
-    Signatures go, because they cover the address (A2A 1.0, section 8.4).
-    """
-    kept = {name: value for name, value in card.items() if name not in _ADDRESSES and name != "signatures"}
-    capabilities = json_object(kept.get("capabilities"))
-    extensions = [
-        each for each in json_list(capabilities.get("extensions")) if json_object(each).get("uri") != DELEGATION
-    ]
-    return {
-        **kept,
-        **{name: visible_text(json_text(kept.get(name))) for name in ("name", "description")},
-        "supportedInterfaces": [
-            {"url": f"{public_url}/agents/{slug}", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}
-        ],
-        "capabilities": {
-            **{name: value for name, value in capabilities.items() if name != "extensions"},
-            **({"extensions": extensions} if extensions else {}),
-            "pushNotifications": False,
-            "extendedAgentCard": False,
-        },
-        "securitySchemes": _SECURITY,
-        "securityRequirements": _REQUIREMENTS,
-        "skills": [_published_skill(json_object(each)) for each in json_list(kept.get("skills"))],
-    }
-
-
-def card_of(slug: str, *, title: str, description: str, tags: tuple[str, ...] = ()) -> JsonObject:
-    """A card for something that is an agent only at the gateway, to go through `published_card`."""
-    skill: JsonObject = {"id": slug, "name": title, "description": description, "tags": [*tags] or ["workflow"]}
-    return {
-        "name": title,
-        "description": description,
-        "version": "1",
-        "capabilities": {"streaming": True},
-        "defaultInputModes": ["text/plain", "application/json"],
-        "defaultOutputModes": ["text/plain", "application/json"],
-        "skills": [skill],
-    }
 
 
 def visible_text(text: str) -> str:
@@ -251,15 +205,3 @@ def _skill(skill: JsonObject, place: str) -> Skill:
             _bounded(json_text(tag), f"{place}tags", LONGEST_NAME) for tag in json_list(skill.get("tags"))[:MOST_SKILLS]
         ),
     )
-
-
-def _published_skill(skill: JsonObject) -> JsonObject:
-    shown: JsonObject = {
-        name: value for name, value in skill.items() if name not in ("securityRequirements", "security")
-    }
-    for name in ("name", "description"):
-        shown[name] = visible_text(json_text(skill.get(name)))
-    for name in ("tags", "examples"):
-        if name in skill:
-            shown[name] = [visible_text(json_text(each)) for each in json_list(skill.get(name))]
-    return shown

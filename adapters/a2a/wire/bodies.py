@@ -6,10 +6,10 @@ from typing import Literal
 from msgspec import Raw
 
 from adapters.a2a.wire.envelope import decode_object, decode_value
-from adapters.a2a.wire.values import content_from_json, content_of_task, task_from_json
+from adapters.a2a.wire.values import FAILURES, content_from_json, content_of_task, task_from_json
 from gateway.core.content import Content
 from gateway.core.json import JsonObject, json_object
-from gateway.core.task import TaskState
+from gateway.core.task import Task
 
 
 class Params:
@@ -72,12 +72,30 @@ class Answer:
             match self.kind:
                 case "task":
                     task = task_from_json(self.value)
-                    failed = task.state in (TaskState.FAILED, TaskState.REJECTED)
-                    self._content = content_of_task(task, failed=failed)
+                    self._content = content_of_task(task, failed=task.state in FAILURES)
                 case "message":
                     self._content = content_from_json(self.value.get("parts"), self.value.get("metadata"))
                 case "tasks":
                     self._content = Content(structured=self.value)
+        return self._content
+
+
+class Snapshot:
+    """A task put together from its events: a `Body` that never was on the wire as a whole."""
+
+    __slots__ = ("_content", "task")
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._content: Content | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return 0
+
+    def content(self) -> Content:
+        if self._content is None:
+            self._content = content_of_task(self.task, failed=self.task.state in FAILURES)
         return self._content
 
 

@@ -1,16 +1,13 @@
-"""Parts, messages, tasks and events as A2A 1.0 JSON, and as the core's values. Pure."""
+"""Parts, messages and tasks as A2A 1.0 JSON, and as the core's values. Pure."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Literal, TypeAlias, assert_never
+from typing import Literal, TypeAlias
 
-from gateway.core.content import EMPTY, Body, Content, Part, PartKind, data_part
+from gateway.core.content import EMPTY, Content, Part, PartKind, data_part
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
-from gateway.core.model import ArtifactAdded, StatusChanged, TaskOpened
 from gateway.core.task import Artifact, Task, TaskState, Turn
 
-TaskEvent: TypeAlias = "TaskOpened | StatusChanged | ArtifactAdded"
 Role: TypeAlias = Literal["user", "agent"]
 
 LONGEST_TASK_ID = 256
@@ -21,6 +18,9 @@ _KINDS: tuple[PartKind, ...] = ("text", "data", "raw", "url")
 
 INTERRUPTED = frozenset({TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED})
 """The agent waits for somebody else; a blocking send ends here (A2A 1.0, section 3.2.2)."""
+
+FAILURES = frozenset({TaskState.FAILED, TaskState.REJECTED, TaskState.CANCELED})
+"""A task that ended here did not do what was asked."""
 
 
 def valid_id(value: Json) -> str:
@@ -196,61 +196,6 @@ def status_json(state: TaskState, message: Content | None, *, task: tuple[str, s
             message, message_id=message_id, role="agent", context_id=task[1], task_id=task[0]
         )
     return status
-
-
-def event_from_json(value: Mapping[str, Json], native: Body | None = None) -> TaskEvent | None:
-    """The event in a StreamResponse; None where it holds a message. Raises: InvalidRequest."""
-    if "task" in value:
-        return TaskOpened(task=task_from_json(value["task"]), native=native)
-    if "statusUpdate" in value:
-        fields = json_object(value["statusUpdate"])
-        status = json_object(fields.get("status"))
-        message = json_object(status.get("message"))
-        return StatusChanged(
-            task_id=valid_id(fields.get("taskId")),
-            context_id=optional_id(fields.get("contextId")),
-            state=state_from_json(status.get("state")),
-            text=content_from_json(message.get("parts")).text,
-            at_us=at_us_from(status.get("timestamp")),
-            native=native,
-        )
-    if "artifactUpdate" in value:
-        fields = json_object(value["artifactUpdate"])
-        return ArtifactAdded(
-            task_id=valid_id(fields.get("taskId")),
-            context_id=optional_id(fields.get("contextId")),
-            artifact=artifact_from_json(fields.get("artifact")),
-            append=fields.get("append") is True,
-            last=fields.get("lastChunk") is True,
-            native=native,
-        )
-    if "message" in value:
-        return None
-    raise InvalidRequest("an event holds one of task, message, statusUpdate and artifactUpdate")
-
-
-def event_json(event: TaskEvent) -> JsonObject:
-    """A StreamResponse that says what the event says."""
-    match event:
-        case TaskOpened():
-            return {"task": task_json(event.task)}
-        case StatusChanged():
-            said = Content(parts=(Part(kind="text", text=event.text),)) if event.text else None
-            task = (event.task_id, event.context_id)
-            status = status_json(event.state, said, task=task, at_us=event.at_us)
-            return {"statusUpdate": {"taskId": task[0], "contextId": task[1], "status": status}}
-        case ArtifactAdded():
-            return {
-                "artifactUpdate": {
-                    "taskId": event.task_id,
-                    "contextId": event.context_id,
-                    "artifact": artifact_json(event.artifact),
-                    "append": event.append,
-                    "lastChunk": event.last,
-                }
-            }
-        case _:
-            assert_never(event)
 
 
 def content_of_task(task: Task, *, failed: bool = False) -> Content:
