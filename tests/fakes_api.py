@@ -297,8 +297,8 @@ class ApiBench:
 
     def __init__(self) -> None:
         self.authenticator = TableAuthenticator({"olga-key": OLGA, "bea-key": BEA})
-        directory = ListDirectory()
-        self.gateway = ListGateway(shown={"olga": directory.known, "bea": directory.known[:1]})
+        self.directory = ListDirectory()
+        self.gateway = ListGateway(shown={"olga": self.directory.known, "bea": self.directory.known[:1]})
         self.explainer = NoGrant()
         self.agents = DictAgents()
         self.keys = DictKeys()
@@ -308,7 +308,7 @@ class ApiBench:
         self.parts = ApiParts(
             gateway=self.gateway,
             authenticator=self.authenticator,
-            directory=directory,
+            directory=self.directory,
             principals=ListPrincipals(OLGA, BEA),
             explainer=self.explainer,
             agents=self.agents,

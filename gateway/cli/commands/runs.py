@@ -1,0 +1,128 @@
+"""`drawbridge runs`: orchestrated runs, looked into, followed and steered."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gateway.cli.failure import FINDING, Failure
+from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
+from gateway.cli.remote import Remote, connect
+from gateway.cli.render import cell, clean, duration, moment, note, run_tree, say, show, show_line, state, table
+from gateway.core.json import JsonObject, json_list, json_object, json_text
+
+app = command_group("List, show, watch, resume and cancel runs.")
+
+RunId = Annotated[str, typer.Argument(help="The run's id; `last` for the newest.", show_default=False)]
+
+
+@app.command("list")
+def list_runs(
+    workflow: Annotated[str, typer.Option("--workflow", help="Only runs of this workflow.")] = "",
+    owner: Annotated[str, typer.Option("--owner", help="Only runs this principal started.")] = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000)] = 20,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    data: DataPath = None,
+) -> None:
+    """Runs, newest first."""
+    with connect(place(config, data)) as remote:
+        said = remote.get("runs", query={"workflow": workflow, "owner": owner, "limit": limit})
+    runs = [json_object(each) for each in json_list(said.get("runs"))]
+    show(
+        said,
+        lambda: table(
+            ("RUN", "WORKFLOW", "STATE", "OWNER", "STARTED"),
+            [
+                (r.get("id"), r.get("workflow"), state(r.get("state")), r.get("owner"), moment(r.get("createdAt")))
+                for r in runs
+            ],
+            empty="No runs yet.",
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command("show")
+def show_run(run_id: RunId, as_json: AsJson = False, config: ConfigPath = None, data: DataPath = None) -> None:
+    """One run as a tree: who was called, how long it took, what became of it."""
+    with connect(place(config, data)) as remote:
+        run = _run(remote, run_id)
+    show(run, lambda: _whole(run), as_json=as_json)
+
+
+@app.command()
+def watch(
+    run_id: RunId,
+    after: Annotated[int, typer.Option("--after", min=0, help="Go on behind this event.")] = 0,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    data: DataPath = None,
+) -> None:
+    """Follow a run's events until it ends; exits with 1 when it did not complete."""
+    with connect(place(config, data)) as remote:
+        found = json_text(_run(remote, run_id).get("id"))
+        ended = ""
+        for kind, said in remote.events(found, after):
+            if kind == "error":
+                raise Failure("the gateway ended the stream: the operator key no longer counts")
+            if kind == "end":
+                ended = json_text(json_object(said.get("run")).get("state"))
+            if as_json:
+                show_line(said)
+            elif kind != "end":
+                _print_event(said)
+        if not as_json:
+            show(None, lambda: run_tree(_run(remote, found)), as_json=False)
+    if ended != "completed":
+        raise typer.Exit(FINDING)
+
+
+@app.command()
+def resume(run_id: RunId, as_json: AsJson = False, config: ConfigPath = None, data: DataPath = None) -> None:
+    """Let a stopped run go on from its last finished step."""
+    with connect(place(config, data)) as remote:
+        _steer(remote, run_id, "resume", as_json=as_json)
+
+
+@app.command()
+def cancel(run_id: RunId, as_json: AsJson = False, config: ConfigPath = None, data: DataPath = None) -> None:
+    """Cancel a run."""
+    with connect(place(config, data)) as remote:
+        _steer(remote, run_id, "cancel", as_json=as_json)
+
+
+def _steer(remote: Remote, run_id: str, verb: str, *, as_json: bool) -> None:
+    found = json_text(_run(remote, run_id).get("id"))
+    run = json_object(remote.post("runs", found, verb).get("run"))
+    if as_json:
+        show(run, lambda: "", as_json=True)
+    else:
+        note(f"{found} is {json_text(run.get('state'))}")
+
+
+def _run(remote: Remote, run_id: str) -> JsonObject:
+    if run_id == "last":
+        newest = json_list(remote.get("runs", query={"limit": 1}).get("runs"))
+        if not newest:
+            raise Failure("no run was started yet")
+        run_id = json_text(json_object(newest[0]).get("id"))
+    return json_object(remote.get("runs", run_id).get("run"))
+
+
+def _whole(run: JsonObject) -> RenderableType:
+    output = run.get("output")
+    text = output if isinstance(output, str) else json_text(json_object(output).get("text"))
+    answer = Text.assemble("\n", ("answer  ", "bold"), clean(text)) if text else Text("")
+    return Group(run_tree(run), answer)
+
+
+def _print_event(said: JsonObject) -> None:
+    event = json_object(said.get("event"))
+    kind = json_text(event.get("type")) or json_text(event.get("kind"))
+    text = json_text(event.get("text")) or json_text(event.get("message"))
+    line = Text.assemble(moment(said.get("at"))[11:], "  ", cell(kind), "  ", state(event.get("state") or ""), "  ")
+    line.append(clean(text))
+    took = event.get("durationUs")
+    say(line if took is None else Text.assemble(line, f"  {duration(took)}"))

@@ -1,0 +1,181 @@
+"""How answers look: tables, trees and JSON on stdout, notes and progress on stderr. Decides nothing."""
+
+import re
+import sys
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+
+import orjson
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a description or a summary from outside must not send to a terminal: escapes and reversed writing."""
+
+_STATE_STYLE = {
+    "ok": "green",
+    "up": "green",
+    "completed": "green",
+    "accepted": "green",
+    "working": "cyan",
+    "running": "cyan",
+    "submitted": "cyan",
+    "waiting": "cyan",
+    "denied": "red",
+    "failed": "red",
+    "down": "red",
+    "error": "red",
+    "rejected": "red",
+}
+
+
+def stdout() -> Console:
+    """Made per use, so that it writes to whatever stdout is then."""
+    return Console(soft_wrap=False, highlight=False, markup=False, emoji=False)
+
+
+def stderr() -> Console:
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def show(value: Json, view: Callable[[], RenderableType], *, as_json: bool) -> None:
+    """Print a value: itself as JSON, or the view of it for people."""
+    if as_json:
+        sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        stdout().print(view())
+
+
+def show_line(value: Json) -> None:
+    """Print one value of a stream as one line of JSON."""
+    sys.stdout.write(orjson.dumps(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str | Text) -> None:
+    """Print a line of the answer, never wrapped: it may be copied."""
+    stdout().print(text, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Print something beside the answer."""
+    stderr().print(Text(clean(text)))
+
+
+@contextmanager
+def progress(text: str) -> Generator[None]:
+    """Show that work goes on, on a terminal only."""
+    console = stderr()
+    if console.is_terminal:
+        with console.status(text):
+            yield
+    else:
+        yield
+
+
+def clean(text: str) -> str:
+    """The text without what would steer a terminal."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def cell(value: Json) -> Text:
+    """A value in a table or a tree."""
+    if isinstance(value, list):
+        return Text(clean(", ".join(str(each) for each in value)))
+    return Text("" if value is None else clean(str(value)))
+
+
+def state(value: Json) -> Text:
+    """A state in its colour."""
+    text = cell(value)
+    text.stylize(_STATE_STYLE.get(text.plain, "yellow"))
+    return text
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence["Json | Text"]], *, empty: str) -> RenderableType:
+    """A table, or the sentence `empty` where it would have no rows."""
+    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for row in rows:
+        grid.add_row(*(each if isinstance(each, Text) else cell(each) for each in row))
+    return grid if grid.row_count else Text(empty)
+
+
+def facts(pairs: Iterable[tuple[str, "Json | Text"]]) -> RenderableType:
+    """Names and values below each other; empty values are left out."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold")
+    grid.add_column(overflow="fold")
+    for name, value in pairs:
+        shown = value if isinstance(value, Text) else cell(value)
+        if shown.plain:
+            grid.add_row(name, shown)
+    return grid
+
+
+def duration(microseconds: Json) -> str:
+    """A duration as people say it."""
+    if not isinstance(microseconds, int):
+        return ""
+    if microseconds < 1_000_000:
+        return f"{microseconds / 1000:.0f} ms"
+    return f"{microseconds / 1_000_000:.1f} s"
+
+
+def moment(time: Json) -> str:
+    """An RFC 3339 time down to the second."""
+    return json_text(time).partition(".")[0].replace("T", " ")
+
+
+def run_tree(run: JsonObject) -> Tree:
+    """A run with its steps: who was called, how long it took, what became of it."""
+    head = Text.assemble(
+        (clean(json_text(run.get("workflow"))), "bold"),
+        f"  {clean(json_text(run.get('id')))}  ",
+        state(run.get("state")),
+        f"  for {clean(json_text(run.get('owner')))}{_usage(run)}",
+    )
+    tree = Tree(head)
+    _add_steps(tree, json_list(run.get("steps")))
+    if run.get("error"):
+        tree.add(Text(clean(json_text(run.get("error"))), style="red"))
+    return tree
+
+
+def _add_steps(tree: Tree, steps: Iterable[Json]) -> None:
+    for each in steps:
+        step = json_object(each)
+        attempts = step.get("attempt")
+        said = clean(json_text(step.get("reason")) or json_text(step.get("summary")))
+        phase = json_text(step.get("phase"))
+        branch = tree.add(
+            Text.assemble(
+                state(step.get("state")),
+                f"  {clean(json_text(step.get('target')))}",
+                f" ({phase})" if phase else "",
+                f"  {duration(step.get('durationUs'))}",
+                f"  attempt {attempts}" if isinstance(attempts, int) and attempts > 1 else "",
+                _usage(step),
+                (f"  {said}" if said else "", "dim"),
+            )
+        )
+        _add_steps(branch, json_list(step.get("steps")))
+
+
+def _usage(value: JsonObject) -> str:
+    usage = json_object(value.get("usage"))
+    parts = [f"{usage[name]} {name}" for name in ("calls", "tokens") if usage.get(name)]
+    cost = json_text(usage.get("costUsd"), "0")
+    if cost.strip("0."):
+        parts.append(f"{cost} USD")
+    return f"  {', '.join(parts)}" if parts else ""
+
+
+def may_show_secret(*, anyway: bool) -> bool:
+    """Secrets go to terminals, and elsewhere only when that is asked for."""
+    return anyway or sys.stdout.isatty()

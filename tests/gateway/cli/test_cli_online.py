@@ -1,0 +1,182 @@
+"""Commands that ask a running gateway, against the REST API on a real socket."""
+
+import functools
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from adapters.storage.directory import DataDirectory, Endpoint
+from gateway.cli.failure import FINDING, OK, UNREACHABLE, USAGE
+from gateway.cli.main import main
+from gateway.core.model import Capability
+from tests.fakes_api import ApiBench, a_run, a_step
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+class Shell:
+    """Runs commands against a gateway of fakes."""
+
+    def __init__(self, bench: ApiBench, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._bench = bench
+        self._data = DataDirectory(root=root / ".drawbridge")
+        self._config = root / "gateway.yaml"
+        self._capsys = capsys
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncGenerator[None]:
+        async with self._bench.serving() as url:
+            self._data.prepare()
+            self._data.operator_key.write_text("olga-key\n")
+            self._data.write_endpoint(Endpoint(url=url, pid=1, started_at_us=1))
+            with anyio.fail_after(20):
+                yield
+
+    async def __call__(self, *arguments: str) -> Said:
+        given = [*arguments, "--config", str(self._config), "--data", str(self._data.root)]
+        code = await anyio.to_thread.run_sync(functools.partial(main, given))
+        out, err = self._capsys.readouterr()
+        return Said(code=code, out=out, err=err)
+
+
+@pytest.fixture
+def bench() -> ApiBench:
+    return ApiBench()
+
+
+@pytest.fixture
+async def shell(
+    bench: ApiBench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Shell]:
+    monkeypatch.setenv("COLUMNS", "160")
+    shell = Shell(bench, tmp_path, capsys)
+    async with shell.serving():
+        yield shell
+
+
+async def test_agents_are_added_with_the_grant_to_paste_and_removed(bench: ApiBench, shell: Shell) -> None:
+    added = await shell("agents", "add", "http://127.0.0.1:7/card", "--slug", "moves")
+    listed = await shell("agents", "list")
+    shown = await shell("agents", "show", "moves", "--json")
+    removed = await shell("agents", "remove", "moves")
+    assert (added.code, removed.code) == (OK, OK)
+    assert "allow: ['agent:moves']" in added.out
+    assert "moves" in listed.out
+    assert json.loads(shown.out)["agentCard"]["version"] == "2.1"
+    assert list(bench.agents.known) == ["refunds"]
+
+
+async def test_what_the_gateway_refuses_exits_with_1_and_its_reason(shell: Shell) -> None:
+    said = await shell("agents", "remove", "refunds")
+    assert said.code == FINDING
+    assert "it stands in the configuration" in said.err
+
+
+async def test_tools_seen_as_somebody_name_what_is_hidden(shell: Shell) -> None:
+    said = await shell("tools", "list", "--as", "bea")
+    assert said.code == OK
+    assert said.out.index("tool:orders/find") < said.out.index("Hidden from bea") < said.out.index("tool:orders/refund")
+    assert "no rule grants this call [no-grant]" in said.out
+
+
+async def test_descriptions_from_outside_cannot_steer_the_terminal(bench: ApiBench, shell: Shell) -> None:
+    evil = Capability(name="tool:x/y", kind="tool", owner="x", local="y", description="\x1b]0;owned\x07[bold]hi")
+    bench.directory.known.append(evil)
+    said = await shell("tools", "list")
+    assert "\x1b" not in said.out
+    assert "[bold]hi" in said.out
+
+
+async def test_one_tool_is_shown_as_json(shell: Shell) -> None:
+    said = await shell("tools", "show", "tool:orders/refund", "--json")
+    assert json.loads(said.out)["effect"] == "sink"
+
+
+async def test_a_minted_key_that_nobody_would_see_is_not_minted(bench: ApiBench, shell: Shell) -> None:
+    said = await shell("keys", "mint", "cai")
+    assert said.code == USAGE
+    assert bench.keys.rows == {}
+
+
+async def test_a_minted_key_is_shown_on_demand_and_later_revoked(bench: ApiBench, shell: Shell) -> None:
+    minted = await shell("keys", "mint", "cai", "--role", "support", "--expires", "30d", "--show")
+    listed = await shell("keys", "list")
+    revoked = await shell("keys", "revoke", "k1")
+    again = await shell("keys", "revoke", "k1")
+    assert minted.out == "drawbridge_k1_secret\n"
+    assert bench.keys.rows["k1"].roles == {"support"}
+    assert "secret" not in listed.out
+    assert (revoked.code, again.code) == (OK, FINDING)
+
+
+async def test_a_key_goes_into_a_file_only_its_owner_reads(shell: Shell, tmp_path: Path) -> None:
+    said = await shell("keys", "mint", "cai", "--to", str(tmp_path / "cai.key"), "--json")
+    file = tmp_path / "cai.key"
+    assert "secret" not in said.out.replace(str(file), "")
+    assert file.read_text() == "drawbridge_k1_secret\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("lifetime", ["soon", "0d", "-1h", "5"])
+async def test_a_lifetime_that_is_none_mints_nothing(lifetime: str, bench: ApiBench, shell: Shell) -> None:
+    said = await shell("keys", "mint", "cai", "--show", f"--expires={lifetime}")
+    assert said.code == USAGE
+    assert bench.keys.rows == {}
+
+
+async def test_a_run_is_shown_as_a_tree(bench: ApiBench, shell: Shell) -> None:
+    await bench.runs.open(a_run())
+    await bench.runs.note_step(a_step("run_1/1"))
+    await bench.runs.note_step(a_step("run_1/1/1", parent="run_1/1", state="denied", started=2))
+    said = await shell("runs", "show", "last")
+    assert [line.strip("│├└─ ").split("  ")[0] for line in said.out.splitlines() if "agent:" in line] == [
+        "ok",
+        "denied",
+    ]
+    assert "3 calls, 10 tokens, 0.20 USD" in said.out
+
+
+async def test_watching_ends_with_the_run_and_says_whether_it_completed(bench: ApiBench, shell: Shell) -> None:
+    await bench.runs.open(a_run(state="failed"))
+    await bench.runs.append("run_1", "a", {"kind": "status", "text": "looking"}, 1)
+    said = await shell("runs", "watch", "run_1", "--json")
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert said.code == FINDING
+    assert [each.get("seq") for each in lines] == [1, None]
+    assert lines[-1]["run"]["state"] == "failed"
+
+
+async def test_runs_are_steered(bench: ApiBench, shell: Shell) -> None:
+    await bench.runs.open(a_run())
+    canceled = await shell("runs", "cancel", "run_1")
+    again = await shell("runs", "cancel", "run_1")
+    resumed = await shell("runs", "resume", "run_1", "--json")
+    assert (canceled.code, again.code) == (OK, FINDING)
+    assert json.loads(resumed.out)["state"] == "working"
+
+
+async def test_a_gateway_that_is_gone_exits_with_3(shell: Shell, tmp_path: Path) -> None:
+    data = DataDirectory(root=tmp_path / ".drawbridge")
+    data.write_endpoint(Endpoint(url="http://127.0.0.1:9", pid=1, started_at_us=1))
+    said = await shell("agents", "list")
+    assert said.code == UNREACHABLE
+
+
+async def test_a_key_that_does_not_fit_says_where_to_look(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / ".drawbridge" / "keys" / "operator.key").write_text("other")
+    said = await shell("agents", "list")
+    assert said.code == FINDING
+    assert "--data" in said.err
