@@ -27,9 +27,11 @@ CREATE TABLE IF NOT EXISTS orders (
 CREATE TABLE IF NOT EXISTS refunds (key TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount REAL NOT NULL, reason TEXT);
 CREATE TABLE IF NOT EXISTS shipments (key TEXT PRIMARY KEY, order_id TEXT NOT NULL, sku TEXT NOT NULL, method TEXT);
 INSERT OR IGNORE INTO customers VALUES ('c-17', 'Ana Duarte', '+1-555-0117');
+INSERT OR IGNORE INTO customers VALUES ('c-23', 'Ben Okafor', '+1-555-0123');
 INSERT OR IGNORE INTO products VALUES ('BL-200', 'Blender 200', 89.90, 0, 'BL-300');
 INSERT OR IGNORE INTO products VALUES ('BL-300', 'Blender 300', 109.90, 12, NULL);
 INSERT OR IGNORE INTO orders VALUES ('A-1007', 'c-17', 'BL-200', 89.90, '2026-11-19');
+INSERT OR IGNORE INTO orders VALUES ('A-1008', 'c-23', 'BL-200', 89.90, '2026-11-20');
 """
 
 READ = ToolAnnotations(read_only_hint=True)
