@@ -1,0 +1,152 @@
+"""One SQLite file: opened, brought up to date, written by one thread, read by a few. Knows no table."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+from anyio import to_thread
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from adapters.storage.schema import Schema, back_up, bring_up_to_date, current_number, refuse_newer
+from adapters.storage.write_worker import WriteWorker, translated
+from gateway.core.errors import GatewayError, Unavailable
+
+T = TypeVar("T")
+
+_WRITE_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    # A commit that was reported survives a power loss, not only a crash of ours.
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA journal_size_limit = 67108864",
+)
+_READ_PRAGMAS = ("PRAGMA query_only = ON", "PRAGMA busy_timeout = 5000")
+_READERS = 2
+
+
+class Database:
+    """Open with `Database.open`. Used from one event loop."""
+
+    def __init__(self, path: Path, writer: Engine, reader: Engine, *, timeout_s: float, queue_limit: int) -> None:
+        self._path = path
+        self._writer = writer
+        self._reader = reader
+        self._timeout_s = timeout_s
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix=f"read-{path.name}")
+        self._closed = False
+        self._worker = WriteWorker(writer, name=path.name, queue_limit=queue_limit)
+
+    @classmethod
+    async def open(
+        cls, path: Path, schema: Schema, *, timeout_s: float = 10.0, queue_limit: int = 10_000
+    ) -> "Database":
+        """The file at `path`, created or migrated. `timeout_s` bounds every read and write.
+
+        Raises: Unavailable: a newer version wrote it, it is damaged or not ours, or it cannot be opened.
+        """
+        writer = _engine(path, _WRITE_PRAGMAS, begin="BEGIN IMMEDIATE", size=1)
+        reader = _engine(path, _READ_PRAGMAS, begin="BEGIN", size=_READERS)
+        try:
+            await to_thread.run_sync(_prepare, path, writer, schema)
+        except BaseException:
+            writer.dispose()
+            raise
+        return cls(path, writer, reader, timeout_s=timeout_s, queue_limit=queue_limit)
+
+    async def write(self, act: Callable[[Connection], T]) -> T:
+        """Run `act` in a transaction; what it returned, once that is on disk.
+
+        `act` may be run twice, and must touch nothing but its connection. Whoever asks learns what became of it even
+        when canceled meanwhile: the wait is shielded, and bounded.
+
+        Raises: what `act` raises, if a GatewayError; Unavailable: closed, overloaded, locked or out of time; Internal.
+        """
+        future = self._worker.submit(act)
+        with anyio.move_on_after(self._timeout_s, shield=True):
+            return await future
+        raise Unavailable("the storage did not answer in time; whether it wrote is not known", retry_after_s=1.0)
+
+    async def read(self, act: Callable[[Connection], T]) -> T:
+        """Run `act` on a consistent, read-only view of everything written so far.
+
+        Raises: what `act` raises, if a GatewayError; Unavailable: closed or out of time; Internal.
+        """
+        if self._closed:
+            raise Unavailable("the storage is closed")
+        reading = partial(_read, self._reader, act)
+        with anyio.move_on_after(self._timeout_s):
+            return await asyncio.get_running_loop().run_in_executor(self._readers, reading)
+        raise Unavailable("the storage did not answer in time", retry_after_s=1.0)
+
+    async def aclose(self) -> None:
+        """Finish queued writes, then let go of the file; bounded; idempotent."""
+        self._closed = True
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(self._worker.close, self._timeout_s)
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._reader.dispose()
+        self._writer.dispose()
+
+
+def _read(engine: Engine, act: Callable[[Connection], T]) -> T:
+    try:
+        with engine.connect() as connection:
+            return act(connection)
+    except GatewayError:
+        raise
+    except Exception as error:
+        raise translated(error) from error
+
+
+def _prepare(path: Path, engine: Engine, schema: Schema) -> None:
+    try:
+        # SQLite gives its side files the mode of the main one, so it has to exist, closed, before the first connection.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        path.chmod(0o600)
+        with engine.connect() as connection:
+            with connection.begin():
+                number = current_number(connection)
+            refuse_newer(schema, number)
+            if number == schema.number:
+                return
+            if number:
+                back_up(path, number)
+            with connection.begin():
+                bring_up_to_date(connection, schema, number)
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be opened: {error.strerror}") from error
+    except DBAPIError as error:
+        raise Unavailable(f"{path} cannot be used: {error.orig}. If it is damaged, restore a backup") from error
+    except GatewayError as error:
+        raise Unavailable(f"{path}: {error.message}") from error
+
+
+def _engine(path: Path, pragmas: tuple[str, ...], *, begin: str, size: int) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        poolclass=QueuePool,
+        pool_size=size,
+        max_overflow=0,
+        connect_args={"timeout": 5.0, "check_same_thread": False},
+    )
+
+    def on_connect(connection: Any, _record: object) -> None:
+        # The driver begins transactions of its own, late and deferred; ours say how they begin.
+        connection.isolation_level = None
+        for pragma in pragmas:
+            connection.execute(pragma)
+
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+    return engine

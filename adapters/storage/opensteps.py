@@ -1,0 +1,153 @@
+"""Steps under way: rows that outlive the process, and a mirror in memory that answers at once.
+
+Memory changes before the row on both ways. Closing: the step's token must fail from the moment of closing. Opening: a
+`close` that overtakes the waiting `open` must find something to take away; rows are written in the order of the calls.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select
+
+from adapters.storage.database import Database
+from adapters.storage.tables import open_steps, runs
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.core.labels import labels_from_json
+from gateway.core.model import Principal, PrincipalKind, principal
+from gateway.core.ports.storage import OpenStep
+from gateway.core.task import TaskState
+
+_c = open_steps.c
+_OPEN = insert(open_steps)
+_CLOSE = delete(open_steps).where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step"))
+_ENDED = select(runs.c.id).where(runs.c.state.in_([state.value for state in TaskState if state.terminal]))
+_CLOSE_ENDED = delete(open_steps).where(_c.run_id.in_(_ENDED))
+_ALL = select(open_steps)
+
+_KINDS: dict[str, PrincipalKind] = {
+    "client": "client",
+    "agent": "agent",
+    "operator": "operator",
+    "workflow": "workflow",
+}
+
+
+class SqlOpenSteps:
+    """See `OpenSteps`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._steps: dict[tuple[str, str], OpenStep] = {}
+        self._by_agent: dict[tuple[str, str], tuple[OpenStep, ...]] = {}
+
+    async def open(self, step: OpenStep) -> None:
+        place = {"of_run": step.run_id, "of_step": step.step_id}
+        row = _row_from_step(step)
+
+        def act(connection: Connection) -> None:
+            connection.execute(_CLOSE, place)
+            connection.execute(_OPEN, row)
+
+        self._remember(step)
+        try:
+            await self._database.write(act)
+        except BaseException:
+            if self._steps.get((step.run_id, step.step_id)) is step:
+                self._drop(step.run_id, step.step_id)
+            raise
+
+    async def close(self, run_id: str, step_id: str) -> None:
+        self._drop(run_id, step_id)
+        place = {"of_run": run_id, "of_step": step_id}
+
+        def act(connection: Connection) -> None:
+            connection.execute(_CLOSE, place)
+
+        await self._database.write(act)
+
+    def find(self, run_id: str, step_id: str) -> OpenStep | None:
+        return self._steps.get((run_id, step_id))
+
+    def of_agent(self, tenant: str, agent: str) -> tuple[OpenStep, ...]:
+        """See `OpenSteps.of_agent`. The same tuple for as long as nothing changes."""
+        return self._by_agent.get((tenant, agent), ())
+
+    async def load(self) -> None:
+        """See `OpenSteps.load`. Steps of runs that have ended are closed: nobody is left who would."""
+
+        def act(connection: Connection) -> list[OpenStep]:
+            connection.execute(_CLOSE_ENDED)
+            return [_step_from_row(row) for row in connection.execute(_ALL).mappings()]
+
+        for step in await self._database.write(act):
+            if (step.run_id, step.step_id) not in self._steps:
+                self._remember(step)
+
+    def _remember(self, step: OpenStep) -> None:
+        self._drop(step.run_id, step.step_id)
+        self._steps[(step.run_id, step.step_id)] = step
+        whose = (step.actor.tenant, step.agent)
+        self._by_agent[whose] = (*self._by_agent.get(whose, ()), step)
+
+    def _drop(self, run_id: str, step_id: str) -> None:
+        step = self._steps.pop((run_id, step_id), None)
+        if step is None:
+            return
+        whose = (step.actor.tenant, step.agent)
+        left = tuple(each for each in self._by_agent[whose] if each is not step)
+        if left:
+            self._by_agent[whose] = left
+        else:
+            del self._by_agent[whose]
+
+
+def _row_from_step(step: OpenStep) -> dict[str, Any]:
+    return {
+        "run_id": step.run_id,
+        "step_id": step.step_id,
+        "tenant": step.actor.tenant,
+        "agent": step.agent,
+        "actor": _json_from_principal(step.actor),
+        "phase": step.phase,
+        "labels": step.labels.to_json(),
+        "deadline_at_us": step.deadline_at_us,
+        "calls_left": step.calls_left,
+        "parent_record": step.parent_record,
+        "traceparent": step.traceparent,
+    }
+
+
+def _step_from_row(row: RowMapping) -> OpenStep:
+    return OpenStep(
+        run_id=row["run_id"],
+        step_id=row["step_id"],
+        agent=row["agent"],
+        actor=_principal_from_json(row["actor"]),
+        phase=row["phase"],
+        labels=labels_from_json(row["labels"]),
+        deadline_at_us=row["deadline_at_us"],
+        calls_left=row["calls_left"],
+        parent_record=row["parent_record"],
+        traceparent=row["traceparent"],
+    )
+
+
+def _json_from_principal(who: Principal) -> JsonObject:
+    return {
+        "subject": who.subject,
+        "kind": who.kind,
+        "tenant": who.tenant,
+        "roles": [*sorted(who.roles)],
+        "behind": None if who.behind is None else _json_from_principal(who.behind),
+    }
+
+
+def _principal_from_json(value: Json) -> Principal:
+    fields = json_object(value)
+    behind = fields.get("behind")
+    return principal(
+        json_text(fields.get("subject")),
+        kind=_KINDS[json_text(fields.get("kind"))],
+        tenant=json_text(fields.get("tenant")),
+        roles=frozenset(json_text(role) for role in json_list(fields.get("roles"))),
+        behind=None if behind is None else _principal_from_json(behind),
+    )

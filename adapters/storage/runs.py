@@ -1,0 +1,183 @@
+"""Runs, their steps and their event logs. Executes nothing, and decides no state."""
+
+from typing import Any
+
+import anyio
+from sqlalchemy import BindParameter, Connection, bindparam, func, insert, select, update
+
+from adapters.storage.database import Database
+from adapters.storage.run_rows import row_from_run, row_from_step, row_from_usage, run_from_row, step_from_row
+from adapters.storage.tables import run_events, run_steps, runs
+from gateway.core.errors import Conflict, NotFound
+from gateway.core.json import Json, JsonObject
+from gateway.core.limits import Usage
+from gateway.core.ports.orchestration import Run, RunEvent, RunStep
+
+_RUN: BindParameter[str] = bindparam("of_run")
+_FIND = select(runs).where(runs.c.tenant == bindparam("of_tenant"), runs.c.id == _RUN)
+_FIND_BY_KEY = select(runs).where(runs.c.tenant == bindparam("of_tenant"), runs.c.key == bindparam("of_key"))
+_TENANT = select(runs.c.tenant).where(runs.c.id == _RUN)
+_OPEN = insert(runs)
+_UPDATE = update(runs).where(runs.c.id == _RUN)
+
+_SAME_STEP = (run_steps.c.run_id == _RUN, run_steps.c.id == bindparam("of_id"), run_steps.c.attempt == bindparam("nth"))
+_REPLACE_STEP = update(run_steps).where(*_SAME_STEP)
+_ADD_STEP = insert(run_steps)
+_STEPS = (
+    select(run_steps)
+    .where(run_steps.c.run_id == _RUN)
+    .order_by(run_steps.c.started_at_us, run_steps.c.id, run_steps.c.attempt)
+)
+
+_EVENTS = (
+    select(run_events.c.run_id, run_events.c.seq, run_events.c.at_us, run_events.c.body)
+    .where(run_events.c.run_id == _RUN, run_events.c.seq > bindparam("after"))
+    .order_by(run_events.c.seq)
+)
+_LAST = select(func.coalesce(func.max(run_events.c.seq), 0)).where(run_events.c.run_id == _RUN).scalar_subquery()
+_NOTED = select(run_events.c.seq).where(run_events.c.run_id == _RUN, run_events.c.key == bindparam("event_key"))
+# One statement finds the tenant, draws the number and refuses the duplicate; it writes no row where one of them fails.
+_APPEND = (
+    insert(run_events)
+    .from_select(
+        ["run_id", "seq", "tenant", "key", "at_us", "body"],
+        select(
+            runs.c.id,
+            _LAST + 1,
+            runs.c.tenant,
+            bindparam("event_key", type_=run_events.c.key.type),
+            bindparam("now_us", type_=run_events.c.at_us.type),
+            bindparam("event_body", type_=run_events.c.body.type),
+        ).where(runs.c.id == _RUN, ~_NOTED.exists()),
+    )
+    .returning(run_events.c.seq)
+)
+
+
+class SqlRunStore:
+    """See `RunStore`. `wait_events` wakes on what this process appends; one gateway owns the file."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: dict[str, set[anyio.Event]] = {}
+
+    async def open(self, run: Run) -> Run:
+        """See `RunStore.open`. A run whose id exists in the tenant is given as it is, too.
+
+        Raises: Conflict: another tenant's run has the id.
+        """
+        row = row_from_run(run)
+        place = {"of_tenant": run.tenant, "of_run": run.id, "of_key": run.key}
+
+        def act(connection: Connection) -> Run:
+            known = connection.execute(_FIND_BY_KEY, place).mappings().first() if run.key else None
+            known = known or connection.execute(_FIND, place).mappings().first()
+            if known is not None:
+                return run_from_row(known)
+            if connection.execute(_TENANT, place).first() is not None:
+                raise Conflict("a run with this id exists")
+            connection.execute(_OPEN, row)
+            return run
+
+        return await self._database.write(act)
+
+    async def update(
+        self, run_id: str, *, state: str, at_us: int, output: Json = None, error: str = "", usage: Usage | None = None
+    ) -> None:
+        """See `RunStore.update`. Output and usage that are not given stay as they are.
+
+        Raises: NotFound.
+        """
+        values: dict[str, Any] = {"of_run": run_id, "state": state, "updated_at_us": at_us, "error": error}
+        if output is not None:
+            values["output"] = output
+        if usage is not None:
+            values |= row_from_usage(usage)
+
+        def act(connection: Connection) -> None:
+            if connection.execute(_UPDATE, values).rowcount == 0:
+                raise NotFound("no such run")
+
+        await self._database.write(act)
+
+    async def find(self, tenant: str, run_id: str) -> Run | None:
+        place = {"of_tenant": tenant, "of_run": run_id}
+        row = await self._database.read(lambda connection: connection.execute(_FIND, place).mappings().first())
+        return None if row is None else run_from_row(row)
+
+    async def list(self, tenant: str, *, owner: str = "", workflow: str = "", limit: int = 50) -> tuple[Run, ...]:
+        wanted = select(runs).where(runs.c.tenant == tenant)
+        if owner:
+            wanted = wanted.where(runs.c.owner == owner)
+        if workflow:
+            wanted = wanted.where(runs.c.workflow == workflow)
+        newest = wanted.order_by(runs.c.created_at_us.desc(), runs.c.id.desc()).limit(max(limit, 0))
+        rows = await self._database.read(lambda connection: connection.execute(newest).mappings().all())
+        return tuple(run_from_row(row) for row in rows)
+
+    async def note_step(self, step: RunStep) -> None:
+        """See `RunStore.note_step`.  Raises: NotFound: there is no such run."""
+        row = row_from_step(step)
+        place = {"of_run": step.run_id, "of_id": step.id, "nth": step.attempt}
+
+        def act(connection: Connection) -> None:
+            if connection.execute(_REPLACE_STEP, {**place, **row}).rowcount:
+                return
+            connection.execute(_ADD_STEP, {**row, "tenant": _tenant(connection, step.run_id)})
+
+        await self._database.write(act)
+
+    async def steps(self, run_id: str) -> tuple[RunStep, ...]:
+        rows = await self._database.read(
+            lambda connection: connection.execute(_STEPS, {"of_run": run_id}).mappings().all()
+        )
+        return tuple(step_from_row(row) for row in rows)
+
+    async def append(self, run_id: str, key: str, body: JsonObject, at_us: int) -> RunEvent | None:
+        """See `RunStore.append`.  Raises: NotFound: there is no such run."""
+        values = {"of_run": run_id, "event_key": key, "now_us": at_us, "event_body": body}
+
+        def act(connection: Connection) -> int:
+            seq = connection.execute(_APPEND, values).scalar()
+            if seq is None:
+                _tenant(connection, run_id)
+            return seq or 0
+
+        seq = await self._database.write(act)
+        if not seq:
+            return None
+        for waiting in self._waiting.get(run_id, ()):
+            waiting.set()
+        return RunEvent(run_id=run_id, seq=seq, at_us=at_us, body=body)
+
+    async def events(self, run_id: str, after: int = 0) -> tuple[RunEvent, ...]:
+        place = {"of_run": run_id, "after": after}
+        rows = await self._database.read(lambda connection: connection.execute(_EVENTS, place).mappings().all())
+        return tuple(RunEvent(**row) for row in rows)
+
+    async def wait_events(self, run_id: str, after: int, timeout_s: float) -> tuple[RunEvent, ...]:
+        # Watch before looking: what is appended between the two must not be slept through.
+        appended = anyio.Event()
+        watching = self._waiting.setdefault(run_id, set())
+        watching.add(appended)
+        try:
+            found = await self.events(run_id, after)
+            with anyio.move_on_after(timeout_s):
+                while not found:
+                    await appended.wait()
+                    watching.discard(appended)
+                    appended = anyio.Event()
+                    watching.add(appended)
+                    found = await self.events(run_id, after)
+            return found
+        finally:
+            watching.discard(appended)
+            if not watching and self._waiting.get(run_id) is watching:
+                del self._waiting[run_id]
+
+
+def _tenant(connection: Connection, run_id: str) -> str:
+    tenant = connection.execute(_TENANT, {"of_run": run_id}).scalar()
+    if tenant is None:
+        raise NotFound("no such run")
+    return tenant

@@ -1,0 +1,233 @@
+"""The tables of `gateway.db`, in terms every SQL database understands. Knows no statement.
+
+Times are UTC microseconds, money is text, JSON is text; every row says whose it is.
+"""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from adapters.storage.schema import Schema
+from gateway.core.json import Json
+
+
+class JsonText(TypeDecorator[Any]):
+    """JSON as text; `null` is SQL's NULL. The standard library's encoder, because it keeps integers of any size."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Json, dialect: object) -> str | None:
+        return None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+    def process_result_value(self, value: str | None, dialect: object) -> Json:
+        return None if value is None else json.loads(value)
+
+
+class DecimalText(TypeDecorator[Decimal]):
+    """Money, exactly as it was given."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: object) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: object) -> Decimal | None:
+        return None if value is None else Decimal(value)
+
+
+TABLES = MetaData()
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+def _key(name: str) -> Column[str]:
+    return Column(name, Text, primary_key=True)
+
+
+def _number(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False)
+
+
+def _time(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False)
+
+
+def _time_or_never(name: str) -> Column[int | None]:
+    return Column(name, BigInteger, nullable=True)
+
+
+def _json(name: str) -> Column[Any]:
+    return Column(name, JsonText, nullable=True)
+
+
+def _bytes(name: str) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=False)
+
+
+def _spent() -> tuple[Column[int], Column[int], Column[Decimal]]:
+    return (_number("calls"), _number("tokens"), Column("cost_usd", DecimalText, nullable=False))
+
+
+def _run() -> Column[str]:
+    return Column("run_id", Text, ForeignKey("runs.id"), primary_key=True)
+
+
+api_keys = Table(
+    "api_keys",
+    TABLES,
+    _key("id"),
+    _text("tenant"),
+    _bytes("digest"),
+    _text("subject"),
+    _text("kind"),
+    _json("roles"),
+    _time("created_at_us"),
+    _time_or_never("expires_at_us"),
+    _time_or_never("revoked_at_us"),
+    _text("note"),
+)
+
+agents = Table(
+    "agents",
+    TABLES,
+    _key("slug"),
+    _text("tenant"),
+    _text("card_url"),
+    _bytes("card"),
+    _text("digest"),
+    _time("added_at_us"),
+    _text("added_by"),
+    _json("settings"),
+)
+
+agent_cards = Table(
+    "agent_cards",
+    TABLES,
+    # Slugs are one namespace for all tenants, so the slug alone says whose card it is.
+    _key("slug"),
+    _text("first_digest"),
+    _bytes("first_card"),
+    _time("first_at_us"),
+    _text("digest"),
+    _bytes("card"),
+    _time("at_us"),
+)
+
+task_owners = Table(
+    "task_owners",
+    TABLES,
+    _key("tenant"),
+    _key("agent"),
+    _key("task_id"),
+    _text("context_id"),
+    _text("subject"),
+    _time("created_at_us"),
+    Index("task_owners_by_subject", "tenant", "agent", "subject"),
+)
+
+effects = Table(
+    "effects",
+    TABLES,
+    _key("tenant"),
+    _key("key"),
+    _text("digest"),
+    _text("process"),
+    _time("began_at_us"),
+    _number("attempts"),
+    _time("tried_at_us"),
+    _time_or_never("finished_at_us"),
+    _json("outcome"),
+)
+
+open_steps = Table(
+    "open_steps",
+    TABLES,
+    _key("run_id"),
+    _key("step_id"),
+    _text("tenant"),
+    _text("agent"),
+    _json("actor"),
+    _text("phase"),
+    _json("labels"),
+    _time("deadline_at_us"),
+    Column("calls_left", Integer, nullable=True),
+    _text("parent_record"),
+    _text("traceparent"),
+)
+
+runs = Table(
+    "runs",
+    TABLES,
+    _key("id"),
+    _text("tenant"),
+    # NULL where the run has no key: NULLs are distinct, so the constraint concerns only runs that have one.
+    Column("key", Text, nullable=True),
+    _text("workflow"),
+    _text("owner"),
+    _text("state"),
+    _text("context_id"),
+    _time("created_at_us"),
+    _time("updated_at_us"),
+    _json("input"),
+    _json("output"),
+    _text("error"),
+    _json("spec"),
+    *_spent(),
+    UniqueConstraint("tenant", "key", name="runs_by_key"),
+    Index("runs_newest", "tenant", "created_at_us", "id"),
+)
+
+run_steps = Table(
+    "run_steps",
+    TABLES,
+    _run(),
+    _key("id"),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    _text("tenant"),
+    _text("parent"),
+    _text("target"),
+    _text("state"),
+    _time("started_at_us"),
+    _time("duration_us"),
+    _text("phase"),
+    _json("input"),
+    _json("value"),
+    _text("summary"),
+    _text("reason"),
+    _json("labels"),
+    _text("record_id"),
+    _text("remote_task"),
+    *_spent(),
+)
+
+run_events = Table(
+    "run_events",
+    TABLES,
+    _run(),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    _text("tenant"),
+    _text("key"),
+    _time("at_us"),
+    _json("body"),
+    UniqueConstraint("run_id", "key", name="run_events_by_key"),
+)
+
+GATEWAY_SCHEMA = Schema(name="gateway", number=1, tables=TABLES)

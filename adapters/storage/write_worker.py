@@ -1,0 +1,150 @@
+"""One thread that writes, and commits together what comes together. Knows neither tables nor what is written.
+
+SQLite has one writer at a time whatever one does, and a durable commit costs far more than the statements in it. So
+every write goes to one thread with one connection; whatever queued up while it was committing shares the next commit.
+A batch is first tried as one transaction. If any of its writes raises, all of it is rolled back and each is run again
+in a transaction of its own: refusals are rare, and this costs the ordinary write no savepoint. It also means that a
+write must touch nothing but the connection it is given.
+"""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from gateway.core.errors import GatewayError, Internal, Unavailable
+
+_logger = logging.getLogger(__name__)
+
+_Done: TypeAlias = "tuple[asyncio.Future[Any], Any, BaseException | None]"
+
+
+@dataclass(slots=True, eq=False)
+class _Write:
+    act: Callable[[Connection], Any]
+    future: "asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop
+
+
+class WriteWorker:
+    """Runs writes in the order in which they were handed over."""
+
+    def __init__(self, engine: Engine, *, name: str, queue_limit: int, batch_limit: int = 256) -> None:
+        self._engine = engine
+        self._queue: deque[_Write] = deque()
+        self._queue_limit = queue_limit
+        self._batch_limit = batch_limit
+        self._wake = threading.Condition(threading.Lock())
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=f"write-{name}", daemon=True)
+        self._thread.start()
+
+    def submit(self, act: Callable[[Connection], Any]) -> "asyncio.Future[Any]":
+        """Queue a write; the future has its outcome once it is on disk. A canceled future is skipped if not yet begun.
+
+        Raises: Unavailable: closed, or too many writes wait.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        with self._wake:
+            if self._closed:
+                raise Unavailable("the storage is closed")
+            if len(self._queue) >= self._queue_limit:
+                raise Unavailable("the storage cannot keep up: too many writes are waiting", retry_after_s=1.0)
+            self._queue.append(_Write(act, future, loop))
+            self._wake.notify()
+        return future
+
+    def close(self, timeout_s: float) -> bool:
+        """Refuse what comes, finish what is queued; False if that took longer than `timeout_s`. Blocks; idempotent."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        # Kept open between batches: borrowing it anew would cost as much as the statements of a small write.
+        connection: Connection | None = None
+        while batch := self._next_batch():
+            try:
+                connection = connection or self._engine.connect()
+                done = _together(connection, batch)
+            except Exception as error:  # noqa: BLE001 - the thread's edge: every waiter is told, translated
+                connection = _put_back(connection)
+                if len(batch) == 1:
+                    done: list[_Done] = [(batch[0].future, None, _translated(error))]
+                else:
+                    done = [_alone(self._engine, write) for write in batch if not write.future.cancelled()]
+            _deliver(batch, done)
+        _put_back(connection)
+
+    def _next_batch(self) -> list[_Write]:
+        """What waits now, at least one; empty once closed and drained."""
+        while True:
+            with self._wake:
+                while not self._queue and not self._closed:
+                    self._wake.wait()
+                if not self._queue:
+                    return []
+                count = min(len(self._queue), self._batch_limit)
+                taken = [self._queue.popleft() for _ in range(count)]
+            wanted = [write for write in taken if not write.future.cancelled()]
+            if wanted:
+                return wanted
+
+
+def _together(connection: Connection, batch: list[_Write]) -> list[_Done]:
+    with connection.begin():
+        return [(write.future, write.act(connection), None) for write in batch]
+
+
+def _alone(engine: Engine, write: _Write) -> _Done:
+    try:
+        with engine.connect() as connection:
+            return _together(connection, [write])[0]
+    except Exception as error:  # noqa: BLE001 - the thread's edge: this one waiter is told, translated
+        return (write.future, None, _translated(error))
+
+
+def _put_back(connection: Connection | None) -> None:
+    """To the pool, which rolls back whatever a failed commit left open."""
+    if connection is not None:
+        connection.close()
+
+
+def _deliver(batch: list[_Write], done: list[_Done]) -> None:
+    for loop in {write.loop for write in batch}:
+        mine = [each for each in done if each[0].get_loop() is loop]
+        try:
+            loop.call_soon_threadsafe(_resolve, mine)
+        except RuntimeError:
+            _logger.warning("%d writes outlived the loop that asked for them", len(mine))
+
+
+def _resolve(done: list[_Done]) -> None:
+    for future, value, error in done:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
+
+
+def _translated(error: Exception) -> GatewayError:
+    return error if isinstance(error, GatewayError) else translated(error)
+
+
+def translated(error: Exception) -> GatewayError:
+    """What a failure of the database is called outside; the log gets the rest."""
+    _logger.error("the storage failed", exc_info=error)
+    if isinstance(error, DBAPIError) and type(error.orig).__name__ == "OperationalError":
+        return Unavailable("the storage cannot be used at the moment")
+    return Internal("the storage refused what it was given")

@@ -1,0 +1,131 @@
+"""What every `OpenSteps` does."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from adapters.storage.database import Database
+from adapters.storage.opensteps import SqlOpenSteps
+from adapters.storage.tables import GATEWAY_SCHEMA
+from gateway.core.labels import Labels
+from gateway.core.model import principal
+from gateway.core.ports.storage import OpenStep, OpenSteps
+from tests.fakes_storage import MemoryOpenSteps
+
+pytestmark = pytest.mark.anyio
+
+Restart = Callable[[], OpenSteps]
+
+ANA = principal("ana", roles=frozenset({"support"}))
+HELP = principal("workflow:help", kind="workflow", roles=frozenset({"workflow:help"}), behind=ANA)
+STEP = OpenStep(
+    run_id="run_1",
+    step_id="run_1/2",
+    agent="refunds",
+    actor=principal("agent:refunds", kind="agent", roles=frozenset({"refunder", "reader"}), behind=HELP),
+    phase="propose",
+    labels=Labels(untrusted=frozenset({"server:web"}), confidential=frozenset({"secret"}), regions=frozenset({"eu"})),
+    deadline_at_us=2**52,
+    calls_left=3,
+    parent_record="rec_1",
+    traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def restart(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Restart]:
+    """The steps as a new process finds them, before `load`."""
+    if request.param == "memory":
+        rows = MemoryOpenSteps().rows
+        yield lambda: MemoryOpenSteps(rows)
+        return
+    database = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
+    yield lambda: SqlOpenSteps(database)
+    await database.aclose()
+
+
+@pytest.fixture
+def steps(restart: Restart) -> OpenSteps:
+    return restart()
+
+
+async def test_an_open_step_is_found_by_run_and_step_and_by_agent(steps: OpenSteps) -> None:
+    await steps.open(STEP)
+
+    assert steps.find("run_1", "run_1/2") == STEP
+    assert steps.find("run_1", "run_1/3") is None
+    assert steps.find("run_2", "run_1/2") is None
+    assert steps.of_agent("default", "refunds") == (STEP,)
+    assert steps.of_agent("other", "refunds") == ()
+    assert steps.of_agent("default", "triage") == ()
+
+
+async def test_a_closed_step_is_gone_now_and_after_a_restart(steps: OpenSteps, restart: Restart) -> None:
+    other = replace(STEP, step_id="run_1/3")
+    await steps.open(STEP)
+    await steps.open(other)
+    await steps.close("run_1", "run_1/2")
+
+    assert steps.find("run_1", "run_1/2") is None
+    assert steps.of_agent("default", "refunds") == (other,)
+    later = restart()
+    await later.load()
+    assert later.find("run_1", "run_1/2") is None
+    assert later.of_agent("default", "refunds") == (other,)
+
+
+async def test_closing_what_is_not_open_does_nothing(steps: OpenSteps) -> None:
+    await steps.close("run_1", "run_1/2")
+
+    assert steps.find("run_1", "run_1/2") is None
+
+
+async def test_a_restart_finds_the_whole_step(steps: OpenSteps, restart: Restart) -> None:
+    bare = replace(STEP, step_id="run_1/9", labels=Labels(), calls_left=None, phase="", deadline_at_us=0)
+    await steps.open(STEP)
+    await steps.open(bare)
+
+    later = restart()
+    await later.load()
+
+    assert later.find("run_1", "run_1/2") == STEP
+    assert later.find("run_1", "run_1/9") == bare
+    assert set(later.of_agent("default", "refunds")) == {STEP, bare}
+
+
+async def test_a_step_opened_again_counts_as_it_was_opened_last(steps: OpenSteps, restart: Restart) -> None:
+    again = replace(STEP, phase="commit", calls_left=1)
+    await steps.open(STEP)
+    await steps.open(again)
+
+    assert steps.of_agent("default", "refunds") == (again,)
+    later = restart()
+    await later.load()
+    assert later.find("run_1", "run_1/2") == again
+
+
+async def test_loading_does_not_undo_what_was_opened_before(steps: OpenSteps, restart: Restart) -> None:
+    await steps.open(STEP)
+    later = restart()
+    again = replace(STEP, phase="commit")
+    await later.open(again)
+
+    await later.load()
+
+    assert later.find("run_1", "run_1/2") == again
+    assert later.of_agent("default", "refunds") == (again,)
+
+
+async def test_a_close_that_overtakes_its_open_wins(steps: OpenSteps, restart: Restart) -> None:
+    async with anyio.create_task_group() as group:
+        group.start_soon(steps.open, STEP)
+        group.start_soon(steps.close, "run_1", "run_1/2")
+
+    assert steps.find("run_1", "run_1/2") is None
+    assert steps.of_agent("default", "refunds") == ()
+    later = restart()
+    await later.load()
+    assert later.find("run_1", "run_1/2") is None

@@ -1,0 +1,245 @@
+"""What every `RunStore` does."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import anyio
+import pytest
+
+from adapters.storage.database import Database
+from adapters.storage.runs import SqlRunStore
+from adapters.storage.tables import GATEWAY_SCHEMA
+from gateway.core.errors import Conflict, NotFound
+from gateway.core.labels import Labels
+from gateway.core.limits import Usage
+from gateway.core.ports.orchestration import Run, RunEvent, RunStep, RunStore
+from tests.fakes_storage import MemoryRunStore
+
+pytestmark = pytest.mark.anyio
+
+RUN = Run(
+    id="run_1",
+    workflow="help",
+    tenant="default",
+    owner="ana",
+    state="submitted",
+    context_id="ctx_1",
+    created_at_us=10,
+    updated_at_us=10,
+    input={"text": "My blender arrived broken", "n": [1, 2.5, None, True]},
+    key="ana/help/m1",
+    spec={"pattern": "supervisor"},
+)
+STEP = RunStep(
+    run_id="run_1",
+    id="run_1/1",
+    parent="",
+    target="agent:triage",
+    state="running",
+    attempt=1,
+    started_at_us=20,
+    duration_us=0,
+)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunStore]:
+    if request.param == "memory":
+        yield MemoryRunStore()
+        return
+    database = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
+    yield SqlRunStore(database)
+    await database.aclose()
+
+
+async def test_a_run_is_found_whole_in_its_tenant_only(store: RunStore) -> None:
+    assert await store.open(RUN) == RUN
+
+    assert await store.find("default", "run_1") == RUN
+    assert await store.find("other", "run_1") is None
+    assert await store.find("default", "run_2") is None
+
+
+async def test_the_same_key_gives_the_run_that_exists(store: RunStore) -> None:
+    await store.open(RUN)
+
+    assert await store.open(replace(RUN, id="run_2", created_at_us=99)) == RUN
+    assert await store.find("default", "run_2") is None
+
+
+async def test_runs_without_a_key_are_all_different(store: RunStore) -> None:
+    bare = replace(RUN, key="")
+    other = replace(bare, id="run_2")
+    await store.open(bare)
+
+    assert await store.open(other) == other
+
+
+async def test_the_same_key_in_another_tenant_is_another_run(store: RunStore) -> None:
+    foreign = replace(RUN, id="run_2", tenant="other")
+    await store.open(RUN)
+
+    assert await store.open(foreign) == foreign
+
+
+async def test_an_id_that_exists_gives_its_run_unless_it_is_another_tenants(store: RunStore) -> None:
+    await store.open(RUN)
+
+    assert await store.open(replace(RUN, key="", workflow="else")) == RUN
+    with pytest.raises(Conflict):
+        await store.open(replace(RUN, tenant="other", key="k"))
+
+
+async def test_of_many_opened_at_once_under_one_key_one_is(store: RunStore) -> None:
+    opened: list[Run] = []
+
+    async def open_run(number: int) -> None:
+        opened.append(await store.open(replace(RUN, id=f"run_{number}")))
+
+    async with anyio.create_task_group() as group:
+        for number in range(10):
+            group.start_soon(open_run, number)
+
+    assert len({run.id for run in opened}) == 1
+
+
+async def test_an_update_changes_what_it_names_and_nothing_else(store: RunStore) -> None:
+    spent = Usage(calls=3, tokens=900, cost_usd=Decimal("0.1000000000000000000001"))
+    await store.open(RUN)
+    await store.update("run_1", state="working", at_us=20, usage=spent)
+    await store.update("run_1", state="failed", at_us=30, output={"gaps": ["scheduling"]}, error="one step failed")
+
+    assert await store.find("default", "run_1") == replace(
+        RUN, state="failed", updated_at_us=30, output={"gaps": ["scheduling"]}, error="one step failed", usage=spent
+    )
+
+
+async def test_a_run_that_goes_on_has_no_error_and_keeps_its_output(store: RunStore) -> None:
+    await store.open(RUN)
+    await store.update("run_1", state="failed", at_us=20, output="half", error="broke")
+    await store.update("run_1", state="working", at_us=30)
+
+    assert await store.find("default", "run_1") == replace(RUN, state="working", updated_at_us=30, output="half")
+
+
+async def test_what_does_not_exist_cannot_be_updated_noted_or_appended_to(store: RunStore) -> None:
+    with pytest.raises(NotFound):
+        await store.update("run_1", state="working", at_us=20)
+    with pytest.raises(NotFound):
+        await store.note_step(STEP)
+    with pytest.raises(NotFound):
+        await store.append("run_1", "k", {}, 20)
+    assert await store.steps("run_1") == ()
+    assert await store.events("run_1") == ()
+
+
+async def test_the_list_is_newest_first_of_one_tenant_and_filtered(store: RunStore) -> None:
+    for number, owner, workflow, tenant in (
+        (1, "ana", "help", "default"),
+        (2, "eve", "help", "default"),
+        (3, "ana", "else", "default"),
+        (4, "ana", "help", "other"),
+        (5, "ana", "help", "default"),
+    ):
+        run = replace(RUN, id=f"run_{number}", key="", owner=owner, workflow=workflow, tenant=tenant)
+        await store.open(replace(run, created_at_us=number))
+
+    assert [run.id for run in await store.list("default")] == ["run_5", "run_3", "run_2", "run_1"]
+    assert [run.id for run in await store.list("default", owner="ana", workflow="help")] == ["run_5", "run_1"]
+    assert [run.id for run in await store.list("default", limit=2)] == ["run_5", "run_3"]
+    assert await store.list("nobody") == ()
+
+
+async def test_a_step_is_replaced_by_run_id_and_attempt(store: RunStore) -> None:
+    done = replace(
+        STEP,
+        state="ok",
+        duration_us=5,
+        phase="propose",
+        input={"a": 1},
+        value=[1, {"b": None}],
+        summary="planned",
+        reason="because",
+        usage=Usage(calls=1, cost_usd=Decimal("0.3")),
+        labels=Labels(untrusted=frozenset({"agent:triage"})),
+        record_id="rec_1",
+        remote_task="t1",
+        parent="run_1",
+    )
+    second = replace(STEP, attempt=2, started_at_us=30)
+    await store.open(RUN)
+    await store.note_step(STEP)
+    await store.note_step(second)
+    await store.note_step(done)
+
+    assert await store.steps("run_1") == (done, second)
+
+
+async def test_events_are_numbered_from_one_without_gaps_per_run(store: RunStore) -> None:
+    await store.open(RUN)
+    await store.open(replace(RUN, id="run_2", key=""))
+
+    first = await store.append("run_1", "a", {"n": 1}, 20)
+    elsewhere = await store.append("run_2", "a", {"n": 9}, 21)
+    repeated = await store.append("run_1", "a", {"n": 1}, 22)
+    second = await store.append("run_1", "b", {"n": 2}, 23)
+
+    assert first == RunEvent(run_id="run_1", seq=1, at_us=20, body={"n": 1})
+    assert elsewhere == RunEvent(run_id="run_2", seq=1, at_us=21, body={"n": 9})
+    assert repeated is None
+    assert second == RunEvent(run_id="run_1", seq=2, at_us=23, body={"n": 2})
+    assert await store.events("run_1") == (first, second)
+    assert await store.events("run_1", after=1) == (second,)
+    assert await store.events("run_1", after=2) == ()
+
+
+async def test_events_appended_at_once_leave_no_gap_and_repeat_no_number(store: RunStore) -> None:
+    await store.open(RUN)
+
+    async def append(number: int) -> None:
+        await store.append("run_1", f"key-{number % 20}", {"n": number}, 20)
+
+    async with anyio.create_task_group() as group:
+        for number in range(40):
+            group.start_soon(append, number)
+
+    assert [event.seq for event in await store.events("run_1")] == list(range(1, 21))
+
+
+async def test_waiting_gives_at_once_what_is_there(store: RunStore) -> None:
+    await store.open(RUN)
+    event = await store.append("run_1", "a", {"n": 1}, 20)
+
+    with anyio.fail_after(5):
+        assert await store.wait_events("run_1", 0, 60.0) == (event,)
+
+
+async def test_waiting_ends_with_nothing_when_the_time_is_over(store: RunStore) -> None:
+    await store.open(RUN)
+
+    with anyio.fail_after(5):
+        assert await store.wait_events("run_1", 0, 0.01) == ()
+
+
+async def test_every_waiter_of_a_run_wakes_on_an_append(store: RunStore) -> None:
+    await store.open(RUN)
+    await store.open(replace(RUN, id="run_2", key=""))
+    woken: list[tuple[RunEvent, ...]] = []
+
+    async def wait() -> None:
+        woken.append(await store.wait_events("run_1", 0, 60.0))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            await store.append("run_2", "other", {}, 20)
+            await anyio.wait_all_tasks_blocked()
+            assert woken == []
+            await store.append("run_1", "a", {"n": 1}, 21)
+
+    event = RunEvent(run_id="run_1", seq=1, at_us=21, body={"n": 1})
+    assert woken == [(event,), (event,)]
