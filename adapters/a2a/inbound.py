@@ -9,7 +9,7 @@ from adapters.a2a.card import DELEGATION
 from adapters.a2a.wire.bodies import Params
 from adapters.a2a.wire.envelope import Call, decode_value
 from adapters.a2a.wire.errors import a2a_error
-from adapters.a2a.wire.values import optional_id, part_from_json, valid_id
+from adapters.a2a.wire.values import optional_id, part_from_json, state_from_json, valid_id
 from gateway.core.errors import DeadlineExceeded, InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.limits import Budget, Limits
@@ -33,6 +33,8 @@ PUSH = frozenset(
 EXTENDED_CARD = "GetExtendedAgentCard"
 SUPPORTED_VERSION = "1.0"
 LONGEST_MESSAGE_ID = 256
+DEFAULT_PAGE = 50
+LARGEST_PAGE = 100
 _LISTED = (
     ("contextId", "context_id"),
     ("status", "status"),
@@ -52,16 +54,31 @@ class Asked:
     call: Call
     operation: Operation
     params: Params
-    extensions: str
     traceparent: str
+
+    meta: Mapping[str, Json]
+    """What upstreams go by besides the body."""
 
     @property
     def streaming(self) -> bool:
         return self.call.method in STREAMING
 
+    @property
+    def task_id(self) -> str:
+        return json_text(self.meta.get("task"))
+
+    @property
+    def context_id(self) -> str:
+        return json_text(self.meta.get("context_id"))
+
+    @property
+    def history_length(self) -> int | None:
+        length = self.meta.get("history_length")
+        return length if isinstance(length, int) else None
+
 
 def asked_for(call: Call, *, version: str, extensions: str, traceparent: str, size_bytes: int) -> Asked:
-    """Raises: GatewayError: another version, a method A2A or this gateway does not have, a message that says nothing."""
+    """Raises: GatewayError: another version, a method that is not there, a message that says nothing."""
     if not version or version.partition(".")[0] != SUPPORTED_VERSION.partition(".")[0]:
         found = f"A2A version {version[:20]!r}" if version else "a request without a version, which means A2A 0.3,"
         raise a2a_error(
@@ -79,7 +96,8 @@ def asked_for(call: Call, *, version: str, extensions: str, traceparent: str, si
     params = Params(call.params, size_bytes=size_bytes)
     if operation == "call":
         _check_message(params)
-    return Asked(call=call, operation=operation, params=params, extensions=extensions, traceparent=traceparent)
+    meta = {**_meta(call.method, operation, params), "extensions": extensions}
+    return Asked(call=call, operation=operation, params=params, traceparent=traceparent, meta=meta)
 
 
 class Inbound:
@@ -107,7 +125,7 @@ class Inbound:
             run_id=identity.run_id,
             step_id=identity.step_id,
             phase=identity.phase,
-            meta={**meta_of(asked), **meta},
+            meta={**asked.meta, **meta},
         )
 
     def _deadline_s(self, asked: Asked, identity: Identity, capability: Capability | None) -> float:
@@ -123,28 +141,46 @@ class Inbound:
         return self._clock.monotonic_s() + longest_s
 
 
-def meta_of(asked: Asked) -> dict[str, Json]:
-    """What upstreams go by besides the body. Raises: InvalidRequest."""
-    if asked.operation == "task.list":
-        return {
-            ours: _value(asked.params.members[theirs]) for theirs, ours in _LISTED if theirs in asked.params.members
-        }
-    if asked.operation != "call":
-        meta: dict[str, Json] = {"task": _task_id(asked), "stream": asked.streaming}
-        if "historyLength" in asked.params.members:
-            meta["history_length"] = _count(_value(asked.params.members["historyLength"]))
-        return {**meta, "extensions": asked.extensions}
-    message = asked.params.message
-    configuration = _object(asked.params.members, "configuration")
+def page_size_of(asked: Asked) -> int:
+    """How many tasks a page was asked to have."""
+    size = asked.meta.get("page_size")
+    return size if isinstance(size, int) and size else DEFAULT_PAGE
+
+
+def _meta(method: str, operation: Operation, params: Params) -> dict[str, Json]:
+    """Raises: InvalidRequest."""
+    members = params.members
+    if operation == "task.list":
+        return _list_meta(members)
+    if operation != "call":
+        length = _count(_value(members["historyLength"])) if "historyLength" in members else None
+        return {"task": _task_id(members), "stream": method in STREAMING, "history_length": length}
+    message = params.message
+    configuration = _object(members, "configuration")
     return {
-        "stream": asked.streaming,
+        "stream": method in STREAMING,
         "message_id": json_text(message.get("messageId")),
         "context_id": optional_id(message.get("contextId")),
         "task": optional_id(message.get("taskId")),
         "return_immediately": configuration.get("returnImmediately") is True,
         "history_length": _count(configuration.get("historyLength")),
-        "extensions": asked.extensions,
     }
+
+
+def _list_meta(members: Mapping[str, Raw]) -> dict[str, Json]:
+    meta = {ours: _value(members[theirs]) for theirs, ours in _LISTED if theirs in members}
+    size = meta.get("page_size")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= LARGEST_PAGE):
+        raise _invalid("pageSize", f"an integer between 1 and {LARGEST_PAGE}")
+    if meta.get("status") not in (None, "", "TASK_STATE_UNSPECIFIED"):
+        meta["status"] = state_from_json(meta["status"]).value
+    else:
+        meta.pop("status", None)
+    if "context_id" in meta:
+        meta["context_id"] = optional_id(meta["context_id"])
+    if "history_length" in meta:
+        meta["history_length"] = _count(meta["history_length"])
+    return meta
 
 
 def _check_message(params: Params) -> None:
@@ -168,11 +204,10 @@ def _check_message(params: Params) -> None:
             raise a2a_error("INVALID_PARAMS", f"metadata[{DELEGATION!r}] is for the gateway alone to set")
 
 
-def _task_id(asked: Asked) -> str:
-    raw = asked.params.members.get("id")
-    if raw is None:
+def _task_id(members: Mapping[str, Raw]) -> str:
+    if "id" not in members:
         raise _invalid("id", "the id of a task")
-    return valid_id(_value(raw))
+    return valid_id(_value(members["id"]))
 
 
 def _object(members: Mapping[str, Raw], name: str) -> JsonObject:

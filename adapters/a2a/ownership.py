@@ -1,4 +1,4 @@
-"""Whose task, and whose conversation, at which agent. To an agent the gateway is one client: only this tells callers apart.
+"""Whose task, and whose conversation, at which agent. To an agent the gateway is one client: this tells callers apart.
 
 Somebody else's task and one that does not exist give the same answer (A2A 1.0, section 13: not found is not allowed).
 """
@@ -22,11 +22,11 @@ class Ownership:
         self._clock = clock
 
     async def claim(self, identity: Identity, agent: str, task_id: str, context_id: str) -> None:
-        """Note that the agent opened this task, in this context, for the caller.
+        """Note that the agent opened this task, in this context, for the caller; either may be empty.
 
         Raises: UpstreamFailed: the agent answered with somebody else's.
         """
-        if not await self._claimed(identity, agent, task_id, context_id):
+        if task_id and not await self._claimed(identity, agent, task_id, context_id):
             raise UpstreamFailed(f"{agent} answered with a task that is not the caller's")
         if context_id and not await self._claimed(identity, agent, _CONTEXT + context_id, context_id):
             raise UpstreamFailed(f"{agent} answered with a conversation that is not the caller's")
