@@ -120,61 +120,54 @@ class Service:
                 await self._opened(visit, event)
                 fold.apply(event)
 
-        try:
+        async def answer() -> None:
             result = await self._call(visit, request, emit)
             body = self._rendered(asked, request, result, fold)
-        except GatewayError as error:
-            problem = _named(error, request)
-        except Exception:
-            problem = _failed(request)
-        else:
             await asgi.answer(visit.send, 200, answer_bytes(asked.call.id, body))
-            return
-        await say(visit.send, problem, call_id=asked.call.id)
+
+        problem = await _problem_of(answer, request)
+        if problem is not None:
+            await say(visit.send, problem, call_id=asked.call.id)
 
     async def _stream(self, visit: Visit, asked: Asked, request: Request) -> None:
         stream = EventStream(visit.send)
         self._streams += 1
         try:
             await while_connected(
-                visit.receive, lambda: self._events(visit, asked, request, stream), beside=stream.keep_alive
+                visit.receive, lambda: self._listened(visit, asked, request, stream), beside=stream.keep_alive
             )
         finally:
             self._streams -= 1
+
+    async def _listened(self, visit: Visit, asked: Asked, request: Request, stream: EventStream) -> None:
+        call_id = asked.call.id
+        problem = await _problem_of(lambda: self._events(visit, asked, request, stream), request)
+        if problem is not None and not stream.begun:
+            await say(visit.send, problem, call_id=call_id)
+            return
+        if problem is not None:
+            await stream.write(error_bytes(call_id, problem))
+        await stream.end()
 
     async def _events(self, visit: Visit, asked: Asked, request: Request, stream: EventStream) -> None:
         fold = TaskFold()
         call_id = asked.call.id
 
         async def emit(event: Event) -> None:
-            if not isinstance(event, Progress | Log):
-                await self._opened(visit, event)
-                if not fold.task_id and not isinstance(event, TaskOpened):
-                    return  # A2A 1.0, section 3.1.2: the task comes first
+            if not fold.task_id and not isinstance(event, TaskOpened):
+                return  # A2A 1.0, section 3.1.2: the task comes first
+            await self._opened(visit, event)
             said = event_result(event, fold)
             if not isinstance(event, Progress | Log):
                 fold.apply(event)
             if said is not None:
                 await stream.write(answer_bytes(call_id, said))
 
-        try:
-            result = await self._call(visit, request, emit)
-            for event in closing_events(result, fold, at_us=self._clock.now_us()):
-                await emit(event)
-            if not fold.task_id:
-                await stream.write(answer_bytes(call_id, self._whole(asked, result, fold)))
-        except GatewayError as error:
-            problem = _named(error, request)
-        except Exception:
-            problem = _failed(request)
-        else:
-            await stream.end()
-            return
-        if stream.begun:
-            await stream.write(error_bytes(call_id, problem))
-            await stream.end()
-        else:
-            await say(visit.send, problem, call_id=call_id)
+        result = await self._call(visit, request, emit)
+        for event in closing_events(result, fold, at_us=self._clock.now_us()):
+            await emit(event)
+        if not fold.task_id:
+            await stream.write(answer_bytes(call_id, self._whole(asked, result, fold)))
 
     async def _call(self, visit: Visit, request: Request, emit: Callable[[Event], Awaitable[None]]) -> Result:
         """Down the one path; what comes back, once it is the caller's."""
@@ -252,9 +245,16 @@ async def while_connected(
         group.cancel_scope.cancel()
 
 
-def _failed(request: Request) -> Internal:
-    log.exception("call failed at the door", request=request.id)
-    return Internal("the gateway failed; its log has the rest")
+async def _problem_of(work: Work, request: Request) -> GatewayError | None:
+    """Run `work`; the error in which it ended, as the caller may see it."""
+    try:
+        await work()
+    except GatewayError as error:
+        return _named(error, request)
+    except Exception:
+        log.exception("call failed at the door", request=request.id)
+        return Internal("the gateway failed; its log has the rest")
+    return None
 
 
 def _named(error: GatewayError, request: Request) -> GatewayError:
