@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from adapters.http.api_call import LIST_LIMIT, Call, Recorder, answer
 from adapters.http.api_ports import AuditQuery, AuditReader, KeyOrder, Keys
-from adapters.http.api_views import key_view, us_from_rfc3339
+from adapters.http.api_views import key_view, record_view, us_from_rfc3339
 from gateway.core.errors import NotFound
 from gateway.core.json import JsonObject, json_list, json_text
 from gateway.core.model import PrincipalKind
@@ -60,15 +60,15 @@ class AuditEndpoints:
                 run_id=call.text("run"),
                 since_us=us_from_rfc3339(since, "since") if since else 0,
                 until_us=us_from_rfc3339(until, "until") if until else 0,
-                after=call.number("after", 0, 2**62),
+                after=call.number("after", 0, 2**62) if call.text("after") else None,
                 text=call.text("text"),
                 limit=max(1, call.number("limit", 50, LIST_LIMIT)),
             )
         )
-        return answer({"records": [*records]})
+        return answer({"records": [record_view(each) for each in records]})
 
     async def get_record(self, call: Call) -> Response:
         records = await self._audit.find(call.tenant, call.path("record"))
         if not records:
             raise NotFound("no such record")
-        return answer({"records": [*records]})
+        return answer({"records": [record_view(each) for each in records]})

@@ -66,8 +66,8 @@ class AuditQuery:
     run_id: str = ""
     since_us: int = 0
     until_us: int = 0
-    after: int = 0
-    """Only records later in the log than this sequence number."""
+    after: int | None = None
+    """Only records later in the log than this sequence number, oldest first; None for the latest ones."""
     text: str = ""
     limit: int = 50
 
@@ -118,11 +118,12 @@ class RunControl(Protocol):
 
 class AuditReader(Protocol):
     async def search(self, query: AuditQuery) -> Sequence[JsonObject]:
-        """Records as the log shows them, oldest first: the last `limit`; with `after`, the first `limit` behind it."""
+        """Records as the log stores them, each with its `seq`, oldest first: the last `limit` that fit; with `after`,
+        the first `limit` behind it."""
         ...
 
     async def find(self, tenant: str, record_id: str) -> Sequence[JsonObject]:
-        """The intent and the outcome of one call, as far as they are there."""
+        """The intent and the outcome of one call, as far as they are there; see `search`."""
         ...
 
 

@@ -118,6 +118,13 @@ def key_view(key: ApiKey) -> JsonObject:
     }
 
 
+def record_view(record: JsonObject) -> JsonObject:
+    """A stored record with its time as the API says times."""
+    shown = {name: value for name, value in record.items() if name != "at_us"}
+    at_us = record.get("at_us")
+    return {**shown, "at": rfc3339(at_us if isinstance(at_us, int) else 0)}
+
+
 def run_view(run: Run) -> JsonObject:
     return {
         "id": run.id,

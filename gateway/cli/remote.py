@@ -94,7 +94,7 @@ class Remote:
         query: Mapping[str, str | int] | None = None,
         body: "JsonObject | None" = None,
     ) -> JsonObject:
-        params = {name: value for name, value in (query or {}).items() if value not in ("", 0)}
+        params = {name: value for name, value in (query or {}).items() if value != ""}
         try:
             response = self._client.request(
                 method, _path(*path), params=params, content=None if body is None else orjson.dumps(body)

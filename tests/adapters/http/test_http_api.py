@@ -171,7 +171,7 @@ async def test_a_key_is_shown_once_and_then_only_described() -> None:
 
 async def test_audit_filters_reach_the_reader() -> None:
     bench = ApiBench()
-    kept: JsonObject = {"id": "rec_1"}
+    kept: JsonObject = {"id": "rec_1", "seq": 8, "at_us": 1_000_000}
     bench.audit.records = [kept]
     query = {"subject": "bea", "call": "tool:orders/*", "outcome": "denied", "since": "2026-11-21T10:00:00+01:00"}
     async with operator(bench) as client:
@@ -179,7 +179,7 @@ async def test_audit_filters_reach_the_reader() -> None:
         one = await client.get("/audit/rec_1")
         none = await client.get("/audit/rec_2")
         wrong = await client.get("/audit", params={"since": "yesterday"})
-    assert found.json() == one.json() == {"records": [{"id": "rec_1"}]}
+    assert found.json() == one.json() == {"records": [{"id": "rec_1", "seq": 8, "at": "1970-01-01T00:00:01.000000Z"}]}
     asked = bench.audit.asked[0]
     assert (asked.tenant, asked.subject, asked.capability, asked.after) == ("default", "bea", "tool:orders/*", 7)
     assert (asked.since_us, asked.limit) == (1_795_251_600_000_000, 1000)

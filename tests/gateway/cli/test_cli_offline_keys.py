@@ -1,0 +1,33 @@
+"""Keys minted while no gateway runs."""
+
+from pathlib import Path
+
+import anyio
+
+from adapters.identity.apikeys import KeyGrant, KeyMint, key_id
+from adapters.identity.keyfiles import random_key
+from adapters.storage.database import Database
+from adapters.storage.directory import DataDirectory
+from adapters.storage.keys import SqlKeyStore
+from adapters.storage.tables import GATEWAY_SCHEMA
+from gateway.cli.offline_keys import mint_offline
+from gateway.core.ports.storage import ApiKey
+
+
+def test_a_key_minted_offline_is_the_one_a_later_gateway_knows(tmp_path: Path) -> None:
+    data = DataDirectory(root=tmp_path / ".drawbridge")
+    minted = mint_offline(data, KeyGrant(subject="ana", note="connect cursor"))
+
+    async def stored() -> tuple[ApiKey, ...]:
+        database = await Database.open(data.gateway_db, GATEWAY_SCHEMA)
+        try:
+            return await SqlKeyStore(database).all()
+        finally:
+            await database.aclose()
+
+    found = anyio.run(stored)
+    secret = minted.key.reveal().encode()
+    assert found == (minted.stored,)
+    assert found[0].id == key_id(secret)
+    assert found[0].digest == KeyMint(random_key(data.pepper)).digest(secret)
+    assert data.gateway_db.stat().st_mode & 0o077 == 0
