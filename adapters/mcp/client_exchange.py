@@ -1,0 +1,160 @@
+"""One POST to an MCP server over Streamable HTTP and what comes back: a JSON answer, a stream of events, or a refusal.
+
+Knows neither eras nor sessions; those are headers to it.
+"""
+
+from collections.abc import Awaitable, Callable
+from itertools import count
+
+from msgspec import Raw
+
+from adapters.mcp.client_answers import Answers
+from adapters.mcp.client_params import Outgoing
+from adapters.mcp.client_parts import ServerParts
+from adapters.mcp.client_wire import (
+    LIST_CHANGED,
+    METHOD_NOT_FOUND,
+    Message,
+    NotMcp,
+    decode_message,
+    error_from_raw,
+    event_from_notification,
+)
+from adapters.mcp.wire import encode
+from adapters.net.http1 import Pool
+from adapters.net.response import Response
+from adapters.net.sse import SseParser
+from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed
+from gateway.core.model import Emit
+
+JSON = b"application/json"
+EVENTS = b"text/event-stream"
+_REST_S = 1.0
+"""How long the end of a stream may take after its answer, seconds."""
+_ERROR_BYTES = 256 * 1024
+
+
+class SessionGone(UpstreamFailed):
+    """The server does not know the session (any more); nothing was processed."""
+
+
+class Wire:
+    """Sends messages to one server."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        target: bytes,
+        answers: Answers,
+        parts: ServerParts,
+        on_changed: Callable[[], None],
+        on_request: Callable[[Message, bytes], Awaitable[None]],
+    ) -> None:
+        """`on_request` is given a request the server makes inside a stream, and the headers it came under."""
+        self.pool = pool
+        self.target = target
+        self.lines = b""
+        """Headers of every request: content types, and what the configuration adds."""
+        self._answers = answers
+        self._limits = parts.limits
+        self._clock = parts.clock
+        self._on_changed = on_changed
+        self._on_request = on_request
+        self._numbers = count(1)
+
+    def number(self) -> int:
+        """A request id no other request to this server has or will have."""
+        return next(self._numbers)
+
+    async def post(self, lines: bytes, message: bytes, *, deadline_s: float, replay: bool = False) -> Response:
+        """Send a message. Raises: see `Pool.send`."""
+        return await self.pool.send(b"POST", self.target, lines, message, deadline_s=deadline_s, replay=replay)
+
+    async def result(self, number: int, lines: bytes, response: Response, emit: Emit) -> Raw:
+        """The result of request `number` out of its response, events before it in order.
+
+        Raises: SessionGone; UpstreamFailed; DeadlineExceeded; Unavailable; what the server's error stands for.
+        """
+        if response.status != 200:
+            raise await self._refused(response)
+        content_type = response.header(b"content-type").lower()
+        if content_type.startswith(JSON):
+            return self._answers.answer_to(number, await response.read(self._limits.result_bytes))
+        if content_type.startswith(EVENTS):
+            try:
+                return await self._streamed(number, lines, response, emit)
+            except BaseException:
+                response.close()
+                raise
+        response.close()
+        raise self._answers.failed("answered with something that is not JSON")
+
+    async def _streamed(self, number: int, lines: bytes, response: Response, emit: Emit) -> Raw:
+        parser = SseParser(self._limits.result_bytes)
+        final: Raw | None = None
+        while chunk := await response.chunk():
+            for event in parser.feed(chunk):
+                if not event.data:
+                    continue  # a priming event: an id to resume from, and nothing else
+                message = self._answers.message(event.data)
+                if final is not None:
+                    if message.kind == "answer":
+                        raise self._answers.failed("answered the same request twice")
+                elif message.kind == "answer":
+                    final = self._answers.result_of(number, message)
+                else:
+                    await self._meanwhile(message, event.data, lines, emit)
+            if final is not None:
+                response.leave(self._clock.monotonic_s() + _REST_S)
+                return final
+        raise self._answers.failed("ended its stream before it answered")
+
+    async def _meanwhile(self, message: Message, raw: bytes, lines: bytes, emit: Emit) -> None:
+        if message.kind == "request":
+            await self._on_request(message, lines)
+        elif message.method in LIST_CHANGED:
+            self._on_changed()
+        elif len(raw) > self._limits.event_bytes:
+            raise self._answers.failed(f"sent a notification of more than {self._limits.event_bytes} bytes")
+        else:
+            await emit(event_from_notification(message, raw))
+
+    async def _refused(self, response: Response) -> GatewayError:
+        """What a status other than 200 means. The body is read only for a JSON-RPC error in it."""
+        status = response.status
+        if response.header(b"content-type").lower().startswith(JSON) and 400 <= status < 500:
+            try:
+                message = decode_message(await response.read(_ERROR_BYTES))
+            except NotMcp:
+                message = Message()
+            if message.error:
+                error = error_from_raw(message.error)
+                if status == 404 and error.code != METHOD_NOT_FOUND:
+                    return SessionGone("the server does not know the session", detail={"upstream": error.to_json()})
+                return self._answers.error(error)
+        response.close()
+        if status == 404:
+            return SessionGone(self._answers.failed("answered with HTTP status 404").message)
+        if status == 429:
+            return Unavailable(
+                self._answers.failed("is asked too often").message,
+                detail={"sent": False},
+                retry_after_s=_seconds(response.header(b"retry-after")),
+            )
+        if status in (401, 403):
+            return self._answers.failed("refused the gateway's credential")
+        if 300 <= status < 400:
+            return self._answers.failed("answered with a redirect, which is not followed")
+        if status < 300:
+            return self._answers.failed("took the request without answering it")
+        return self._answers.failed(f"answered with HTTP status {status}")
+
+
+def message_from(number: int, out: Outgoing) -> bytes:
+    """A JSON-RPC request."""
+    return b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":%b}' % (number, out.method.encode(), encode(out.members))
+
+
+def _seconds(value: bytes) -> float | None:
+    return float(value) if value.isdigit() and len(value) < 6 else None

@@ -1,0 +1,157 @@
+"""An MCP server over Streamable HTTP as an `Upstream`, whichever era it speaks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+
+from adapters.mcp.client_answers import Answers
+from adapters.mcp.client_eras import about_from_discover, about_from_initialize
+from adapters.mcp.client_exchange import Wire
+from adapters.mcp.client_legacy import Legacy
+from adapters.mcp.client_listing import read_listing
+from adapters.mcp.client_modern import Modern
+from adapters.mcp.client_params import outgoing
+from adapters.mcp.client_parts import ServerParts
+from adapters.mcp.client_wire import UNSUPPORTED_VERSION, Message
+from adapters.mcp.settings import ServerSettings, resolved
+from adapters.net.address import address_from_url
+from adapters.net.http1 import Pool, PoolLimits, header_lines
+from gateway.core.errors import DeadlineExceeded, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
+from gateway.core.json import JsonObject, json_object
+from gateway.core.model import Capability, Emit, Request, Result
+from gateway.core.ports.upstream import Listing
+
+LIST_S = 30.0
+"""Longest all lists of a server may take together, seconds."""
+_COMMON = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Link:
+    """How the server wants to be asked, and what it last said of itself."""
+
+    face: Modern | Legacy
+    about: JsonObject = field(repr=False)
+
+
+class McpHttpUpstream:
+    """See `Upstream`."""
+
+    def __init__(
+        self, slug: str, settings: ServerSettings, parts: ServerParts, on_changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_changed` is told when the server says that its lists changed.
+
+        Raises: InvalidRequest: the URL cannot be used.
+        """
+        address = address_from_url(settings.url)
+        limits = PoolLimits(
+            connections=parts.limits.upstream_concurrency,
+            queue=parts.limits.upstream_queue,
+            connect_timeout_s=parts.limits.connect_timeout_s,
+        )
+        self._slug = slug
+        self._settings = settings
+        self._answers = Answers(slug, settings, parts.seal)
+        self._clock = parts.clock
+        self._secrets = parts.secrets
+        self._wire = Wire(
+            pool=Pool(address, name=slug, tls=parts.tls, limits=limits),
+            target=address.target.encode(),
+            answers=self._answers,
+            parts=parts,
+            on_changed=on_changed,
+            on_request=self._on_request,
+        )
+        self._legacy = Legacy(self._wire, parts.limits, parts.clock)
+        self._link: _Link | None = None
+        self._connecting = anyio.Lock()
+
+    @property
+    def name(self) -> str:
+        return self._slug
+
+    async def capabilities(self) -> Listing:
+        """See `Upstream.capabilities`. Asks anew who is there, so that an upgraded server is noticed."""
+        deadline_s = self._clock.monotonic_s() + (self._settings.timeout_s or LIST_S)
+        link = self._link
+        if link is None or link.face is not self._legacy:
+            link = await self._connect(deadline_s)
+        face = link.face
+
+        async def ask(method: str, params: JsonObject) -> JsonObject:
+            return await face.ask(method, params, deadline_s)
+
+        try:
+            return await read_listing(self._slug, self._settings, link.about, ask)
+        except UpstreamFailed:
+            self._link = None  # perhaps it is no longer who it was
+            raise
+
+    async def call(self, request: Request, capability: Capability, emit: Emit) -> Result:
+        """See `Upstream.call`."""
+        deadline_s = request.budget.deadline_s
+        if capability.timeout_s is not None:
+            deadline_s = min(deadline_s, self._clock.monotonic_s() + capability.timeout_s)
+        link = self._link or await self._connect(deadline_s)
+        try:
+            return await self._call(link, request, capability, emit, deadline_s)
+        except GatewayError as error:
+            if json_object(error.detail.get("upstream")).get("code") != UNSUPPORTED_VERSION:
+                raise
+        # Refused unread: the server has changed its era since it was asked.
+        link = await self._connect(deadline_s)
+        return await self._call(link, request, capability, emit, deadline_s)
+
+    async def aclose(self) -> None:
+        """See `Upstream.aclose`."""
+        await self._legacy.aclose()
+        await self._wire.pool.aclose()
+
+    async def _call(
+        self, link: _Link, request: Request, capability: Capability, emit: Emit, deadline_s: float
+    ) -> Result:
+        face = link.face
+        era = "modern" if face is not self._legacy else "legacy"
+        out = outgoing(request, capability, era, self._answers.state_for(request, capability))
+        raw = await face.call(out, request, capability, emit, deadline_s)
+        return self._answers.result(raw, request, capability, era)
+
+    async def _on_request(self, message: Message, lines: bytes) -> None:
+        # The modern era knows no requests from servers; what nobody answers there harms nobody.
+        if self._link is None or self._link.face is self._legacy:
+            await self._legacy.refuse(message, lines)
+
+    async def _connect(self, deadline_s: float) -> _Link:
+        """Find out how to ask the server, or wait for whoever is finding out."""
+        before = self._link
+        try:
+            with anyio.fail_after(max(0.0, deadline_s - self._clock.monotonic_s())):
+                async with self._connecting:
+                    link = self._link
+                    if link is None or link is before:
+                        self._wire.lines = self._common_lines()
+                        link = self._link = await self._negotiate(deadline_s)
+                    return link
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"{self._slug} did not say in time who it is") from error
+
+    async def _negotiate(self, deadline_s: float) -> _Link:
+        """MCP 2026-07-28, versioning, "backward compatibility": whoever does not discover is asked to initialize."""
+        modern = Modern(self._wire)
+        try:
+            about = about_from_discover(await modern.ask("server/discover", {}, deadline_s))
+        except (Unavailable, DeadlineExceeded):
+            raise  # an outage says nothing about the era
+        except GatewayError:
+            about = None
+        if about is not None:
+            return _Link(face=modern, about=about)
+        return _Link(face=self._legacy, about=about_from_initialize(await self._legacy.about(deadline_s)))
+
+    def _common_lines(self) -> bytes:
+        try:
+            return header_lines((*_COMMON, *resolved(self._settings.headers, self._secrets).items()))
+        except InvalidRequest as error:
+            raise Unavailable(f"{self._slug}: {error.message}", detail={"sent": False}) from error

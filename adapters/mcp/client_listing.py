@@ -1,0 +1,146 @@
+"""What an MCP server offers, read page by page. One bad definition costs itself, never the list. No transport."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from hashlib import sha256
+from typing import TypeAlias
+
+import msgspec
+
+from adapters.mcp.client_wire import METHOD_NOT_FOUND
+from adapters.mcp.settings import ServerSettings, ToolSettings
+from gateway.core.errors import GatewayError, UpstreamFailed
+from gateway.core.json import Json, JsonObject, canonical_json, json_list, json_object, json_text
+from gateway.core.model import Capability, CapabilityKind, Effect
+from gateway.core.ports.upstream import Listing
+
+Ask: TypeAlias = Callable[[str, JsonObject], Awaitable[JsonObject]]
+"""Method and parameters to result; raises GatewayError."""
+
+MOST_PAGES = 100
+MOST_ENTRIES = 10_000
+_MOST_NAME = 2048
+_MOST_REPORTED = 50
+_NO_TOOL = ToolSettings()
+_ordered = msgspec.json.Encoder(order="sorted").encode
+
+# kind, method, member of the result, member that names an entry, server capability that declares it
+_LISTS: tuple[tuple[CapabilityKind, str, str, str, str], ...] = (
+    ("tool", "tools/list", "tools", "name", "tools"),
+    ("resource", "resources/list", "resources", "uri", "resources"),
+    ("template", "resources/templates/list", "resourceTemplates", "uriTemplate", "resources"),
+    ("prompt", "prompts/list", "prompts", "name", "prompts"),
+)
+
+
+async def read_listing(slug: str, settings: ServerSettings, about: JsonObject, ask: Ask) -> Listing:
+    """Every list the server declares in `about["capabilities"]`; what was dropped is named in `about["dropped"]`.
+
+    Raises: what `ask` raises, and UpstreamFailed for a list without end.
+    """
+    declared = json_object(about.get("capabilities"))
+    reader = _Reader(slug, settings)
+    for kind, method, member, named, capability in _LISTS:
+        if capability in declared:
+            for entry in await _pages(slug, method, member, ask):
+                reader.add(kind, entry, named)
+    said: JsonObject = dict(about)
+    if reader.dropped:
+        said["dropped"] = [*reader.dropped[:_MOST_REPORTED]]
+        said["dropped_count"] = len(reader.dropped)
+    return Listing(capabilities=tuple(reader.found.values()), about=said)
+
+
+async def _pages(slug: str, method: str, member: str, ask: Ask) -> list[Json]:
+    entries: list[Json] = []
+    params: JsonObject = {}
+    seen: set[str] = set()
+    for _ in range(MOST_PAGES):
+        try:
+            page = await ask(method, params)
+        except GatewayError as error:
+            if json_object(error.detail.get("upstream")).get("code") == METHOD_NOT_FOUND:
+                return entries  # declared, but not implemented: common for templates
+            raise
+        entries += json_list(page.get(member))
+        cursor = json_text(page.get("nextCursor"))
+        if not cursor:
+            return entries
+        if cursor in seen or len(entries) > MOST_ENTRIES:
+            break
+        seen.add(cursor)
+        params = {"cursor": cursor}
+    raise UpstreamFailed(f"{slug} gives a list without end for {method}")
+
+
+class _Reader:
+    """Collects capabilities and what was wrong with the others."""
+
+    def __init__(self, slug: str, settings: ServerSettings) -> None:
+        self.found: dict[str, Capability] = {}
+        self.dropped: list[Json] = []
+        self._slug = slug
+        self._settings = settings
+
+    def add(self, kind: CapabilityKind, entry: Json, named: str) -> None:
+        definition = json_object(entry)
+        local = json_text(definition.get(named))
+        name = f"{'resource' if kind == 'template' else kind}:{self._slug}/{local}"
+        for problem in _problems(definition, local, known=name in self.found):
+            self.dropped.append({"kind": kind, "name": local[:100], "reason": problem})
+            return
+        self.found[name] = self._capability(kind, name, local, definition)
+
+    def _capability(self, kind: CapabilityKind, name: str, local: str, definition: JsonObject) -> Capability:
+        settings = self._settings
+        tool = settings.tools.get(local, _NO_TOOL) if kind == "tool" else _NO_TOOL
+        tags = frozenset((*settings.tags, *tool.tags))
+        if kind == "tool" and json_object(definition.get("annotations")).get("destructiveHint") is True:
+            tags |= {"destructive"}
+        return Capability(
+            name=name,
+            kind=kind,
+            owner=self._slug,
+            local=local,
+            tenant=settings.tenant,
+            title=json_text(definition.get("title")),
+            description=json_text(definition.get("description")),
+            definition=definition,
+            input_schema=_schema(definition.get("inputSchema")),
+            output_schema=_schema(definition.get("outputSchema")),
+            tags=tags,
+            effect=_effect(kind, tool, tags),
+            idempotency=tool.idempotency,
+            timeout_s=tool.timeout_s or settings.timeout_s,
+            digest=_digest(definition),
+        )
+
+
+def _effect(kind: CapabilityKind, tool: ToolSettings, tags: frozenset[str]) -> Effect:
+    if kind != "tool" or "read" in tool.tags:
+        return "read"
+    # A tag on the whole server is a coarse statement: what calls itself destructive is not covered by it.
+    return "read" if "read" in tags and "destructive" not in tags else "sink"
+
+
+def _problems(definition: JsonObject, local: str, *, known: bool) -> Iterator[str]:
+    if not definition:
+        yield "not an object"
+    elif not local:
+        yield "it has no name"
+    elif len(local) > _MOST_NAME or not local.isprintable():
+        yield "its name is too long or holds control characters"
+    elif known:
+        yield "another one has the same name"
+
+
+def _schema(value: Json) -> "JsonObject | None":
+    return value if isinstance(value, dict) else None
+
+
+def _digest(definition: JsonObject) -> str:
+    try:
+        canonical = canonical_json(definition)
+    except ValueError:
+        # Generated schemas bound integers by 2**63-1, which RFC 8785 cannot express.
+        canonical = _ordered(definition)
+    return sha256(canonical).hexdigest()

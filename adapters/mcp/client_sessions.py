@@ -1,0 +1,83 @@
+"""Sessions with a legacy MCP server (until 2025-11-25), one per caller: what one caller set up is never another's."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import anyio
+
+from gateway.core.errors import DeadlineExceeded
+from gateway.core.json import JsonObject
+from gateway.core.ports.world import Clock
+
+Key: TypeAlias = tuple[str, str]
+"""Tenant and subject; ("", "") is the gateway itself."""
+GATEWAY: Key = ("", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """An initialized session."""
+
+    id: bytes
+    """Empty where the server keeps no state."""
+    lines: bytes
+    """Headers of every request in it."""
+    init: JsonObject = field(repr=False)
+    """The result of `initialize`."""
+
+
+@dataclass(slots=True)
+class _Place:
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    session: Session | None = None
+    used_s: float = 0.0
+
+
+class Sessions:
+    """The sessions that are open; beyond the limit the one used longest ago is forgotten."""
+
+    def __init__(
+        self, open_session: Callable[[float], Awaitable[Session]], *, most: int, idle_s: float, clock: Clock
+    ) -> None:
+        """`open_session` takes a deadline, monotonic seconds."""
+        self._open = open_session
+        self._most = most
+        self._idle_s = idle_s
+        self._clock = clock
+        self._places: OrderedDict[Key, _Place] = OrderedDict()
+
+    async def get(self, key: Key, deadline_s: float) -> Session:
+        """The caller's session, initialized now if there is none. Raises: what initializing raises."""
+        now_s = self._clock.monotonic_s()
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = _Place()
+            if len(self._places) > self._most:
+                self._places.popitem(last=False)
+        else:
+            self._places.move_to_end(key)
+        if place.session is not None and now_s - place.used_s <= self._idle_s:
+            place.used_s = now_s
+            return place.session
+        try:
+            with anyio.fail_after(max(0.0, deadline_s - now_s)):
+                async with place.lock:
+                    if place.session is None or now_s - place.used_s > self._idle_s:
+                        place.session = await self._open(deadline_s)
+                        place.used_s = self._clock.monotonic_s()
+                    return place.session
+        except TimeoutError as error:
+            raise DeadlineExceeded("the session with the server was not ready in time") from error
+
+    def drop(self, key: Key, session: Session) -> None:
+        """The server no longer knows this session; another that was opened meanwhile stays."""
+        place = self._places.get(key)
+        if place is not None and place.session is session:
+            place.session = None
+
+    def take_all(self) -> list[Session]:
+        """Every open session, which is then forgotten."""
+        places, self._places = self._places, OrderedDict()
+        return [place.session for place in places.values() if place.session is not None]

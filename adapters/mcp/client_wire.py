@@ -1,0 +1,131 @@
+"""What an MCP server sends, read as far as a client must: what it answers, and what kind of answer it is. Pure.
+
+Everything else stays raw. Two tiny decodes make up the whole cost of reading an answer, whatever its size.
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec import Raw
+
+from adapters.mcp.wire import Frame, decode_value, encode
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import Json, JsonObject, json_list, json_object
+from gateway.core.model import Event, Log, Progress
+
+LIST_CHANGED = frozenset(
+    {
+        "notifications/tools/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/prompts/list_changed",
+    }
+)
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+UNSUPPORTED_VERSION = -32022
+RESOURCE_NOT_FOUND = -32002
+"""Until 2025-11-25; since then -32602."""
+MODERN_ERRORS = frozenset({-32020, -32021, UNSUPPORTED_VERSION})
+"""Codes only a server of the modern era sends (MCP 2026-07-28, versioning)."""
+
+NotMcp = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, InvalidRequest)
+"""What decoding raises when the bytes are not what the protocol says."""
+
+
+class Message(msgspec.Struct, gc=False):
+    """A JSON-RPC message from a server; absent members are empty."""
+
+    id: Raw = Raw()
+    method: str = ""
+    params: Raw = Raw()
+    result: Raw = Raw()
+    error: Raw = Raw()
+
+    @property
+    def kind(self) -> Literal["answer", "request", "notification"]:
+        if not self.method:
+            return "answer"
+        return "request" if self.id else "notification"
+
+
+class Outcome(msgspec.Struct, gc=False):
+    """What a result says of itself."""
+
+    isError: bool | None = False
+    resultType: str | None = "complete"
+    requestState: str | None = None
+
+
+class RpcError(msgspec.Struct, gc=False):
+    """A JSON-RPC error object."""
+
+    code: int
+    message: str = ""
+    data: Raw = Raw()
+
+    def to_json(self) -> JsonObject:
+        """Code, message and, where there is some, data: for the caller, as the server said it."""
+        said: JsonObject = {"code": self.code, "message": self.message}
+        if self.data:
+            said["data"] = decode_value(bytes(self.data))
+        return said
+
+
+class _ProgressParams(msgspec.Struct, gc=False):
+    progressToken: Raw = Raw()
+    progress: float = 0.0
+    total: float | None = None
+    message: str | None = None
+
+
+class _LogParams(msgspec.Struct, gc=False):
+    level: str = "info"
+    data: Raw = Raw()
+
+
+decode_message = msgspec.json.Decoder(Message).decode
+decode_outcome = msgspec.json.Decoder(Outcome).decode
+_decode_error = msgspec.json.Decoder(RpcError).decode
+_decode_progress = msgspec.json.Decoder(_ProgressParams).decode
+_decode_log = msgspec.json.Decoder(_LogParams).decode
+
+
+def error_from_raw(raw: Raw) -> RpcError:
+    """A server's error; one that is malformed counts as its internal error."""
+    try:
+        error = _decode_error(raw)
+        error.to_json()
+    except NotMcp:
+        return RpcError(code=-32603)
+    return error
+
+
+def event_from_notification(message: Message, raw: bytes) -> Event:
+    """A notification as an event that carries its own bytes; what is unknown or malformed travels as a log line."""
+    frame = Frame(raw)
+    try:
+        if message.method == "notifications/progress":
+            said = _decode_progress(message.params)
+            return Progress(progress=said.progress, total=said.total, message=said.message or "", native=frame)
+        if message.method == "notifications/message":
+            line = _decode_log(message.params)
+            data: Json = decode_value(bytes(line.data)) if line.data else ""
+            return Log(level=line.level, text=data if isinstance(data, str) else encode(data).decode(), native=frame)
+    except NotMcp:
+        pass
+    return Log(level="debug", text=message.method, native=frame)
+
+
+def progress_token(message: Message) -> int | None:
+    """The token of a progress notification, if it is one this side gave out: an integer."""
+    try:
+        token = decode_value(bytes(_decode_progress(message.params).progressToken))
+    except NotMcp:
+        return None
+    return token if isinstance(token, int) and not isinstance(token, bool) else None
+
+
+def supported_versions(error: RpcError) -> frozenset[str]:
+    """The versions an `UnsupportedProtocolVersion` error names."""
+    data = json_object(error.to_json().get("data"))
+    return frozenset(each for each in json_list(data.get("supported")) if isinstance(each, str))

@@ -1,0 +1,134 @@
+"""The section `servers` of the configuration: MCP servers the gateway stands in front of."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from gateway.core.model import DEFAULT_TENANT
+from gateway.core.ports.world import Secrets
+
+SLUG = re.compile(r"[a-z0-9-]{1,24}")
+RESERVED_SLUGS = frozenset({"api", "mcp", "sets", "agents", "workflows", "run"})
+_REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|keyring:[^/]+/.+)")
+_TAG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_IDEMPOTENCY = re.compile(r"meta|argument:[^:]+")
+# What the transport itself says; a configured value would contradict it.
+_OWN_HEADERS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection", "accept"})
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+def is_reference(value: str) -> bool:
+    """Whether a configured value names a secret (`env:`, `file:` or `keyring:`) instead of being it."""
+    return value.startswith(("env:", "file:", "keyring:"))
+
+
+def resolved(values: Mapping[str, str], secrets: Secrets) -> dict[str, str]:
+    """Configured values with the secrets they name. Raises: InvalidRequest: see `Secrets.resolve`."""
+    return {name: secrets.resolve(value).reveal() if is_reference(value) else value for name, value in values.items()}
+
+
+def _checked_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    for tag in tags:
+        if not _TAG.fullmatch(tag):
+            raise ValueError(f"{tag!r} is not a tag: lower case letters, digits, '_', '.' and '-'")
+    return tags
+
+
+def _checked_references(values: dict[str, str]) -> dict[str, str]:
+    for name, value in values.items():
+        if is_reference(value) and not _REFERENCE.fullmatch(value):
+            raise ValueError(f"{name}: write env:NAME, file:PATH or keyring:SERVICE/NAME")
+    return values
+
+
+class ToolSettings(BaseModel):
+    """What is known of one tool beyond what its server says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tags: tuple[str, ...] = ()
+    """Only the tag `read` here or on the server lets a tool be called without a durable record before it."""
+    idempotency: str = ""
+    """How the tool learns the idempotency key: `meta`, `argument:NAME`, or not at all."""
+    timeout_s: Seconds | None = None
+
+    _tags = field_validator("tags")(_checked_tags)
+
+    @field_validator("idempotency")
+    @classmethod
+    def _names_a_way(cls, value: str) -> str:
+        if value and not _IDEMPOTENCY.fullmatch(value):
+            raise ValueError("write meta, or argument:NAME for the argument that takes the key")
+        return value
+
+
+class ServerSettings(BaseModel):
+    """One MCP server: behind a URL (Streamable HTTP), or a command that speaks on its standard input and output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = ""
+    command: tuple[str, ...] = ()
+    """The program and its arguments. Commands come from the configuration only; no API takes one."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Added to a minimal environment (PATH, HOME, LANG); values may be secret references."""
+    cwd: str = ""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Sent with each request, for example the server's credential; values may be secret references."""
+    tags: tuple[str, ...] = ()
+    """Of all its tools."""
+    tools: dict[str, ToolSettings] = Field(default_factory=dict[str, ToolSettings])
+    timeout_s: Seconds | None = None
+    """Longest one call may take."""
+    tenant: str = DEFAULT_TENANT
+    """Whose it is; `*` for every tenant's."""
+    trust: Literal["trusted", "untrusted"] = "untrusted"
+    """Whether what it says may be followed; what an untrusted server says taints what comes of it."""
+
+    _tags = field_validator("tags")(_checked_tags)
+    _references = field_validator("env", "headers")(_checked_references)
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_web_address(cls, url: str) -> str:
+        if url:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("write an http:// or https:// address")
+            if "@" in parts.netloc:
+                raise ValueError("a credential does not belong into the address; put it into headers, by reference")
+        return url
+
+    @field_validator("headers")
+    @classmethod
+    def _are_free_headers(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if not _HEADER.fullmatch(name) or any(character in value for character in "\r\n\0"):
+                raise ValueError(f"{name!r} is not a header that can be sent")
+            if name.lower() in _OWN_HEADERS or name.lower().startswith("mcp-"):
+                raise ValueError(f"{name} belongs to the transport and cannot be set")
+        return headers
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> "ServerSettings":
+        if bool(self.url) == bool(self.command):
+            raise ValueError("give either url (Streamable HTTP) or command (a program on stdio)")
+        if self.url and (self.env or self.cwd):
+            raise ValueError("env and cwd belong to a command, not to a url")
+        if self.command and self.headers:
+            raise ValueError("headers belong to a url, not to a command")
+        return self
+
+
+def check_slug(slug: str) -> str:
+    """The slug itself. Raises: ValueError: no slug, or a reserved one."""
+    if not SLUG.fullmatch(slug):
+        raise ValueError(f"{slug!r} is not a slug: 1 to 24 lower case letters, digits and '-'")
+    if slug in RESERVED_SLUGS:
+        raise ValueError(f"{slug!r} is reserved: {', '.join(sorted(RESERVED_SLUGS))}")
+    return slug
