@@ -13,7 +13,6 @@ from gateway.core.errors import GatewayError, InvalidRequest, NotFound
 Scope: TypeAlias = "MutableMapping[str, Any]"
 Receive: TypeAlias = "Callable[[], Awaitable[MutableMapping[str, Any]]]"
 Send: TypeAlias = "Callable[[MutableMapping[str, Any]], Awaitable[None]]"
-Headers: TypeAlias = "list[tuple[bytes, bytes]]"
 
 KEEP_ALIVE_S = 15.0
 """Below the 20 to 60 seconds after which proxies drop a silent connection."""

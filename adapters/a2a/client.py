@@ -126,9 +126,12 @@ class A2aUpstream:
             raise DeadlineExceeded(f"{self._slug} did not finish in time")
         raise AssertionError("unreachable: the scope either returns, raises or was cancelled")
 
-    async def aclose(self) -> None:
-        """See `Upstream.aclose`. Calls cancelled from now on leave their tasks running: going down is not canceling."""
+    def leave(self) -> None:
+        """From now on a canceled call leaves its task running: going down is not canceling. For before a shutdown."""
         self._leaving = True
+
+    async def aclose(self) -> None:
+        self.leave()
         for rpc in (*self._former, *(() if self._rpc is None else (self._rpc,))):
             await rpc.aclose()
         self._former.clear()

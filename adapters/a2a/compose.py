@@ -3,14 +3,13 @@
 Pure. A relayed message keeps every member it came with; only the route is the gateway's own to set.
 """
 
-from msgspec import Raw
-
 from adapters.a2a.card import DELEGATION, CheckedCard
 from adapters.a2a.wire.bodies import Params
+from adapters.a2a.wire.envelope import Member
 from adapters.a2a.wire.values import message_json, parts_json
 from adapters.net.http1 import header_lines
 from gateway.core.content import Content, data_part, text_part
-from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.model import Request
 
 INPUT_SCHEMA: JsonObject = {
@@ -24,15 +23,15 @@ INPUT_SCHEMA: JsonObject = {
 """What callers that do not speak A2A give an agent."""
 
 
-def relayed_params(body: Params, card: CheckedCard) -> dict[str, Json | Raw]:
+def relayed_params(body: Params, card: CheckedCard) -> dict[str, Member]:
     """The parameters as they came, on the agent's own route."""
-    members: dict[str, Json | Raw] = {name: raw for name, raw in body.members.items() if name != "tenant"}
+    members: dict[str, Member] = {name: raw for name, raw in body.members.items() if name != "tenant"}
     return {**members, **_route(card)}
 
 
 def composed_params(
     request: Request, card: CheckedCard, *, message_id: str, context_id: str, task_id: str, delegation: str
-) -> dict[str, Json | Raw]:
+) -> dict[str, Member]:
     """Parameters of a message that says what the request's body says."""
     message = message_json(
         said_in(request.body.content()), message_id=message_id, role="user", context_id=context_id, task_id=task_id
@@ -40,7 +39,7 @@ def composed_params(
     if delegation:
         message["metadata"] = {**json_object(message.get("metadata")), DELEGATION: {"token": delegation}}
         message["extensions"] = [DELEGATION]
-    params: dict[str, Json | Raw] = {"message": message, **_route(card)}
+    params: dict[str, Member] = {"message": message, **_route(card)}
     if request.meta.get("return_immediately") is True:
         params["configuration"] = {"returnImmediately": True}
     return params
@@ -65,11 +64,11 @@ def says_anything(content: Content) -> bool:
     return bool(parts_json(said_in(content)))
 
 
-def task_params(request: Request, card: CheckedCard, task_id: str) -> dict[str, Json | Raw]:
+def task_params(request: Request, card: CheckedCard, task_id: str) -> dict[str, Member]:
     """Parameters of a request about one task."""
     if isinstance(request.body, Params):
         return {**relayed_params(request.body, card), "id": task_id}
-    params: dict[str, Json | Raw] = {"id": task_id, **_route(card)}
+    params: dict[str, Member] = {"id": task_id, **_route(card)}
     if isinstance(request.meta.get("history_length"), int):
         params["historyLength"] = request.meta["history_length"]
     return params

@@ -7,18 +7,17 @@ import secrets as randomness
 from dataclasses import dataclass
 
 import structlog
-from msgspec import Raw
 
 from adapters.a2a.card import DELEGATION, CheckedCard
 from adapters.a2a.compose import composed_params, relayed_params, says_anything
 from adapters.a2a.exchange import Exchange
 from adapters.a2a.settings import AgentSettings
 from adapters.a2a.wire.bodies import Answer, Params, Snapshot
-from adapters.a2a.wire.envelope import decode_object
+from adapters.a2a.wire.envelope import Member
 from adapters.a2a.wire.errors import a2a_error
-from adapters.a2a.wire.values import FAILURES, valid_id
+from adapters.a2a.wire.values import FAILURES
 from gateway.core.errors import InDoubt, InvalidRequest, NotFound, UpstreamFailed
-from gateway.core.json import Json, json_list, json_object, json_text
+from gateway.core.json import json_text
 from gateway.core.labels import Labels
 from gateway.core.model import Complete, InputRequired, Request, Result
 from gateway.core.ports.world import Ids
@@ -58,8 +57,9 @@ class Delivery:
     async def relay(self, exchange: Exchange, request: Request, card: CheckedCard) -> Result:
         """Send what an A2A client sent, and pass on what the agent says, until the agent is done with it."""
         body = request.body
+        exchange.expected = json_text(request.meta.get("task"))
         # A policy that rewrites what a message says leaves a body that is nobody's own.
-        params = relayed_params(body, card) if isinstance(body, Params) else self._composed(request, card)
+        params = relayed_params(body, card) if isinstance(body, Params) else self._composed(exchange, request, card)
         if request.meta.get("stream") is not True:
             answer = await exchange.send(params)
             return self.result(exchange, request, answer)
@@ -72,7 +72,7 @@ class Delivery:
         """Send what a caller without A2A says, and follow the agent to the end of its task, or to its question."""
         resume = request.meta.get("resume")
         if not isinstance(resume, dict) or not await self._resumed(exchange, request, json_text(resume.get("task"))):
-            params = self._composed(request, card)
+            params = self._composed(exchange, request, card)
             if card.streaming:
                 await exchange.stream("SendStreamingMessage", params)
             else:
@@ -89,7 +89,7 @@ class Delivery:
         Raises: InDoubt: nobody knows whether the message arrived, and the agent would not recognise it.
         """
         try:
-            found = task_id or await self._task_of(exchange, json_text(request.meta.get("context_id")))
+            found = task_id or await exchange.find(json_text(request.meta.get("context_id")))
             if found:
                 await exchange.look(found)
                 await exchange.settle()
@@ -103,29 +103,21 @@ class Delivery:
             detail={"agent": self._slug, "step": request.step_id},
         )
 
-    async def _task_of(self, exchange: Exchange, context_id: str) -> str:
-        """The task with this context; empty where the agent lists none, or has no lists."""
-        if not context_id:
-            return ""
-        try:
-            page = decode_object(await exchange.ask("ListTasks", {"contextId": context_id, "pageSize": 10}))
-            tasks = (json_object(each) for each in json_list(page.get("tasks")))
-            return next((valid_id(task.get("id")) for task in tasks if task.get("contextId") == context_id), "")
-        except InvalidRequest:
-            return ""
-
-    def _composed(self, request: Request, card: CheckedCard) -> dict[str, Json | Raw]:
+    def _composed(self, exchange: Exchange, request: Request, card: CheckedCard) -> dict[str, Member]:
         if not says_anything(request.body.content()):
             raise InvalidRequest("a message to an agent has to say something", detail={"field": "message"})
         parked = self._unparked(request)
         message_id = json_text(request.meta.get("message_id")) or self._ids.new("msg")
+        exchange.expected = json_text(request.meta.get("task")) if parked is None else parked.task_id
         context_id = json_text(request.meta.get("context_id")) or self._ids.new("ctx")
+        context_id = context_id if parked is None else parked.context_id
+        exchange.context_id = "" if exchange.expected or request.protocol == "a2a" else context_id
         return composed_params(
             request,
             card,
             message_id=message_id,
-            context_id=context_id if parked is None else parked.context_id,
-            task_id=json_text(request.meta.get("task")) if parked is None else parked.task_id,
+            context_id=context_id,
+            task_id=exchange.expected,
             delegation=self.delegation(request, card),
         )
 

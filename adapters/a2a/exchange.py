@@ -9,17 +9,17 @@ from typing import TypeVar
 
 import anyio
 import structlog
-from msgspec import Raw
 
 from adapters.a2a.fold import TaskFold
 from adapters.a2a.rpc import AgentRpc, Cut
 from adapters.a2a.wire.bodies import Answer, Frame
-from adapters.a2a.wire.envelope import decode_members, decode_object
+from adapters.a2a.wire.envelope import Member, decode_members, decode_object
 from adapters.a2a.wire.events import TaskEvent, event_from_json
-from adapters.a2a.wire.values import INTERRUPTED, task_from_json
+from adapters.a2a.wire.values import INTERRUPTED, task_from_json, valid_id
 from gateway.core.errors import GatewayError, InvalidRequest, Unavailable, UpstreamFailed
-from gateway.core.json import Json
-from gateway.core.model import Emit, TaskOpened
+from gateway.core.json import json_list, json_object
+from gateway.core.model import ArtifactAdded, Emit, StatusChanged, TaskOpened
+from gateway.core.task import Task, TaskState
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +42,10 @@ class Exchange:
     ) -> None:
         """`relayed`: the caller speaks A2A itself, so an agent that asks back is no end of the stream."""
         self.fold = TaskFold()
+        self.expected = ""
+        """The task a message continues; empty where it begins one."""
+        self.context_id = ""
+        """Context of the message that was sent, where it is nobody else's."""
         self.message: Answer | None = None
         """The agent's answer, where it gave a message instead of a task."""
         self._rpc = rpc
@@ -58,11 +62,11 @@ class Exchange:
         """Nothing more is to come before somebody else does something."""
         return self.message is not None or self.fold.state.terminal or self.fold.state in INTERRUPTED
 
-    async def ask(self, method: str, params: Mapping[str, Json | Raw]) -> bytes:
+    async def ask(self, method: str, params: Mapping[str, Member]) -> bytes:
         """One request, one raw result."""
         return await self._rpc.ask(method, params, deadline_s=self._deadline_s, extra=self._extra)
 
-    async def send(self, params: Mapping[str, Json | Raw]) -> Answer:
+    async def send(self, params: Mapping[str, Member]) -> Answer:
         """Send without streaming; the agent's answer as it is. A task in it counts as heard, but is not followed."""
         answer = answer_from(await self.ask("SendMessage", params))
         if answer.kind == "message":
@@ -71,7 +75,7 @@ class Exchange:
             await self._take(TaskOpened(task=heard_as(task_from_json, answer.value), native=None))
         return answer
 
-    async def stream(self, method: str, params: Mapping[str, Json | Raw]) -> None:
+    async def stream(self, method: str, params: Mapping[str, Member]) -> None:
         """Send or subscribe, and listen until the task settles."""
         try:
             await self._listen(method, params)
@@ -112,22 +116,32 @@ class Exchange:
             await anyio.sleep(pause_s)
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
 
+    async def find(self, context_id: str) -> str:
+        """Id of the newest task in a context; empty where the agent shows none, or has no lists."""
+        if not context_id:
+            return ""
+        try:
+            page = decode_object(await self.ask("ListTasks", {"contextId": context_id, "pageSize": 10}))
+            tasks = (json_object(each) for each in json_list(page.get("tasks")))
+            return next((valid_id(task.get("id")) for task in tasks if task.get("contextId") == context_id), "")
+        except InvalidRequest:
+            return ""
+
     async def cancel(self) -> None:
         """Tell the agent that nobody waits for its task any longer; bounded, and never raises."""
-        if not self.fold.task_id or self.fold.state.terminal:
+        if self.message is not None or self.fold.state.terminal:
             return
         with anyio.move_on_after(CANCEL_S, shield=True):
+            self._deadline_s = anyio.current_time() + CANCEL_S
             try:
-                await self._rpc.ask(
-                    "CancelTask",
-                    {"id": self.fold.task_id},
-                    deadline_s=anyio.current_time() + CANCEL_S,
-                    extra=self._extra,
-                )
+                # It may have been opened without our having heard of it yet.
+                task_id = self.fold.task_id or await self.find(self.context_id)
+                if task_id:
+                    await self.ask("CancelTask", {"id": task_id})
             except GatewayError as error:
                 log.info("agent did not cancel", agent=self._slug, reason=error.message)
 
-    async def _listen(self, method: str, params: Mapping[str, Json | Raw]) -> None:
+    async def _listen(self, method: str, params: Mapping[str, Member]) -> None:
         await self._rpc.stream(method, params, self._hear, deadline_s=self._deadline_s, extra=self._extra)
 
     async def _hear(self, raw: bytes) -> bool:
@@ -149,15 +163,23 @@ class Exchange:
         if isinstance(event, TaskOpened) and known:
             for missing in self.fold.missing(event.task):
                 await self._tell(missing)
-        elif not known and not isinstance(event, TaskOpened):
-            raise UpstreamFailed(f"{self._slug} reported on a task before it opened one")
-        else:
+        elif known or isinstance(event, TaskOpened):
             await self._tell(event)
+        elif self.expected and told == self.expected:
+            # a2a-sdk 1.3 does not repeat the task when a message continues one; listeners need it first all the same.
+            await self._tell(TaskOpened(task=_going_on(event)))
+            await self._tell(event)
+        else:
+            raise UpstreamFailed(f"{self._slug} reported on a task before it opened one")
 
     async def _tell(self, event: TaskEvent) -> None:
         self._heard_count += 1
         self.fold.apply(event)
         await self._emit(event)
+
+
+def _going_on(event: StatusChanged | ArtifactAdded) -> Task:
+    return Task(id=event.task_id, context_id=event.context_id, state=TaskState.WORKING, updated_at_us=0)
 
 
 def answer_from(raw: bytes) -> Answer:

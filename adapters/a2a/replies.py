@@ -1,7 +1,7 @@
 """Results and events as A2A answers. Pure: what belongs to A2A already is passed on as it is, the rest is rendered."""
 
 from dataclasses import replace
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from adapters.a2a.fold import TaskFold
 from adapters.a2a.wire.bodies import Answer, Frame, Snapshot
@@ -25,7 +25,7 @@ from gateway.core.task import Artifact, Task, TaskPage, TaskState
 
 ANSWER = "answer"
 """Id of the artifact in which an answer is given that came without one."""
-Rendering = tuple[str, bytes]
+Rendering: TypeAlias = tuple[str, bytes]
 """`task` or `message`, and its JSON."""
 
 

@@ -9,15 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
 import anyio
-from msgspec import Raw
 
-from adapters.a2a.wire.envelope import request_bytes, result_from_bytes
+from adapters.a2a.wire.envelope import Member, request_bytes, result_from_bytes
 from adapters.a2a.wire.errors import clean_line
 from adapters.net.address import Address, address_from_url
 from adapters.net.http1 import Pool, Response, header_lines
 from adapters.net.sse import SseParser
 from gateway.core.errors import UpstreamFailed
-from gateway.core.json import Json
 from gateway.core.limits import Limits
 
 OpenPool: TypeAlias = Callable[[Address], Pool]
@@ -55,9 +53,7 @@ class AgentRpc:
         self._streaming = header_lines([*self._fixed, ("accept", "text/event-stream")])
         self._numbers = itertools.count(1)
 
-    async def ask(
-        self, method: str, params: Mapping[str, Json | Raw], *, deadline_s: float, extra: bytes = b""
-    ) -> bytes:
+    async def ask(self, method: str, params: Mapping[str, Member], *, deadline_s: float, extra: bytes = b"") -> bytes:
         """The raw result. `extra` are header lines. Raises: as `Upstream.call`; what the agent's own error means."""
         call_id = f"{self._slug}-{next(self._numbers)}"
         response = await self._send(self._plain, call_id, method, params, deadline_s, extra)
@@ -70,7 +66,7 @@ class AgentRpc:
     async def stream(
         self,
         method: str,
-        params: Mapping[str, Json | Raw],
+        params: Mapping[str, Member],
         heard: Heard,
         *,
         deadline_s: float,
@@ -122,7 +118,7 @@ class AgentRpc:
         headers: bytes,
         call_id: str,
         method: str,
-        params: Mapping[str, Json | Raw],
+        params: Mapping[str, Member],
         deadline_s: float,
         extra: bytes,
     ) -> Response:

@@ -28,7 +28,7 @@ from gateway.core.model import Accepted, Capability, Complete, Event, Log, Progr
 from gateway.core.ports.gateway import Gateway, Identity
 from gateway.core.ports.world import Clock, Ids
 
-Work: TypeAlias = "Callable[[], Coroutine[Any, Any, None]]"
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 log = structlog.get_logger(__name__)
 

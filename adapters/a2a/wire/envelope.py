@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -14,6 +14,8 @@ from gateway.core.json import Json, JsonObject
 LONGEST_ID = 256
 """Bytes of a request id; it is repeated on every event of a stream."""
 NO_ID = b"null"
+Member: TypeAlias = "Json | Raw"
+"""A member of parameters: made here, or as it came."""
 
 _members = msgspec.json.Decoder(dict[str, Raw])
 _value = msgspec.json.Decoder()
@@ -118,7 +120,7 @@ def _id_of(members: Mapping[str, Raw]) -> bytes:
     return raw
 
 
-def request_bytes(call_id: str, method: str, params: Mapping[str, Json | Raw]) -> bytes:
+def request_bytes(call_id: str, method: str, params: Mapping[str, Member]) -> bytes:
     """A request to an agent."""
     return encode({"jsonrpc": "2.0", "id": call_id, "method": method, "params": params})
 

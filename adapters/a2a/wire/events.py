@@ -20,7 +20,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.model import ArtifactAdded, StatusChanged, TaskOpened
 
-TaskEvent: TypeAlias = "TaskOpened | StatusChanged | ArtifactAdded"
+TaskEvent: TypeAlias = TaskOpened | StatusChanged | ArtifactAdded
 
 
 def event_from_json(value: Mapping[str, Json], native: Body | None = None) -> TaskEvent | None:
