@@ -1,0 +1,205 @@
+"""The gateway as one thing: the path, its neighbours and its doors, put together and put right when the file changes."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import structlog
+
+from adapters.a2a.registry import AgentDirectory
+from adapters.durable.dbos_journal import DbosJournal
+from adapters.identity.credentials import Credential, operator_credential, principal_credentials
+from adapters.net.egress import EgressGuard
+from gateway.app.foundation import Foundation
+from gateway.app.neighbours import Neighbours, Wanted, registered_agents
+from gateway.app.sections import Sections, load_configuration
+from gateway.core.catalog import EVERY_TENANT, Shelf
+from gateway.core.effects import Effects
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import JsonObject
+from gateway.core.lists import Lists
+from gateway.core.model import principal
+from gateway.core.pipeline import Pipeline
+from gateway.core.plans import Policies, Snapshot
+from gateway.core.ports.orchestration import PatternType
+from gateway.core.ports.policy import RequestPolicy
+from gateway.core.record import Record
+from gateway.orchestration.orchestrator import NAME as WORKFLOWS
+from gateway.orchestration.orchestrator import Orchestrator, check
+from gateway.orchestration.run_server import RunServer
+from gateway.orchestration.wiring import Wiring
+from gateway.plugins import load_patterns
+from policies.access.policy import AccessPolicy
+from policies.propose import ProposePolicy
+from policies.scope import ScopePolicy
+
+log = structlog.get_logger(__name__)
+
+ONLY_AT_START = ("gateway", "limits", "audit", "egress")
+"""Sections that take effect at the next start."""
+FIRST_ANSWERS_WITHIN_S = 2.0
+"""How long runs wait at a start for upstreams to answer for the first time, seconds."""
+
+
+def access_policy(sections: Sections) -> AccessPolicy:
+    """The access policy of these sections. Raises: InvalidRequest."""
+    return AccessPolicy(roles=sections.roles, lines=sections.configuration.line_of, grants=sections.grants)
+
+
+class Composition:
+    """One running gateway."""
+
+    def __init__(self, foundation: Foundation, sections: Sections, patterns: Mapping[str, PatternType]) -> None:
+        self.foundation = foundation
+        self.sections = sections
+        self._patterns = patterns
+        self._began_with = sections
+        self._serial = 0
+        self._access = access_policy(sections)
+        self._reloading = anyio.Lock()
+        limits = sections.limits
+        self.shelf = Shelf()
+        self.lists = Lists(self.shelf, limits=limits, on_change=self._swap)
+        self.guard = EgressGuard(sections.egress)
+        self.neighbours = Neighbours(foundation, self.lists, limits=limits, guard=self.guard)
+        self.directory = AgentDirectory(
+            foundation.registry, self.neighbours.fetch_card, foundation.clock, lambda: self.sections.slugs
+        )
+        self.orchestrator = Orchestrator(self._wiring(), patterns=patterns, workflows=sections.workflows, limits=limits)
+        self.lists.add(self.orchestrator, EVERY_TENANT)
+        self.lists.add(RunServer(self.orchestrator), EVERY_TENANT)
+        self.pipeline = Pipeline(
+            snapshot=self._snapshot(),
+            audit=foundation.audit,
+            effects=Effects(foundation.effects, foundation.clock),
+            clock=foundation.clock,
+            ids=foundation.ids,
+            limits=limits,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Lists are kept warm and runs go on for as long as the block runs."""
+        self.foundation.authenticator.reload(self._credentials(self.sections))
+        self.neighbours.apply(self.neighbours.made(self.sections, await registered_agents(self.directory)))
+        async with anyio.create_task_group() as tasks:
+            self.lists.start(tasks)
+            # A run that goes on needs the agents it calls; one that hangs must not hold up the others for long.
+            await self.pipeline.settled(FIRST_ANSWERS_WITHIN_S)
+            await self.orchestrator.launch(self.pipeline)
+            try:
+                yield
+            finally:
+                # Steps under way must not take the end of their upstream for an answer.
+                self.orchestrator.leave()
+                await self.orchestrator.aclose()
+                tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await self.lists.aclose()
+
+    async def reload(self) -> JsonObject:
+        """Read the configuration again: as a whole, or not at all. Calls under way finish as they began.
+
+        Raises: InvalidRequest: what is wrong with it; the present one stays.
+        """
+        async with self._reloading:
+            sections = Sections(load_configuration(self.sections.configuration.source))
+            access = access_policy(sections)
+            check(self._patterns, sections.workflows)
+            wanted = self.neighbours.made(sections, await registered_agents(self.directory))
+            self._apply(sections, access, wanted)
+        waiting = [
+            name
+            for name in ONLY_AT_START
+            if self._began_with.configuration.sections[name] != sections.configuration.sections[name]
+        ]
+        self._note("configuration.reload", {"digest": sections.configuration.digest})
+        return {"version": self.pipeline.version, "changed": True, "restart_needed": [*waiting]}
+
+    async def agents_changed(self) -> None:
+        """The registry has changed: bring the neighbours in step."""
+        async with self._reloading:
+            self.neighbours.apply(self.neighbours.made(self.sections, await registered_agents(self.directory)))
+            self._swap()
+
+    @property
+    def access(self) -> AccessPolicy:
+        return self._access
+
+    def _apply(self, sections: Sections, access: AccessPolicy, wanted: Mapping[str, Wanted]) -> None:
+        """Everything that can refuse comes first; what follows cannot fail."""
+        before = self._credentials(self.sections)
+        self.foundation.authenticator.reload(self._credentials(sections))
+        try:
+            self.neighbours.apply(wanted)
+        except InvalidRequest:
+            self.foundation.authenticator.reload(before)
+            raise
+        self.orchestrator.configure(self._patterns, sections.workflows)
+        self.sections, self._access = sections, access
+        self.lists.poke(WORKFLOWS)
+        self._swap()
+
+    def _credentials(self, sections: Sections) -> list[Credential]:
+        secrets = self.foundation.secrets
+        found = [*principal_credentials(sections.principals, secrets), operator_credential(self.foundation.operator)]
+        for slug, agent in sections.agents.items():
+            who = principal(f"agent:{slug}", kind="agent", tenant=agent.tenant, roles=frozenset(agent.roles))
+            key = secrets.resolve(agent.key) if agent.key else None
+            found.append(Credential(principal=who, key=key, delegation_only=agent.delegation == "required"))
+        return found
+
+    def _wiring(self) -> Wiring:
+        foundation = self.foundation
+        return Wiring(
+            journal=DbosJournal(foundation.directory.runs_db),
+            runs=foundation.runs,
+            open_steps=foundation.open_steps,
+            scratch=foundation.scratch,
+            clock=foundation.clock,
+            ids=foundation.ids,
+            mint=foundation.tokens.mint,
+            agent_roles=self._agent_roles,
+        )
+
+    def _agent_roles(self, tenant: str, slug: str) -> frozenset[str]:
+        settings = self.neighbours.agent_settings(slug)
+        if settings is None or settings.tenant not in (tenant, EVERY_TENANT):
+            return frozenset()
+        return frozenset(settings.roles)
+
+    def _snapshot(self) -> Snapshot:
+        self._serial += 1
+        judging: list[RequestPolicy] = [self._access, ProposePolicy(), ScopePolicy()]
+        return Snapshot(
+            version=f"{self.sections.configuration.digest[:8]}.{self._serial}",
+            catalog=self.shelf.catalog(),
+            policies=Policies(requests=judging),
+        )
+
+    def _swap(self) -> None:
+        self.pipeline.swap(self._snapshot())
+
+    def _note(self, operation: str, detail: JsonObject) -> None:
+        foundation = self.foundation
+        record = Record(
+            id=foundation.ids.new("rec"),
+            phase="event",
+            at_us=foundation.clock.now_us(),
+            principal=None,
+            operation=operation,
+            outcome="ok",
+            detail=detail,
+        )
+        self.pipeline.note(record)
+
+
+def patterns() -> Mapping[str, PatternType]:
+    """Every pattern that is installed, by name."""
+    return load_patterns()
+
+
+def configuration_folder(sections: Sections) -> Path:
+    """Where relative paths in the configuration begin."""
+    return sections.configuration.source.absolute().parent

@@ -1,0 +1,77 @@
+"""The listening side: every door of a composition, and the application they stand in."""
+
+from dataclasses import dataclass
+
+from adapters.a2a.server import A2aDoor
+from adapters.http.api import Api, ApiParts
+from adapters.http.server import Health, Server, hosts_from
+from adapters.http.settings import ListenSettings
+from adapters.identity.headers import is_identity_header
+from adapters.mcp.door import McpDoor
+from adapters.storage.audit.reader import AuditReader
+from gateway import __version__
+from gateway.app.composition import Composition
+from gateway.app.operations import (
+    AgentsOfGateway,
+    AuditOfGateway,
+    DirectoryOfGateway,
+    ExplainerOfGateway,
+    KeysOfGateway,
+    PrincipalsOfGateway,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """What answers on the gateway's port."""
+
+    application: Server
+    mcp: McpDoor
+    health: Health
+
+
+def doors_of(composition: Composition, listen: ListenSettings, *, port: int, address: str) -> Doors:
+    """Every door, listening for `listen` on `port`; `address` is the gateway's own URL."""
+    foundation, limits = composition.foundation, composition.sections.limits
+    gateway, authenticator = composition.pipeline, foundation.authenticator
+    clock, ids = foundation.clock, foundation.ids
+    health = Health(gaps=lambda: gateway.gaps("default"))
+    mcp = McpDoor(gateway=gateway, authenticator=authenticator, clock=clock, ids=ids, limits=limits)
+    a2a = A2aDoor(
+        gateway,
+        authenticator,
+        foundation.owners,
+        clock=clock,
+        ids=ids,
+        limits=limits,
+        public_url=listen.public_url or address,
+    )
+    application = Server(
+        mcp=mcp,
+        a2a=a2a,
+        api=Api(_api_parts(composition)),
+        hosts=hosts_from(listen, port),
+        health=health,
+        stripped=is_identity_header,
+    )
+    return Doors(application=application, mcp=mcp, health=health)
+
+
+def _api_parts(composition: Composition) -> ApiParts:
+    foundation = composition.foundation
+    return ApiParts(
+        gateway=composition.pipeline,
+        authenticator=foundation.authenticator,
+        directory=DirectoryOfGateway(composition),
+        principals=PrincipalsOfGateway(composition),
+        explainer=ExplainerOfGateway(composition),
+        agents=AgentsOfGateway(composition),
+        keys=KeysOfGateway(foundation.issuer),
+        runs=foundation.runs,
+        control=composition.orchestrator.control,
+        audit=AuditOfGateway(AuditReader(foundation.directory.audit_db)),
+        reload=composition.reload,
+        clock=foundation.clock,
+        ids=foundation.ids,
+        version=__version__,
+    )

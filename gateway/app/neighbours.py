@@ -1,0 +1,121 @@
+"""The upstreams the configuration and the registry name, made, kept and let go of as both change."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from adapters.a2a.client import A2aUpstream
+from adapters.a2a.registry import AgentDirectory
+from adapters.a2a.settings import AgentSettings
+from adapters.mcp.client import server_upstream
+from adapters.mcp.client_parts import ServerParts
+from adapters.mcp.settings import ServerSettings
+from adapters.net.address import Address
+from adapters.net.egress import EgressGuard
+from adapters.net.fetch import fetch
+from adapters.net.http1 import Pool, PoolLimits
+from gateway.app.foundation import Foundation
+from gateway.app.sections import Sections
+from gateway.core.limits import Limits
+from gateway.core.lists import Lists
+from gateway.core.ports.upstream import Upstream
+
+Settings: TypeAlias = ServerSettings | AgentSettings
+CARD_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One upstream as it should be; two that are equal need not be made anew."""
+
+    settings: Settings
+    tenant: str
+    registered: bool = False
+    """Added by its address rather than configured: where it leads is vetted."""
+
+
+class Neighbours:
+    """Keeps `Lists` in step with what is wanted."""
+
+    def __init__(self, foundation: Foundation, lists: Lists, *, limits: Limits, guard: EgressGuard) -> None:
+        self._foundation = foundation
+        self._lists = lists
+        self._limits = limits
+        self._guard = guard
+        self._present: dict[str, Wanted] = {}
+        self._parts = ServerParts(
+            limits=limits,
+            clock=foundation.clock,
+            secrets=foundation.secrets,
+            seal=foundation.seal,
+            tls=foundation.tls,
+        )
+
+    def agent_settings(self, slug: str) -> AgentSettings | None:
+        """The settings of an agent, wherever it was named."""
+        wanted = self._present.get(slug)
+        return wanted.settings if wanted is not None and isinstance(wanted.settings, AgentSettings) else None
+
+    async def fetch_card(self, url: str) -> bytes:
+        """The card behind an address somebody supplied. Raises: GatewayError."""
+        return (await fetch(url, guard=self._guard, tls=self._foundation.tls, limit_bytes=CARD_BYTES)).body
+
+    def made(self, sections: Sections, registered: Mapping[str, AgentSettings]) -> dict[str, Wanted]:
+        """Everything these sections and the registry want."""
+        wanted = {
+            slug: Wanted(settings=each, tenant=each.tenant)
+            for slug, each in (*sections.servers.items(), *sections.agents.items())
+        }
+        for slug, settings in registered.items():
+            # The configuration wins: a name it has taken since hides the registered agent until it is free again.
+            if slug not in sections.slugs:
+                wanted[slug] = Wanted(settings=settings, tenant=settings.tenant, registered=True)
+        return wanted
+
+    def apply(self, wanted: Mapping[str, Wanted]) -> None:
+        """Make what is new, replace what differs, retire what is gone. Raises: InvalidRequest, before anything changed."""
+        new = {slug: each for slug, each in wanted.items() if self._present.get(slug) != each}
+        upstreams = {slug: self._upstream(slug, each) for slug, each in new.items()}
+        for slug in [slug for slug in self._present if slug not in wanted or slug in new]:
+            self._lists.retire(slug)
+        for slug, upstream in upstreams.items():
+            self._lists.add(upstream, new[slug].tenant)
+        self._present = dict(wanted)
+
+    def _upstream(self, slug: str, wanted: Wanted) -> Upstream:
+        foundation = self._foundation
+        if isinstance(wanted.settings, ServerSettings):
+            return server_upstream(slug, wanted.settings, self._parts, self._poke(slug))
+        return A2aUpstream(
+            slug=slug,
+            settings=wanted.settings,
+            card=None,
+            fetch=self.fetch_card if wanted.registered else self._fetch_configured,
+            open_pool=self._pools(slug, self._guard if wanted.registered else None),
+            secrets=foundation.secrets,
+            ids=foundation.ids,
+            limits=self._limits,
+        )
+
+    def _poke(self, slug: str) -> Callable[[], None]:
+        return lambda: self._lists.poke(slug)
+
+    async def _fetch_configured(self, url: str) -> bytes:
+        return (await fetch(url, guard=None, tls=self._foundation.tls, limit_bytes=CARD_BYTES)).body
+
+    def _pools(self, slug: str, guard: EgressGuard | None) -> Callable[[Address], Pool]:
+        limits = PoolLimits(
+            connections=self._limits.upstream_concurrency + self._limits.upstream_queue,
+            queue=self._limits.upstream_queue,
+            connect_timeout_s=self._limits.connect_timeout_s,
+        )
+
+        def open_pool(address: Address) -> Pool:
+            return Pool(address, name=slug, tls=self._foundation.tls, limits=limits, guard=guard)
+
+        return open_pool
+
+
+async def registered_agents(directory: AgentDirectory) -> dict[str, AgentSettings]:
+    """Settings of every agent added by its address."""
+    return {entry.slug: entry.settings for entry in await directory.all()}

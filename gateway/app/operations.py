@@ -1,0 +1,160 @@
+"""What the REST API asks of the running gateway, answered by its parts."""
+
+from collections.abc import Sequence
+
+from adapters.a2a.registry import AgentEntry as RegisteredEntry
+from adapters.http.api_ports import AgentEntry, KeyOrder, UpstreamKind, UpstreamState
+from adapters.identity.apikeys import KeyGrant
+from adapters.identity.issuing import KeyIssuer
+from gateway.app.composition import Composition
+from gateway.core.catalog import EVERY_TENANT, Source
+from gateway.core.errors import Conflict
+from gateway.core.json import JsonObject, json_object, json_text
+from gateway.core.model import Capability, CapabilityKind, Principal, principal
+from gateway.core.ports.storage import ApiKey
+from gateway.core.ports.world import Secret
+
+EVERY_KIND: frozenset[CapabilityKind] = frozenset({"tool", "prompt", "resource", "template", "agent", "workflow"})
+
+
+class DirectoryOfGateway:
+    """See `api_ports.Directory`."""
+
+    def __init__(self, composition: Composition) -> None:
+        self._composition = composition
+
+    def capabilities(self, tenant: str) -> Sequence[Capability]:
+        return self._composition.pipeline.catalog.of(tenant, EVERY_KIND)
+
+    def upstreams(self, tenant: str) -> Sequence[UpstreamState]:
+        sources = self._composition.pipeline.catalog.sources
+        theirs = [(slug, each) for slug, each in sorted(sources.items()) if each.tenant in (tenant, EVERY_TENANT)]
+        return [self._state(slug, each) for slug, each in theirs]
+
+    def _state(self, slug: str, source: Source) -> UpstreamState:
+        kind: UpstreamKind = "server" if slug in self._composition.sections.servers or slug == "run" else "agent"
+        if slug == "workflows":
+            kind = "workflow"
+        count = len(source.listing.capabilities) if source.listing is not None else 0
+        match source.state:
+            case "starting":
+                state = "waiting"
+            case "up" | "stale" | "down":
+                state = source.state
+        return UpstreamState(slug=slug, kind=kind, state=state, reason=source.problem, capabilities=count)
+
+
+class AgentsOfGateway:
+    """See `api_ports.AgentDirectory`."""
+
+    def __init__(self, composition: Composition) -> None:
+        self._composition = composition
+
+    async def entries(self, tenant: str) -> Sequence[AgentEntry]:
+        configured = [
+            self._entry(slug, settings.card, configured=True)
+            for slug, settings in self._composition.sections.agents.items()
+            if settings.tenant in (tenant, EVERY_TENANT)
+        ]
+        registered = [self._registered(each) for each in await self._composition.directory.all()]
+        return sorted([*configured, *registered], key=lambda entry: entry.slug)
+
+    async def register(self, who: Principal, url: str, slug: str) -> AgentEntry:
+        entry = await self._composition.directory.add(url, added_by=who.subject, slug=slug)
+        await self._composition.agents_changed()
+        return self._registered(entry)
+
+    async def unregister(self, who: Principal, slug: str) -> None:
+        if slug in self._composition.sections.agents:
+            raise Conflict(f"{slug} stands in the configuration; remove it there")
+        await self._composition.directory.remove(slug)
+        await self._composition.agents_changed()
+
+    def _registered(self, entry: RegisteredEntry) -> AgentEntry:
+        problem = self._composition.pipeline.gaps(EVERY_TENANT).get(entry.slug, "")
+        return AgentEntry(
+            slug=entry.slug,
+            card_url=entry.card_url,
+            configured=False,
+            card=entry.card.document,
+            digest=entry.card.digest,
+            added_at_us=entry.added_at_us,
+            added_by=entry.added_by,
+            problem=problem,
+        )
+
+    def _entry(self, slug: str, card_url: str, *, configured: bool) -> AgentEntry:
+        catalog = self._composition.pipeline.catalog
+        about = catalog.about(slug)
+        source = catalog.sources.get(slug)
+        return AgentEntry(
+            slug=slug,
+            card_url=card_url,
+            configured=configured,
+            card=json_object(about.get("card")),
+            digest=json_text(about.get("digest")),
+            problem=source.problem if source is not None and source.state != "up" else "",
+        )
+
+
+class KeysOfGateway:
+    """See `api_ports.Keys`."""
+
+    def __init__(self, issuer: KeyIssuer) -> None:
+        self._issuer = issuer
+
+    async def mint(self, order: KeyOrder) -> tuple[ApiKey, Secret]:
+        minted = await self._issuer.mint(
+            KeyGrant(
+                subject=order.subject,
+                kind=order.kind,
+                tenant=order.tenant,
+                roles=order.roles,
+                expires_at_us=order.expires_at_us,
+                note=order.note,
+            )
+        )
+        return minted.stored, minted.key
+
+    async def all(self, tenant: str) -> Sequence[ApiKey]:
+        return [each for each in await self._issuer.all() if each.tenant == tenant]
+
+    async def revoke(self, tenant: str, key_id: str) -> bool:
+        theirs = any(each.id == key_id for each in await self.all(tenant))
+        return theirs and await self._issuer.revoke(key_id)
+
+
+class PrincipalsOfGateway:
+    """See `api_ports.Principals`."""
+
+    def __init__(self, composition: Composition) -> None:
+        self._composition = composition
+
+    def all(self, tenant: str) -> Sequence[Principal]:
+        sections = self._composition.sections
+        known = [
+            principal(name, kind=each.kind, tenant=each.tenant, roles=frozenset(each.roles))
+            for name, each in sections.principals.items()
+        ]
+        known += [
+            principal(f"agent:{slug}", kind="agent", tenant=each.tenant, roles=frozenset(each.roles))
+            for slug, each in sections.agents.items()
+        ]
+        return [each for each in known if each.tenant == tenant]
+
+    def find(self, tenant: str, subject: str) -> Principal | None:
+        """By subject; an agent by its slug alone, too."""
+        named = {each.subject: each for each in self.all(tenant)}
+        return named.get(subject) or named.get(f"agent:{subject}")
+
+
+class ExplainerOfGateway:
+    """See `api_ports.Explainer`."""
+
+    def __init__(self, composition: Composition) -> None:
+        self._composition = composition
+
+    def explain(self, who: Principal, call: str, arguments: "JsonObject | None") -> JsonObject:
+        capability = self._composition.pipeline.find(who, call)
+        source = str(self._composition.sections.configuration.source)
+        return self._composition.explain(who, call, capability, arguments, source)

@@ -1,0 +1,84 @@
+"""Which sections the configuration has, and whose they are."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter
+
+from adapters.a2a.settings import AgentSettings
+from adapters.http.settings import ListenSettings
+from adapters.identity.settings import PrincipalSettings
+from adapters.mcp.settings import ServerSettings
+from adapters.net.settings import EgressSettings
+from adapters.storage.settings import AuditSettings
+from gateway.config.checks import STANDARD_CHECKS
+from gateway.config.load import Configuration, load
+from gateway.config.schema import Section, json_schema
+from gateway.core.json import JsonObject
+from gateway.core.limits import Limits
+from gateway.orchestration.settings import WorkflowSettings
+from policies.access.settings import RoleSettings
+
+T = TypeVar("T")
+
+SECTIONS: Mapping[str, Section] = {
+    "gateway": TypeAdapter(ListenSettings),
+    "servers": TypeAdapter(dict[str, ServerSettings]),
+    "agents": TypeAdapter(dict[str, AgentSettings]),
+    "roles": TypeAdapter(dict[str, RoleSettings]),
+    "principals": TypeAdapter(dict[str, PrincipalSettings]),
+    "workflows": TypeAdapter(dict[str, WorkflowSettings]),
+    "limits": TypeAdapter(Limits),
+    "audit": TypeAdapter(AuditSettings),
+    "egress": TypeAdapter(EgressSettings),
+}
+
+
+def load_configuration(path: Path) -> Configuration:
+    """The configuration in a file, checked as a whole. Raises: ConfigurationError."""
+    return load(path, SECTIONS, checks=STANDARD_CHECKS)
+
+
+def configuration_schema() -> JsonObject:
+    """The JSON Schema of the configuration file, for editors."""
+    return json_schema(SECTIONS)
+
+
+class Sections:
+    """The configuration's sections, each as its own type."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        said = configuration.sections
+        self.configuration = configuration
+        self.listen = _as(said["gateway"], ListenSettings)
+        self.servers = _each(said["servers"], ServerSettings)
+        self.agents = _each(said["agents"], AgentSettings)
+        self.roles = _each(said["roles"], RoleSettings)
+        self.principals = _each(said["principals"], PrincipalSettings)
+        self.workflows = _each(said["workflows"], WorkflowSettings)
+        self.limits = _as(said["limits"], Limits)
+        self.audit = _as(said["audit"], AuditSettings)
+        self.egress = _as(said["egress"], EgressSettings)
+
+    @property
+    def slugs(self) -> frozenset[str]:
+        """Every name that is taken: servers, agents and workflows share one namespace."""
+        return frozenset({*self.servers, *self.agents, *self.workflows})
+
+    @property
+    def grants(self) -> dict[str, tuple[str, ...]]:
+        """What each workflow's own role is granted: exactly the targets its configuration names."""
+        return {f"workflow:{slug}": tuple(sorted(each.targets)) for slug, each in self.workflows.items()}
+
+
+def _as(value: object, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"a section is no {kind.__name__}")
+    return value
+
+
+def _each(value: object, kind: type[T]) -> dict[str, T]:
+    if not isinstance(value, dict):
+        raise TypeError("a section is no mapping")
+    return {str(name): _as(each, kind) for name, each in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - pydantic made it

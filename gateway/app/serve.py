@@ -1,0 +1,166 @@
+"""A gateway from start to end: its port bound, its files opened, its doors open until a signal closes them."""
+
+import gc
+import os
+import socket
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGINT, SIGTERM
+
+import anyio
+import structlog
+import uvicorn
+
+from adapters.http.settings import ListenSettings
+from adapters.identity.keyfiles import OperatorKey
+from adapters.storage.directory import DataDirectory, Endpoint
+from gateway.app.composition import FIRST_ANSWERS_WITHIN_S, Composition, configuration_folder, patterns
+from gateway.app.doors import Doors, doors_of
+from gateway.app.foundation import Foundation, open_foundation
+from gateway.app.sections import Sections, load_configuration
+from gateway.config.watch import Watcher
+from gateway.core.errors import Conflict, InvalidRequest
+
+log = structlog.get_logger(__name__)
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CLOSE_WITHIN_S = 5
+"""How long open connections may take to end when the gateway is told to stop, seconds."""
+MOST_CONNECTIONS = 10_000
+YOUNG_OBJECTS = 50_000
+"""Allocations between two collections of the youngest objects: calls leave no cycles behind, so rarely is enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What whoever started the gateway may want to show."""
+
+    address: str
+    operator: OperatorKey
+    gaps: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """How to serve; what is None comes from the configuration."""
+
+    config: Path
+    data: DataDirectory
+    host: str | None = None
+    port: int | None = None
+    on_ready: Callable[[Ready], None] = lambda ready: None
+    """Called once, when the gateway answers."""
+
+
+def serve(options: ServeOptions) -> None:
+    """Run a gateway until SIGINT or SIGTERM. SIGHUP, and a change of the file, read the configuration again.
+
+    Raises: GatewayError: it cannot start; says why and what to do.
+    """
+    anyio.run(_serve, options, backend_options={"use_uvloop": sys.platform != "win32"})
+
+
+async def _serve(options: ServeOptions) -> None:
+    sections = Sections(load_configuration(options.config))
+    given = {"host": options.host, "port": options.port}
+    listen = sections.listen.model_copy(update={name: value for name, value in given.items() if value is not None})
+    with _bound(listen) as bound:
+        port: int = bound.getsockname()[1]
+        address = f"http://{f'[{listen.host}]' if ':' in listen.host else listen.host}:{port}"
+        async with open_foundation(options.data, configuration_folder(sections), sections.audit) as foundation:
+            composition = Composition(foundation, sections, patterns())
+            async with composition.running():
+                _refuse_demo_keys(foundation, listen)
+                doors = doors_of(composition, listen, port=port, address=address)
+                async with doors.mcp.running():
+                    await _answer(options, composition, doors, bound, address)
+
+
+async def _answer(
+    options: ServeOptions, composition: Composition, doors: Doors, bound: socket.socket, address: str
+) -> None:
+    """Answer on the bound port until a signal says to stop."""
+    server = _Server(
+        uvicorn.Config(
+            doors.application,
+            loop="none",
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=CLOSE_WITHIN_S,
+        )
+    )
+    foundation = composition.foundation
+    endpoint = Endpoint(url=address, pid=os.getpid(), started_at_us=foundation.clock.now_us())
+    watcher = Watcher(options.config, composition.reload)
+
+    async def stop_on_signal() -> None:
+        with anyio.open_signal_receiver(SIGINT, SIGTERM) as signals:
+            async for _ in signals:
+                doors.health.stopping = True
+                composition.orchestrator.leave()
+                doors.mcp.stop()
+                server.should_exit = True
+
+    async def become_ready() -> None:
+        await composition.pipeline.settled(FIRST_ANSWERS_WITHIN_S)
+        _settle_memory()
+        doors.health.ready = True
+        foundation.directory.write_endpoint(endpoint)
+        gaps = dict(composition.pipeline.gaps("default"))
+        options.on_ready(Ready(address=address, operator=foundation.operator, gaps=gaps))
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop_on_signal)
+            tasks.start_soon(watcher.run)
+            tasks.start_soon(become_ready)
+            await server.serve(sockets=[bound])
+            tasks.cancel_scope.cancel()
+    finally:
+        foundation.directory.remove_endpoint()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handlers: the composition has to hear of a stop before the server does."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+@contextmanager
+def _bound(listen: ListenSettings) -> Generator[socket.socket]:
+    """The listening socket. Raises: Conflict: the port is taken; InvalidRequest: the address is not this machine's."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((listen.host, listen.port))
+        except OSError as error:
+            raise Conflict(
+                f"cannot listen on {listen.host}:{listen.port}: {error.strerror}; set gateway.port, or use --port"
+            ) from error
+        yield bound
+
+
+def _refuse_demo_keys(foundation: Foundation, listen: ListenSettings) -> None:
+    if foundation.authenticator.uses_demo_keys and listen.host not in LOOPBACK:
+        raise InvalidRequest(
+            f"demo keys are in use, and anybody can read those: {listen.host} is not bound. "
+            "Mint keys with `drawbridge keys mint`, or listen on 127.0.0.1"
+        )
+
+
+def _settle_memory() -> None:
+    """What is there now stays: it need not be looked at by every collection."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 50)
