@@ -7,7 +7,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any
 
 import anyio
+import httpx
 import uvicorn
+from a2a.client import A2ACardResolver, Client, ClientConfig, ClientFactory
 from a2a.helpers import new_task_from_user_message
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.events import EventQueue
@@ -20,18 +22,25 @@ from google.protobuf.struct_pb2 import Value
 from starlette.applications import Starlette
 
 from adapters.a2a.client import A2aUpstream
+from adapters.a2a.server import A2aDoor
 from adapters.a2a.settings import AgentSettings
 from adapters.net.address import Address
 from adapters.net.fetch import fetch
 from adapters.net.http1 import Pool
+from gateway.core.catalog import Shelf
 from gateway.core.content import Content, data_part, text_part
+from gateway.core.effects import Effects
 from gateway.core.errors import InvalidRequest, Unauthenticated
 from gateway.core.json import Json
 from gateway.core.limits import Limits
 from gateway.core.model import Event, Principal, principal
+from gateway.core.pipeline import Pipeline
+from gateway.core.plans import Policies, Snapshot
 from gateway.core.ports.gateway import Identity
+from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Secret
-from tests.fakes import CountingIds
+from tests.fakes import GRANT, CountingIds, DictLedger, ListAudit, Says
+from tests.fakes_storage import MemoryTaskOwners
 
 ANA = principal("ana", roles=frozenset({"support"}))
 BOB = principal("bob", roles=frozenset({"support"}))
@@ -69,7 +78,15 @@ class Badges:
 
 
 class Quiet(uvicorn.Server):
-    """Leaves signals to the test runner."""
+    """Leaves signals to the test runner, and stops when told rather than at the next tick."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopping = anyio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.stopping.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -100,8 +117,8 @@ async def serving(app: Any, bound: socket.socket) -> AsyncGenerator[str]:
         try:
             yield url_of(bound)
         finally:
-            server.should_exit = True
             server.force_exit = True
+            server.stopping.set()
 
 
 class Deeds(AgentExecutor):
@@ -308,3 +325,99 @@ class Heard:
 
 def identity_in_run(who: Principal, run_id: str, step_id: str) -> Identity:
     return Identity(principal=who, run_id=run_id, step_id=step_id)
+
+
+class Gate:
+    """The real path, granting everything, with what it recorded."""
+
+    def __init__(self, *upstreams: Upstream, policies: Policies | None = None) -> None:
+        self.audit = ListAudit()
+        self.upstreams = upstreams
+        self.policies = policies or Policies(requests=[Says(GRANT)])
+        self.shelf = Shelf()
+        for upstream in upstreams:
+            self.shelf.add(upstream, "default")
+        clock = LoopClock()
+        self.pipeline = Pipeline(
+            snapshot=self._snapshot(),
+            audit=self.audit,
+            effects=Effects(DictLedger(), clock),
+            clock=clock,
+            ids=CountingIds(),
+            limits=Limits(),
+        )
+
+    async def open(self) -> None:
+        for upstream in self.upstreams:
+            self.shelf.arrived(upstream.name, await upstream.capabilities())
+        self.pipeline.swap(self._snapshot())
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(version="1", catalog=self.shelf.catalog(), policies=self.policies)
+
+
+class Door:
+    """The A2A door on a real socket, in front of real parts."""
+
+    def __init__(self, gate: Gate, url: str, owners: MemoryTaskOwners) -> None:
+        self.gate = gate
+        self.url = url
+        self.owners = owners
+
+    def address(self, slug: str = "refunds") -> str:
+        return f"{self.url}/agents/{slug}"
+
+    @contextlib.asynccontextmanager
+    async def client(
+        self, who: str = "ana", *, slug: str = "refunds", streaming: bool = True
+    ) -> AsyncGenerator[Client]:
+        """a2a-sdk's client, which has read the card the door publishes."""
+        headers = {"authorization": f"Bearer {who}"}
+        async with httpx.AsyncClient(headers=headers, timeout=20) as http:
+            card = await A2ACardResolver(http, self.address(slug)).get_agent_card()
+            config = ClientConfig(streaming=streaming, httpx_client=http, supported_protocol_bindings=["JSONRPC"])
+            yield ClientFactory(config).create(card)
+
+    async def post(self, body: bytes, *, who: str = "ana", slug: str = "refunds", **headers: str) -> httpx.Response:
+        named = {"content-type": "application/json", "a2a-version": "1.0", "authorization": f"Bearer {who}"}
+        sent = {name: value for name, value in {**named, **_dashed(headers)}.items() if value}
+        async with httpx.AsyncClient(timeout=20) as http:
+            return await http.post(self.address(slug), content=body, headers=sent)
+
+    async def ask(self, method: str, params: Json, **more: str) -> dict[str, Any]:
+        """The JSON-RPC answer to one request."""
+        body = json.dumps({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).encode()
+        answer = (await self.post(body, **more)).json()
+        assert answer["id"] == 7
+        return answer
+
+
+def _dashed(headers: dict[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+@contextlib.asynccontextmanager
+async def door_to(
+    *upstreams: Upstream, limits: Limits | None = None, badges: Badges | None = None, public_cards: bool = False
+) -> AsyncGenerator[Door]:
+    """The door with these upstreams behind it."""
+    gate = Gate(*upstreams)
+    await gate.open()
+    owners = MemoryTaskOwners()
+    bound = listener()
+    door = A2aDoor(
+        gate.pipeline,
+        badges or Badges(),
+        owners,
+        clock=LoopClock(),
+        ids=CountingIds(),
+        limits=limits or Limits(),
+        public_url=url_of(bound),
+        public_cards=public_cards,
+    )
+    async with serving(door, bound) as url:
+        yield Door(gate, url, owners)
+
+
+def message_value(text: str = "hello", **more: Json) -> dict[str, Json]:
+    return {"messageId": "m-1", "role": "ROLE_USER", "parts": [{"text": text}], **more}

@@ -30,7 +30,7 @@ RECOVERIES = 5
 """Attempts to reach a task again that brought nothing new."""
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
-CANCEL_S = 3.0
+CANCEL_S = 2.0
 """Longest a CancelTask may take when nobody waits any longer."""
 
 
