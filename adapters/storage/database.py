@@ -55,8 +55,9 @@ class Database:
         writer = _engine(path, _WRITE_PRAGMAS, begin="BEGIN IMMEDIATE", size=1)
         reader = _engine(path, _READ_PRAGMAS, begin="BEGIN", size=_READERS)
         try:
-            await to_thread.run_sync(_prepare, path, writer, schema)
+            await to_thread.run_sync(_prepare, path, writer, reader, schema)
         except BaseException:
+            reader.dispose()
             writer.dispose()
             raise
         return cls(path, writer, reader, timeout_s=timeout_s, queue_limit=queue_limit)
@@ -106,21 +107,21 @@ def _read(engine: Engine, act: Callable[[Connection], T]) -> T:
         raise translated(error) from error
 
 
-def _prepare(path: Path, engine: Engine, schema: Schema) -> None:
+def _prepare(path: Path, writer: Engine, reader: Engine, schema: Schema) -> None:
     try:
         # SQLite gives its side files the mode of the main one, so it has to exist, closed, before the first connection.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         path.chmod(0o600)
-        with engine.connect() as connection:
-            with connection.begin():
-                number = current_number(connection)
-            refuse_newer(schema, number)
-            if number == schema.number:
-                return
-            if number:
-                back_up(path, number)
-            with connection.begin():
-                bring_up_to_date(connection, schema, number)
+        # Looked at by a reader: the writer's first pragma alone would change a file that is not ours.
+        with reader.connect() as connection:
+            number = current_number(connection)
+        refuse_newer(schema, number)
+        if number == schema.number:
+            return
+        if number:
+            back_up(path, number)
+        with writer.begin() as connection:
+            bring_up_to_date(connection, schema, number)
     except OSError as error:
         raise Unavailable(f"{path} cannot be opened: {error.strerror}") from error
     except DBAPIError as error:
