@@ -13,7 +13,7 @@ import structlog
 
 from gateway.core.catalog import Catalog
 from gateway.core.effects import Effects, effect_key
-from gateway.core.errors import ApprovalNeeded, Denied, GatewayError, Internal, InvalidRequest, NotFound
+from gateway.core.errors import ApprovalNeeded, Denied, GatewayError, Internal, InvalidRequest, NotFound, Unavailable
 from gateway.core.json import Json
 from gateway.core.limits import Limits
 from gateway.core.model import (
@@ -149,8 +149,17 @@ class Pipeline:
     def _plan(self, request: Request) -> Plan:
         plan = self._snapshot.plan(request.principal.agent_class, request.capability)
         if plan is None:
-            raise _unknown(request.capability)
+            raise self._unknown(request)
         return plan
+
+    def _unknown(self, request: Request) -> GatewayError:
+        """Nothing is called that; or nobody can tell, because its owner has not been reached yet."""
+        kind, _, rest = request.capability.partition(":")
+        owner = rest.partition("/")[0]
+        problem = self._snapshot.catalog.gaps(request.principal.tenant).get(owner)
+        if problem is not None:
+            return Unavailable(f"{owner} cannot be reached: {problem}", detail={"upstream": owner}, retry_after_s=1.0)
+        return NotFound(f"there is no {kind} called {rest}" if rest else f"there is nothing called {kind}")
 
     def _judged(self, request: Request, plan: Plan, record: Record) -> Request:
         judgement = plan.judge(request)
@@ -297,11 +306,6 @@ def _outcome_of(result: Result) -> Outcome:
             return "accepted"
         case _:
             assert_never(result)
-
-
-def _unknown(name: str) -> NotFound:
-    kind, _, rest = name.partition(":")
-    return NotFound(f"there is no {kind} called {rest}" if rest else f"there is nothing called {name}")
 
 
 def _denied(request: Request, verdict: Deny) -> Denied:

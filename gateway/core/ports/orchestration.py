@@ -54,8 +54,8 @@ class StepResult:
     """Scratchpad keys handed to it, with the version it saw; 0 where there was none."""
     commits: bool = True
     """False where the agent proposed and says that nothing is to be committed."""
-    attempts: int = 1
-    """How often it was tried, over all rounds."""
+    attempts: int = 0
+    """How often it was tried, over all rounds; 0 where it never began."""
     started_at_us: int = 0
     duration_us: int = 0
 
@@ -82,6 +82,8 @@ class Node:
     output_schema: Mapping[str, Json] | None = None
     optional: bool = False
     """Dependants run even when this one failed."""
+    last: bool = False
+    """Words the answer: may spend the share of the run's budget that is kept back for that."""
     again: str = ""
     """Id of the step of which this is another attempt: the same step towards effects and in the run tree, so that what
     an earlier attempt brought about is not brought about twice."""
@@ -219,7 +221,7 @@ class Pattern(Protocol):
 class PatternType(Protocol):
     """What the entry points `gateway.patterns` name."""
 
-    def __call__(self, settings: JsonObject) -> Pattern:
+    def __call__(self, settings: JsonObject, /) -> Pattern:
         """A pattern set up from its workflow's settings. Raises: InvalidRequest: they make no sense together."""
         ...
 

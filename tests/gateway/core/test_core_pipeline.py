@@ -173,6 +173,18 @@ async def test_what_is_unknown_or_another_tenants_is_not_found() -> None:
     assert path.audit.phases() == [("outcome", "error")] * 3
 
 
+async def test_what_an_unreached_owner_may_have_is_unavailable_not_unknown() -> None:
+    path = Path(FakeUpstream("orders", [tool()]))
+    path.shelf.add(FakeUpstream("refunds"), "default")
+    path.shelf.failed("refunds", "refused the connection")
+    path.pipeline.swap(path.snapshot("2"))
+    stranger = principal("eve", tenant="other")
+    with pytest.raises(Unavailable, match="refused the connection"):
+        await path.call(a_request("agent:refunds"))
+    with pytest.raises(NotFound):
+        await path.call(a_request("agent:refunds", who=stranger))
+
+
 async def test_a_sink_is_recorded_durably_before_it_leaves() -> None:
     seen: list[list[tuple[str, str]]] = []
 
