@@ -1,0 +1,182 @@
+"""What the SQL stores do beyond their ports: they outlive the process, even one that is killed."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+from sqlalchemy import select
+
+from adapters.storage.database import Database
+from adapters.storage.effects import SqlEffectLedger
+from adapters.storage.keys import SqlKeyStore
+from adapters.storage.opensteps import SqlOpenSteps
+from adapters.storage.registry import SqlAgentRegistry
+from adapters.storage.runs import SqlRunStore
+from adapters.storage.tables import GATEWAY_SCHEMA, agent_cards
+from gateway.core.errors import Unavailable
+from gateway.core.model import principal
+from gateway.core.ports.orchestration import Run
+from gateway.core.ports.storage import ApiKey, Fresh, OpenStep, Unfinished
+from gateway.core.task import TaskState
+
+pytestmark = pytest.mark.anyio
+
+RUN = Run(
+    id="run_1",
+    workflow="help",
+    tenant="default",
+    owner="ana",
+    state="working",
+    context_id="c",
+    created_at_us=1,
+    updated_at_us=1,
+)
+STEP = OpenStep(
+    run_id="run_1", step_id="run_1/2", agent="refunds", actor=principal("agent:refunds", kind="agent"), phase=""
+)
+KEY = ApiKey(id="k", digest=b"d", subject="ana", kind="client", tenant="default", roles=frozenset(), created_at_us=1)
+
+BEGINNER = """
+import sys
+from pathlib import Path
+import anyio
+from adapters.storage.database import Database
+from adapters.storage.effects import SqlEffectLedger
+from adapters.storage.tables import GATEWAY_SCHEMA
+
+async def main():
+    database = await Database.open(Path(sys.argv[1]), GATEWAY_SCHEMA)
+    ledger = SqlEffectLedger(database, process="killed")
+    number = 0
+    while True:
+        await ledger.begin("default", f"k{number}", "d", number)
+        print(number, flush=True)
+        number += 1
+
+anyio.run(main)
+"""
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
+    yield opened
+    await opened.aclose()
+
+
+async def test_everything_outlives_the_process(tmp_path: Path) -> None:
+    first = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
+    await SqlKeyStore(first).add(KEY)
+    await SqlRunStore(first).open(RUN)
+    event = await SqlRunStore(first).append("run_1", "a", {"n": 1}, 5)
+    await SqlEffectLedger(first, process="first").begin("default", "k", "d", 7)
+    await first.aclose()
+
+    later = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
+
+    assert await SqlKeyStore(later).all() == (KEY,)
+    assert await SqlRunStore(later).find("default", "run_1") == RUN
+    assert await SqlRunStore(later).events("run_1") == (event,)
+    assert await SqlEffectLedger(later, process="later").begin("default", "k", "d", 8) == Unfinished(7, here=False)
+    await later.aclose()
+
+
+async def test_what_was_reported_begun_is_known_after_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.db"
+    process = await anyio.open_process([sys.executable, "-c", BEGINNER, str(path)], stderr=subprocess.DEVNULL)
+    told = b""
+    async with process:
+        assert process.stdout is not None
+        with anyio.fail_after(20):
+            while told.count(b"\n") < 50:
+                told += await process.stdout.receive()
+        process.kill()
+
+    database = await Database.open(path, GATEWAY_SCHEMA)
+    ledger = SqlEffectLedger(database, process="later")
+    for number in told.decode().split("\n")[:-1]:
+        assert await ledger.begin("default", f"k{number}", "d", 0) == Unfinished(int(number), here=False)
+    assert await ledger.begin("default", "k-other", "d", 0) == Fresh()
+    await database.aclose()
+
+
+@pytest.mark.parametrize("state", list(TaskState))
+async def test_steps_of_a_run_that_has_ended_are_not_open_after_a_restart(database: Database, state: TaskState) -> None:
+    await SqlRunStore(database).open(replace(RUN, state=state.value))
+    await SqlOpenSteps(database).open(STEP)
+
+    later = SqlOpenSteps(database)
+    await later.load()
+
+    assert later.of_agent("default", "refunds") == (() if state.terminal else (STEP,))
+
+
+async def test_the_open_steps_of_an_agent_are_the_same_tuple_until_one_changes(database: Database) -> None:
+    steps = SqlOpenSteps(database)
+    await steps.open(STEP)
+    before = steps.of_agent("default", "refunds")
+
+    await steps.open(replace(STEP, step_id="run_1/9", agent="triage"))
+
+    assert steps.of_agent("default", "refunds") is before
+
+
+async def test_a_step_that_could_not_be_stored_is_not_open(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
+    steps = SqlOpenSteps(database)
+    await steps.open(STEP)
+    await database.aclose()
+
+    with pytest.raises(Unavailable):
+        await steps.open(replace(STEP, step_id="run_1/3"))
+    with pytest.raises(Unavailable):
+        await steps.close("run_1", "run_1/2")
+
+    assert steps.find("run_1", "run_1/3") is None
+    assert steps.find("run_1", "run_1/2") is None
+
+
+async def test_of_an_agents_cards_the_first_and_the_latest_are_kept(database: Database) -> None:
+    registry = SqlAgentRegistry(database)
+    for number, digest in enumerate(("one", "two", "three"), start=1):
+        await registry.seen("refunds", digest, digest.encode(), number)
+
+    rows = await database.read(lambda connection: connection.execute(select(agent_cards)).all())
+
+    assert [tuple(row) for row in rows] == [("refunds", "one", b"one", 1, "three", b"three", 3)]
+
+
+async def test_nothing_is_left_of_those_who_waited(database: Database) -> None:
+    store = SqlRunStore(database)
+    await store.open(RUN)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.wait_events, "run_1", 0, 60.0)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    await store.wait_events("run_1", 0, 0.0)
+
+    assert vars(store)["_waiting"] == {}
+
+
+async def test_an_event_appended_while_a_waiter_looks_is_not_slept_through(database: Database) -> None:
+    store = SqlRunStore(database)
+    await store.open(RUN)
+
+    async def follow() -> None:
+        seen = 0
+        while seen < 100:
+            for event in await store.wait_events("run_1", seen, 60.0):
+                assert event.seq == seen + 1
+                seen += 1
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(follow)
+            for number in range(100):
+                await store.append("run_1", f"{number}", {"n": number}, number)
