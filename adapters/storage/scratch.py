@@ -1,0 +1,188 @@
+"""Scratchpads of all runs, in a file of their own: in the engine's they would fight its one writer for every step."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    RowMapping,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
+
+from adapters.storage.database import Database
+from adapters.storage.schema import Schema
+from adapters.storage.tables import JsonText
+from gateway.core.errors import Conflict
+from gateway.core.json import JsonObject, json_object, json_text
+from gateway.core.labels import labels_from_json
+from gateway.core.ports.orchestration import Entry
+
+_TABLES = MetaData()
+
+entries = Table(
+    "entries",
+    _TABLES,
+    Column("run_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("value", JsonText, nullable=True),
+    Column("writer", Text, nullable=False),
+    Column("labels", JsonText, nullable=True),
+)
+writes = Table(
+    "writes",
+    _TABLES,
+    Column("run_id", Text, primary_key=True),
+    Column("once", Text, primary_key=True),
+    Column("outcome", JsonText, nullable=False),
+)
+claims = Table(
+    "claims",
+    _TABLES,
+    Column("tenant", Text, primary_key=True),
+    Column("resource", Text, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    Index("claims_by_run", "run_id"),
+)
+
+SCRATCH_SCHEMA = Schema(name="scratch", number=1, tables=_TABLES)
+
+_RUN: BindParameter[str] = bindparam("of_run")
+_KEY: BindParameter[str] = bindparam("of_key")
+_TENANT: BindParameter[str] = bindparam("of_tenant")
+_RESOURCE: BindParameter[str] = bindparam("of_resource")
+
+_GET = select(entries).where(entries.c.run_id == _RUN, entries.c.key == _KEY)
+_ALL = select(entries).where(entries.c.run_id == _RUN).order_by(entries.c.key)
+_ADD = insert(entries)
+_REPLACE = update(entries).where(entries.c.run_id == _RUN, entries.c.key == _KEY)
+_WRITTEN = select(writes.c.outcome).where(writes.c.run_id == _RUN, writes.c.once == bindparam("of_once"))
+_REMEMBER = insert(writes)
+_CLAIMED = select(claims).where(claims.c.tenant == _TENANT, claims.c.resource == _RESOURCE)
+_CLAIM = insert(claims)
+_MOVE_CLAIM = update(claims).where(claims.c.tenant == _TENANT, claims.c.resource == _RESOURCE)
+_RELEASE = delete(claims).where(claims.c.tenant == _TENANT, claims.c.resource == _RESOURCE, claims.c.run_id == _RUN)
+_RELEASE_ALL = delete(claims).where(claims.c.run_id == _RUN)
+_FORGET = (delete(entries).where(entries.c.run_id == _RUN), delete(writes).where(writes.c.run_id == _RUN))
+
+
+class SqlScratchStore:
+    """See `ScratchStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    async def open(cls, path: Path) -> "SqlScratchStore":
+        """The store in the file at `path`. Raises: Unavailable: see `Database.open`."""
+        return cls(await Database.open(path, SCRATCH_SCHEMA))
+
+    async def get(self, run_id: str, key: str) -> Entry | None:
+        place = {"of_run": run_id, "of_key": key}
+        row = await self._database.read(lambda connection: connection.execute(_GET, place).mappings().first())
+        return None if row is None else _entry_from(row)
+
+    async def all(self, run_id: str) -> Mapping[str, Entry]:
+        rows = await self._database.read(
+            lambda connection: connection.execute(_ALL, {"of_run": run_id}).mappings().all()
+        )
+        return {row["key"]: _entry_from(row) for row in rows}
+
+    async def put(self, run_id: str, entry: Entry, *, expected_version: int | None, once: str) -> Entry:
+        def act(connection: Connection) -> JsonObject:
+            if once:
+                known = connection.execute(_WRITTEN, {"of_run": run_id, "of_once": once}).scalar()
+                if known is not None:
+                    return json_object(known)
+            outcome = _put(connection, run_id, entry, expected_version)
+            if once:
+                connection.execute(_REMEMBER, {"run_id": run_id, "once": once, "outcome": outcome})
+            return outcome
+
+        # The Conflict is raised outside the transaction, which would forget it otherwise.
+        outcome = await self._database.write(act)
+        if "actual" in outcome:
+            raise conflict_from(outcome)
+        return _entry_from(outcome)
+
+    async def claim(self, tenant: str, run_id: str, resource: str, *, until_us: int, now_us: int) -> bool:
+        place = {"of_tenant": tenant, "of_resource": resource}
+        values = {"run_id": run_id, "until_us": until_us}
+
+        def act(connection: Connection) -> bool:
+            held = connection.execute(_CLAIMED, place).mappings().first()
+            if held is None:
+                connection.execute(_CLAIM, {"tenant": tenant, "resource": resource, **values})
+                return True
+            if held["run_id"] != run_id and held["until_us"] > now_us:
+                return False
+            connection.execute(_MOVE_CLAIM, {**place, **values})
+            return True
+
+        return await self._database.write(act)
+
+    async def release(self, tenant: str, run_id: str, resource: str) -> None:
+        place = {"of_tenant": tenant, "of_resource": resource, "of_run": run_id}
+        await self._database.write(lambda connection: connection.execute(_RELEASE, place).rowcount)
+
+    async def release_all(self, run_id: str) -> None:
+        await self._database.write(lambda connection: connection.execute(_RELEASE_ALL, {"of_run": run_id}).rowcount)
+
+    async def forget(self, run_id: str) -> None:
+        def act(connection: Connection) -> None:
+            for statement in (*_FORGET, _RELEASE_ALL):
+                connection.execute(statement, {"of_run": run_id})
+
+        await self._database.write(act)
+
+    async def aclose(self) -> None:
+        """Let go of the file; bounded; idempotent."""
+        await self._database.aclose()
+
+
+def _put(connection: Connection, run_id: str, entry: Entry, expected_version: int | None) -> JsonObject:
+    place = {"of_run": run_id, "of_key": entry.key}
+    known = connection.execute(_GET, place).mappings().first()
+    actual: int = 0 if known is None else known["version"]
+    if expected_version is not None and expected_version != actual:
+        return {"key": entry.key, "expected": expected_version, "actual": actual}
+    labels: JsonObject = entry.labels.to_json()
+    written: JsonObject = {"version": actual + 1, "value": entry.value, "writer": entry.writer, "labels": labels}
+    if known is None:
+        connection.execute(_ADD, {"run_id": run_id, "key": entry.key, **written})
+    else:
+        connection.execute(_REPLACE, {**place, **written})
+    return {"key": entry.key, **written}
+
+
+def conflict_from(outcome: JsonObject) -> Conflict:
+    """What a write at another version than the expected one raises."""
+    key, expected, actual = outcome.get("key"), outcome.get("expected"), outcome.get("actual")
+    return Conflict(
+        f"{key} of the scratchpad is at version {actual}, not {expected}",
+        detail={"key": key, "expected": expected, "actual": actual},
+    )
+
+
+def _entry_from(row: RowMapping | Mapping[str, Any]) -> Entry:
+    return Entry(
+        key=json_text(row["key"]),
+        value=row["value"],
+        version=row["version"],
+        writer=json_text(row["writer"]),
+        labels=labels_from_json(row["labels"]),
+    )

@@ -1,0 +1,132 @@
+"""From a call to the run it starts, or started before. Knows nothing of watching and ending."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+from gateway.core.errors import Conflict, Exhausted, InvalidRequest
+from gateway.core.json import Json, json_text
+from gateway.core.limits import Budget, Limits
+from gateway.core.model import Request
+from gateway.core.ports.orchestration import Run
+from gateway.core.task import TaskState
+from gateway.orchestration.events import content_to_json
+from gateway.orchestration.runs import owner_of
+from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.spec import RunSpec
+from gateway.orchestration.wiring import Wiring
+
+
+class Admission:
+    """Starts runs."""
+
+    def __init__(self, wiring: Wiring, limits: Limits) -> None:
+        self._wiring = wiring
+        self._limits = limits
+
+    async def run_for(self, request: Request, slug: str, settings: WorkflowSettings) -> Run:
+        """The run this call starts, or the one it started when it was made before: same caller, same workflow, same
+        idempotency key or message id.
+
+        Raises: InvalidRequest: it says nothing; Conflict: the key was used for something else; Exhausted: too many
+            runs are under way, or no depth is left; Unavailable.
+        """
+        spec = self._spec(request, slug, settings)
+        asked: Json = content_to_json(spec.task_content)
+        now_us = self._wiring.clock.now_us()
+        run = await self._wiring.runs.open(
+            Run(
+                id=spec.run_id,
+                workflow=slug,
+                tenant=spec.tenant,
+                owner=owner_of(request.principal),
+                state=TaskState.SUBMITTED.value,
+                context_id=spec.context_id,
+                created_at_us=now_us,
+                updated_at_us=now_us,
+                input=asked,
+                key=_key(request, slug, spec.run_id),
+                spec=spec.to_json(),
+            )
+        )
+        if run.id != spec.run_id and run.input != asked:
+            raise Conflict(
+                f"this key was used before, for another request to {slug}: use a new one", detail={"run": run.id}
+            )
+        await self.begun(run)
+        return run
+
+    async def begun(self, run: Run) -> None:
+        """See to it that the engine has the run: it may have been stored right before a crash, or refused before.
+
+        Raises: Exhausted; Unavailable.
+        """
+        state = TaskState(run.state)
+        if state not in (TaskState.SUBMITTED, TaskState.REJECTED) or await self._wiring.journal.state(run.id):
+            return
+        at_us = self._wiring.clock.now_us()
+        parent = json_text(run.spec.get("parent_run"))
+        try:
+            await self._wiring.journal.start(run.id, dict(run.spec), parent=parent)
+        except Exhausted as error:
+            await self._wiring.runs.update(run.id, state=TaskState.REJECTED.value, at_us=at_us, error=error.message)
+            raise
+        if state is TaskState.REJECTED:
+            await self._wiring.runs.update(run.id, state=TaskState.WORKING.value, at_us=at_us)
+
+    def _spec(self, request: Request, slug: str, settings: WorkflowSettings) -> RunSpec:
+        message, data = _said(request)
+        limits, clock = settings.limits, self._wiring.clock
+        nested = request.principal.kind == "workflow"
+        deadline_s = self._limits.run_timeout_s if limits.deadline_s is None else limits.deadline_s
+        # A caller's patience does not bound the run, but what is a step of another run ends with that step.
+        if nested:
+            deadline_s = min(deadline_s, request.budget.seconds_left(clock.monotonic_s()))
+        if request.budget.depth <= 0:
+            raise Exhausted(f"{slug} is nested too deeply: no further level is allowed here", detail={"limit": "depth"})
+        # As a child of the caller's budget, except that calls, tokens and cost of the settings count as well.
+        budget: Budget = request.budget.child(tokens=limits.tokens, cost_usd=limits.cost_usd)
+        calls = [each for each in (limits.calls, budget.calls) if each is not None]
+        run_id = self._wiring.ids.new("run")
+        return RunSpec(
+            run_id=run_id,
+            workflow=slug,
+            pattern=settings.pattern,
+            settings=settings.to_json(),
+            caller=request.principal,
+            message=message,
+            data=data,
+            labels=request.labels,
+            context_id=json_text(request.meta.get("context_id")) or self._wiring.ids.new("ctx"),
+            traceparent=request.traceparent,
+            phase=request.phase,
+            parent_run=request.run_id if nested else "",
+            parent_step=request.step_id if nested else "",
+            deadline_at_us=clock.now_us() + int(deadline_s * 1e6),
+            calls=min(calls, default=None),
+            tokens=budget.tokens,
+            cost_usd=budget.cost_usd,
+            depth=min(request.budget.depth, limits.max_depth - 1),
+        )
+
+
+def _said(request: Request) -> tuple[str, Json]:
+    """The request in words and its data, whichever door they came by."""
+    content = request.body.content()
+    fields: Mapping[str, Json] = content.structured if isinstance(content.structured, dict) else {}
+    words = fields.get("message")
+    if isinstance(words, str) and fields.keys() <= {"message", "data"}:
+        return words, fields.get("data")
+    if not content.text and content.structured is None:
+        raise InvalidRequest("a workflow has to be told something: give `message`, `data`, or both")
+    return content.text, content.structured
+
+
+def _key(request: Request, slug: str, run_id: str) -> str:
+    """What finds the run again; without a key of the caller's nothing but its own id does."""
+    if request.idempotency_key:
+        named = f"key\n{request.idempotency_key}"
+    elif message_id := json_text(request.meta.get("message_id")):
+        named = f"message\n{message_id}"
+    else:
+        return run_id
+    return sha256(f"{owner_of(request.principal)}\n{slug}\n{named}".encode()).hexdigest()

@@ -1,0 +1,159 @@
+"""One step, from its beginning to its result: within its budget, checked, tried, written down.
+
+Everything here happens inside a slot of the journal: recorded at most once, and done again after a crash. So it may
+look at clocks and ledgers; what it decides is part of what it records.
+"""
+
+import random
+from dataclasses import replace
+
+import anyio
+import structlog
+
+from gateway.core.errors import GatewayError
+from gateway.core.labels import join_all
+from gateway.core.limits import Usage
+from gateway.core.model import Request
+from gateway.core.ports.orchestration import Entry, StepResult
+from gateway.orchestration.context import RunContext
+from gateway.orchestration.contracts import violation
+from gateway.orchestration.deliveries import Delivery, deliver
+from gateway.orchestration.events import progress_body, warning_body
+from gateway.orchestration.keys import refuse_reader
+from gateway.orchestration.messages import step_body
+from gateway.orchestration.orders import Order, described
+from gateway.orchestration.results import cut, refused
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE_S = 0.2
+
+
+class Caller:
+    """Does the steps of one run."""
+
+    def __init__(self, run: RunContext) -> None:
+        self._run = run
+        self._clock = run.wiring.clock
+
+    async def do(self, order: Order) -> StepResult:
+        """The step's result, failed or not. Raises nothing but cancellation."""
+        started_us, started_s = self._clock.now_us(), self._clock.monotonic_s()
+        begun = StepResult(
+            id=order.id,
+            target=order.node.target,
+            ok=False,
+            phase=order.node.phase,
+            attempts=order.first_attempt - 1,
+            started_at_us=started_us,
+        )
+        try:
+            result = await self._within_budget(order, begun, started_s)
+        except GatewayError as error:
+            result = refused(begun, error)
+        except Exception:
+            log.exception("a step failed in the gateway itself", run=order.run_id, step=order.id)
+            result = replace(begun, error="failed", reason="the gateway failed; its log has the rest")
+        if not result.ok and self._run.leaving.is_set():
+            # Whatever failed now may have failed because the gateway goes down: the next process does it again.
+            await anyio.sleep_forever()
+        return replace(result, duration_us=int((self._clock.monotonic_s() - started_s) * 1e6))
+
+    async def tell(self, order: Order, result: StepResult) -> None:
+        """Have the end of a step written down. What was told before a crash counts once."""
+        chronicle = self._run.chronicle
+        await chronicle.step(order.row(result))
+        if order.kind == "agent" and result.attempts >= order.first_attempt:
+            await chronicle.closed(order.id)
+        text = result.summary or "done" if result.ok else f"{result.error}: {result.reason}"
+        body = progress_body(cut(f"{order.name}: {text}", 200), described(order, result))
+        await chronicle.event(f"{order.message_id}:ended", body)
+        if warning := self._run.ledger.warning():
+            await chronicle.event("budget:warning", warning_body(warning))
+
+    async def _within_budget(self, order: Order, begun: StepResult, started_s: float) -> StepResult:
+        if order.until_s <= started_s:
+            return replace(begun, error="deadline", reason="time was up before this step began")
+        ledger = self._run.ledger
+        reservation = ledger.reserve(last=order.node.last)
+        if reservation is None:
+            return replace(begun, error="budget", reason="the run's budget has no room for another step")
+        result = begun
+        try:
+            result = await self._checked(order, begun, started_s)
+        finally:
+            ledger.settle(reservation, result.usage)
+        return result
+
+    async def _checked(self, order: Order, begun: StepResult, started_s: float) -> StepResult:
+        node = order.node
+        if node.input_schema and (broken := violation(node.input_schema, node.input)):
+            return replace(begun, error="schema", reason=f"what it would be given breaks its contract: {broken}")
+        read = await self._read(order)
+        result = await self._tried(self._delivery(order, read, started_s), self._with_labels(order, begun, read))
+        if result.ok and node.output_schema and (broken := violation(node.output_schema, result.value)):
+            return replace(result, ok=False, error="schema", reason=f"its answer breaks its contract: {broken}")
+        return result
+
+    async def _read(self, order: Order) -> dict[str, Entry]:
+        run = self._run
+        read: dict[str, Entry] = {}
+        for key in order.node.reads:
+            refuse_reader(run.keys, key, order.slug)
+            entry = await run.wiring.scratch.get(run.spec.run_id, key)
+            if entry is not None:
+                read[key] = entry
+        return read
+
+    def _with_labels(self, order: Order, begun: StepResult, read: dict[str, Entry]) -> StepResult:
+        given = (result.labels for result in order.results.values())
+        seen = (entry.labels for entry in read.values())
+        versions = {key: read[key].version if key in read else 0 for key in order.node.reads}
+        labels = join_all((self._run.spec.labels, order.node.labels, *given, *seen))
+        return replace(begun, labels=labels, reads=versions)
+
+    def _delivery(self, order: Order, read: dict[str, Entry], started_s: float) -> Delivery:
+        """Raises: Exhausted: no depth is left for a further level."""
+        run, node = self._run, order.node
+        timeout_s = run.limits.timeout_s if node.timeout_s is None else node.timeout_s
+        until_s = min(order.until_s, started_s + timeout_s)
+        request = Request(
+            id=run.wiring.ids.new("req"),
+            principal=run.acting,
+            capability=node.target,
+            operation="call",
+            budget=run.ledger.left().child(deadline_s=until_s),
+            body=step_body(run.spec, node, order.results, read),
+            protocol="run",
+            traceparent=run.spec.traceparent,
+            run_id=run.spec.run_id,
+            step_id=order.id,
+            phase=node.phase,
+            # The same for every attempt at the step: what one of them brought about, another does not repeat.
+            idempotency_key=order.id if order.kind == "tool" else "",
+        )
+        return Delivery(order=order, request=request, until_s=until_s, resume=None)
+
+    async def _tried(self, delivery: Delivery, begun: StepResult) -> StepResult:
+        """Attempts until one reaches the target, at most as many as are allowed."""
+        order = delivery.order
+        delivery = replace(delivery, request=replace(delivery.request, labels=begun.labels))
+        interrupted = self._run.interrupted(order.id, order.first_attempt)
+        attempt = order.first_attempt
+        if interrupted is not None:
+            attempt, delivery = interrupted.attempt, replace(delivery, resume=interrupted.remote_task)
+        pause_s = FIRST_PAUSE_S
+        for tries_left in range(self._run.limits.retries, -1, -1):
+            begun = replace(begun, attempts=attempt, usage=begun.usage + Usage(calls=1))
+            result, remote_task = await deliver(self._run, delivery, begun)
+            left_s = delivery.until_s - self._clock.monotonic_s()
+            # Unavailable: either the target was never reached, or its task is known and is asked for instead.
+            if result.error != "unavailable" or not tries_left or left_s <= pause_s or self._run.leaving.is_set():
+                return result
+            await self._run.chronicle.step(order.row(result))
+            # Half of it by chance, so that steps that failed together do not come back together.
+            await anyio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            if remote_task:
+                delivery = replace(delivery, resume=remote_task)
+            attempt, pause_s = attempt + 1, pause_s * 2
+        raise AssertionError("unreachable: the last try returns")

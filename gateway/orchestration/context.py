@@ -1,0 +1,42 @@
+"""What the parts of one run share while it is under way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import anyio
+
+from gateway.core.model import Principal
+from gateway.core.ports.gateway import Gateway
+from gateway.core.ports.orchestration import RunStep
+from gateway.orchestration.chronicle import Chronicle
+from gateway.orchestration.ledger import Ledger
+from gateway.orchestration.settings import KeySettings, LimitSettings
+from gateway.orchestration.spec import RunSpec
+from gateway.orchestration.wiring import Wiring
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """Built when a run begins or goes on, and gone when it ends or the process does."""
+
+    wiring: Wiring
+    gateway: Gateway
+    spec: RunSpec
+    acting: Principal
+    limits: LimitSettings
+    keys: Mapping[str, KeySettings]
+    ledger: Ledger
+    chronicle: Chronicle
+    rows: Mapping[tuple[str, int], RunStep]
+    """Steps as an earlier process left them, by id and attempt."""
+    leaving: anyio.Event
+    """Set when the gateway goes down: what fails from then on says nothing about the step."""
+
+    def interrupted(self, step_id: str, first_attempt: int) -> RunStep | None:
+        """The attempt of a step that was under way at a crash."""
+        running = (
+            row
+            for (each, attempt), row in self.rows.items()
+            if each == step_id and attempt >= first_attempt and row.state == "running"
+        )
+        return max(running, key=lambda row: row.attempt, default=None)

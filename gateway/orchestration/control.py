@@ -1,0 +1,133 @@
+"""What may be done to a run from outside: cancel it, let it go on, answer its question."""
+
+import anyio
+import structlog
+
+from gateway.core.errors import Conflict, GatewayError, InvalidRequest, NotFound
+from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.limits import Budget
+from gateway.core.model import Request, ignore_event
+from gateway.core.ports.gateway import Gateway
+from gateway.core.ports.orchestration import Run, RunStep
+from gateway.core.task import TaskState
+from gateway.orchestration.events import status_body
+from gateway.orchestration.runs import Runs
+from gateway.orchestration.spec import RunSpec, spec_from_json
+from gateway.orchestration.wiring import Wiring
+
+log = structlog.get_logger(__name__)
+
+TELL_S = 5.0
+"""How long it may take to tell those who work for a canceled run."""
+
+
+class Control:
+    """Acts on runs, whoever has checked that the asker may."""
+
+    def __init__(self, wiring: Wiring, runs: Runs) -> None:
+        self._wiring = wiring
+        self._runs = runs
+        self._gateway: Gateway | None = None
+        self._canceling: set[str] = set()
+        self._ending: set[str] = set()
+
+    def attach(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def may_end(self, run_id: str) -> bool:
+        """Asked by a run about to tell its end; once told yes, it can no longer be canceled."""
+        if run_id in self._canceling:
+            return False
+        self._ending.add(run_id)
+        return True
+
+    def over(self, run_id: str) -> None:
+        """The run's body has ended, one way or another."""
+        self._ending.discard(run_id)
+
+    async def cancel(self, run_id: str) -> None:
+        """Cancel a run by its id. Raises: NotFound; Conflict: it has ended."""
+        await self.canceled(await self._run(run_id))
+
+    async def canceled(self, run: Run) -> Run:
+        """The run, canceled, with everything that works for it. Raises: Conflict: it has ended."""
+        if TaskState(run.state).terminal or run.id in self._ending:
+            raise Conflict(
+                f"run {run.id} has ended and cannot be canceled",
+                detail={"reason": "TASK_NOT_CANCELABLE", "state": run.state},
+            )
+        self._canceling.add(run.id)
+        try:
+            await self._wiring.journal.cancel(run.id)
+            await self._tell_workers(run)
+            await self._runs.stopped(run.id, TaskState.CANCELED, "the run was canceled")
+        finally:
+            self._canceling.discard(run.id)
+        return await self._wiring.runs.find(run.tenant, run.id) or run
+
+    async def resume(self, run_id: str) -> None:
+        """Let a canceled run, or one that was given up, go on behind its last finished step.
+
+        Raises: NotFound; Conflict: it has ended otherwise.
+        """
+        run = await self._run(run_id)
+        await self._wiring.journal.resume(run.id)
+        at_us = self._wiring.clock.now_us()
+        if TaskState(run.state).terminal:
+            await self._wiring.runs.update(run.id, state=TaskState.WORKING.value, at_us=at_us)
+            body = status_body(TaskState.WORKING, "resumed")
+            await self._wiring.runs.append(run.id, f"resumed {at_us}", body, at_us)
+
+    async def answered(self, run: Run, request: Request) -> int:
+        """Give the run the answer it waits for; the place in its log where that was.
+
+        Raises: Conflict: it has asked nothing.
+        """
+        events = await self._wiring.runs.events(run.id)
+        asked = next((e for e in reversed(events) if e.body.get("state") == TaskState.INPUT_REQUIRED.value), None)
+        if run.state != TaskState.INPUT_REQUIRED.value or asked is None:
+            raise Conflict(f"run {run.id} has asked nothing", detail={"state": run.state})
+        content = request.body.content()
+        value: Json = content.text if content.structured is None else content.structured
+        if value in (None, ""):
+            raise InvalidRequest("an answer has to say something")
+        number = json_object(asked.body.get("detail")).get("question")
+        key = str(request.meta.get("message_id") or request.idempotency_key or request.id)
+        message: JsonObject = {"value": value}
+        await self._wiring.journal.send(run.id, f"answer {number}", message, f"{run.id} {key}")
+        return asked.seq
+
+    async def _run(self, run_id: str) -> Run:
+        kept = await self._wiring.journal.spec(run_id)
+        run = None if kept is None else await self._wiring.runs.find(spec_from_json(kept).tenant, run_id)
+        if run is None:
+            raise NotFound(f"there is no run {run_id}")
+        return await self._runs.settled(run)
+
+    async def _tell_workers(self, run: Run) -> None:
+        """Tell agents and nested runs at work on open steps to stop; who cannot be reached in time is left alone."""
+        gateway = self._gateway
+        if gateway is None:
+            return
+        spec, steps = spec_from_json(dict(run.spec)), await self._wiring.runs.steps(run.id)
+        with anyio.move_on_after(TELL_S):
+            for step in steps:
+                if step.state == "running" and step.remote_task:
+                    await self._tell_worker(gateway, spec, step)
+
+    async def _tell_worker(self, gateway: Gateway, spec: RunSpec, step: RunStep) -> None:
+        request = Request(
+            id=self._wiring.ids.new("req"),
+            principal=spec.acting,
+            capability=step.target,
+            operation="task.cancel",
+            budget=Budget(deadline_s=self._wiring.clock.monotonic_s() + TELL_S),
+            protocol="run",
+            run_id=spec.run_id,
+            step_id=step.id,
+            meta={"task": step.remote_task},
+        )
+        try:
+            await gateway.call(request, ignore_event)
+        except GatewayError as error:
+            log.info("a worker was not told that its run is canceled", target=step.target, reason=error.message)

@@ -1,0 +1,142 @@
+"""One attempt at a step: written down, opened, sent down the path, waited for. Knows no retry and no budget."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import anyio
+
+from gateway.core.errors import DeadlineExceeded, GatewayError
+from gateway.core.json import Json
+from gateway.core.model import Event, Request, TaskOpened, ignore_event, principal
+from gateway.core.ports.orchestration import StepResult
+from gateway.core.ports.storage import OpenStep
+from gateway.orchestration.context import RunContext
+from gateway.orchestration.orders import Order
+from gateway.orchestration.results import answered, refused
+
+SAY_GOODBYE_S = 2.0
+"""How long it may take to tell a nested run that nobody waits for it any longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What all attempts of an order have in common."""
+
+    order: Order
+    request: Request
+    until_s: float
+    resume: str | None
+    """The remote task, perhaps empty, of a delivery that a crash interrupted; None where there was none."""
+
+
+async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> tuple[StepResult, str]:
+    """`begun` with what became of one attempt (its number is `begun.attempts`), and the remote task it became."""
+    order, wiring = delivery.order, run.wiring
+    opened = open_step(run, delivery) if order.kind == "agent" else None
+    row = replace(order.row(begun, state="running"), remote_task=delivery.resume or "")
+
+    async def on_event(event: Event) -> None:
+        nonlocal row
+        if isinstance(event, TaskOpened) and event.task.id != row.remote_task:
+            row = replace(row, remote_task=event.task.id)
+            # Durable before anything else happens: after a crash this is how the work is found again.
+            await wiring.runs.note_step(row)
+
+    async def write_down() -> None:
+        await wiring.runs.note_step(row)
+
+    async def open_token() -> None:
+        if opened is not None:
+            await wiring.open_steps.open(opened)
+
+    try:
+        # Both are on disk before the step leaves, and together, because they share a commit.
+        await together(write_down, open_token)
+        request = replace(delivery.request, meta=_meta(run, delivery, opened))
+        with anyio.CancelScope(deadline=delivery.until_s):
+            return answered(begun, await run.gateway.call(request, on_event)), row.remote_task
+        late = replace(begun, error="timeout", reason=f"{order.node.target} did not answer in time")
+    except DeadlineExceeded as error:
+        late = refused(begun, error)
+    except GatewayError as error:
+        return refused(begun, error), row.remote_task
+    await _abandon(run, order, row.remote_task)
+    if delivery.until_s >= order.until_s:
+        late = replace(late, error="deadline", reason=f"{order.node.target} was still at work when time was up")
+    return late, row.remote_task
+
+
+def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
+    """What the agent's token stands for while it works on the step."""
+    order, spec, wiring = delivery.order, run.spec, run.wiring
+    now_us, now_s = wiring.clock.now_us(), wiring.clock.monotonic_s()
+    return OpenStep(
+        run_id=spec.run_id,
+        step_id=order.id,
+        agent=order.slug,
+        actor=principal(
+            order.node.target,
+            kind="agent",
+            tenant=spec.tenant,
+            roles=wiring.agent_roles(spec.tenant, order.slug),
+            behind=run.acting,
+        ),
+        phase=delivery.request.phase,
+        labels=delivery.request.labels,
+        deadline_at_us=now_us + int((delivery.until_s - now_s) * 1e6),
+        calls_left=delivery.request.budget.calls,
+        traceparent=spec.traceparent,
+    )
+
+
+def _meta(run: RunContext, delivery: Delivery, opened: OpenStep | None) -> dict[str, Json]:
+    message_id = delivery.order.message_id
+    meta: dict[str, Json] = {"message_id": message_id, "context_id": message_id}
+    if delivery.resume is not None:
+        meta["resume"] = {"task": delivery.resume}
+    if opened is not None and (token := run.wiring.mint(opened)):
+        meta["delegation"] = token
+    return meta
+
+
+async def _abandon(run: RunContext, order: Order, remote_task: str) -> None:
+    """Nobody waits any longer. Agents are told by whoever speaks with them; a nested run goes on unless it is told."""
+    if order.kind == "workflow" and remote_task:
+        await cancel_nested(run, order.node.target, remote_task)
+
+
+async def cancel_nested(run: RunContext, target: str, remote_task: str) -> None:
+    """Cancel a run that is a step of this one; that it has ended meanwhile is no failure."""
+    clock = run.wiring.clock
+    request = Request(
+        id=run.wiring.ids.new("req"),
+        principal=run.acting,
+        capability=target,
+        operation="task.cancel",
+        budget=run.ledger.budget.until(clock.monotonic_s() + SAY_GOODBYE_S),
+        protocol="run",
+        run_id=run.spec.run_id,
+        meta={"task": remote_task},
+    )
+    with anyio.move_on_after(SAY_GOODBYE_S, shield=True):
+        try:
+            await run.gateway.call(request, ignore_event)
+        except GatewayError:
+            return
+
+
+async def together(*acts: Callable[[], Awaitable[None]]) -> None:
+    """Do all of it at once. Raises: GatewayError: the first failure, when all have ended."""
+    failures: list[GatewayError] = []
+
+    async def guarded(act: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await act()
+        except GatewayError as error:
+            failures.append(error)
+
+    async with anyio.create_task_group() as group:
+        for act in acts:
+            group.start_soon(guarded, act)
+    if failures:
+        raise failures[0]

@@ -1,0 +1,231 @@
+"""The body of every run: its pattern, what it may use, how it ends. Runs in the engine's task, again after a crash."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import anyio
+import structlog
+
+from gateway.core.content import Content, data_part, text_part
+from gateway.core.errors import GatewayError, Internal, InvalidRequest
+from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.labels import Labels, join_all, labels_from_json
+from gateway.core.limits import Usage
+from gateway.core.ports.gateway import Gateway
+from gateway.core.ports.journal import RunCanceled
+from gateway.core.ports.orchestration import Gap, Outcome, Pattern, PatternType, StepResult
+from gateway.core.task import Task, TaskState, Turn
+from gateway.orchestration.chronicle import Chronicle
+from gateway.orchestration.context import RunContext
+from gateway.orchestration.events import artifact_body, content_from_json, content_to_json, status_body
+from gateway.orchestration.ledger import Ledger
+from gateway.orchestration.settings import keys_from, limits_from
+from gateway.orchestration.spec import RunSpec, usage_from_json, usage_to_json
+from gateway.orchestration.steps import RunSteps
+from gateway.orchestration.wiring import Wiring
+
+log = structlog.get_logger(__name__)
+
+ANSWER = "answer"
+"""Name of a run's one artifact."""
+WRITE_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a run ended: what its journal keeps, what its store shows, what its callers get."""
+
+    state: TaskState
+    content: Content
+    error: str
+    labels: Labels
+    usage: Usage
+
+    def to_json(self) -> JsonObject:
+        return {
+            "state": self.state.value,
+            "content": content_to_json(self.content),
+            "error": self.error,
+            "labels": self.labels.to_json(),
+            "usage": usage_to_json(self.usage),
+        }
+
+
+def ended_from_json(value: Json) -> Ended | None:
+    """See `Ended.to_json`; None where there is no such thing."""
+    fields = json_object(value)
+    if "state" not in fields:
+        return None
+    return Ended(
+        state=TaskState(json_text(fields["state"])),
+        content=content_from_json(fields.get("content")),
+        error=json_text(fields.get("error")),
+        labels=labels_from_json(fields.get("labels")),
+        usage=usage_from_json(fields.get("usage")),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """Runs one run; made anew for each, and for each time one goes on."""
+
+    wiring: Wiring
+    gateway: Gateway
+    patterns: Mapping[str, PatternType]
+    spec: RunSpec
+    leaving: anyio.Event
+    may_end: Callable[[], bool]
+    """Asked before the end is told: False if the run was canceled meanwhile."""
+
+    async def run(self) -> JsonObject:
+        """The run's outcome. Raises: GatewayError: its end could not be written; RunCanceled."""
+        rows = await self.wiring.runs.steps(self.spec.run_id)
+        chronicle = Chronicle(self.wiring, self.spec.run_id)
+        clock = self.wiring.clock
+        context = RunContext(
+            wiring=self.wiring,
+            gateway=self.gateway,
+            spec=self.spec,
+            acting=self.spec.acting,
+            limits=limits_from(self.spec.settings),
+            keys=keys_from(self.spec.settings),
+            ledger=Ledger(budget=self.spec.budget(clock.now_us(), clock.monotonic_s())),
+            chronicle=chronicle,
+            rows={(row.id, row.attempt): row for row in rows},
+            leaving=self.leaving,
+        )
+        # Whatever the body raises leaves the group as it is, not wrapped in a group of its own.
+        ended: Ended | None = None
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(chronicle.write)
+            with chronicle:
+                try:
+                    ended = await self._to_the_end(context)
+                except Exception as error:  # noqa: BLE001 - raised again below, outside the group
+                    failure = error
+                await chronicle.drained()
+        if failure is not None:
+            raise failure
+        if ended is None:
+            raise AssertionError("unreachable: it ended or failed")
+        await self._finish(ended)
+        return ended.to_json()
+
+    async def _to_the_end(self, context: RunContext) -> Ended:
+        await self._announce()
+        steps = RunSteps(context)
+        try:
+            outcome = await self._outcome(steps)
+        except Internal as error:
+            # The journal and the pattern do not agree: nothing this run does now, undoing included, can be relied on.
+            return _ended(_failed(self.spec, error.message), steps, [], self.spec)
+        undone = await steps.undo() if outcome.error else []
+        return _ended(outcome, steps, undone, self.spec)
+
+    async def _announce(self) -> None:
+        run = await self.wiring.runs.find(self.spec.tenant, self.spec.run_id)
+        if run is None or TaskState(run.state) is TaskState.SUBMITTED:
+            at_us = self.wiring.clock.now_us()
+            await self.wiring.runs.update(self.spec.run_id, state=TaskState.WORKING.value, at_us=at_us)
+            await self.wiring.runs.append(self.spec.run_id, "working", status_body(TaskState.WORKING), at_us)
+
+    async def _outcome(self, steps: RunSteps) -> Outcome:
+        try:
+            return await self._pattern().run(_task_of(self.spec), steps)
+        except (Internal, RunCanceled):
+            raise
+        except GatewayError as error:
+            return _failed(self.spec, error.message)
+        except Exception as error:
+            # The pattern's own mistake: raised further, it would only be made again at each recovery.
+            log.exception("a pattern failed", pattern=self.spec.pattern, run=self.spec.run_id)
+            return _failed(self.spec, f"the pattern {self.spec.pattern} itself failed ({type(error).__name__})")
+
+    def _pattern(self) -> Pattern:
+        pattern_type = self.patterns.get(self.spec.pattern)
+        if pattern_type is None:
+            raise InvalidRequest(f"there is no pattern {self.spec.pattern}")
+        return pattern_type(self.spec.settings)
+
+    async def _finish(self, ended: Ended) -> None:
+        """Tell the end. All of it may be told twice, by a run that crashed right after it."""
+        if not self.may_end():
+            await anyio.sleep_forever()  # until the cancellation under way arrives
+        runs, run_id, at_us = self.wiring.runs, self.spec.run_id, self.wiring.clock.now_us()
+        state = ended.state
+        await _persistently(
+            lambda: runs.update(
+                run_id, state=state.value, at_us=at_us, output=ended.to_json(), error=ended.error, usage=ended.usage
+            )
+        )
+        await _persistently(lambda: self.wiring.scratch.release_all(run_id))
+        await _persistently(lambda: runs.append(run_id, ANSWER, artifact_body(ANSWER, ended.content), at_us))
+        await _persistently(lambda: runs.append(run_id, "ended", status_body(state, ended.error), at_us))
+
+
+async def _persistently(act: Callable[[], Awaitable[object]]) -> None:
+    """A run that cannot tell its end has done its work for nothing, so a storage that is busy is asked again."""
+    for tried in range(1, WRITE_TRIES):
+        try:
+            await act()
+        except GatewayError as error:
+            log.warning("a run's end could not be written yet", reason=error.message)
+            await anyio.sleep(0.1 * 2**tried)
+        else:
+            return
+    await act()
+
+
+def _task_of(spec: RunSpec) -> Task:
+    """The run as its pattern sees it; the same at each replay."""
+    content = spec.task_content
+    return Task(
+        id=spec.run_id,
+        context_id=spec.context_id,
+        state=TaskState.WORKING,
+        updated_at_us=0,
+        message=content,
+        history=(Turn(id=f"{spec.run_id}/0", role="user", content=content),),
+    )
+
+
+def _failed(spec: RunSpec, reason: str) -> Outcome:
+    return Outcome(text=f"{spec.workflow} failed: {reason}", error=reason)
+
+
+def _ended(outcome: Outcome, steps: RunSteps, undone: list[StepResult], spec: RunSpec) -> Ended:
+    structured: JsonObject = {
+        "answer": outcome.text if outcome.value is None else outcome.value,
+        "gaps": [_gap_to_json(gap) for gap in outcome.gaps],
+        "steps": [_shown(name, result) for name, result in steps.results],
+    }
+    if outcome.error:
+        structured["error"] = outcome.error
+    if undone:
+        structured["undone"] = [{"target": each.target, "ok": each.ok, "reason": each.reason} for each in undone]
+    results = [result for _, result in steps.results]
+    return Ended(
+        state=TaskState.FAILED if outcome.error else TaskState.COMPLETED,
+        content=Content(parts=(text_part(outcome.text), data_part(structured)), structured=structured),
+        error=outcome.error,
+        labels=join_all((spec.labels, *(result.labels for result in results))),
+        usage=steps.spent,
+    )
+
+
+def _shown(name: str, result: StepResult) -> JsonObject:
+    """A step in the answer. No times: the same run gives the same answer, however often it was interrupted."""
+    shown: JsonObject = {"id": result.id, "name": name, "target": result.target, "ok": result.ok}
+    for key, value in (("phase", result.phase), ("error", result.error), ("reason", result.reason)):
+        if value:
+            shown[key] = value
+    if result.summary:
+        shown["summary"] = result.summary
+    if result.attempts > 1:
+        shown["attempts"] = result.attempts
+    return shown
+
+
+def _gap_to_json(gap: Gap) -> JsonObject:
+    return {"step": gap.step, "target": gap.target, "error": gap.error, "reason": gap.reason}

@@ -1,0 +1,89 @@
+"""One ledger a run: what its steps have reserved and spent, against what the run may. Knows no step and no clock."""
+
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from gateway.core.limits import WARN_SHARE, Budget, Usage
+
+SYNTHESIS_SHARE = 0.1
+"""Kept back of tokens and cost, so that there is something left to word a partial answer with."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Ledger:
+    """Steps that run side by side reserve here before they begin, and settle when they have ended.
+
+    Nobody knows beforehand what an agent will spend, so a step reserves what the ones before it spent on average.
+    """
+
+    budget: Budget
+    _settled: Usage = field(default_factory=Usage)
+    _steps: int = 0
+    _reserved: list[Usage] = field(default_factory=list[Usage])
+    _warned: bool = False
+
+    @property
+    def spent(self) -> Usage:
+        return self._settled
+
+    def reserve(self, *, last: bool = False) -> Usage | None:
+        """A reservation for one more step, or None if the budget has no room for it. `last`: a step that words the
+        answer: it may use what was kept back, and begins as long as anything is left."""
+        estimate = Usage(calls=1) if last else self._average()
+        held = sum(self._reserved, self._settled)
+        if not _fits(held + estimate, self.budget, Decimal(1) if last else Decimal(1) - Decimal(str(SYNTHESIS_SHARE))):
+            return None
+        self._reserved.append(estimate)
+        return estimate
+
+    def settle(self, reservation: Usage, used: Usage) -> None:
+        """The step has ended and used that."""
+        self._reserved.remove(reservation)
+        self.add(used)
+
+    def add(self, used: Usage) -> None:
+        """What a step used whose reservation was made before a crash."""
+        self._settled = self._settled + used
+        self._steps += 1
+
+    def warning(self) -> str:
+        """What to say, once, when most of some part of the budget is gone; else empty."""
+        if self._warned:
+            return ""
+        share, part = max(_shares(self._settled, self.budget), default=(Decimal(0), ""))
+        if share < Decimal(str(WARN_SHARE)):
+            return ""
+        self._warned = True
+        return f"{int(share * 100)} % of the run's {part} are used"
+
+    def left(self) -> Budget:
+        """The run's budget less what is spent and reserved."""
+        held = sum(self._reserved, self._settled)
+        budget = self.budget
+        return replace(
+            budget,
+            calls=None if budget.calls is None else max(0, budget.calls - held.calls),
+            tokens=None if budget.tokens is None else max(0, budget.tokens - held.tokens),
+            cost_usd=None if budget.cost_usd is None else max(Decimal(0), budget.cost_usd - held.cost_usd),
+        )
+
+    def _average(self) -> Usage:
+        steps = max(1, self._steps)
+        return Usage(calls=1, tokens=self._settled.tokens // steps, cost_usd=self._settled.cost_usd / steps)
+
+
+def _fits(held: Usage, budget: Budget, share: Decimal) -> bool:
+    return (
+        (budget.calls is None or held.calls <= budget.calls)
+        and (budget.tokens is None or held.tokens < budget.tokens * share)
+        and (budget.cost_usd is None or held.cost_usd < budget.cost_usd * share)
+    )
+
+
+def _shares(used: Usage, budget: Budget) -> list[tuple[Decimal, str]]:
+    parts = (
+        (Decimal(used.calls), budget.calls, "calls"),
+        (Decimal(used.tokens), budget.tokens, "tokens"),
+        (used.cost_usd, budget.cost_usd, "cost"),
+    )
+    return [(spent / limit, name) for spent, limit, name in parts if limit is not None and limit > 0]

@@ -1,0 +1,231 @@
+"""The orchestrator as one more upstream: a workflow is called like a tool or an agent, and becomes a run.
+
+Runs belong to the engine. Whoever calls starts one, or finds the one it started before, and watches it; going away, or
+running out of time, changes nothing for the run.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from hashlib import sha256
+
+import anyio
+
+from gateway.core.content import Content, Plain, text_part
+from gateway.core.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound
+from gateway.core.json import JsonObject, canonical_json, json_text
+from gateway.core.limits import Limits
+from gateway.core.model import Accepted, Capability, Complete, Emit, Request, Result, TaskOpened
+from gateway.core.ports.gateway import Gateway
+from gateway.core.ports.journal import Journal
+from gateway.core.ports.orchestration import PatternType, Run
+from gateway.core.ports.upstream import Listing
+from gateway.core.task import TaskState
+from gateway.orchestration.admission import Admission
+from gateway.orchestration.control import Control
+from gateway.orchestration.events import opened, task_of
+from gateway.orchestration.execution import Execution, ended_from_json
+from gateway.orchestration.runs import Runs, wanted_from
+from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.spec import spec_from_json
+from gateway.orchestration.watching import Watching
+from gateway.orchestration.wiring import Wiring
+
+NAME = "workflows"
+INPUT_SCHEMA: JsonObject = {
+    "type": "object",
+    "properties": {
+        "message": {"type": "string", "description": "What is wanted, in words."},
+        "data": {"type": "object", "description": "Structured input beside the words."},
+    },
+    "required": ["message"],
+}
+
+
+class Orchestrator:
+    """See `ports.upstream.Upstream`. Launch it when the path is complete; runs under way before go on from there."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        *,
+        patterns: Mapping[str, PatternType],
+        workflows: Mapping[str, WorkflowSettings],
+        limits: Limits,
+    ) -> None:
+        """Raises: InvalidRequest: see `configure`."""
+        self._wiring = wiring
+        self._gateway: Gateway | None = None
+        self._leaving = anyio.Event()
+        self.runs = Runs(wiring)
+        self.control = Control(wiring, self.runs)
+        self._admission = Admission(wiring, limits)
+        self._watching = Watching(wiring, self.runs)
+        self._patterns: Mapping[str, PatternType] = {}
+        self._workflows: Mapping[str, WorkflowSettings] = {}
+        self.configure(patterns, workflows)
+
+    def configure(self, patterns: Mapping[str, PatternType], workflows: Mapping[str, WorkflowSettings]) -> None:
+        """Offer these workflows from now on. Runs under way keep what they began with.
+
+        Raises: InvalidRequest: a workflow names no known pattern, or its pattern refuses its settings; nothing changed.
+        """
+        check(patterns, workflows)
+        self._patterns, self._workflows = dict(patterns), dict(workflows)
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    async def launch(self, gateway: Gateway) -> None:
+        """Begin to run runs; their steps go through `gateway`."""
+        self._gateway = gateway
+        self.control.attach(gateway)
+        await self._wiring.journal.launch(self._execute)
+
+    def leave(self) -> None:
+        """The gateway is going down: call before upstreams are closed, so that their end is not taken for an answer."""
+        self._leaving.set()
+
+    async def aclose(self) -> None:
+        """Stop; runs under way go on at the next launch. Bounded; idempotent."""
+        self.leave()
+        await self._wiring.journal.aclose()
+
+    async def capabilities(self) -> Listing:
+        offered = tuple(_capability(slug, settings) for slug, settings in sorted(self._workflows.items()))
+        return Listing(capabilities=offered, about={"title": "Workflows"})
+
+    async def call(self, request: Request, capability: Capability, emit: Emit) -> Result:
+        slug = capability.local
+        match request.operation:
+            case "call":
+                return await self._call(request, slug, emit)
+            case "task.get":
+                run = await self._asked_for(request, slug)
+                history = wanted_from(request.meta, slug).history_length
+                return Accepted(task=await self.runs.task(run, history))
+            case "task.list":
+                return Complete(body=await self.runs.page(request.principal, wanted_from(request.meta, slug)))
+            case "task.cancel":
+                run = await self._asked_for(request, slug)
+                return Accepted(task=await self.runs.task(await self.control.canceled(run)))
+            case "task.subscribe":
+                return await self._subscribed(request, slug, emit)
+            case _:
+                raise InvalidRequest(f"a workflow has no operation {request.operation}")
+
+    async def _call(self, request: Request, slug: str, emit: Emit) -> Result:
+        settings = self._workflows.get(slug)
+        if settings is None:
+            raise NotFound(f"there is no workflow called {slug}")
+        asked_for = json_text(request.meta.get("task"))
+        if asked_for:
+            run = await self._asked_for(request, slug)
+            after = await self.control.answered(run, request)
+        else:
+            run, after = await self._admission.run_for(request, slug, settings), 0
+        if request.meta.get("return_immediately") is True:
+            latest = await self.runs.find(request.principal, run.id)
+            return Accepted(task=await self.runs.task(latest), labels=request.labels)
+        await emit(opened(run) if not asked_for else TaskOpened(task=await self.runs.task(run)))
+        ended = await self._watching.follow(run, after, emit, request.budget.deadline_s)
+        if ended is None:
+            raise DeadlineExceeded(
+                f"run {run.id} is still at work, and goes on: ask for task {run.id}, or repeat the same call under the "
+                "same idempotency key or message id, for its answer",
+                detail={"run": run.id, "task": run.id},
+            )
+        return _complete(ended)
+
+    async def _subscribed(self, request: Request, slug: str, emit: Emit) -> Result:
+        run = await self._asked_for(request, slug)
+        events = await self._wiring.runs.events(run.id)
+        await emit(TaskOpened(task=task_of(run, events)))
+        if TaskState(run.state).terminal:
+            return Accepted(task=task_of(run, events))
+        after = events[-1].seq if events else 0
+        ended = await self._watching.follow(run, after, emit, request.budget.deadline_s)
+        if ended is None:
+            raise DeadlineExceeded(f"run {run.id} is still at work; subscribe again", detail={"task": run.id})
+        return Accepted(task=await self.runs.task(ended))
+
+    async def _asked_for(self, request: Request, slug: str) -> Run:
+        run_id = json_text(request.meta.get("task"))
+        run = await self.runs.find(request.principal, run_id, slug)
+        await self._admission.begun(run)
+        return run
+
+    async def _execute(self, journal: Journal, run_id: str, kept: JsonObject) -> JsonObject:
+        gateway = self._gateway
+        if gateway is None:
+            raise Conflict("the orchestrator was not launched")
+        execution = Execution(
+            wiring=self._wiring,
+            gateway=gateway,
+            patterns=self._patterns,
+            spec=spec_from_json(kept),
+            leaving=self._leaving,
+            may_end=partial(self.control.may_end, run_id),
+        )
+        try:
+            return await execution.run()
+        finally:
+            self.control.over(run_id)
+
+
+def check(patterns: Mapping[str, PatternType], workflows: Mapping[str, WorkflowSettings]) -> None:
+    """Set up every workflow's pattern once. Raises: InvalidRequest: names the first workflow that is wrong, and why."""
+    for slug, settings in workflows.items():
+        pattern_type = patterns.get(settings.pattern)
+        if pattern_type is None:
+            known = ", ".join(sorted(patterns)) or "none"
+            raise InvalidRequest(
+                f"workflow {slug}: there is no pattern {settings.pattern}; known: {known}",
+                detail={"path": ["workflows", slug, "pattern"]},
+            )
+        try:
+            pattern_type(settings.to_json())
+        except InvalidRequest as error:
+            raise InvalidRequest(
+                f"workflow {slug}: {error.message}", detail={"path": ["workflows", slug], **error.detail}
+            ) from error
+
+
+def _capability(slug: str, settings: WorkflowSettings) -> Capability:
+    title = settings.title or slug
+    definition: JsonObject = {
+        "name": slug,
+        "title": title,
+        "description": settings.description,
+        "pattern": settings.pattern,
+        "inputSchema": INPUT_SCHEMA,
+    }
+    return Capability(
+        name=f"workflow:{slug}",
+        kind="workflow",
+        owner=slug,
+        local=slug,
+        tenant=settings.tenant,
+        title=title,
+        description=settings.description,
+        definition=definition,
+        input_schema=INPUT_SCHEMA,
+        effect="sink",
+        digest=sha256(canonical_json(definition)).hexdigest(),
+    )
+
+
+def _complete(run: Run) -> Complete:
+    """The answer of a run that has ended, one that was canceled included."""
+    ended = ended_from_json(run.output)
+    meta: JsonObject = {"run": run.id, "task": run.id, "context": run.context_id, "state": run.state}
+    if ended is None:
+        said = run.error or f"run {run.id} ended without an answer"
+        return Complete(body=Plain(Content(parts=(text_part(said),))), is_error=True, usage=run.usage, meta=meta)
+    return Complete(
+        body=Plain(ended.content),
+        is_error=run.state != TaskState.COMPLETED.value,
+        usage=ended.usage,
+        labels=ended.labels,
+        meta=meta,
+    )

@@ -1,0 +1,89 @@
+"""One step that is to be done, and how it is shown. Pure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from gateway.core.json import Json, JsonObject
+from gateway.core.ports.orchestration import Node, RunStep, StepResult
+
+SHOWN_BYTES = 8192
+"""Inputs and values up to this size are kept with the step for people; the journal has the rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One step to be done."""
+
+    run_id: str
+    id: str
+    name: str
+    """What the pattern calls it."""
+    node: Node
+    first_attempt: int
+    results: Mapping[str, StepResult] = field(default_factory=dict[str, StepResult])
+    until_s: float
+    """Monotonic seconds at which the run, or the graph it is part of, ends."""
+
+    @property
+    def message_id(self) -> str:
+        """The same for every delivery of this order, and no other's: agents tell repeats by it."""
+        return self.id if self.first_attempt == 1 else f"{self.id}.{self.first_attempt}"
+
+    @property
+    def kind(self) -> str:
+        return self.node.target.partition(":")[0]
+
+    @property
+    def slug(self) -> str:
+        """Of the agent or workflow; of a tool, its whole local name."""
+        return self.node.target.partition(":")[2]
+
+    @property
+    def journal_name(self) -> str:
+        """What stands in the journal: a resumed run whose pattern asks for anything else is stopped."""
+        node = self.node
+        given = [[name, each.id, each.ok, each.attempts] for name, each in self.results.items()]
+        asked = [self.message_id, node.input, node.phase, list(node.reads), given]
+        digest = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        return f"{node.target}#{digest[:16]}"
+
+    def row(self, result: StepResult, *, state: str = "") -> RunStep:
+        """The step as it is shown, in `state`, or as `result` says."""
+        return RunStep(
+            run_id=self.run_id,
+            id=self.id,
+            parent=self.run_id,
+            target=self.node.target,
+            state=state or ("ok" if result.ok else result.error),
+            attempt=max(result.attempts, self.first_attempt),
+            started_at_us=result.started_at_us,
+            duration_us=result.duration_us,
+            phase=self.node.phase,
+            input=shown(self.node.input),
+            value=shown(result.value),
+            summary=result.summary,
+            reason=result.reason,
+            usage=result.usage,
+            labels=result.labels,
+        )
+
+
+def shown(value: Json) -> Json:
+    """The value, or its size where it is too large to be kept twice."""
+    size = len(json.dumps(value, ensure_ascii=False))
+    return value if size <= SHOWN_BYTES else {"bytes": size}
+
+
+def described(order: Order, result: StepResult) -> JsonObject:
+    """What is told of a step's end beside the words."""
+    return {
+        "step": order.id,
+        "name": order.name,
+        "target": result.target,
+        "phase": result.phase,
+        "ok": result.ok,
+        "error": result.error,
+        "attempt": result.attempts,
+    }

@@ -1,0 +1,167 @@
+"""Runs as their owners and operators see them: found, listed, drawn as a tree. Starts and ends none."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.core.errors import InvalidRequest, NotFound
+from gateway.core.json import Json
+from gateway.core.model import Principal
+from gateway.core.ports.orchestration import Run, RunStep
+from gateway.core.task import Task, TaskPage, TaskState
+from gateway.orchestration.events import status_body, task_of
+from gateway.orchestration.wiring import Wiring
+
+LISTED_AT_MOST = 1000
+PAGE_SIZE = 50
+_STOPPED = {
+    "failed": (TaskState.FAILED, "the run could not be brought to an end; the gateway's log has the rest"),
+    "dead": (TaskState.FAILED, "the run was under way at too many crashes and is not tried again by itself"),
+    "canceled": (TaskState.CANCELED, "the run was canceled"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTree:
+    """One step with all its attempts, and the run it was, if it was one."""
+
+    id: str
+    target: str
+    attempts: tuple[RunStep, ...]
+    """In order; the last one counts."""
+    nested: "RunTree | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTree:
+    """Who called what, how long it took, what became of it."""
+
+    run: Run
+    steps: tuple[StepTree, ...]
+    """In the order in which they first began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which runs to list; empty fields do not narrow."""
+
+    workflow: str = ""
+    context_id: str = ""
+    status: str = ""
+    page_size: int = PAGE_SIZE
+    page_token: str = ""
+    history_length: int | None = None
+
+
+class Runs:
+    """What is kept of runs, by owner."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+
+    async def find(self, who: Principal, run_id: str, workflow: str = "") -> Run:
+        """A run of the caller's own, or, for an operator, of the tenant. Raises: NotFound: also if it is another's."""
+        run = await self._wiring.runs.find(who.tenant, run_id)
+        if run is None or not may_see(who, run) or (workflow and run.workflow != workflow):
+            raise NotFound(f"there is no run {run_id}")
+        return await self.settled(run)
+
+    async def task(self, run: Run, history_length: int | None = None) -> Task:
+        """The run as it stands now."""
+        events = await self._wiring.runs.events(run.id)
+        return task_of(run, events, history_length=history_length)
+
+    async def page(self, who: Principal, wanted: Wanted) -> TaskPage:
+        """Latest change first. Raises: InvalidRequest: no such page, or no such state."""
+        owner = "" if who.kind == "operator" else who.subject
+        found = await self._wiring.runs.list(who.tenant, owner=owner, workflow=wanted.workflow, limit=LISTED_AT_MOST)
+        if wanted.status and wanted.status not in TaskState:
+            raise InvalidRequest(f"there is no state {wanted.status}")
+        runs = [
+            await self.settled(run) for run in found if not wanted.context_id or run.context_id == wanted.context_id
+        ]
+        runs = [run for run in runs if not wanted.status or run.state == wanted.status]
+        runs.sort(key=lambda run: (run.updated_at_us, run.id), reverse=True)
+        start = _start_of_page(wanted.page_token, runs)
+        size = max(1, min(wanted.page_size, 100))
+        shown = runs[start : start + size]
+        tasks = [await self.task(run, wanted.history_length) for run in shown]
+        more = start + size < len(runs)
+        return TaskPage(tasks=tuple(tasks), next_token=shown[-1].id if more else "", total=len(runs))
+
+    async def tree(self, who: Principal, run_id: str) -> RunTree:
+        """Raises: NotFound."""
+        return await self._tree(await self.find(who, run_id))
+
+    async def settled(self, run: Run) -> Run:
+        """The run, its state set right where the engine knows that it ended without saying so."""
+        if TaskState(run.state).terminal:
+            return run
+        stopped = _STOPPED.get(await self._wiring.journal.state(run.id))
+        if stopped is None:
+            return run
+        state, reason = stopped
+        # It may have told its end between the two looks.
+        latest = await self._wiring.runs.find(run.tenant, run.id)
+        if latest is None or TaskState(latest.state).terminal:
+            return latest or run
+        await self.stopped(run.id, state, reason)
+        return await self._wiring.runs.find(run.tenant, run.id) or run
+
+    async def stopped(self, run_id: str, state: TaskState, reason: str) -> None:
+        """Write down that a run was ended from outside, and take back what it had open."""
+        wiring, at_us = self._wiring, self._wiring.clock.now_us()
+        await wiring.runs.update(run_id, state=state.value, at_us=at_us, error=reason)
+        for step in await wiring.runs.steps(run_id):
+            if step.target.startswith("agent:"):
+                await wiring.open_steps.close(run_id, step.id)
+        await wiring.scratch.release_all(run_id)
+        await wiring.runs.append(run_id, f"stopped {at_us}", status_body(state, reason), at_us)
+
+    async def _tree(self, run: Run, depth: int = 8) -> RunTree:
+        attempts: dict[str, list[RunStep]] = {}
+        for step in await self._wiring.runs.steps(run.id):
+            attempts.setdefault(step.id, []).append(step)
+        trees: list[StepTree] = []
+        for step_id, steps in attempts.items():
+            steps.sort(key=lambda step: step.attempt)
+            nested = None
+            remote = steps[-1].remote_task
+            if remote and depth and steps[-1].target.startswith("workflow:"):
+                inner = await self._wiring.runs.find(run.tenant, remote)
+                nested = None if inner is None else await self._tree(inner, depth - 1)
+            trees.append(StepTree(id=step_id, target=steps[-1].target, attempts=tuple(steps), nested=nested))
+        trees.sort(key=lambda tree: (tree.attempts[0].started_at_us, tree.id))
+        return RunTree(run=run, steps=tuple(trees))
+
+
+def may_see(who: Principal, run: Run) -> bool:
+    """Its owner may, operators of the tenant may, and a workflow may on its caller's behalf."""
+    if who.kind == "operator" or who.subject == run.owner:
+        return True
+    return who.kind == "workflow" and owner_of(who) == run.owner
+
+
+def owner_of(who: Principal) -> str:
+    """Whose a run is that this principal starts: a nested run belongs to whoever started the outermost."""
+    return who.first.subject if who.kind == "workflow" else who.subject
+
+
+def wanted_from(meta: Mapping[str, Json], workflow: str) -> Wanted:
+    """What a door asks for, under the names A2A gives it."""
+    size, history = meta.get("page_size"), meta.get("history_length")
+    texts = {name: value for name in ("context_id", "status", "page_token") if isinstance(value := meta.get(name), str)}
+    return Wanted(
+        workflow=workflow,
+        page_size=size if isinstance(size, int) and size > 0 else PAGE_SIZE,
+        history_length=history if isinstance(history, int) else None,
+        **texts,
+    )
+
+
+def _start_of_page(token: str, runs: list[Run]) -> int:
+    if not token:
+        return 0
+    for place, run in enumerate(runs):
+        if run.id == token:
+            return place + 1
+    raise InvalidRequest("there is no such page any more; begin again without a token")

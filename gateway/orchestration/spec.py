@@ -1,0 +1,167 @@
+"""With what a run was started, as it is kept: enough to go on after a crash, under another process. Holds no secret."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from gateway.core.content import Content, data_part, text_part
+from gateway.core.errors import Internal
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.core.labels import CLEAN, Labels, labels_from_json
+from gateway.core.limits import Budget, Usage
+from gateway.core.model import Phase, Principal, PrincipalKind, principal
+
+_KINDS: dict[str, PrincipalKind] = {each: each for each in ("client", "agent", "operator", "workflow")}
+_PHASES: dict[str, Phase] = {each: each for each in ("", "propose", "commit")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """One run's beginning."""
+
+    run_id: str
+    workflow: str
+    pattern: str
+    settings: JsonObject = field(repr=False)
+    caller: Principal
+    message: str
+    data: Json = None
+    labels: Labels = CLEAN
+    """Of the task."""
+    context_id: str = ""
+    traceparent: str = ""
+    phase: Phase = ""
+    """Of the step this run is, if it is one: what only proposes must not let others commit."""
+    parent_run: str = ""
+    parent_step: str = ""
+    deadline_at_us: int
+    calls: int | None = None
+    tokens: int | None = None
+    cost_usd: Decimal | None = None
+    depth: int
+
+    @property
+    def tenant(self) -> str:
+        return self.caller.tenant
+
+    @property
+    def acting(self) -> Principal:
+        """As whom the run calls: the workflow, on its caller's behalf."""
+        name = f"workflow:{self.workflow}"
+        return principal(name, kind="workflow", tenant=self.tenant, roles=frozenset({name}), behind=self.caller)
+
+    @property
+    def task_content(self) -> Content:
+        """The original request, as patterns and agents see it."""
+        parts = [text_part(self.message)] if self.message else []
+        if self.data is not None:
+            parts.append(data_part(self.data))
+        return Content(parts=tuple(parts), structured=self.data)
+
+    def budget(self, now_us: int, now_s: float) -> Budget:
+        """What the run may spend in all, its deadline on this process's clock."""
+        return Budget(
+            deadline_s=now_s + (self.deadline_at_us - now_us) / 1e6,
+            calls=self.calls,
+            tokens=self.tokens,
+            cost_usd=self.cost_usd,
+            depth=self.depth,
+        )
+
+    def to_json(self) -> JsonObject:
+        return {
+            "run_id": self.run_id,
+            "workflow": self.workflow,
+            "pattern": self.pattern,
+            "settings": self.settings,
+            "caller": principal_to_json(self.caller),
+            "message": self.message,
+            "data": self.data,
+            "labels": self.labels.to_json(),
+            "context_id": self.context_id,
+            "traceparent": self.traceparent,
+            "phase": self.phase,
+            "parent_run": self.parent_run,
+            "parent_step": self.parent_step,
+            "deadline_at_us": self.deadline_at_us,
+            "calls": self.calls,
+            "tokens": self.tokens,
+            "cost_usd": None if self.cost_usd is None else str(self.cost_usd),
+            "depth": self.depth,
+        }
+
+
+def spec_from_json(value: JsonObject) -> RunSpec:
+    """See `RunSpec.to_json`. Raises: Internal: it is none."""
+    deadline_at_us = _whole(value.get("deadline_at_us"))
+    depth = _whole(value.get("depth"))
+    if deadline_at_us is None or depth is None:
+        raise Internal("what is kept of the run is not what this version keeps")
+    cost_usd = value.get("cost_usd")
+    return RunSpec(
+        run_id=json_text(value.get("run_id")),
+        workflow=json_text(value.get("workflow")),
+        pattern=json_text(value.get("pattern")),
+        settings=json_object(value.get("settings")),
+        caller=principal_from_json(value.get("caller")),
+        message=json_text(value.get("message")),
+        data=value.get("data"),
+        labels=labels_from_json(value.get("labels")),
+        context_id=json_text(value.get("context_id")),
+        traceparent=json_text(value.get("traceparent")),
+        phase=phase_from(value.get("phase")),
+        parent_run=json_text(value.get("parent_run")),
+        parent_step=json_text(value.get("parent_step")),
+        deadline_at_us=deadline_at_us,
+        calls=_whole(value.get("calls")),
+        tokens=_whole(value.get("tokens")),
+        cost_usd=Decimal(cost_usd) if isinstance(cost_usd, str) else None,
+        depth=depth,
+    )
+
+
+def principal_to_json(who: Principal) -> JsonObject:
+    return {
+        "subject": who.subject,
+        "kind": who.kind,
+        "tenant": who.tenant,
+        "roles": [*sorted(who.roles)],
+        "behind": None if who.behind is None else principal_to_json(who.behind),
+    }
+
+
+def principal_from_json(value: Json) -> Principal:
+    """See `principal_to_json`. Raises: Internal: it is none."""
+    fields = json_object(value)
+    kind = _KINDS.get(json_text(fields.get("kind")))
+    if kind is None:
+        raise Internal("what is kept of the run names no caller")
+    behind = fields.get("behind")
+    return principal(
+        json_text(fields.get("subject")),
+        kind=kind,
+        tenant=json_text(fields.get("tenant")),
+        roles=frozenset(each for each in json_list(fields.get("roles")) if isinstance(each, str)),
+        behind=None if behind is None else principal_from_json(behind),
+    )
+
+
+def usage_to_json(usage: Usage) -> JsonObject:
+    return {"calls": usage.calls, "tokens": usage.tokens, "cost_usd": str(usage.cost_usd)}
+
+
+def usage_from_json(value: Json) -> Usage:
+    """See `usage_to_json`."""
+    fields = json_object(value)
+    return Usage(
+        calls=_whole(fields.get("calls")) or 0,
+        tokens=_whole(fields.get("tokens")) or 0,
+        cost_usd=Decimal(json_text(fields.get("cost_usd"), "0")),
+    )
+
+
+def phase_from(value: Json) -> Phase:
+    return _PHASES.get(json_text(value), "")
+
+
+def _whole(value: Json) -> int | None:
+    return value if isinstance(value, int) else None

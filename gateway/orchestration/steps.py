@@ -1,0 +1,256 @@
+"""The handle a pattern works with: it draws each step's place in the journal, and has the step done in it.
+
+Places are drawn in the pattern's own task, before anything is awaited, so that the same pattern draws the same places
+when it is replayed. Everything else may then happen side by side and in any order.
+"""
+
+import graphlib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+import anyio
+
+from gateway.core.errors import Internal, InvalidRequest
+from gateway.core.json import Json, JsonObject
+from gateway.core.limits import Budget, Usage
+from gateway.core.ports.journal import RunCanceled, Slot
+from gateway.core.ports.orchestration import Answer, Node, Question, Scratchpad, StepResult
+from gateway.core.task import TaskState
+from gateway.orchestration.calls import Caller
+from gateway.orchestration.context import RunContext
+from gateway.orchestration.events import progress_body, status_body
+from gateway.orchestration.orders import Order
+from gateway.orchestration.results import result_from_json, result_to_json
+from gateway.orchestration.scratchpad import RunScratchpad
+
+_NODE_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+class RunSteps:
+    """See `Steps`."""
+
+    def __init__(self, run: RunContext) -> None:
+        self._run = run
+        self._caller = Caller(run)
+        self._scratchpad = RunScratchpad(run)
+        self._task_id = anyio.get_current_task().id
+        self._spent = Usage()
+        self._attempts: dict[str, int] = {}
+        self._emitted = 0
+        self._asked = 0
+        self._undo: list[Node] = []
+        self.results: list[tuple[str, StepResult]] = []
+        """Every step's name and result so far, in the order in which they were drawn."""
+
+    @property
+    def budget(self) -> Budget:
+        return self._run.ledger.budget
+
+    @property
+    def spent(self) -> Usage:
+        return self._spent
+
+    @property
+    def scratchpad(self) -> Scratchpad:
+        return self._scratchpad
+
+    async def call(self, node: Node) -> StepResult:
+        slot = self._run.wiring.journal.draw()
+        order = self._order(node, node.again or f"{self._run.spec.run_id}/{slot.number}", _last(node.target))
+        result = await self._in_slot(slot, replace(order, results=node.given))
+        self._account(order, result)
+        return result
+
+    async def graph(
+        self, nodes: Mapping[str, Node], *, limit: int, deadline_s: float | None = None
+    ) -> Mapping[str, StepResult]:
+        if not nodes:
+            return {}
+        names = _in_order(nodes)
+        until_s = self._run.ledger.budget.deadline_s
+        if deadline_s is not None:
+            until_s = min(until_s, await self._after(deadline_s))
+        slots = {name: self._run.wiring.journal.draw() for name in names}
+        place = f"{self._run.spec.run_id}/{slots[names[0]].number}"
+        orders = {
+            name: replace(self._order(nodes[name], nodes[name].again or f"{place}/{name}", name), until_s=until_s)
+            for name in names
+        }
+        if len({order.id for order in orders.values()}) != len(orders):
+            raise InvalidRequest("two nodes of one graph cannot be attempts at the same step")
+        results = await self._side_by_side(names, orders, slots, limit)
+        for name in names:
+            self._account(orders[name], results[name])
+        return {name: results[name] for name in nodes}
+
+    async def run(self, workflow: str, input: Json) -> StepResult:
+        return await self.call(Node(target=f"workflow:{workflow}", input=input))
+
+    async def ask(self, question: Question, *, timeout_s: float) -> Answer:
+        self._asked += 1
+        topic = f"answer {self._asked}"
+        detail: JsonObject = {"question": self._asked, "schema": dict(question.schema) if question.schema else None}
+        await self._moved(TaskState.INPUT_REQUIRED, f"asked {self._asked}", question.prompt, detail)
+        message = await self._run.wiring.journal.receive(topic, timeout_s)
+        await self._moved(TaskState.WORKING, f"answered {self._asked}", "", {})
+        if not isinstance(message, dict):
+            return Answer(given=False)
+        return Answer(given=True, value=message.get("value"))
+
+    async def emit(self, event: str, detail: Mapping[str, Json], *, text: str = "") -> None:
+        self._check_own_task()
+        self._emitted += 1
+        body = progress_body(text or event, {"event": event, **detail})
+        await self._run.chronicle.event(f"emitted {self._emitted}", body)
+
+    def compensate(self, target: str, input: Json) -> None:
+        self._check_own_task()
+        self._undo.append(Node(target=target, input=input))
+
+    async def now(self) -> float:
+        async def act() -> JsonObject:
+            return {"now": self._run.wiring.clock.now_us() / 1e6}
+
+        now = (await self._run.wiring.journal.draw().run("now", act))["now"]
+        return float(now) if isinstance(now, int | float) else 0.0
+
+    async def undo(self) -> list[StepResult]:
+        """Call every registered compensation, last first, each until it is done or has been tried three times."""
+        undone: list[StepResult] = []
+        for node in reversed(self._undo):
+            result = await self.call(node)
+            for _ in range(2):
+                if result.ok or result.error in ("denied", "in_doubt", "canceled"):
+                    break
+                result = await self.call(replace(node, again=result.id))
+            undone.append(result)
+        self._undo.clear()
+        return undone
+
+    async def _side_by_side(
+        self, names: list[str], orders: Mapping[str, Order], slots: Mapping[str, Slot], limit: int
+    ) -> dict[str, StepResult]:
+        results: dict[str, StepResult] = {}
+        done = {name: anyio.Event() for name in names}
+        room = anyio.Semaphore(max(1, limit))
+        failures: list[Internal | RunCanceled] = []
+
+        async def one(name: str) -> None:
+            order = orders[name]
+            for needed in order.node.after:
+                await done[needed].wait()
+            given = {**order.node.given, **{needed: results[needed] for needed in order.node.after}}
+            order = replace(order, results=given)
+            lacking = [each for each in order.node.after if not _usable(results[each], orders[each].node)]
+            if lacking:
+                results[name] = _skipped(order, lacking)
+                await self._caller.tell(order, results[name])
+            else:
+                async with room:
+                    results[name] = await self._in_slot(slots[name], order)
+            done[name].set()
+
+        async def guarded(name: str) -> None:
+            try:
+                await one(name)
+            except (Internal, RunCanceled) as failure:
+                failures.append(failure)
+                group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for name in names:
+                group.start_soon(guarded, name)
+        if failures:
+            raise failures[0]
+        return results
+
+    async def _in_slot(self, slot: Slot, order: Order) -> StepResult:
+        live = False
+
+        async def act() -> JsonObject:
+            nonlocal live
+            live = True
+            return result_to_json(await self._caller.do(order))
+
+        result = result_from_json(await slot.run(order.journal_name, act))
+        if not live:
+            self._run.ledger.add(result.usage)
+        told = self._run.rows.get((order.id, result.attempts))
+        if live or told is None or told.state == "running":
+            await self._caller.tell(order, result)
+        return result
+
+    def _order(self, node: Node, step_id: str, name: str) -> Order:
+        if node.again and node.again not in self._attempts:
+            raise InvalidRequest(f"there is no step {node.again} to try again")
+        return Order(
+            run_id=self._run.spec.run_id,
+            id=step_id,
+            name=name,
+            node=node,
+            first_attempt=self._attempts.get(step_id, 0) + 1,
+            until_s=self._run.ledger.budget.deadline_s,
+        )
+
+    def _account(self, order: Order, result: StepResult) -> None:
+        self._attempts[order.id] = result.attempts
+        self._spent = self._spent + result.usage
+        self.results.append((order.name, result))
+
+    async def _after(self, seconds: float) -> float:
+        """The monotonic time that is `seconds` after now, the same moment after a crash."""
+        clock = self._run.wiring.clock
+        until_us = (await self.now() + seconds) * 1e6
+        return clock.monotonic_s() + (until_us - clock.now_us()) / 1e6
+
+    async def _moved(self, state: TaskState, key: str, text: str, detail: JsonObject) -> None:
+        """Say, once, that the run is now in `state`."""
+        wiring, run_id = self._run.wiring, self._run.spec.run_id
+
+        async def act() -> JsonObject:
+            at_us = wiring.clock.now_us()
+            await wiring.runs.update(run_id, state=state.value, at_us=at_us)
+            await wiring.runs.append(run_id, key, {**status_body(state, text), "detail": detail}, at_us)
+            return {}
+
+        await wiring.journal.draw().run(key, act)
+
+    def _check_own_task(self) -> None:
+        if anyio.get_current_task().id != self._task_id:
+            raise Internal("steps are used from the pattern's own task only: from another their order would be chance")
+
+
+def _in_order(nodes: Mapping[str, Node]) -> list[str]:
+    """Ids such that each comes after what it needs; the same order for the same nodes."""
+    for name, node in nodes.items():
+        if not _NODE_ID.fullmatch(name):
+            raise InvalidRequest(f"{name!r} is no id of a step: letters, digits, _ and -, at most 40")
+        unknown = [each for each in node.after if each not in nodes]
+        if unknown:
+            raise InvalidRequest(f"step {name} comes after {', '.join(unknown)}, which is not there")
+    try:
+        return list(graphlib.TopologicalSorter({name: node.after for name, node in nodes.items()}).static_order())
+    except graphlib.CycleError as error:
+        circle: list[str] = error.args[1]
+        raise InvalidRequest(f"the steps wait for each other: {' -> '.join(circle)}") from error
+
+
+def _usable(result: StepResult, node: Node) -> bool:
+    return result.ok or node.optional
+
+
+def _skipped(order: Order, lacking: list[str]) -> StepResult:
+    return StepResult(
+        id=order.id,
+        target=order.node.target,
+        ok=False,
+        phase=order.node.phase,
+        error="skipped",
+        reason=f"it needed {', '.join(lacking)}",
+        attempts=order.first_attempt - 1,
+    )
+
+
+def _last(target: str) -> str:
+    return target.rpartition(":")[2].rpartition("/")[2]

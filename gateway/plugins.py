@@ -1,0 +1,50 @@
+"""Finds patterns by the name under which a distribution offers them; loads those the configuration names, and no other.
+
+Knows the entry points' group and nothing of what patterns do.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import cast
+
+from gateway.core.errors import InvalidRequest
+from gateway.core.ports.orchestration import PatternType
+
+PATTERNS = "gateway.patterns"
+
+
+def offered(group: str = PATTERNS) -> tuple[str, ...]:
+    """Names under which something is offered, sorted."""
+    return tuple(sorted({entry.name for entry in entry_points(group=group)}))
+
+
+def load_patterns(names: Iterable[str]) -> Mapping[str, PatternType]:
+    """The patterns of these names. To be done before the engine is launched: a run that goes on needs its own.
+
+    Raises: InvalidRequest: a name nobody offers, or that two distributions offer; one that cannot be loaded.
+    """
+    return {name: cast("PatternType", _load(_one(name, PATTERNS))) for name in sorted(set(names))}
+
+
+def _one(name: str, group: str) -> EntryPoint:
+    found = tuple(entry_points(group=group, name=name))
+    if not found:
+        known = ", ".join(offered(group)) or "none"
+        raise InvalidRequest(f"there is no pattern {name}; installed: {known}", detail={"pattern": name})
+    if len({entry.value for entry in found}) > 1:
+        raise InvalidRequest(f"two installed distributions offer a pattern {name}", detail={"pattern": name})
+    return found[0]
+
+
+def _load(entry: EntryPoint) -> Callable[..., object]:
+    try:
+        loaded: object = entry.load()
+    except Exception as error:
+        # A plug-in's import may fail in any way; the caller learns which one, the log what it was.
+        raise InvalidRequest(
+            f"the pattern {entry.name} ({entry.value}) cannot be loaded: {type(error).__name__}",
+            detail={"pattern": entry.name},
+        ) from error
+    if not callable(loaded):
+        raise InvalidRequest(f"the pattern {entry.name} ({entry.value}) is nothing that can be called")
+    return loaded
