@@ -1,0 +1,201 @@
+"""What can only be seen across sections: names that are taken, reserved, or lead nowhere.
+
+Looks at sections by the names of their fields alone, because each belongs to a part this room does not know.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import cast
+
+from gateway.config.document import child
+from gateway.config.load import Check, Configuration
+from gateway.config.problems import Problem
+
+OWNERS = ("servers", "agents", "workflows")
+"""Sections whose keys share one namespace of slugs."""
+RESERVED = frozenset({"api", "mcp", "sets", "agents", "workflows", "run"})
+BUILT_IN = frozenset({"run"})
+"""Owners that are there without being configured."""
+
+_SLUG = re.compile(r"[a-z0-9-]{1,24}")
+_ROLE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_.@+-]{1,128}")
+_WILDCARDS = re.compile(r"[*?]")
+_SECTION_OF = {
+    "tool": "servers",
+    "prompt": "servers",
+    "resource": "servers",
+    "agent": "agents",
+    "workflow": "workflows",
+}
+
+
+def standard_checks(registered: Mapping[str, Collection[str]] | None = None) -> tuple[Check, ...]:
+    """Every check there is. `registered` names slugs that exist without being configured, by section: agents added by
+    their card's URL."""
+    known = dict(registered or {})
+    return (
+        legal_names,
+        one_namespace(known),
+        roles_exist,
+        targets_exist(known),
+        patterns_name_something(known),
+        somebody_may_knock,
+    )
+
+
+def legal_names(configuration: Configuration) -> Iterator[Problem]:
+    """Slugs, role names and principals' names can be written everywhere they have to be."""
+    for section in OWNERS:
+        for slug in _entries(configuration, section):
+            if not _SLUG.fullmatch(slug):
+                yield configuration.problem(
+                    child(section, slug),
+                    f"{slug!r} is not a legal name here",
+                    expected="use 1 to 24 lower case letters, digits and hyphens",
+                )
+            elif slug in RESERVED:
+                yield configuration.problem(
+                    child(section, slug), f"{slug!r} is reserved", expected=f"so are {', '.join(sorted(RESERVED))}"
+                )
+    for section, legal in (("roles", _ROLE), ("principals", _NAME)):
+        for name in _entries(configuration, section):
+            if not legal.fullmatch(name):
+                expected = "use letters, digits, `_`, `.` and `-`"
+                yield configuration.problem(
+                    child(section, name), f"{name!r} is not a legal name here", expected=expected
+                )
+
+
+def one_namespace(registered: Mapping[str, Collection[str]]) -> Check:
+    """No two of servers, agents and workflows have the same slug."""
+
+    def check(configuration: Configuration) -> Iterator[Problem]:
+        first: dict[str, str] = {}
+        for section in OWNERS:
+            for slug in _entries(configuration, section):
+                path = child(section, slug)
+                if slug in first:
+                    where = f"{first[slug]} in line {configuration.line_of(first[slug])}"
+                    expected = "servers, agents and workflows share their names; rename one of them"
+                    yield configuration.problem(path, f"the name {slug!r} is taken by {where}", expected=expected)
+                first.setdefault(slug, path)
+        for section, slugs in registered.items():
+            for slug in sorted(first.keys() & set(slugs)):
+                message = f"the name {slug!r} is taken by a registered entry of {section}"
+                yield configuration.problem(first[slug], message, expected="remove or rename one of them")
+
+    return check
+
+
+def roles_exist(configuration: Configuration) -> Iterator[Problem]:
+    """Every role somebody has is written down."""
+    roles = _entries(configuration, "roles")
+    for section in ("principals", "agents"):
+        for name, settings in _entries(configuration, section).items():
+            for index, role in enumerate(_texts(settings, "roles")):
+                if role not in roles:
+                    path = child(child(child(section, name), "roles"), index)
+                    yield configuration.problem(path, f"there is no role {role!r}", name=role, known=roles)
+
+
+def targets_exist(registered: Mapping[str, Collection[str]]) -> Check:
+    """Whatever a workflow may call is there, tools as far as their server."""
+
+    def check(configuration: Configuration) -> Iterator[Problem]:
+        known = {section: {*_entries(configuration, section), *registered.get(section, ())} for section in OWNERS}
+        for slug, settings in _entries(configuration, "workflows").items():
+            for path, section, name in _targets(child("workflows", slug), settings):
+                owner = name.partition("/")[0] if section == "servers" else name
+                if owner not in known[section]:
+                    kind = section.removesuffix("s")
+                    yield configuration.problem(
+                        path, f"there is no {kind} {owner!r}", name=owner, known=sorted(known[section])
+                    )
+                elif section == "servers" and "/" not in name:
+                    expected = f"write the server and the tool: {name}/TOOL"
+                    yield configuration.problem(path, f"{name!r} names no tool", expected=expected)
+
+    return check
+
+
+def patterns_name_something(registered: Mapping[str, Collection[str]]) -> Check:
+    """Patterns of roles whose owner does not exist: legal, but nothing will ever match them."""
+
+    def check(configuration: Configuration) -> Iterator[Problem]:
+        for role, settings in _entries(configuration, "roles").items():
+            for effect in ("allow", "deny"):
+                for index, entry in enumerate(_items(settings, effect)):
+                    path = child(child(child("roles", role), effect), index)
+                    pattern = entry if isinstance(entry, str) else str(getattr(entry, "call", ""))
+                    yield from _unmatched(configuration, path, pattern, registered)
+
+    return check
+
+
+def somebody_may_knock(configuration: Configuration) -> Iterator[Problem]:
+    """A configuration without principals is legal, and lets nobody in but minted keys."""
+    if not _entries(configuration, "principals"):
+        yield Problem(
+            message="there is no principal, so nobody can knock but with a minted key",
+            path="principals",
+            severity="warning",
+            expected="write for example `principals: {ana: {roles: [support], key: env:ANA_KEY}}`",
+        )
+
+
+def _unmatched(
+    configuration: Configuration, path: str, pattern: str, registered: Mapping[str, Collection[str]]
+) -> Iterator[Problem]:
+    kind, colon, rest = pattern.partition(":")
+    owner = rest.partition("/")[0]
+    sections = (_SECTION_OF[kind],) if kind in _SECTION_OF else OWNERS if kind == "*" and colon else ()
+    known = {slug for each in sections for slug in (*_entries(configuration, each), *registered.get(each, ()))}
+    known |= BUILT_IN
+    if not sections or any(fnmatchcase(slug, owner.replace("[", "[[]")) for slug in known):
+        return
+    message = f"{pattern!r} matches nothing: there is no {' or '.join(s.removesuffix('s') for s in sections)} {owner!r}"
+    if _WILDCARDS.search(owner):
+        yield configuration.problem(path, message, severity="warning")
+    else:
+        yield configuration.problem(path, message, severity="warning", name=owner, known=sorted(known - BUILT_IN))
+
+
+def _targets(path: str, settings: object) -> Iterator[tuple[str, str, str]]:
+    """Every target of a workflow: its path, the section it is in, and its name."""
+    for name, section in (("agents", "agents"), ("tools", "servers"), ("workflows", "workflows")):
+        for index, text in enumerate(_texts(settings, name)):
+            yield child(child(path, name), index), section, text
+    for name in ("planner", "synthesiser"):
+        text = getattr(settings, name, "")
+        if text:
+            yield child(path, name), "agents", str(text)
+    fallback = cast("Mapping[str, str]", getattr(settings, "fallback", None) or {})
+    for failed, instead in fallback.items():
+        yield child(child(path, "fallback"), failed), "agents", instead
+    for name in ("stages", "plan"):
+        for index, step in enumerate(_items(settings, name)):
+            yield from _step_targets(child(child(path, name), index), step)
+
+
+def _step_targets(path: str, step: object) -> Iterator[tuple[str, str, str]]:
+    for name, section in (("agent", "agents"), ("tool", "servers"), ("workflow", "workflows")):
+        text = getattr(step, name, "")
+        if text:
+            yield child(path, name), section, str(text)
+    undo = getattr(step, "undo", None)
+    if undo is not None:
+        yield from _step_targets(child(path, "undo"), undo)
+
+
+def _entries(configuration: Configuration, section: str) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", configuration.sections.get(section) or {})
+
+
+def _items(settings: object, name: str) -> Iterable[object]:
+    return cast("Iterable[object]", getattr(settings, name, None) or ())
+
+
+def _texts(settings: object, name: str) -> list[str]:
+    return [str(each) for each in _items(settings, name)]

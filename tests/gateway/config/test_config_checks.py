@@ -1,0 +1,149 @@
+"""What only shows across sections."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.config.checks import standard_checks
+from gateway.config.load import parse
+from gateway.config.problems import ConfigurationError, Problem
+
+
+class Part(BaseModel):
+    """Every field any check looks at, as the real sections call them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    roles: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    workflows: tuple[str, ...] = ()
+    planner: str = ""
+    synthesiser: str = ""
+    fallback: dict[str, str] = Field(default_factory=dict[str, str])
+    stages: tuple["Step", ...] = ()
+    plan: tuple["Step", ...] = ()
+
+
+class Step(BaseModel):
+    agent: str = ""
+    tool: str = ""
+    workflow: str = ""
+    undo: "Step | None" = None
+
+
+class Entry(BaseModel):
+    call: str = ""
+    tag: str = ""
+
+
+class Role(BaseModel):
+    allow: tuple[str | Entry, ...] = ()
+    deny: tuple[str | Entry, ...] = ()
+
+
+SECTIONS = {
+    **dict.fromkeys(("servers", "agents", "workflows", "principals"), dict[str, Part]),
+    "roles": dict[str, Role],
+}
+REGISTERED: Mapping[str, list[str]] = {"agents": ["foreign"]}
+
+
+def problems(text: str) -> list[Problem]:
+    text = text if "principals" in text else f"{text}\nprincipals: {{ana: {{}}}}"
+    try:
+        return list(parse(text, SECTIONS, source=Path("g"), checks=standard_checks(REGISTERED)).warnings)
+    except ConfigurationError as refused:
+        return list(refused.problems)
+
+
+GOOD = """\
+servers: {orders: {}}
+agents: {refunds: {roles: [r]}, triage: {}}
+workflows:
+  help:
+    agents: [refunds, foreign]
+    tools: [orders/find]
+    workflows: [other]
+    planner: triage
+    synthesiser: triage
+    fallback: {refunds: foreign}
+    stages: [{agent: refunds, undo: {tool: orders/undo}}, {workflow: other}]
+    plan: [{tool: orders/x}]
+  other: {}
+roles:
+  r: {allow: ["tool:orders/*", "tool:ord*/x", "agent:foreign", "tool:run/*", "*:orders/*", "tag:x", "*", {tag: y}]}
+principals: {ana: {roles: [r]}}
+"""
+
+
+def test_what_fits_together_is_left_alone() -> None:
+    assert problems(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "line", "suggestion"),
+    [
+        ("triage: {}}", "triage: {}, orders: {}}", "agents.orders", 2, ""),
+        ("servers: {orders", "servers: {foreign: {}, orders", "servers.foreign", 1, ""),
+        ("servers: {orders", "servers: {Big: {}, orders", "servers.Big", 1, ""),
+        ("servers: {orders", "servers: {run: {}, orders", "servers.run", 1, ""),
+        ("servers: {orders", f"servers: {{{'x' * 25}: {{}}, orders", f"servers.{'x' * 25}", 1, ""),
+        ("roles: [r]}}", "roles: [support]}}", "principals.ana.roles[0]", 16, ""),
+        ("refunds: {roles: [r]}", "refunds: {roles: [r, rr]}", "agents.refunds.roles[1]", 2, "r"),
+        ("{ana:", "{'a b':", 'principals["a b"]', 16, ""),
+        ("[refunds, foreign]", "[refund, foreign]", "workflows.help.agents[0]", 5, "refunds"),
+        ("tools: [orders/find]", "tools: [oders/find]", "workflows.help.tools[0]", 6, "orders"),
+        ("tools: [orders/find]", "tools: [orders]", "workflows.help.tools[0]", 6, ""),
+        ("workflows: [other]", "workflows: [othr]", "workflows.help.workflows[0]", 7, "other"),
+        ("planner: triage", "planner: trige", "workflows.help.planner", 8, "triage"),
+        ("synthesiser: triage", "synthesiser: nobody", "workflows.help.synthesiser", 9, ""),
+        ("refunds: foreign", "refunds: forein", "workflows.help.fallback.refunds", 10, "foreign"),
+        ("{agent: refunds,", "{agent: refnds,", "workflows.help.stages[0].agent", 11, "refunds"),
+        ("orders/undo", "order/undo", "workflows.help.stages[0].undo.tool", 11, "orders"),
+        ("{workflow: other}", "{workflow: oher}", "workflows.help.stages[1].workflow", 11, "other"),
+        ("tool: orders/x", "tool: ordrs/x", "workflows.help.plan[0].tool", 12, "orders"),
+    ],
+)
+def test_what_leads_nowhere_is_an_error_at_its_place(old: str, new: str, path: str, line: int, suggestion: str) -> None:
+    (problem,) = problems(GOOD.replace(old, new))
+
+    assert (problem.severity, problem.path, problem.line, problem.suggestion) == ("error", path, line, suggestion)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "suggestion"),
+    [
+        ("tool:oders/*", "orders"),
+        ("agent:refund", "refunds"),
+        ("tool:x*/y", ""),
+        ("*:mail/*", ""),
+        ("workflow:hlp", "help"),
+    ],
+)
+@pytest.mark.parametrize("written", ['"{}"', '{{call: "{}"}}'])
+def test_a_pattern_nothing_can_match_is_a_warning(pattern: str, written: str, suggestion: str) -> None:
+    (problem,) = problems(GOOD.replace('"tool:orders/*"', written.format(pattern), 1))
+
+    assert (problem.severity, problem.path, problem.line) == ("warning", "roles.r.allow[0]", 15)
+    assert problem.suggestion == suggestion
+
+
+def test_a_name_taken_twice_says_where_it_was_first() -> None:
+    (problem,) = problems(GOOD.replace("  other: {}", "  other: {}\n  refunds: {}"))
+
+    assert "agents.refunds in line 2" in problem.message
+
+
+def test_without_a_principal_there_is_a_warning() -> None:
+    (problem,) = problems("principals: {}")
+
+    assert (problem.severity, problem.path) == ("warning", "principals")
+
+
+def test_sections_that_are_not_there_are_not_missed() -> None:
+    configuration = parse("", {"principals": dict[str, Part]}, checks=standard_checks())
+
+    assert [problem.path for problem in configuration.warnings] == ["principals"]
