@@ -75,7 +75,7 @@ class Answers:
         except NotMcp as error:
             raise self.failed("answered with a result that is malformed") from error
         body = Answer(bytes(raw), era=era)
-        labels = request.labels.join(self._labels)
+        labels = self._labels if request.labels is CLEAN else request.labels.join(self._labels)
         if outcome.resultType == "input_required":
             sealed = self._seal.close(outcome.requestState, request, capability)
             return InputRequired(body=body, state=sealed, labels=labels)

@@ -25,7 +25,7 @@ from adapters.net.http1 import Pool
 from adapters.net.response import Response
 from adapters.net.sse import SseParser
 from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed
-from gateway.core.model import Emit
+from gateway.core.model import Emit, Request
 
 JSON = b"application/json"
 EVENTS = b"text/event-stream"
@@ -154,6 +154,12 @@ class Wire:
 def message_from(number: int, out: Outgoing) -> bytes:
     """A JSON-RPC request."""
     return b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":%b}' % (number, out.method.encode(), encode(out.members))
+
+
+def trace_line(request: Request) -> bytes:
+    """The caller's trace context as a header; nothing where it is none that could be one."""
+    value = request.traceparent
+    return b"traceparent: %b\r\n" % value.encode() if value.isascii() and value.isprintable() else b""
 
 
 def _seconds(value: bytes) -> float | None:

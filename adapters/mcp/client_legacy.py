@@ -3,7 +3,7 @@
 import anyio
 from msgspec import Raw
 
-from adapters.mcp.client_exchange import SessionGone, Wire, message_from
+from adapters.mcp.client_exchange import SessionGone, Wire, message_from, trace_line
 from adapters.mcp.client_params import CLIENT_INFO, Outgoing
 from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions
 from adapters.mcp.client_wire import METHOD_NOT_FOUND, Message
@@ -32,7 +32,7 @@ class Legacy:
 
     async def call(self, out: Outgoing, request: Request, capability: Capability, emit: Emit, deadline_s: float) -> Raw:
         """The result of a caller's request. Raises: see `Wire.result`."""
-        trace = header_lines([("traceparent", request.traceparent)]) if request.traceparent else b""
+        trace = trace_line(request) if request.traceparent else b""
         replay = capability.effect == "read" or request.operation in READ_OPERATIONS
         key = (request.principal.tenant, request.principal.subject)
 

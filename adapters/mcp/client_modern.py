@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mcp.shared.inbound import encode_header_value, mcp_param_headers, x_mcp_header_map
 from msgspec import Raw
 
-from adapters.mcp.client_exchange import Wire, message_from
+from adapters.mcp.client_exchange import Wire, message_from, trace_line
 from adapters.mcp.client_params import Outgoing, own_meta
 from adapters.mcp.wire import MODERN, Params, decode_value, encode
 from adapters.net.http1 import header_lines
@@ -65,9 +65,7 @@ class Modern:
             # This caller's protocol has no such headers, and the server insists on them.
             arguments = json_object(decode_value(bytes(out.members.get("arguments", Raw(b"{}")))))
             lines += header_lines(mcp_param_headers(head.mirrored, arguments).items())
-        if request.traceparent:
-            lines += header_lines([("traceparent", request.traceparent)])
-        return lines
+        return lines + trace_line(request) if request.traceparent else lines
 
     def _head(self, out: Outgoing, capability: Capability) -> _Head:
         named = [("mcp-protocol-version", MODERN), ("mcp-method", out.method)]
