@@ -1,0 +1,212 @@
+"""From a JSON-RPC request to a `Request` on the one path, and from what came of it to the client's answer.
+
+Decides nothing about who may do what; a name nobody knows goes on its way too, so that it is recorded.
+"""
+
+from typing import Literal
+
+from mcp.shared.inbound import validate_mcp_param_headers
+from msgspec import Raw
+
+from adapters.mcp.classify import PARAM_PREFIX, Headers, Message, as_text
+from adapters.mcp.exchange import Exchange
+from adapters.mcp.knock import Knock
+from adapters.mcp.refusals import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    RESOURCE_NOT_FOUND,
+    RpcRefusal,
+    error_result,
+    refusal_from,
+    retry_after,
+)
+from adapters.mcp.render import LOG_NOTHING, LOG_RANKS, EventWriter, result_bytes
+from adapters.mcp.views import Entry, View
+from adapters.mcp.wire import Era, Params, decode_value
+from gateway.core.errors import GatewayError, InvalidRequest, NotFound, UpstreamFailed
+from gateway.core.json import json_object, json_text
+from gateway.core.limits import Budget, Limits
+from gateway.core.model import Operation, Request, Result
+from gateway.core.ports.gateway import Gateway, Identity
+from gateway.core.ports.world import Clock, Ids
+
+KEY_LENGTH = 256
+"""Longest idempotency key, characters."""
+TRACEPARENT_LENGTH = 55
+
+OPERATIONS: dict[str, Operation] = {
+    "tools/call": "call",
+    "prompts/get": "get",
+    "resources/read": "read",
+    "completion/complete": "complete",
+}
+
+
+class Calls:
+    """Runs what reaches a capability."""
+
+    def __init__(self, *, gateway: Gateway, clock: Clock, ids: Ids, limits: Limits) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+
+    async def run(self, knock: Knock, view: View, exchange: Exchange) -> None:
+        """Run the call and send its answer. Raises: RpcRefusal: there is none."""
+        message = knock.message
+        operation = OPERATIONS[message.method]
+        request = self._request(knock, operation, *self._target(knock, view))
+        exchange.calling(message.id, knock.era, _events(knock), request.budget.deadline_s)
+        session = knock.session
+        if session is not None:
+            if message.id in session.calls:
+                raise RpcRefusal(INVALID_PARAMS, "a request with this id is under way", http=400)
+            session.calls[message.id] = exchange
+        try:
+            result = await self._gateway.call(request, exchange.emit)
+            raw = _rendered(result, operation, knock.era)
+        except GatewayError as error:
+            if operation != "call" or "upstream" in error.detail or isinstance(error, NotFound):
+                raise self._refused(knock, operation, error) from error
+            await exchange.answer(error_result(error, knock.era), retry_after(error))
+            return
+        finally:
+            if session is not None:
+                session.calls.pop(message.id, None)
+        await exchange.answer(raw)
+
+    def _target(self, knock: Knock, view: View) -> tuple[str, Entry | None]:
+        params, method = knock.message.params, knock.message.method
+        if method == "completion/complete":
+            return self._completed(knock, view)
+        if method == "resources/read":
+            return view.resource(_required(knock.message, "uri"))
+        if method == "prompts/get":
+            return view.capability("prompts", _required(knock.message, "name"))
+        name, entry = view.capability("tools", _required(knock.message, "name"))
+        arguments = params.get("arguments")
+        if arguments is not None and bytes(arguments)[:1] != b"{":
+            if bytes(arguments) != b"null":
+                raise RpcRefusal(INVALID_PARAMS, "arguments must be an object")
+            del params["arguments"]
+        if entry is not None and entry.params_in_headers and knock.era == "modern":
+            _check_param_headers(knock, entry)
+        return name, entry
+
+    def _completed(self, knock: Knock, view: View) -> tuple[str, Entry | None]:
+        """Whose argument is to be completed."""
+        reference = json_object(decode_value(bytes(knock.message.params.get("ref", Raw(b"null")))))
+        kind = json_text(reference.get("type"))
+        if kind == "ref/prompt":
+            name, entry = view.capability("prompts", json_text(reference.get("name")))
+        elif kind == "ref/resource":
+            name, entry = view.template(json_text(reference.get("uri")))
+        else:
+            raise RpcRefusal(INVALID_PARAMS, "ref must name a prompt or a resource")
+        if entry is not None:
+            about = self._gateway.about(entry.capability.owner).get("capabilities")
+            if isinstance(about, dict) and "completions" not in about:
+                raise RpcRefusal(METHOD_NOT_FOUND, "its server offers no completions")
+        return name, entry
+
+    def _request(self, knock: Knock, operation: Operation, name: str, entry: Entry | None) -> Request:
+        message, identity = knock.message, knock.identity
+        meta = message.meta
+        key = as_text(meta.idempotency_key) or ""
+        if len(key) > KEY_LENGTH:
+            raise RpcRefusal(INVALID_PARAMS, "the idempotency key is too long")
+        state = message.params.get("requestState")
+        return Request(
+            id=self._ids.new("req"),
+            principal=identity.principal,
+            capability=name,
+            operation=operation,
+            budget=Budget(deadline_s=self._deadline_s(identity, entry)),
+            body=Params(
+                message.params,
+                era=knock.era,
+                size_bytes=message.size_bytes,
+                headers=_param_headers(knock.headers) if knock.era == "modern" else (),
+            ),
+            protocol="mcp",
+            labels=identity.labels,
+            traceparent=_traceparent(knock) or identity.traceparent,
+            run_id=identity.run_id,
+            step_id=identity.step_id,
+            phase=identity.phase,
+            idempotency_key=key,
+            continuation="" if state is None else as_text(state) or "",
+        )
+
+    def _deadline_s(self, identity: Identity, entry: Entry | None) -> float:
+        allowed_s = self._limits.call_timeout_s
+        if entry is not None:
+            if entry.capability.kind == "workflow":
+                allowed_s = self._limits.run_timeout_s
+            if entry.capability.timeout_s is not None:
+                allowed_s = entry.capability.timeout_s
+        if identity.deadline_at_us:
+            allowed_s = min(allowed_s, (identity.deadline_at_us - self._clock.now_us()) / 1_000_000)
+        return self._clock.monotonic_s() + max(0.0, allowed_s)
+
+    def _refused(self, knock: Knock, operation: Operation, error: GatewayError) -> RpcRefusal:
+        if not isinstance(error, NotFound) or "upstream" in error.detail:
+            return refusal_from(error)
+        params = knock.message.params
+        if operation == "read":
+            refusal = refusal_from(error, {"uri": as_text(params["uri"])})
+            refusal.code = INVALID_PARAMS if knock.era == "modern" else RESOURCE_NOT_FOUND
+            refusal.message = "Resource not found"
+            return refusal
+        refusal = refusal_from(error)
+        if "name" in params:
+            refusal.message = f"Unknown {'tool' if operation == 'call' else 'prompt'}: {as_text(params['name'])}"
+        return refusal
+
+
+def log_rank(level: Raw) -> int:
+    """The lowest level a client wants by its `_meta`; nothing where it names none."""
+    return LOG_RANKS.get(as_text(level) or "", LOG_NOTHING)
+
+
+def _rendered(result: Result, operation: Operation, era: Era) -> bytes:
+    try:
+        return result_bytes(result, operation, era)
+    except InvalidRequest as error:
+        raise UpstreamFailed("the server's answer is not a valid result") from error
+
+
+def _events(knock: Knock) -> EventWriter:
+    token = bytes(knock.message.meta.progress_token)
+    asked = token[:1] == b'"' or token.lstrip(b"-").isdigit()
+    rank = knock.session.log_rank if knock.session is not None else log_rank(knock.message.meta.log_level)
+    return EventWriter(token=token if asked else b"", log_rank=rank)
+
+
+def _required(message: Message, key: Literal["name", "uri"]) -> str:
+    raw = message.params.get(key)
+    value = None if raw is None else as_text(raw)
+    if value is None:
+        raise RpcRefusal(INVALID_PARAMS, f"{key} must be a string")
+    return value
+
+
+def _param_headers(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
+    if PARAM_PREFIX not in b"\n".join(headers):
+        return ()
+    return tuple((name, value) for name, value in headers.items() if name.startswith(PARAM_PREFIX))
+
+
+def _check_param_headers(knock: Knock, entry: Entry) -> None:
+    arguments = json_object(decode_value(bytes(knock.message.params.get("arguments", Raw(b"null")))))
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in _param_headers(knock.headers)}
+    rejection = validate_mcp_param_headers(entry.capability.input_schema, arguments, headers)
+    if rejection is not None:
+        raise RpcRefusal(rejection.code, rejection.message, data=rejection.data)
+
+
+def _traceparent(knock: Knock) -> str:
+    """The caller's trace context, by its body before its header; what is not shaped like one is dropped."""
+    said = bytes(knock.message.meta.traceparent)[1:-1] or knock.headers.get(b"traceparent", b"")
+    shaped = len(said) == TRACEPARENT_LENGTH and said.isascii() and said.count(b"-") == 3
+    return said.decode() if shaped else ""

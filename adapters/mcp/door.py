@@ -1,0 +1,242 @@
+"""The MCP front door: a plain ASGI callable for `/mcp` and `/mcp/{owner}`, both eras of the protocol.
+
+Host and Origin are checked before it; whoever stands before it also takes away identity headers that are not its own.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+from starlette.types import Receive, Scope, Send
+
+from adapters.mcp.classify import (
+    VERSION_HEADER,
+    check_modern,
+    check_notification,
+    check_routing,
+    era_of,
+    message_from,
+)
+from adapters.mcp.exchange import Exchange, Pace
+from adapters.mcp.knock import Knock
+from adapters.mcp.methods import Methods
+from adapters.mcp.refusals import CANCELED, INVALID_REQUEST, RpcRefusal, refusal_from
+from adapters.mcp.replies import (
+    ALLOW_ALL,
+    ALLOW_POST,
+    CHALLENGE,
+    CLOSE,
+    ClientLeft,
+    accepted_types,
+    read_body,
+    refuse,
+    reply,
+)
+from gateway.core.errors import DeadlineExceeded, GatewayError, Internal, Unauthenticated
+from gateway.core.limits import Limits
+from gateway.core.ports.gateway import Authenticator, Gateway
+from gateway.core.ports.world import Clock, Ids
+from gateway.core.record import Record
+
+log = structlog.get_logger(__name__)
+
+PATH = "/mcp"
+ACCEPTS = 256
+"""Different `Accept` headers whose meaning is remembered."""
+
+
+class McpDoor:
+    """Serves MCP. Only inside `running()`; `stop()` ends open streams before the HTTP server waits for them."""
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        authenticator: Authenticator,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+        pace: Pace | None = None,
+    ) -> None:
+        self._gateway = gateway
+        self._authenticator = authenticator
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+        self._pace = pace or Pace()
+        self._group: TaskGroup | None = None
+        self._accepts: dict[bytes, tuple[bool, bool]] = {}
+        self._methods = Methods(
+            gateway=gateway, authenticator=authenticator, clock=clock, ids=ids, limits=limits, pace=self._pace
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Owns what the door starts beside the requests themselves."""
+        async with anyio.create_task_group() as group:
+            self._group = group
+            try:
+                yield
+            finally:
+                self._group = None
+                self.stop()
+                group.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """End every open stream in good order."""
+        self._methods.stop()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        lines: list[tuple[bytes, bytes]] = scope["headers"]
+        headers = dict(lines)
+        try:
+            identity = self._authenticator.identify(headers.get(b"authorization", b""))
+        except Unauthenticated as error:
+            self._note_stranger(error)
+            await refuse(send, refusal_from(error), 401, CHALLENGE)
+            return
+        path: str = scope["path"]
+        knock = Knock(
+            identity=identity, headers=headers, lines=lines, scope=path[len(PATH) + 1 :], receive=receive, send=send
+        )
+        if not path.startswith(PATH) or path[len(PATH) : len(PATH) + 1] not in ("", "/") or "/" in knock.scope:
+            nowhere = RpcRefusal(INVALID_REQUEST, "there is nothing at this path: use /mcp or /mcp/{server}")
+            await refuse(send, nowhere, 404)
+        elif scope["method"] == "POST":
+            await self._post(knock)
+        else:
+            await self._without_body(scope["method"], knock)
+
+    async def _post(self, knock: Knock) -> None:
+        if self._group is None:
+            raise RuntimeError("the door serves only inside running()")
+        exchange = Exchange(
+            knock.receive,
+            knock.send,
+            pace=self._pace,
+            group=self._group,
+            accept=self._accepted(knock.headers.get(b"accept", b"")),
+        )
+        try:
+            await self._answer(knock, exchange)
+        except RpcRefusal as refusal:
+            await self._refused(knock, exchange, refusal)
+        except GatewayError as error:
+            await self._refused(knock, exchange, refusal_from(error))
+        except ClientLeft:
+            pass
+        except anyio.get_cancelled_exc_class():
+            if not exchange.absorbed():
+                raise
+            await self._cut_short(knock, exchange)
+        except Exception:
+            log.exception("request failed", method=knock.message.method)
+            failed = Internal("the gateway failed; its log has the rest")
+            await self._refused(knock, exchange, refusal_from(failed))
+        finally:
+            exchange.close()
+
+    async def _answer(self, knock: Knock, exchange: Exchange) -> None:
+        headers = knock.headers
+        if not (exchange.accepts_json or exchange.accepts_sse):
+            raise RpcRefusal(INVALID_REQUEST, "accept application/json and text/event-stream", http=406)
+        if not headers.get(b"content-type", b"").lower().startswith(b"application/json"):
+            raise RpcRefusal(INVALID_REQUEST, "the content type must be application/json", http=415)
+        body = await read_body(knock.receive, headers, self._limits.body_bytes)
+        named = era_of(headers.get(VERSION_HEADER))
+        knock.era = named or "legacy"
+        message = message_from(body, knock.era, self._limits.json_depth)
+        if message is None:
+            await reply(knock.send, 202)
+            return
+        knock.message = message
+        exchange.request_id = message.id
+        if len(headers) != len(knock.lines):
+            check_routing(knock.lines)
+        if named == "modern" or bytes(message.meta.version):
+            await self._modern(knock, exchange)
+        else:
+            await self._legacy(knock, exchange)
+
+    async def _modern(self, knock: Knock, exchange: Exchange) -> None:
+        knock.era = "modern"
+        message = knock.message
+        if message.id:
+            check_modern(message, knock.headers, knock.lines)
+            await self._methods.modern(knock, exchange)
+        else:
+            check_notification(knock.headers)
+            await reply(knock.send, 202)
+
+    async def _legacy(self, knock: Knock, exchange: Exchange) -> None:
+        if knock.message.method != "initialize":
+            knock.session = self._methods.session(knock)
+        if knock.message.id:
+            await self._methods.legacy(knock, exchange)
+        else:
+            self._methods.notified(knock)
+            await reply(knock.send, 202)
+
+    async def _without_body(self, method: str, knock: Knock) -> None:
+        """GET and DELETE, which only sessions know (MCP until 2025-11-25, transports)."""
+        modern = era_of(knock.headers.get(VERSION_HEADER)) == "modern"
+        if modern or method not in ("GET", "DELETE"):
+            refusal = RpcRefusal(INVALID_REQUEST, "Method Not Allowed")
+            await refuse(knock.send, refusal, 405, ALLOW_POST if modern else ALLOW_ALL)
+            return
+        try:
+            knock.session = self._methods.session(knock)
+            if method == "GET":
+                await self._methods.watch(knock, accepts_sse=self._accepted(knock.headers.get(b"accept", b""))[1])
+            else:
+                self._methods.close(knock)
+                await reply(knock.send, 200)
+        except RpcRefusal as refusal:
+            await refuse(knock.send, refusal, refusal.http("legacy"), refusal.headers)
+        except GatewayError as error:
+            refusal = refusal_from(error)
+            await refuse(knock.send, refusal, error.wire.http, refusal.headers)
+
+    async def _refused(self, knock: Knock, exchange: Exchange, refusal: RpcRefusal) -> None:
+        http = refusal.http(knock.era)
+        exchange.request_id = exchange.request_id or refusal.request_id
+        headers = (*refusal.headers, CLOSE) if http == 413 else refusal.headers
+        await exchange.refuse(refusal.code, refusal.message, refusal.data, http, headers)
+
+    async def _cut_short(self, knock: Knock, exchange: Exchange) -> None:
+        match exchange.ending:
+            case "canceled":
+                await self._refused(knock, exchange, RpcRefusal(CANCELED, "the call was cancelled", http=200))
+            case "overdue":
+                overdue = DeadlineExceeded("the call did not end within the time it was given")
+                await self._refused(knock, exchange, refusal_from(overdue))
+            case "slow" if exchange.phase == "reading":
+                slow = RpcRefusal(INVALID_REQUEST, "the body took too long to arrive", http=408)
+                await self._refused(knock, exchange, slow)
+            case _:
+                log.debug("answer given up", why=exchange.ending)
+
+    def _accepted(self, accept: bytes) -> tuple[bool, bool]:
+        known = self._accepts.get(accept)
+        if known is None:
+            if len(self._accepts) >= ACCEPTS:
+                self._accepts.clear()
+            known = self._accepts[accept] = accepted_types(accept)
+        return known
+
+    def _note_stranger(self, error: Unauthenticated) -> None:
+        self._gateway.note(
+            Record(
+                id=self._ids.new("rec"),
+                phase="event",
+                at_us=self._clock.now_us(),
+                principal=None,
+                operation="authenticate",
+                protocol="mcp",
+                outcome="denied",
+                code=error.wire.code,
+                reason=error.wire.reason,
+            )
+        )

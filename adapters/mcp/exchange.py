@@ -1,0 +1,230 @@
+"""One POST being answered: plain JSON when the answer comes at once, server-sent events when something comes before.
+
+A usual call is answered within milliseconds, so nothing watches it at first: one timer is set, and only where it rings
+does an attendant start that looks for the client's leaving, keeps the connection alive and bounds every wait.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal
+
+import anyio
+from anyio.abc import TaskGroup
+from starlette.types import Receive, Send
+
+from adapters.mcp.refusals import error_bytes
+from adapters.mcp.render import EventWriter, response_bytes, sse_bytes
+from adapters.mcp.wire import Era
+from gateway.core.json import Json
+from gateway.core.model import Event
+
+HeaderLines = tuple[tuple[bytes, bytes], ...]
+
+JSON_TYPE = (b"content-type", b"application/json")
+SSE_HEADERS: HeaderLines = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How patient the door is, seconds."""
+
+    attend_after_s: float = 0.05
+    """A call shorter than this is not watched."""
+    keep_alive_s: float = 10.0
+    """Silence after which an answer becomes a stream, and between two comments on it."""
+    slow_body_s: float = 30.0
+    slow_reader_s: float = 30.0
+    """How long a client may leave what is written to it unread."""
+    overdue_s: float = 5.0
+    """How long after its deadline a call that did not end by itself is cut."""
+
+
+Ending = Literal["", "gone", "canceled", "overdue", "slow"]
+"""Why an exchange was cut: the client left, it cancelled, the call outlived its deadline, or the client reads or writes
+too slowly."""
+
+
+class Exchange:
+    """The answer to one POST, and whatever cuts it short."""
+
+    __slots__ = (
+        "_attendant",
+        "_events",
+        "_lock",
+        "_pace",
+        "_receive",
+        "_send",
+        "_since_s",
+        "_started",
+        "_task",
+        "_timer",
+        "accepts_json",
+        "accepts_sse",
+        "deadline_s",
+        "ending",
+        "era",
+        "phase",
+        "request_id",
+        "session_header",
+    )
+
+    def __init__(
+        self, receive: Receive, send: Send, *, pace: Pace, group: TaskGroup, accept: tuple[bool, bool]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._receive = receive
+        self._send = send
+        self._pace = pace
+        self.accepts_json, self.accepts_sse = accept
+        self._attendant: anyio.CancelScope | None = None
+        self._events: EventWriter | None = None
+        self._lock: anyio.Lock | None = None
+        self._since_s = 0.0
+        self._started = False
+        self._task = asyncio.current_task()
+        # `TaskGroup.start_soon` is an ordinary function: the group owns the attendant, the timer only starts it.
+        self._timer = loop.call_later(pace.attend_after_s, group.start_soon, self._attend)
+        self.deadline_s = float("inf")
+        """On the event loop's clock."""
+        self.ending: Ending = ""
+        self.era: Era = "modern"
+        self.phase: Literal["reading", "calling", "answering"] = "reading"
+        self.request_id = b""
+        self.session_header: HeaderLines = ()
+
+    def calling(self, request_id: bytes, era: Era, events: EventWriter, deadline_s: float) -> None:
+        """The body is read; from here on the call runs."""
+        self.request_id = request_id
+        self.era = era
+        self._events = events
+        self.deadline_s = deadline_s
+        self.phase = "calling"
+
+    def cancel(self) -> None:
+        """The client no longer wants the answer."""
+        self.cut("canceled")
+
+    def cut(self, why: Ending) -> None:
+        """End the call under way, once; nothing happens to one that has ended."""
+        if not self.ending and self._task is not None and (why == "slow" or self.phase != "answering"):
+            self.ending = why
+            self._task.cancel()
+
+    def absorbed(self) -> bool:
+        """Whether the cancellation just caught was this exchange's own; only then may it be swallowed."""
+        if not self.ending or self._task is None:
+            return False
+        self._task.uncancel()
+        return True
+
+    def close(self) -> None:
+        """The exchange is over, however it went."""
+        self.phase = "answering"
+        self._task = None
+        self._timer.cancel()
+        if self._attendant is not None:
+            self._attendant.cancel()
+
+    async def emit(self, event: Event) -> None:
+        """See `core.model.Emit`. Returns once the client's side has room again."""
+        if self._events is None or not self.accepts_sse or self.ending:
+            return
+        notification = self._events.notification(event)
+        if notification is not None:
+            await self._write(sse_bytes(notification))
+
+    async def answer(self, result: bytes, headers: HeaderLines = ()) -> None:
+        """Send the `result`, raw JSON."""
+        await self._finish(response_bytes(self.request_id, result), 200, headers)
+
+    async def refuse(self, code: int, message: str, data: Json, http: int, headers: HeaderLines = ()) -> None:
+        """Send a JSON-RPC error."""
+        await self._finish(error_bytes(self.request_id or b"null", code, message, data), http, headers)
+
+    async def _finish(self, message: bytes, http: int, headers: HeaderLines) -> None:
+        self.phase = "answering"
+        self._since_s = 0.0
+        plain = self.accepts_json or http >= 400  # what failed before it began keeps its status
+        if self._lock is None and plain:
+            await self._plain(message, http, headers)
+            return
+        async with self._sse_lock():
+            if not self._started and plain:
+                await self._plain(message, http, headers)
+                return
+            await self._begin_stream()
+            await self._send({"type": "http.response.body", "body": sse_bytes(message), "more_body": False})
+
+    async def _plain(self, message: bytes, http: int, headers: HeaderLines) -> None:
+        lines = [JSON_TYPE, (b"content-length", b"%d" % len(message)), *self.session_header, *headers]
+        await self._send({"type": "http.response.start", "status": http, "headers": lines})
+        await self._send({"type": "http.response.body", "body": message})
+
+    async def _write(self, chunk: bytes) -> None:
+        """Write to the stream. A legacy client that does not read loses its events, a modern one its call."""
+        with anyio.move_on_after(self._pace.slow_reader_s) as patience:
+            async with self._sse_lock():
+                if not self.ending and self.phase == "calling":
+                    await self._begin_stream()
+                    await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if patience.cancelled_caught:
+            if self.era == "modern":
+                self.cut("slow")
+            else:
+                self._events = None
+
+    async def _begin_stream(self) -> None:
+        if not self._started:
+            self._started = True
+            headers = [*SSE_HEADERS, *self.session_header]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    def _sse_lock(self) -> anyio.Lock:
+        if self._lock is None:
+            self._lock = anyio.Lock()
+        return self._lock
+
+    async def _attend(self) -> None:
+        """Runs in the door's own task group until the exchange is closed."""
+        if self._task is None:
+            return
+        with anyio.CancelScope() as self._attendant:
+            try:
+                while not self.ending:
+                    await self._watch()
+                    await self._tick()
+            except OSError:  # the transport says in its own way that the client is gone
+                if self.era == "modern":
+                    self.cut("gone")
+
+    async def _watch(self) -> None:
+        pause_s = min(1.0, self._pace.keep_alive_s) if self.phase == "reading" else self._pace.keep_alive_s
+        with anyio.move_on_after(pause_s):
+            if self.phase == "calling" and self.era == "modern":
+                await self._watch_for_leaving()
+            else:
+                await anyio.sleep_forever()
+
+    async def _watch_for_leaving(self) -> None:
+        """Closing the response is how a modern client cancels (MCP 2026-07-28, cancellation)."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.cut("gone")
+
+    async def _tick(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if self.phase == "calling":
+            if now_s > self.deadline_s + self._pace.overdue_s:
+                self.cut("overdue")
+            elif self.accepts_sse:
+                await self._write(KEEP_ALIVE)
+            return
+        self._since_s = self._since_s or now_s
+        patience_s = self._pace.slow_body_s if self.phase == "reading" else self._pace.slow_reader_s
+        if now_s - self._since_s > patience_s:
+            self.cut("slow")

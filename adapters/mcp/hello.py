@@ -1,0 +1,67 @@
+"""What the gateway says of itself to an MCP client: the results of `server/discover` and `initialize`. Pure."""
+
+from adapters.mcp.lists import TTL_MS
+from adapters.mcp.render import SERVER_INFO_KEY
+from adapters.mcp.views import ListKind, View
+from adapters.mcp.wire import META_PREFIX, MODERN, Era, encode
+from gateway import __version__
+from gateway.core.json import Json, JsonObject, json_from, json_object, json_text
+from gateway.core.ports.gateway import Gateway
+
+SERVER_INFO: JsonObject = {"name": "drawbridge", "title": "Drawbridge", "version": __version__}
+_KINDS: tuple[ListKind, ...] = ("tools", "prompts", "resources", "resourceTemplates")
+_NOT_SERVED = frozenset({META_PREFIX + "tasks"})
+"""Extensions with methods of their own, which this door does not have."""
+ALL_OWNERS = (
+    "Tools and prompts are named OWNER__NAME after the server they belong to; agents__NAME and workflows__NAME hand a"
+    " task to an agent or a workflow. A refusal names the rule that decided and what can be done about it."
+)
+
+
+def discovered(gateway: Gateway, view: View) -> bytes:
+    """The result of `server/discover` (MCP 2026-07-28)."""
+    said: JsonObject = {
+        "resultType": "complete",
+        "supportedVersions": [MODERN],
+        "capabilities": _capabilities(gateway, view, "modern"),
+        **_instructions(gateway, view),
+        "ttlMs": TTL_MS,
+        "cacheScope": "private",
+        "_meta": {SERVER_INFO_KEY: SERVER_INFO},
+    }
+    return encode(said)
+
+
+def initialized(gateway: Gateway, view: View, protocol_version: str) -> bytes:
+    """The result of `initialize` (MCP until 2025-11-25)."""
+    said: JsonObject = {
+        "protocolVersion": protocol_version,
+        "capabilities": _capabilities(gateway, view, "legacy"),
+        "serverInfo": SERVER_INFO,
+        **_instructions(gateway, view),
+    }
+    return encode(said)
+
+
+def _capabilities(gateway: Gateway, view: View, era: Era) -> JsonObject:
+    changes: Json = {"listChanged": True}
+    said: JsonObject = {"tools": changes, "prompts": changes, "resources": changes, "logging": {}}
+    owners = {entry.capability.owner for kind in _KINDS for entry in view.entries(kind).values()}
+    declared = [json_object(json_from(gateway.about(owner)).get("capabilities")) for owner in sorted(owners)]
+    if any("completions" in each for each in declared):
+        said["completions"] = {}
+    extensions: JsonObject = {}
+    for each in declared:
+        offered = json_object(each.get("extensions"))
+        extensions |= {name: value for name, value in offered.items() if name not in _NOT_SERVED}
+    if extensions and era == "modern":
+        said["extensions"] = extensions
+    return said
+
+
+def _instructions(gateway: Gateway, view: View) -> JsonObject:
+    """One server's own words at its own endpoint; where several meet, none of them speaks for the gateway."""
+    if not view.scope:
+        return {"instructions": ALL_OWNERS}
+    own = json_text(json_from(gateway.about(view.scope)).get("instructions"))
+    return {"instructions": own} if own else {}

@@ -1,0 +1,28 @@
+"""One HTTP request at the MCP door: who sent it, by which way, and what it turned out to be."""
+
+from dataclasses import dataclass
+
+from starlette.types import Receive, Send
+
+from adapters.mcp.classify import NOTHING_SAID, Headers, Message
+from adapters.mcp.sessions import Session
+from adapters.mcp.wire import Era
+from gateway.core.ports.gateway import Identity
+
+
+@dataclass(slots=True, kw_only=True)
+class Knock:
+    """Filled in while it is understood; belongs to the one task that answers it. Not frozen: it is on the hot path."""
+
+    identity: Identity
+    headers: Headers
+    """The last of each name."""
+    lines: list[tuple[bytes, bytes]]
+    """All of them."""
+    scope: str
+    """The part of the path after `/mcp/`, or empty."""
+    receive: Receive
+    send: Send
+    era: Era = "legacy"
+    message: Message = NOTHING_SAID
+    session: Session | None = None

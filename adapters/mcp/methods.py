@@ -1,0 +1,222 @@
+"""Which JSON-RPC method does what, in either era. Everything that reaches a capability is `calls`' business."""
+
+from collections.abc import Mapping
+
+import anyio
+
+from adapters.mcp.calls import OPERATIONS, Calls
+from adapters.mcp.classify import as_text
+from adapters.mcp.exchange import Exchange, HeaderLines, Pace
+from adapters.mcp.hello import discovered, initialized
+from adapters.mcp.knock import Knock
+from adapters.mcp.lists import Lists
+from adapters.mcp.refusals import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RpcRefusal
+from adapters.mcp.render import LOG_RANKS
+from adapters.mcp.sessions import Session, Sessions, negotiated
+from adapters.mcp.streams import NOTICES, Notice, Streams, Subscription
+from adapters.mcp.views import ListKind, View, Views
+from adapters.mcp.wire import decode_value
+from gateway.core.json import json_object
+from gateway.core.limits import Limits
+from gateway.core.ports.gateway import Authenticator, Gateway
+from gateway.core.ports.world import Clock, Ids
+from gateway.core.record import Record
+
+LISTS: Mapping[str, ListKind] = {
+    "tools/list": "tools",
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+}
+SESSION_HEADER = b"mcp-session-id"
+
+
+class Methods:
+    """Answers every method of the MCP door."""
+
+    def __init__(
+        self, *, gateway: Gateway, authenticator: Authenticator, clock: Clock, ids: Ids, limits: Limits, pace: Pace
+    ) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+        self._lists = Lists(page_size=limits.page_size)
+        self._views = Views(gateway, self._lists.forget)
+        self._sessions = Sessions(clock=clock, limit=limits.sessions, idle_s=limits.session_idle_s)
+        self._streams = Streams(
+            gateway=gateway, authenticator=authenticator, views=self._views, limit=limits.streams, pace=pace
+        )
+        self._calls = Calls(gateway=gateway, clock=clock, ids=ids, limits=limits)
+
+    def stop(self) -> None:
+        """End every open stream in good order."""
+        self._streams.stop()
+
+    async def modern(self, knock: Knock, exchange: Exchange) -> None:
+        """Answer a request of 2026-07-28. Raises: RpcRefusal, GatewayError."""
+        method = knock.message.method
+        if method in OPERATIONS:
+            await self._calls.run(knock, self._views.of(knock.identity.principal, knock.scope), exchange)
+        elif method in LISTS:
+            await exchange.answer(await self._listed(knock))
+        elif method == "server/discover":
+            await exchange.answer(discovered(self._gateway, await self._settled_view(knock)))
+        elif method == "subscriptions/listen":
+            await self._listen(knock, exchange)
+        else:
+            raise RpcRefusal(METHOD_NOT_FOUND, "Method not found", data=method)
+
+    async def legacy(self, knock: Knock, exchange: Exchange) -> None:
+        """Answer a request of 2024-11-05 to 2025-11-25. Raises: RpcRefusal, GatewayError."""
+        method, session = knock.message.method, knock.session
+        if method == "initialize":
+            await self._initialize(knock, exchange)
+        elif session is None:
+            raise no_session()
+        elif method in OPERATIONS:
+            await self._calls.run(knock, self._views.of(knock.identity.principal, knock.scope), exchange)
+        elif method in LISTS:
+            await exchange.answer(await self._listed(knock))
+        elif method == "ping":
+            await exchange.answer(b"{}")
+        elif method == "logging/setLevel":
+            session.log_rank = _log_rank(knock)
+            await exchange.answer(b"{}")
+        else:
+            raise RpcRefusal(METHOD_NOT_FOUND, "Method not found", data=method)
+
+    def notified(self, knock: Knock) -> None:
+        """Take note of a legacy notification; the modern era has none from the client over HTTP."""
+        session = knock.session
+        if session is not None and knock.message.method == "notifications/cancelled":
+            call = session.calls.get(bytes(knock.message.params.get("requestId", b"")))
+            if call is not None:
+                call.cancel()
+
+    async def watch(self, knock: Knock, *, accepts_sse: bool) -> None:
+        """Hold a legacy session's GET stream open. Raises: RpcRefusal: there is one; Exhausted."""
+        session = knock.session
+        if session is None:
+            raise no_session()
+        if not accepts_sse:
+            raise RpcRefusal(INVALID_REQUEST, "accept text/event-stream", http=406)
+        if session.end_stream is not None:
+            raise RpcRefusal(INVALID_REQUEST, "this session has a stream already", http=409)
+        talk = anyio.CancelScope()
+        session.end_stream = talk.cancel
+        subscription = self._subscription(knock, NOTICES, ((SESSION_HEADER, session.id.encode()),))
+        try:
+            await self._streams.serve(subscription, knock.receive, knock.send, talk)
+        finally:
+            session.end_stream = None
+
+    def close(self, knock: Knock) -> None:
+        """End a legacy session, its calls and its stream."""
+        if knock.session is None:
+            raise no_session()
+        self._sessions.close(knock.session)
+
+    def session(self, knock: Knock) -> Session | None:
+        """The session a legacy request names; None where it names none. Raises: RpcRefusal: it is unknown."""
+        named = knock.headers.get(SESSION_HEADER)
+        if named is None:
+            return None
+        session = self._sessions.find(named.decode("latin-1"), knock.identity.principal)
+        if session is None:
+            raise RpcRefusal(INVALID_REQUEST, "there is no such session: initialize again", http=404)
+        return session
+
+    async def _listed(self, knock: Knock) -> bytes:
+        raw = knock.message.params.get("cursor")
+        cursor = None if raw is None or bytes(raw) == b"null" else as_text(raw)
+        if cursor is None and raw is not None and bytes(raw) != b"null":
+            raise RpcRefusal(INVALID_PARAMS, "the cursor must be a string")
+        view = await self._settled_view(knock)
+        kind = LISTS[knock.message.method]
+        agent_class = knock.identity.principal.agent_class
+        page = self._lists.page(agent_class, view, kind, cursor=cursor, gaps=self._gaps(knock), era=knock.era)
+        self._note(knock)
+        return page
+
+    async def _initialize(self, knock: Knock, exchange: Exchange) -> None:
+        params = knock.message.params
+        raw = params.get("protocolVersion")
+        requested = None if raw is None else as_text(raw)
+        if requested is None:
+            raise RpcRefusal(INVALID_PARAMS, "protocolVersion must be a string")
+        declared = params.get("capabilities")
+        capabilities = {} if declared is None else json_object(decode_value(bytes(declared)))
+        view = await self._settled_view(knock)
+        agreed = negotiated(requested)
+        result = initialized(self._gateway, view, agreed)
+        session = self._sessions.open(knock.identity.principal, agreed, capabilities)
+        self._note(knock)
+        await exchange.answer(result, ((SESSION_HEADER, session.id.encode()),))
+
+    async def _listen(self, knock: Knock, exchange: Exchange) -> None:
+        raw = knock.message.params.get("notifications")
+        wanted = None if raw is None else decode_value(bytes(raw))
+        if not isinstance(wanted, dict):
+            raise RpcRefusal(INVALID_PARAMS, "notifications must be an object")
+        if not exchange.accepts_sse:
+            raise RpcRefusal(INVALID_REQUEST, "a subscription is answered as text/event-stream", http=406)
+        await self._settled_view(knock)
+        exchange.close()
+        notices = tuple(each for each in NOTICES if wanted.get(each.asked_by) is True)
+        subscription = self._subscription(knock, notices, ())
+        await self._streams.serve(subscription, knock.receive, knock.send)
+
+    def _subscription(self, knock: Knock, notices: tuple[Notice, ...], headers: HeaderLines) -> Subscription:
+        return Subscription(
+            principal=knock.identity.principal,
+            authorization=knock.headers.get(b"authorization", b""),
+            scope=knock.scope,
+            notices=notices,
+            request_id=knock.message.id,
+            headers=headers,
+        )
+
+    async def _settled_view(self, knock: Knock) -> View:
+        """The caller's view once every upstream had its chance. Raises: RpcRefusal: nothing is at this path."""
+        await self._gateway.settled(self._limits.list_timeout_s)
+        view = self._views.of(knock.identity.principal, knock.scope)
+        if knock.scope and view.empty and not self._gaps(knock) and knock.scope not in ("agents", "workflows"):
+            said = f"there is no server called {knock.scope[:64]}, or nothing of it is granted to you"
+            raise RpcRefusal(INVALID_REQUEST, said, http=404)
+        return view
+
+    def _gaps(self, knock: Knock) -> Mapping[str, str]:
+        gaps = self._gateway.gaps(knock.identity.principal.tenant)
+        if not knock.scope or not gaps:
+            return gaps
+        return {owner: reason for owner, reason in gaps.items() if owner == knock.scope}
+
+    def _note(self, knock: Knock) -> None:
+        identity = knock.identity
+        self._gateway.note(
+            Record(
+                id=self._ids.new("rec"),
+                phase="event",
+                at_us=self._clock.now_us(),
+                principal=identity.principal,
+                tenant=identity.principal.tenant,
+                operation=knock.message.method,
+                protocol="mcp",
+                outcome="ok",
+                run_id=identity.run_id,
+                step_id=identity.step_id,
+            )
+        )
+
+
+def no_session() -> RpcRefusal:
+    return RpcRefusal(INVALID_REQUEST, "there is no session: send initialize first, then its Mcp-Session-Id", http=400)
+
+
+def _log_rank(knock: Knock) -> int:
+    raw = knock.message.params.get("level")
+    rank = LOG_RANKS.get((None if raw is None else as_text(raw)) or "")
+    if rank is None:
+        raise RpcRefusal(INVALID_PARAMS, f"level must be one of {', '.join(LOG_RANKS)}")
+    return rank

@@ -1,0 +1,87 @@
+"""Gateway-wide names as MCP clients see them, and back. Pure; knows nothing of who may see what.
+
+Model APIs take `^[A-Za-z0-9_-]{1,64}$` for a tool, so that is what every name is brought down to, although MCP itself
+allows more.
+"""
+
+import hashlib
+import string
+from collections.abc import Iterable, Mapping
+
+from gateway.core.model import Capability, CapabilityKind
+
+AGENTS = "agents"
+WORKFLOWS = "workflows"
+SEPARATOR = "__"
+NAME_LENGTH = 64
+DIGEST_LENGTH = 8
+
+_LEGAL = frozenset(string.ascii_letters + string.digits + "_-")
+_SHELVES: Mapping[CapabilityKind, str] = {"agent": AGENTS, "workflow": WORKFLOWS}
+
+
+def exposed_names(capabilities: Iterable[Capability], scope: str) -> dict[str, Capability]:
+    """The name under which each capability is offered at `/mcp/{scope}`, or at `/mcp` where `scope` is empty.
+
+    A name that needs no change keeps it, whatever else there is; one that was altered keeps the altered form while
+    nothing else has it, and otherwise ends in hex digits of its digest. The order given does not matter.
+    """
+    plain: dict[str, Capability] = {}
+    altered: dict[str, list[Capability]] = {}
+    for each in capabilities:
+        wanted = wanted_name(each, scope)
+        legal = _legal(wanted)
+        if legal == wanted:
+            plain[legal] = each
+        else:
+            altered.setdefault(legal, []).append(each)
+    named = dict(plain)
+    for legal in sorted(altered):
+        same = sorted(altered[legal], key=lambda each: each.name)
+        alone = len(same) == 1 and legal not in named and _fits(wanted_name(same[0], scope))
+        for each in same:
+            named[legal if alone else _digested(legal, each.name, named)] = each
+    return named
+
+
+def wanted_name(capability: Capability, scope: str) -> str:
+    """The name before illegal characters and length are seen to."""
+    shelf = _SHELVES.get(capability.kind)
+    local = capability.local if shelf is None else capability.owner
+    return local if scope else f"{shelf or capability.owner}{SEPARATOR}{local}"
+
+
+def guessed_capability(exposed: str, scope: str, kind: CapabilityKind) -> str:
+    """The gateway-wide name an exposed name stands for where the caller's own list does not hold it.
+
+    What is not listed may still exist: then the gateway says why it is refused, and records that it was asked for.
+    """
+    owner, marked, local = (scope, SEPARATOR, exposed) if scope else exposed.partition(SEPARATOR)
+    if not marked:
+        return f"{kind}:{exposed}"
+    if kind == "tool":
+        if owner == AGENTS:
+            return f"agent:{local}"
+        if owner == WORKFLOWS:
+            return f"workflow:{local}"
+    return f"{kind}:{owner}/{local}"
+
+
+def _legal(name: str) -> str:
+    if len(name) <= NAME_LENGTH and name and _LEGAL.issuperset(name):
+        return name
+    return "".join(each if each in _LEGAL else "_" for each in name)[:NAME_LENGTH] or "_"
+
+
+def _fits(wanted: str) -> bool:
+    return 0 < len(wanted) <= NAME_LENGTH
+
+
+def _digested(legal: str, name: str, taken: Mapping[str, Capability]) -> str:
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    for length in range(DIGEST_LENGTH, NAME_LENGTH, DIGEST_LENGTH):
+        tail = f"_{digest[:length]}"
+        candidate = legal[: NAME_LENGTH - len(tail)] + tail
+        if candidate not in taken:
+            return candidate
+    raise AssertionError("two capabilities share one gateway-wide name")  # no cover: names are unique keys

@@ -1,0 +1,115 @@
+"""Legacy MCP sessions: what `initialize` agreed on, for whom, and the calls under way. Knows no transport."""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from adapters.mcp.wire import HANDSHAKE, LATEST_HANDSHAKE
+from gateway.core.json import JsonObject
+from gateway.core.model import Principal
+from gateway.core.ports.world import Clock
+
+Owner = tuple[str, ...]
+"""Tenant and actor chain of a principal; a session answers nobody else."""
+
+
+class Cancelable(Protocol):
+    """A call under way."""
+
+    def cancel(self) -> None: ...
+
+
+class Session:
+    """One legacy client's session."""
+
+    __slots__ = ("calls", "capabilities", "end_stream", "id", "log_rank", "owner", "used_at_s", "version")
+
+    def __init__(self, session_id: str, owner: Owner, version: str, capabilities: JsonObject, now_s: float) -> None:
+        self.id = session_id
+        self.owner = owner
+        self.version = version
+        self.capabilities = capabilities
+        """As the client declared them in `initialize`."""
+        self.log_rank = 0
+        """Index of the lowest log level the client wants."""
+        self.used_at_s = now_s
+        self.calls: dict[bytes, Cancelable] = {}
+        """Under way, by raw request id."""
+        self.end_stream: Callable[[], None] | None = None
+        """Ends the open GET stream, where there is one."""
+
+
+class Sessions:
+    """All legacy sessions, the longest unused first to go."""
+
+    def __init__(self, *, clock: Clock, limit: int, idle_s: float) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._idle_s = idle_s
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def open(self, principal: Principal, version: str, capabilities: JsonObject) -> Session:
+        """A new session of the principal's; makes room for it if need be."""
+        now_s = self._clock.monotonic_s()
+        self._expire(now_s)
+        while len(self._sessions) >= self._limit:
+            self._end(next(iter(self._sessions)))
+        session = Session(secrets.token_urlsafe(24), owner_of(principal), version, capabilities, now_s)
+        self._sessions[session.id] = session
+        return session
+
+    def find(self, session_id: str, principal: Principal) -> Session | None:
+        """The principal's session with this id. Somebody else's is as unknown as none at all."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            return None
+        now_s = self._clock.monotonic_s()
+        if now_s - session.used_at_s > self._idle_s and not _busy(session):
+            self._end(session_id)
+            return None
+        if session.owner != owner_of(principal):
+            return None
+        session.used_at_s = now_s
+        self._sessions.move_to_end(session_id)
+        return session
+
+    def close(self, session: Session) -> None:
+        """End a session, its calls and its stream."""
+        self._end(session.id)
+
+    def _expire(self, now_s: float) -> None:
+        while self._sessions:
+            oldest = next(iter(self._sessions.values()))
+            if now_s - oldest.used_at_s <= self._idle_s:
+                return
+            if _busy(oldest):
+                oldest.used_at_s = now_s
+                self._sessions.move_to_end(oldest.id)
+            else:
+                self._end(oldest.id)
+
+    def _end(self, session_id: str) -> None:
+        session = self._sessions.pop(session_id, None)
+        if session is None:
+            return
+        for call in tuple(session.calls.values()):
+            call.cancel()
+        if session.end_stream is not None:
+            session.end_stream()
+
+
+def owner_of(principal: Principal) -> Owner:
+    return (principal.tenant, *principal.chain)
+
+
+def negotiated(requested: str) -> str:
+    """The version a legacy client gets: the one it asked for, else the newest of its era."""
+    return requested if requested in HANDSHAKE else LATEST_HANDSHAKE
+
+
+def _busy(session: Session) -> bool:
+    return bool(session.calls) or session.end_stream is not None

@@ -1,0 +1,180 @@
+"""Streams that stay open and say when a list has changed: `subscriptions/listen` (modern) and GET (legacy).
+
+A stream speaks only of what its caller may see: a change elsewhere stays unmentioned. Whoever holds one is identified
+again on each change and with each sign of life.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import anyio
+from msgspec import Raw
+from starlette.types import Receive, Send
+
+from adapters.mcp.exchange import KEEP_ALIVE, SSE_HEADERS, HeaderLines, Pace
+from adapters.mcp.render import notification_bytes, response_bytes, sse_bytes
+from adapters.mcp.views import ListKind, View, Views
+from adapters.mcp.wire import META_PREFIX, encode
+from gateway.core.errors import Exhausted, Unauthenticated
+from gateway.core.model import Principal
+from gateway.core.ports.gateway import Authenticator, Gateway
+
+SUBSCRIPTION_KEY = META_PREFIX + "subscriptionId"
+
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+SHARE = 4
+"""One caller may hold at most this fraction of all streams."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One kind of change a client may ask to be told of."""
+
+    asked_by: str
+    method: str
+    lists: tuple[ListKind, ...]
+
+
+NOTICES = (
+    Notice(asked_by="toolsListChanged", method="notifications/tools/list_changed", lists=("tools",)),
+    Notice(asked_by="promptsListChanged", method="notifications/prompts/list_changed", lists=("prompts",)),
+    Notice(
+        asked_by="resourcesListChanged",
+        method="notifications/resources/list_changed",
+        lists=("resources", "resourceTemplates"),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """What one stream was opened for."""
+
+    principal: Principal
+    authorization: bytes
+    scope: str
+    notices: tuple[Notice, ...]
+    request_id: bytes = b""
+    """Raw JSON id of a `subscriptions/listen`; empty for a GET stream."""
+    headers: HeaderLines = ()
+
+
+class Streams:
+    """Every open stream; bounded in number, in all and for one caller."""
+
+    def __init__(self, *, gateway: Gateway, authenticator: Authenticator, views: Views, limit: int, pace: Pace) -> None:
+        self._gateway = gateway
+        self._authenticator = authenticator
+        self._views = views
+        self._limit = limit
+        self._pace = pace
+        self._open: dict[str, int] = {}
+        self._scopes: set[anyio.CancelScope] = set()
+
+    async def serve(
+        self, subscription: Subscription, receive: Receive, send: Send, talk: anyio.CancelScope | None = None
+    ) -> None:
+        """Hold a stream open until the client leaves, its credential lapses, or the gateway stops.
+
+        Cancelling `talk` ends it in good order. Raises: Exhausted: too many are open.
+        """
+        subject = f"{subscription.principal.tenant}/{subscription.principal.subject}"
+        mine = self._open.get(subject, 0)
+        if sum(self._open.values()) >= self._limit or mine >= max(1, self._limit // SHARE):
+            raise Exhausted("too many streams are open", detail={"limit": "streams"}, retry_after_s=5.0)
+        self._open[subject] = mine + 1
+        talk = talk or anyio.CancelScope()
+        self._scopes.add(talk)
+        try:
+            await self._hold(subscription, receive, send, talk)
+        finally:
+            self._scopes.discard(talk)
+            self._open[subject] -= 1
+            if not self._open[subject]:
+                del self._open[subject]
+
+    def stop(self) -> None:
+        """End every stream in good order: the gateway is going down."""
+        for scope in tuple(self._scopes):
+            scope.cancel()
+
+    async def _hold(self, subscription: Subscription, receive: Receive, send: Send, talk: anyio.CancelScope) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_leave_with_client, receive, group.cancel_scope)
+            with talk:
+                await self._talk(subscription, send)
+            with anyio.move_on_after(self._pace.slow_reader_s):
+                await send(_chunk(_farewell(subscription), more=False))
+            group.cancel_scope.cancel()
+
+    async def _talk(self, subscription: Subscription, send: Send) -> None:
+        headers = [*SSE_HEADERS, *subscription.headers]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        # What was seen is noted before the greeting, so that no change falls between the two.
+        version = self._gateway.version
+        seen = self._digests(subscription)
+        said = await self._say(send, [_greeting(subscription)])
+        while said and self._still_known(subscription):
+            with anyio.move_on_after(self._pace.keep_alive_s):
+                version = await self._gateway.changed(version)
+            now = self._digests(subscription)
+            news = [
+                _notice(each, subscription) for each in subscription.notices if now[each.method] != seen[each.method]
+            ]
+            seen = now
+            said = await self._say(send, news or [KEEP_ALIVE])
+
+    async def _say(self, send: Send, chunks: list[bytes]) -> bool:
+        """Whether the client still reads; what it missed it learns by reading the lists again."""
+        with anyio.move_on_after(self._pace.slow_reader_s) as patience:
+            await send(_chunk(b"".join(chunks), more=True))
+        return not patience.cancelled_caught
+
+    def _still_known(self, subscription: Subscription) -> bool:
+        try:
+            identity = self._authenticator.identify(subscription.authorization)
+        except Unauthenticated:
+            return False
+        return identity.principal == subscription.principal
+
+    def _digests(self, subscription: Subscription) -> Mapping[str, tuple[bytes, ...]]:
+        view: View = self._views.of(subscription.principal, subscription.scope)
+        return {each.method: tuple(view.digest(kind) for kind in each.lists) for each in subscription.notices}
+
+
+async def _leave_with_client(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+def _chunk(body: bytes, *, more: bool) -> dict[str, object]:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+def _meta(subscription: Subscription) -> dict[str, object]:
+    """MCP 2026-07-28, subscriptions: every frame names the listen request it belongs to."""
+    return {"_meta": {SUBSCRIPTION_KEY: Raw(subscription.request_id)}} if subscription.request_id else {}
+
+
+def _greeting(subscription: Subscription) -> bytes:
+    if not subscription.request_id:
+        return KEEP_ALIVE
+    honoured = {each.asked_by: True for each in subscription.notices}
+    return sse_bytes(notification_bytes(ACKNOWLEDGED, {"notifications": honoured, **_meta(subscription)}))
+
+
+def _notice(notice: Notice, subscription: Subscription) -> bytes:
+    meta = _meta(subscription)
+    return (
+        sse_bytes(notification_bytes(notice.method, meta))
+        if meta
+        else sse_bytes(encode({"jsonrpc": "2.0", "method": notice.method}))
+    )
+
+
+def _farewell(subscription: Subscription) -> bytes:
+    if not subscription.request_id:
+        return b""
+    result = encode({"resultType": "complete", **_meta(subscription)})
+    return sse_bytes(response_bytes(subscription.request_id, result))
