@@ -7,7 +7,7 @@ from pathlib import Path
 from adapters.identity.apikeys import KeyGrant
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.files import write_private
-from gateway.cli.offline import known_principals
+from gateway.cli.offline import known_principals, sections_of
 from gateway.cli.offline_keys import mint_offline
 from gateway.cli.options import Place
 from gateway.cli.remote import Remote
@@ -36,7 +36,7 @@ def mint_for_client(place: Place, remote: Remote | None, client: str, as_whom: s
 
     It carries no roles of its own: its subject has those the configuration gives, now and later.
     """
-    subject = chosen(known_principals(place), as_whom)
+    subject = chosen(known_principals(sections_of(place)), as_whom)
     remark = f"connect {client}"
     if remote is None:
         minted = mint_offline(place.data, KeyGrant(subject=subject, note=remark))

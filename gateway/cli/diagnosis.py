@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from adapters.identity.secrets import SecretResolver, is_reference
+from adapters.storage.audit.keys import load_audit_keys
+from adapters.storage.audit.verify import verify
 from gateway.cli.failure import Failure
-from gateway.cli.offline import listen_url, problems_of, verify_audit
+from gateway.cli.offline import listen_url, problems_of, sections_of
 from gateway.cli.options import Place
 from gateway.cli.remote import Remote, connect, running_url
-from gateway.core.errors import GatewayError
+from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.json import JsonObject, json_list, json_object, json_text
 
 Level = Literal["ok", "warning", "error"]
@@ -53,16 +56,10 @@ def _configuration(at: Place) -> Iterator[Finding]:
         return
     problems = problems_of(at)
     for problem in problems:
-        line = problem.get("line")
-        where = f"line {line}: " if line else ""
-        yield Finding(
-            about="configuration",
-            level="error",
-            text=f"{where}{json_text(problem.get('message'))}",
-            hint="`drawbridge check` shows all of it.",
-        )
-    if not problems:
+        yield Finding(about="configuration", level=problem.severity, text=str(problem))
+    if not any(problem.severity == "error" for problem in problems):
         yield Finding(about="configuration", level="ok", text=f"{at.config} is right")
+        yield from _secrets(at)
 
 
 def _files(at: Place) -> Iterator[Finding]:
@@ -157,15 +154,36 @@ def _audit(at: Place) -> Iterator[Finding]:
     if not at.data.audit_db.is_file():
         yield Finding(about="audit", level="ok", text="no record was written yet")
         return
+    keys = load_audit_keys(at.data.keys)
     try:
-        said = verify_audit(at.data.audit_db, at)
+        report = verify(
+            at.data.audit_db,
+            public_key=keys.public if keys is not None else None,
+            digest_key=keys.digest if keys is not None else None,
+        )
     except GatewayError as error:
         yield Finding(about="audit", level="error", text=error.message)
         return
-    if said.get("intact") is True:
-        yield Finding(about="audit", level="ok", text=f"{said.get('records')} records, chain and signatures intact")
+    if report.first is None:
+        yield Finding(about="audit", level="ok", text=f"{report.records} records, chain and signatures intact")
     else:
-        hint = "Keep the file and its backups; somebody changed it."
-        yield Finding(
-            about="audit", level="error", text=json_text(said.get("problem"), "the chain is broken"), hint=hint
-        )
+        hint = "Keep the file and its backups; `drawbridge audit verify` says where."
+        yield Finding(about="audit", level="error", text=report.first.text, hint=hint)
+
+
+def _secrets(at: Place) -> Iterator[Finding]:
+    """References that lead nowhere here; they may well where the gateway is started."""
+    sections = sections_of(at)
+    references = {f"principals.{name}.key": each.key for name, each in sections.principals.items() if each.key}
+    references |= {f"agents.{slug}.key": each.key for slug, each in sections.agents.items() if each.key}
+    for slug, server in sections.servers.items():
+        for name, value in {**server.headers, **server.env}.items():
+            if is_reference(value):
+                references[f"servers.{slug}, {name}"] = value
+    resolver = SecretResolver(at.config.parent)
+    for path, reference in references.items():
+        try:
+            resolver.resolve(reference)
+        except InvalidRequest as error:
+            hint = "It has to be there when the gateway starts."
+            yield Finding(about=path, level="warning", text=error.message, hint=hint)

@@ -56,5 +56,7 @@ principals:
 def _servers(servers: Mapping[str, JsonObject]) -> str:
     if not servers:
         return _EXAMPLES
-    written: str = yaml.safe_dump({"servers": dict(servers)}, sort_keys=False, allow_unicode=True, width=110)
+    written: str = yaml.safe_dump(
+        {"servers": dict(servers)}, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
+    )
     return f"# Where tools come from.\n{written}"

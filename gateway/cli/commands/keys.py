@@ -1,6 +1,5 @@
 """`drawbridge keys`: credentials of clients, agents and operators."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,14 +7,13 @@ import typer
 
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.files import write_private
+from gateway.cli.lifetimes import seconds_from
 from gateway.cli.options import AsJson, ConfigPath, DataPath, Show, command_group, place
 from gateway.cli.remote import connect
 from gateway.cli.render import may_show_secret, moment, note, say, show, table
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
 app = command_group("Mint, list and revoke keys.")
-
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @app.command()
@@ -96,14 +94,6 @@ def revoke(
         show({"revoked": key_id}, lambda: "", as_json=True)
     else:
         note(f"{key_id} no longer counts")
-
-
-def seconds_from(lifetime: str) -> int:
-    """Seconds from `90s`, `15m`, `12h`, `30d` or `4w`. Raises: Failure."""
-    match = re.fullmatch(r"(\d{1,9})([smhdw])", lifetime.strip())
-    if match is None or not int(match[1]):
-        raise Failure(f"{lifetime!r} is no lifetime", "Write it as 12h, 30d or 4w.", code=USAGE)
-    return int(match[1]) * _UNITS_S[match[2]]
 
 
 def _end(key: JsonObject) -> Json:

@@ -6,7 +6,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gateway.cli.failure import FINDING, Failure
+from gateway.cli.failure import FINDING, USAGE, Failure
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import Remote, connect
 from gateway.cli.render import cell, clean, duration, moment, note, run_tree, say, show, show_line, state, table
@@ -14,7 +14,8 @@ from gateway.core.json import JsonObject, json_list, json_object, json_text
 
 app = command_group("List, show, watch, resume and cancel runs.")
 
-RunId = Annotated[str, typer.Argument(help="The run's id; `last` for the newest.", show_default=False)]
+RunId = Annotated[str, typer.Argument(help="The run's id.", show_default=False)]
+Last = Annotated[bool, typer.Option("--last", help="The newest run instead of a named one.")]
 
 
 @app.command("list")
@@ -45,16 +46,19 @@ def list_runs(
 
 
 @app.command("show")
-def show_run(run_id: RunId, as_json: AsJson = False, config: ConfigPath = None, data: DataPath = None) -> None:
+def show_run(
+    run_id: RunId = "", last: Last = False, as_json: AsJson = False, config: ConfigPath = None, data: DataPath = None
+) -> None:
     """One run as a tree: who was called, how long it took, what became of it."""
     with connect(place(config, data)) as remote:
-        run = _run(remote, run_id)
+        run = _run(remote, run_id, newest=last)
     show(run, lambda: _whole(run), as_json=as_json)
 
 
 @app.command()
 def watch(
-    run_id: RunId,
+    run_id: RunId = "",
+    last: Last = False,
     after: Annotated[int, typer.Option("--after", min=0, help="Go on behind this event.")] = 0,
     as_json: AsJson = False,
     config: ConfigPath = None,
@@ -62,7 +66,7 @@ def watch(
 ) -> None:
     """Follow a run's events until it ends; exits with 1 when it did not complete."""
     with connect(place(config, data)) as remote:
-        found = json_text(_run(remote, run_id).get("id"))
+        found = json_text(_run(remote, run_id, newest=last).get("id"))
         ended = ""
         for kind, said in remote.events(found, after):
             if kind == "error":
@@ -94,20 +98,21 @@ def cancel(run_id: RunId, as_json: AsJson = False, config: ConfigPath = None, da
 
 
 def _steer(remote: Remote, run_id: str, verb: str, *, as_json: bool) -> None:
-    found = json_text(_run(remote, run_id).get("id"))
-    run = json_object(remote.post("runs", found, verb).get("run"))
+    run = json_object(remote.post("runs", run_id, verb).get("run"))
     if as_json:
         show(run, lambda: "", as_json=True)
     else:
-        note(f"{found} is {json_text(run.get('state'))}")
+        note(f"{run_id} is {json_text(run.get('state'))}")
 
 
-def _run(remote: Remote, run_id: str) -> JsonObject:
-    if run_id == "last":
-        newest = json_list(remote.get("runs", query={"limit": 1}).get("runs"))
-        if not newest:
+def _run(remote: Remote, run_id: str, *, newest: bool = False) -> JsonObject:
+    if newest:
+        listed = json_list(remote.get("runs", query={"limit": 1}).get("runs"))
+        if not listed:
             raise Failure("no run was started yet")
-        run_id = json_text(json_object(newest[0]).get("id"))
+        run_id = json_text(json_object(listed[0]).get("id"))
+    if not run_id:
+        raise Failure("which run?", "Give its id, or --last.", code=USAGE)
     return json_object(remote.get("runs", run_id).get("run"))
 
 

@@ -1,14 +1,17 @@
 """`drawbridge serve`: run the gateway in the foreground."""
 
+import sys
 from typing import Annotated
 
 import typer
 
-from gateway.app import ServeOptions
-from gateway.app import serve as serve_gateway
+from gateway.app.serve import Ready, ServeOptions
+from gateway.app.serve import serve as serve_gateway
 from gateway.cli.commands.check import check as check_only
 from gateway.cli.failure import USAGE, Failure
-from gateway.cli.options import AsJson, ConfigPath, DataPath, place, single_command
+from gateway.cli.options import AsJson, ConfigPath, DataPath, Place, place, single_command
+from gateway.cli.render import note, show_line
+from gateway.core.json import Json
 
 app = single_command()
 
@@ -22,7 +25,7 @@ def serve(
     config: ConfigPath = None,
     data: DataPath = None,
 ) -> None:
-    """Run the gateway until it is told to stop."""
+    """Run the gateway until it is told to stop. SIGHUP, or a change of the file, reads the configuration again."""
     at = place(config, data)
     if not at.config.is_file():
         raise Failure(
@@ -31,4 +34,21 @@ def serve(
     if check:
         check_only(path=at.config, as_json=as_json)
         return
-    raise typer.Exit(serve_gateway(ServeOptions(config=at.config, data=at.data.root, host=host, port=port)))
+
+    def ready(said: Ready) -> None:
+        _tell(said, at, as_json=as_json)
+
+    serve_gateway(ServeOptions(config=at.config, data=at.data, host=host or None, port=port, on_ready=ready))
+
+
+def _tell(ready: Ready, at: Place, *, as_json: bool) -> None:
+    if as_json:
+        gaps: dict[str, Json] = {**ready.gaps}
+        show_line({"url": ready.address, "mcp": f"{ready.address}/mcp", "data": str(at.data.root), "gaps": gaps})
+        return
+    note(f"Drawbridge answers at {ready.address} (MCP at {ready.address}/mcp).")
+    if ready.operator.created and sys.stderr.isatty():
+        note(f"The operator key is {ready.operator.key.reveal()}; it is kept in {at.data.operator_key}.")
+    for owner, reason in ready.gaps.items():
+        note(f"{owner} is missing: {reason}")
+    note("`drawbridge connect claude-code` connects a client; Ctrl-C stops.")

@@ -141,7 +141,7 @@ async def test_a_run_is_shown_as_a_tree(bench: ApiBench, shell: Shell) -> None:
     await bench.runs.open(a_run())
     await bench.runs.note_step(a_step("run_1/1"))
     await bench.runs.note_step(a_step("run_1/1/1", parent="run_1/1", state="denied", started=2))
-    said = await shell("runs", "show", "last")
+    said = await shell("runs", "show", "--last")
     assert [line.strip("│├└─ ").split("  ")[0] for line in said.out.splitlines() if "agent:" in line] == [
         "ok",
         "denied",

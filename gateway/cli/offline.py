@@ -1,0 +1,73 @@
+"""What the configuration alone tells, without a running gateway."""
+
+from gateway.app.sections import Sections, configuration_schema, load_configuration
+from gateway.cli.options import Place
+from gateway.config.problems import ConfigurationError, Problem
+from gateway.core.errors import GatewayError, InvalidRequest
+from gateway.core.json import JsonObject
+from gateway.core.model import Principal, principal
+from gateway.orchestration.orchestrator import check
+from gateway.plugins import load_patterns
+from policies.access.policy import AccessPolicy
+
+
+def problems_of(at: Place) -> tuple[Problem, ...]:
+    """Everything wrong with the configuration, warnings included; empty for one a gateway would start with."""
+    try:
+        sections = sections_of(at)
+    except ConfigurationError as error:
+        return error.problems
+    found = list(sections.configuration.warnings)
+    try:
+        access_of(sections)
+        workflows = sections.workflows
+        check(load_patterns({each.pattern for each in workflows.values()}), workflows)
+    except GatewayError as error:
+        found.append(Problem(message=error.message, file=str(at.config)))
+    return tuple(found)
+
+
+def sections_of(at: Place) -> Sections:
+    """The configuration's sections. Raises: ConfigurationError."""
+    return Sections(load_configuration(at.config))
+
+
+def access_of(sections: Sections) -> AccessPolicy:
+    """The access policy a gateway with these sections has. Raises: InvalidRequest."""
+    return AccessPolicy(roles=sections.roles, lines=sections.configuration.line_of, grants=sections.grants)
+
+
+def known_principals(sections: Sections) -> list[Principal]:
+    """Everybody the configuration names: principals, and agents as `agent:SLUG`."""
+    people = [
+        principal(name, kind=each.kind, tenant=each.tenant, roles=frozenset(each.roles))
+        for name, each in sections.principals.items()
+    ]
+    agents = [
+        principal(f"agent:{slug}", kind="agent", tenant=each.tenant, roles=frozenset(each.roles))
+        for slug, each in sections.agents.items()
+    ]
+    return [*people, *agents]
+
+
+def principal_of(sections: Sections, subject: str) -> Principal:
+    """The principal of that name; an agent by its slug alone, too. Raises: InvalidRequest: there is none."""
+    known = {each.subject: each for each in known_principals(sections)}
+    found = known.get(subject) or known.get(f"agent:{subject}")
+    if found is None:
+        raise InvalidRequest(
+            f"the configuration names no principal {subject}; it has {', '.join(sorted(known)) or 'none'}"
+        )
+    return found
+
+
+def listen_url(at: Place) -> str:
+    """Where a gateway with this configuration would answer on this machine."""
+    listen = sections_of(at).listen
+    host = "127.0.0.1" if listen.host in ("0.0.0.0", "::") else listen.host  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{listen.port}"
+
+
+def schema_of_configuration() -> JsonObject:
+    """The JSON Schema of gateway.yaml."""
+    return configuration_schema()
