@@ -4,7 +4,7 @@ import json
 import socket
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -27,66 +27,72 @@ async def ask_how_many() -> Elicit[Copies]:
     return Elicit("How many copies?", Copies)
 
 
-def sdk_server(ended: list[str] | None = None) -> MCPServer:
-    """A server with one of everything; what was canceled is noted in `ended`."""
+def sdk_server(canceled: threading.Event | None = None) -> MCPServer:
+    """A server with one of everything; `canceled` is set when its tool `wait` is."""
     server = MCPServer("shop", version="1.2.3", instructions="Be kind.")
-    canceled: list[str] = [] if ended is None else ended
+    server.tool(annotations=ToolAnnotations(destructive_hint=True), meta={"com.example/tier": "gold"})(refund)
+    for tool in (seen_meta, fail, count, reserve, _waiting(canceled or threading.Event())):
+        server.tool()(tool)
+    server.resource("note://today")(today)
+    server.resource("note://{id}")(note)
+    server.prompt()(greet)
+    return server
 
-    @server.tool(annotations=ToolAnnotations(destructive_hint=True), meta={"com.example/tier": "gold"})
-    def refund(order: str, amount: int, key: str = "") -> dict[str, Any]:
-        """Refunds an order."""
-        return {"order": order, "amount": amount, "key": key}
 
-    @server.tool()
-    def seen_meta(ctx: Context) -> dict[str, Any]:
-        """What came in `_meta`, and who the client says it is."""
-        request = ctx.request_context
-        return {"meta": json.loads(json.dumps(request.meta or {}, default=str))}
+def refund(order: str, amount: int, key: str = "") -> dict[str, Any]:
+    """Refunds an order."""
+    return {"order": order, "amount": amount, "key": key}
 
-    @server.tool()
-    def fail() -> str:
-        """Always fails."""
-        raise ValueError("no such order")
 
-    @server.tool()
-    async def count(n: int, ctx: Context) -> str:
-        """Counts, with progress and a line of log for each number."""
-        for number in range(n):
-            await ctx.report_progress(number + 1, total=n, message=f"step {number + 1}")
-        return f"counted {n}"
+def seen_meta(ctx: Context) -> dict[str, Any]:
+    """What came in `_meta`."""
+    return {"meta": dict(ctx.request_context.meta or {})}
 
-    @server.tool()
+
+def fail() -> str:
+    """Always fails."""
+    raise ValueError("no such order")
+
+
+async def count(n: int, ctx: Context) -> str:
+    """Counts, with progress for each number."""
+    for number in range(n):
+        await ctx.report_progress(number + 1, total=n, message=f"step {number + 1}")
+    return f"counted {n}"
+
+
+def _waiting(canceled: threading.Event) -> Callable[[Context], Awaitable[str]]:
     async def wait(ctx: Context) -> str:
         """Says that it began, then waits for ever."""
         try:
             await ctx.report_progress(0, message="began")
             await anyio.sleep_forever()
         except anyio.get_cancelled_exc_class():
-            canceled.append("wait")
+            canceled.set()
             raise
         return "never"
 
-    @server.tool()
-    async def reserve(title: str, answer: Annotated[ElicitationResult[Copies], Resolve(ask_how_many)]) -> str:
-        """Asks back before it acts."""
-        return f"{answer.data.copies} of {title}" if isinstance(answer, AcceptedElicitation) else "nothing"
+    return wait
 
-    @server.resource("note://today")
-    def today() -> str:
-        """A resource."""
-        return "closed on Mondays"
 
-    @server.resource("note://{id}")
-    def note(id: str) -> str:
-        """A template."""
-        return f"note {id}"
+async def reserve(title: str, answer: Annotated[ElicitationResult[Copies], Resolve(ask_how_many)]) -> str:
+    """Asks back before it acts."""
+    return f"{answer.data.copies} of {title}" if isinstance(answer, AcceptedElicitation) else "nothing"
 
-    @server.prompt()
-    def greet(name: str) -> str:
-        """A prompt."""
-        return f"Say hello to {name}"
 
-    return server
+def today() -> str:
+    """A resource."""
+    return "closed on Mondays"
+
+
+def note(id: str) -> str:
+    """A template."""
+    return f"note {id}"
+
+
+def greet(name: str) -> str:
+    """A prompt."""
+    return f"Say hello to {name}"
 
 
 class LegacyOnly:
@@ -110,7 +116,7 @@ class LegacyOnly:
 def served(app: ASGIApp) -> Generator[str, None, None]:
     """The URL of `/mcp` of an ASGI application, served by uvicorn on a thread."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=128)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
