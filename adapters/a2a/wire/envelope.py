@@ -70,19 +70,14 @@ def decode_members(raw: bytes) -> dict[str, Raw]:
 
 def deeper_than(value: Json, limit: int) -> bool:
     """Whether containers nest deeper than `limit`."""
-    level = [value]
-    for _ in range(limit + 1):
-        level = [child for each in level for child in _children(each)]
-        if not level:
-            return False
-    return True
+    level = _containers([value])
+    for _ in range(limit):
+        level = [inner for each in level for inner in _containers(each.values() if isinstance(each, dict) else each)]
+    return bool(level)
 
 
-def _children(value: Json) -> Iterable[Json]:
-    """What a container holds; a scalar holds nothing."""
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def _containers(values: Iterable[Json]) -> "list[JsonObject | list[Json]]":
+    return [each for each in values if isinstance(each, dict | list)]
 
 
 def call_from_bytes(raw: bytes, *, depth: int) -> Call:

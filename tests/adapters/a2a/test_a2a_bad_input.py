@@ -121,7 +121,7 @@ async def test_a_bad_header_gets_the_error_for_it(door: Door, headers: dict[str,
 
 
 async def test_the_version_may_come_as_a_parameter_of_the_address(door: Door) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(verify=False) as http:
         headers = {"content-type": "application/json", "authorization": "Bearer ana"}
         answer = await http.post(f"{door.address('help')}/?A2A-Version=1.0", content=call(), headers=headers)
 
@@ -136,7 +136,7 @@ async def test_a_header_that_decides_something_comes_only_once(door: Door, name:
         ("authorization", "Bearer ana"),
         (name, "1.0" if name == "a2a-version" else "Bearer bob"),
     ]
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(verify=False) as http:
         answer = await http.post(door.address("help"), content=call(), headers=headers)
 
     assert answer.json()["error"]["code"] == -32600
@@ -150,7 +150,7 @@ async def test_a_body_beyond_the_limit_is_refused(door: Door, chunked: bool) -> 
         yield body
 
     headers = {"content-type": "application/json", "a2a-version": "1.0", "authorization": "Bearer ana"}
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(verify=False) as http:
         content = pieces() if chunked else body
         answer = await http.post(door.address("help"), content=content, headers=headers)
 
@@ -171,7 +171,7 @@ async def test_a_body_beyond_the_limit_is_refused(door: Door, chunked: bool) -> 
     ],
 )
 async def test_a_path_or_method_that_is_not_there_says_so(door: Door, method: str, path: str, status: int) -> None:
-    async with httpx.AsyncClient(headers={"authorization": "Bearer ana"}) as http:
+    async with httpx.AsyncClient(verify=False, headers={"authorization": "Bearer ana"}) as http:
         answer = await http.request(method, door.url + path)
 
     assert answer.status_code == status
