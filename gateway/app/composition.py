@@ -1,4 +1,4 @@
-"""The gateway as one thing: the path, its neighbours and its doors, put together and put right when the file changes."""
+"""The gateway as one thing: the path and its neighbours, put together, and put right when the file changes."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import anyio
 import structlog
+from policies.propose import ProposePolicy
+from policies.scope import ScopePolicy
 
 from adapters.a2a.registry import AgentDirectory
 from adapters.durable.dbos_journal import DbosJournal
@@ -31,8 +33,6 @@ from gateway.orchestration.run_server import RunServer
 from gateway.orchestration.wiring import Wiring
 from gateway.plugins import load_patterns
 from policies.access.policy import AccessPolicy
-from policies.propose import ProposePolicy
-from policies.scope import ScopePolicy
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,6 @@ class Composition:
     def __init__(self, foundation: Foundation, sections: Sections, patterns: Mapping[str, PatternType]) -> None:
         self.foundation = foundation
         self.sections = sections
-        self._patterns = patterns
         self._began_with = sections
         self._serial = 0
         self._access = access_policy(sections)
@@ -68,7 +67,7 @@ class Composition:
         )
         self.orchestrator = Orchestrator(self._wiring(), patterns=patterns, workflows=sections.workflows, limits=limits)
         self.lists.add(self.orchestrator, EVERY_TENANT)
-        self.lists.add(RunServer(self.orchestrator), EVERY_TENANT)
+        self.lists.add(RunServer(scratch=foundation.scratch, runs=foundation.runs, clock=foundation.clock), EVERY_TENANT)
         self.pipeline = Pipeline(
             snapshot=self._snapshot(),
             audit=foundation.audit,
@@ -106,9 +105,10 @@ class Composition:
         async with self._reloading:
             sections = Sections(load_configuration(self.sections.configuration.source))
             access = access_policy(sections)
-            check(self._patterns, sections.workflows)
+            patterns = patterns_for(sections)
+            check(patterns, sections.workflows)
             wanted = self.neighbours.made(sections, await registered_agents(self.directory))
-            self._apply(sections, access, wanted)
+            self._apply(sections, access, patterns, wanted)
         waiting = [
             name
             for name in ONLY_AT_START
@@ -127,7 +127,13 @@ class Composition:
     def access(self) -> AccessPolicy:
         return self._access
 
-    def _apply(self, sections: Sections, access: AccessPolicy, wanted: Mapping[str, Wanted]) -> None:
+    def _apply(
+        self,
+        sections: Sections,
+        access: AccessPolicy,
+        patterns: Mapping[str, PatternType],
+        wanted: Mapping[str, Wanted],
+    ) -> None:
         """Everything that can refuse comes first; what follows cannot fail."""
         before = self._credentials(self.sections)
         self.foundation.authenticator.reload(self._credentials(sections))
@@ -136,7 +142,7 @@ class Composition:
         except InvalidRequest:
             self.foundation.authenticator.reload(before)
             raise
-        self.orchestrator.configure(self._patterns, sections.workflows)
+        self.orchestrator.configure(patterns, sections.workflows)
         self.sections, self._access = sections, access
         self.lists.poke(WORKFLOWS)
         self._swap()
@@ -195,9 +201,9 @@ class Composition:
         self.pipeline.note(record)
 
 
-def patterns() -> Mapping[str, PatternType]:
-    """Every pattern that is installed, by name."""
-    return load_patterns()
+def patterns_for(sections: Sections) -> Mapping[str, PatternType]:
+    """The patterns these workflows name. Raises: InvalidRequest: one is not installed."""
+    return load_patterns({each.pattern for each in sections.workflows.values()})
 
 
 def configuration_folder(sections: Sections) -> Path:

@@ -1,4 +1,4 @@
-"""What the gateway stands on, whatever its configuration says today: files, keys, clocks. Opened once, closed in turn."""
+"""What the gateway stands on, whatever its configuration says: files, keys, clocks. Opened once, closed in turn."""
 
 import ssl
 from collections.abc import AsyncGenerator
@@ -25,7 +25,7 @@ from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.owners import SqlTaskOwners
 from adapters.storage.registry import SqlAgentRegistry
 from adapters.storage.runs import SqlRunStore
-from adapters.storage.scratch import SqliteScratchStore
+from adapters.storage.scratch import SqlScratchStore
 from adapters.storage.settings import AuditSettings
 from adapters.storage.tables import GATEWAY_SCHEMA
 from adapters.system import SortableIds, SystemClock
@@ -46,7 +46,7 @@ class Foundation:
     registry: SqlAgentRegistry
     runs: SqlRunStore
     open_steps: SqlOpenSteps
-    scratch: SqliteScratchStore
+    scratch: SqlScratchStore
     tokens: DelegationTokens
     authenticator: Authenticator
     issuer: KeyIssuer
@@ -70,7 +70,7 @@ async def open_foundation(
         stack.enter_context(StorageLock(directory.lock))
         database = await Database.open(directory.gateway_db, GATEWAY_SCHEMA)
         stack.push_async_callback(database.aclose)
-        scratch = await SqliteScratchStore.open(directory.scratch_db)
+        scratch = await SqlScratchStore.open(directory.scratch_db)
         stack.push_async_callback(scratch.aclose)
         export = (folder / settings.export) if settings.export else None
         keys = load_or_create_audit_keys(directory.keys)

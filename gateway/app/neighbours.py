@@ -73,7 +73,10 @@ class Neighbours:
         return wanted
 
     def apply(self, wanted: Mapping[str, Wanted]) -> None:
-        """Make what is new, replace what differs, retire what is gone. Raises: InvalidRequest, before anything changed."""
+        """Make what is new, replace what differs, retire what is gone.
+
+        Raises: InvalidRequest: something cannot be made; nothing changed.
+        """
         new = {slug: each for slug, each in wanted.items() if self._present.get(slug) != each}
         upstreams = {slug: self._upstream(slug, each) for slug, each in new.items()}
         for slug in [slug for slug in self._present if slug not in wanted or slug in new]:

@@ -1,14 +1,18 @@
 """What the REST API asks of the running gateway, answered by its parts."""
 
 from collections.abc import Sequence
+from functools import partial
+
+from anyio import to_thread
 
 from adapters.a2a.registry import AgentEntry as RegisteredEntry
-from adapters.http.api_ports import AgentEntry, KeyOrder, UpstreamKind, UpstreamState
+from adapters.http.api_ports import AgentEntry, AuditQuery, KeyOrder, UpstreamKind, UpstreamState
 from adapters.identity.apikeys import KeyGrant
 from adapters.identity.issuing import KeyIssuer
+from adapters.storage.audit.reader import AuditReader, Query
 from gateway.app.composition import Composition
 from gateway.core.catalog import EVERY_TENANT, Source
-from gateway.core.errors import Conflict
+from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.model import Capability, CapabilityKind, Principal, principal
 from gateway.core.ports.storage import ApiKey
@@ -76,7 +80,7 @@ class AgentsOfGateway:
             slug=entry.slug,
             card_url=entry.card_url,
             configured=False,
-            card=entry.card.document,
+            card=entry.card.card,
             digest=entry.card.digest,
             added_at_us=entry.added_at_us,
             added_by=entry.added_by,
@@ -146,6 +150,35 @@ class PrincipalsOfGateway:
         """By subject; an agent by its slug alone, too."""
         named = {each.subject: each for each in self.all(tenant)}
         return named.get(subject) or named.get(f"agent:{subject}")
+
+
+class AuditOfGateway:
+    """See `api_ports.AuditReader`."""
+
+    def __init__(self, reader: AuditReader) -> None:
+        self._reader = reader
+
+    async def search(self, query: AuditQuery) -> Sequence[JsonObject]:
+        asked = Query(
+            tenant=query.tenant,
+            subject=query.subject,
+            capability=query.capability,
+            outcome=query.outcome,
+            run_id=query.run_id,
+            since_us=query.since_us,
+            until_us=query.until_us,
+            after=query.after or 0,
+            text=query.text,
+            limit=query.limit,
+        )
+        return [entry.to_json() for entry in await to_thread.run_sync(self._reader.search, asked)]
+
+    async def find(self, tenant: str, record_id: str) -> Sequence[JsonObject]:
+        try:
+            shown = await to_thread.run_sync(partial(self._reader.show, record_id, tenant=tenant))
+        except NotFound:
+            return []
+        return [each.to_json() for each in shown]
 
 
 class ExplainerOfGateway:

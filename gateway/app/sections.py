@@ -12,7 +12,7 @@ from adapters.identity.settings import PrincipalSettings
 from adapters.mcp.settings import ServerSettings
 from adapters.net.settings import EgressSettings
 from adapters.storage.settings import AuditSettings
-from gateway.config.checks import STANDARD_CHECKS
+from gateway.config.checks import standard_checks
 from gateway.config.load import Configuration, load
 from gateway.config.schema import Section, json_schema
 from gateway.core.json import JsonObject
@@ -37,7 +37,7 @@ SECTIONS: Mapping[str, Section] = {
 
 def load_configuration(path: Path) -> Configuration:
     """The configuration in a file, checked as a whole. Raises: ConfigurationError."""
-    return load(path, SECTIONS, checks=STANDARD_CHECKS)
+    return load(path, SECTIONS, checks=standard_checks())
 
 
 def configuration_schema() -> JsonObject:

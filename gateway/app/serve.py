@@ -17,7 +17,7 @@ import uvicorn
 from adapters.http.settings import ListenSettings
 from adapters.identity.keyfiles import OperatorKey
 from adapters.storage.directory import DataDirectory, Endpoint
-from gateway.app.composition import FIRST_ANSWERS_WITHIN_S, Composition, configuration_folder, patterns
+from gateway.app.composition import FIRST_ANSWERS_WITHIN_S, Composition, configuration_folder, patterns_for
 from gateway.app.doors import Doors, doors_of
 from gateway.app.foundation import Foundation, open_foundation
 from gateway.app.sections import Sections, load_configuration
@@ -71,7 +71,7 @@ async def _serve(options: ServeOptions) -> None:
         port: int = bound.getsockname()[1]
         address = f"http://{f'[{listen.host}]' if ':' in listen.host else listen.host}:{port}"
         async with open_foundation(options.data, configuration_folder(sections), sections.audit) as foundation:
-            composition = Composition(foundation, sections, patterns())
+            composition = Composition(foundation, sections, patterns_for(sections))
             async with composition.running():
                 _refuse_demo_keys(foundation, listen)
                 doors = doors_of(composition, listen, port=port, address=address)

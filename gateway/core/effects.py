@@ -39,6 +39,8 @@ class Effects:
         self._ledger = ledger
         self._clock = clock
         self._under_way: set[tuple[str, str]] = set()
+        self._again: set[tuple[str, str]] = set()
+        """Keys under way whose effect may have happened at an earlier attempt."""
 
     async def begin(self, request: Request, capability: Capability, key: str) -> Complete | None:
         """The remembered answer, or None if the call has to be made; then `done` or `failed` must follow.
@@ -52,11 +54,15 @@ class Effects:
         try:
             answer = await self._begin(request, capability, key)
         except BaseException:
-            self._under_way.discard((tenant, key))
+            self._ended(tenant, key)
             raise
         if answer is not None:
-            self._under_way.discard((tenant, key))
+            self._ended(tenant, key)
         return answer
+
+    def _ended(self, tenant: str, key: str) -> None:
+        self._under_way.discard((tenant, key))
+        self._again.discard((tenant, key))
 
     async def _begin(self, request: Request, capability: Capability, key: str) -> Complete | None:
         tenant = request.principal.tenant
@@ -75,6 +81,7 @@ class Effects:
                 detail={"key": key},
             )
         await self._ledger.again(tenant, key, self._clock.now_us())
+        self._again.add((tenant, key))
         return None
 
     async def done(self, request: Request, key: str, answer: Complete) -> None:
@@ -83,17 +90,17 @@ class Effects:
         try:
             await self._ledger.finish(tenant, key, _json_from(answer), self._clock.now_us())
         finally:
-            self._under_way.discard((tenant, key))
+            self._ended(tenant, key)
 
     async def failed(self, request: Request, key: str, error: BaseException) -> None:
-        """Free the key if the effect certainly did not happen; otherwise its outcome stays unknown."""
+        """Free the key if the effect certainly did not happen, now or before; otherwise its outcome stays unknown."""
         tenant = request.principal.tenant
         try:
             refused = isinstance(error, GatewayError) and bool(error.detail.get("refused"))
-            if isinstance(error, NOT_SENT) or refused:
+            if (isinstance(error, NOT_SENT) or refused) and (tenant, key) not in self._again:
                 await self._ledger.forget(tenant, key)
         finally:
-            self._under_way.discard((tenant, key))
+            self._ended(tenant, key)
 
 
 def _canonical_arguments(request: Request) -> bytes:

@@ -23,6 +23,7 @@ StepError = Literal[
     "budget",
     "schema",
     "unavailable",
+    "conflict",
     "in_doubt",
     "canceled",
     "input_required",
@@ -78,6 +79,9 @@ class Node:
     phase: Phase = ""
     reads: tuple[str, ...] = ()
     """Scratchpad keys handed to it."""
+    publishes: bool = False
+    """What the agent returns as scratchpad writes is written as soon as it ends, each key against the version it saw;
+    a step overtaken by another is a `conflict`. Without this the pattern does what it wants with `writes`."""
     input_schema: Mapping[str, Json] | None = None
     output_schema: Mapping[str, Json] | None = None
     optional: bool = False

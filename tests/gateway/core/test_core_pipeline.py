@@ -325,6 +325,19 @@ async def test_an_effect_with_unknown_outcome_is_in_doubt_unless_the_tool_knows_
         assert path.ledger.tried_again == (["ana:k1"] if idempotency else [])
 
 
+async def test_a_repeat_that_was_never_sent_says_nothing_of_the_attempt_before() -> None:
+    failures = [UpstreamFailed("the connection broke"), Unavailable("not reachable")]
+
+    async def behave(request: Request, capability: Capability, emit: Emit) -> Result:
+        raise failures.pop(0)
+
+    path = Path(FakeUpstream("orders", [tool(idempotency="meta")], behave))
+    for expected in (UpstreamFailed, Unavailable):
+        with pytest.raises(expected):
+            await path.call(a_request(key="k1"))
+    assert ("default", "ana:k1") in path.ledger.rows
+
+
 async def test_a_second_call_under_the_same_key_is_told_that_the_first_is_under_way() -> None:
     started, go_on = anyio.Event(), anyio.Event()
 
