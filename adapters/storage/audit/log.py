@@ -192,22 +192,22 @@ class AuditFile:
         _settle_soon(waiters, failed)
 
     def _commit(self) -> None:
-        table, settings = self._table, self._settings
+        table = self._table
         unsigned = table.size - table.signed
-        due = unsigned >= settings.checkpoint_records or (unsigned > 0 and self._due_in_s() <= 0)
-        if not due:
-            if table.behind:
-                table.commit()
-            return
-        now_us = self._clock.now_us()
-        before_us = now_us - settings.body_days * _DAY_US if settings.body_days else 0
-        table.commit(signed_at_us=now_us, erase_before_us=before_us)
+        if unsigned >= self._settings.checkpoint_records or (unsigned > 0 and self._due_in_s() <= 0):
+            self._commit_signed()
+        elif table.behind:
+            table.commit()
+
+    def _commit_signed(self) -> None:
+        now_us, days = self._clock.now_us(), self._settings.body_days
+        self._table.commit(signed_at_us=now_us, erase_before_us=now_us - days * _DAY_US if days else 0)
         self._signed_at_s = self._clock.monotonic_s()
 
     def _sign_last(self) -> None:
         if self._table.size > self._table.signed:
             try:
-                self._table.commit(signed_at_us=self._clock.now_us())
+                self._commit_signed()
             except sqlite3.Error:
                 log.exception("audit log could not sign its last checkpoint")
 

@@ -125,7 +125,7 @@ class Masker:
 def _masked_pair(found: re.Match[str]) -> str:
     said = found[2]
     opening = said[: len(said) - len(said.lstrip("\\\"'"))]
-    closing = said[-1] if len(said) > 1 and said[-1] in "\"'" else ""
+    closing = said[len(said.rstrip("\\\"'")) :] if opening else ""
     return f"{found[1]}{opening}{MASK}{closing}"
 
 

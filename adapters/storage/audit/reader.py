@@ -95,10 +95,12 @@ class AuditReader:
             found = list(_entries(connection, query, newest_first=not query.after))
         return tuple(found if query.after else reversed(found))
 
-    def follow(self, query: Query, *, pause: Callable[[], None] | None = None) -> Iterator[Entry]:
+    def follow(self, query: Query, *, pause: Callable[[], None] | None = None) -> Generator[Entry]:
         """Every record from now on that matches (with `after`, from there on), as it comes; never ends by itself.
 
-        `pause` is called whenever there is nothing new; by default it sleeps for a moment. Raises: NotFound, Unavailable.
+        `pause` is called whenever there is nothing new; by default it sleeps for a moment.
+
+        Raises: NotFound, Unavailable.
         """
         with self._connected() as connection:
             after = query.after or int(connection.execute("SELECT coalesce(max(seq), 0) FROM records").fetchone()[0])
@@ -116,7 +118,7 @@ class AuditReader:
             query = Query(tenant=tenant, record_id=record_id)
             return tuple(_shown(connection, entry) for entry in _entries(connection, query))
 
-    def entries(self, query: Query) -> Iterator[Entry]:
+    def entries(self, query: Query) -> Generator[Entry]:
         """Everything that matches, oldest first, whatever `limit` says, read as it is asked for."""
         with self._connected() as connection:
             connection.execute("BEGIN")
@@ -150,7 +152,7 @@ def _entries(
 
 
 def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
-    subject = f"({_said('subject')} = ? OR EXISTS (SELECT 1 FROM json_each({_JSON}, '$.actors') WHERE value = ?))"
+    subject = f"({_said('subject')} = ? OR EXISTS (SELECT 1 FROM json_each({_JSON}, '$.actors') WHERE value = ?))"  # noqa: S608
     candidates: tuple[tuple[str, tuple[Any, ...], bool], ...] = (
         ("seq > ?", (after,), after > 0),
         ("tenant = ?", (query.tenant,), query.tenant is not None),
