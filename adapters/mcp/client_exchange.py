@@ -15,10 +15,8 @@ from adapters.mcp.client_wire import (
     LIST_CHANGED,
     METHOD_NOT_FOUND,
     Message,
-    NotMcp,
-    decode_message,
-    error_from_raw,
     event_from_notification,
+    rpc_error,
 )
 from adapters.mcp.wire import encode
 from adapters.net.http1 import Pool
@@ -32,6 +30,10 @@ EVENTS = b"text/event-stream"
 _REST_S = 1.0
 """How long the end of a stream may take after its answer, seconds."""
 _ERROR_BYTES = 256 * 1024
+
+
+_MAY_EXPLAIN = frozenset({*range(400, 500)} - {401, 403, 429})
+"""Statuses under which a JSON-RPC error in the body is the server's; the others are about the way to it."""
 
 
 class SessionGone(UpstreamFailed):
@@ -91,7 +93,7 @@ class Wire:
         raise self._answers.failed("answered with something that is not JSON")
 
     async def _streamed(self, number: int, lines: bytes, response: Response, emit: Emit) -> Raw:
-        parser = SseParser(self._limits.result_bytes)
+        parser = SseParser(self._limits.result_bytes, self.pool.name)
         final: Raw | None = None
         while chunk := await response.chunk():
             for event in parser.feed(chunk):
@@ -123,13 +125,9 @@ class Wire:
     async def _refused(self, response: Response) -> GatewayError:
         """What a status other than 200 means. The body is read only for a JSON-RPC error in it."""
         status = response.status
-        if response.header(b"content-type").lower().startswith(JSON) and 400 <= status < 500:
-            try:
-                message = decode_message(await response.read(_ERROR_BYTES))
-            except NotMcp:
-                message = Message()
-            if message.error:
-                error = error_from_raw(message.error)
+        if response.header(b"content-type").lower().startswith(JSON) and status in _MAY_EXPLAIN:
+            error = rpc_error(await response.read(_ERROR_BYTES))
+            if error is not None:
                 if status == 404 and error.code != METHOD_NOT_FOUND:
                     return SessionGone("the server does not know the session", detail={"upstream": error.to_json()})
                 return self._answers.error(error)

@@ -100,6 +100,16 @@ def error_from_raw(raw: Raw) -> RpcError:
     return error
 
 
+def rpc_error(raw: bytes) -> RpcError | None:
+    """The error in a message that refuses a request; None where the bytes are no such message."""
+    try:
+        error = _decode_error(decode_message(raw).error)
+        error.to_json()
+    except NotMcp:
+        return None
+    return error
+
+
 def event_from_notification(message: Message, raw: bytes) -> Event:
     """A notification as an event that carries its own bytes; what is unknown or malformed travels as a log line."""
     frame = Frame(raw)

@@ -18,9 +18,11 @@ class ServerSentEvent:
 class SseParser:
     """Feed it the stream; it gives the events that became complete. One instance a stream."""
 
-    __slots__ = ("_data", "_event", "_limit", "_rest", "_size", "_skip_lf", "_start", "last_id", "retry_ms")
+    __slots__ = ("_data", "_event", "_limit", "_name", "_rest", "_size", "_skip_lf", "_start", "last_id", "retry_ms")
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, name: str = "the server") -> None:
+        """`name` stands in messages for whoever sends the stream."""
+        self._name = name
         self.last_id = b""
         self.retry_ms: int | None = None
         """How long the server wants a client to wait before it reconnects; None where it did not say."""
@@ -89,4 +91,4 @@ class SseParser:
 
     def _check(self, more: int) -> None:
         if self._size + more > self._limit:
-            raise UpstreamFailed(f"sent a server-sent event of more than {self._limit} bytes")
+            raise UpstreamFailed(f"{self._name} sent a server-sent event of more than {self._limit} bytes")
