@@ -21,6 +21,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Value
 from starlette.applications import Starlette
 
+from adapters.a2a.card import FetchCard
 from adapters.a2a.client import A2aUpstream
 from adapters.a2a.server import A2aDoor
 from adapters.a2a.settings import AgentSettings
@@ -287,14 +288,14 @@ async def fetch_card(url: str) -> bytes:
 
 @contextlib.asynccontextmanager
 async def upstream_to(
-    url: str, *, slug: str = "refunds", limits: Limits | None = None, **settings: Any
+    url: str, /, *, slug: str = "refunds", limits: Limits | None = None, fetch: FetchCard | None = None, **settings: Any
 ) -> AsyncGenerator[A2aUpstream]:
     """An upstream for the agent at `url`."""
     upstream = A2aUpstream(
         slug=slug,
         settings=AgentSettings(card=url, **settings),
         card=None,
-        fetch=fetch_card,
+        fetch=fetch or fetch_card,
         open_pool=open_pool,
         secrets=NamedSecrets(),
         ids=CountingIds(),

@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TypeAlias
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from adapters.a2a.wire.envelope import decode_object, deeper_than
+from adapters.net.address import Address, address_from_url
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject, canonical_json, json_list, json_object, json_text
 
@@ -164,11 +165,16 @@ def _described(interface: JsonObject) -> str:
 
 def _check_address(field_name: str, url: str, fetched_from: str) -> None:
     """An agent answers for its own host only: a card that names another would have its calls sent there."""
-    own, named = urlsplit(fetched_from), _split(url)
-    expected = f"{own.scheme}://{own.hostname}"
-    if named is not None and (named.scheme, named.hostname) == (own.scheme, own.hostname):
-        return
-    host = "no host at all" if named is None else visible_text(f"{named.scheme}://{named.hostname}")[:LONGEST_NAME]
+    own = address_from_url(fetched_from)
+    expected = _origin(own)
+    try:
+        named = address_from_url(url)
+    except InvalidRequest:
+        host = "no address that can be called"
+    else:
+        if (named.secure, named.host) == (own.secure, own.host):
+            return
+        host = _origin(named)
     raise InvalidRequest(
         f"the card's {field_name} names {host}, but the card was fetched from {expected}; it has to be on {expected} "
         "(any port), or set `url` in the agent's entry to say where to call it",
@@ -176,17 +182,10 @@ def _check_address(field_name: str, url: str, fetched_from: str) -> None:
     )
 
 
-def _split(url: str) -> SplitResult | None:
-    """The URL taken apart; None where it is not absolute, or is spelled so that readers could differ."""
-    if not url.isascii() or any(character <= " " or character in "\\\x7f" for character in url):
-        return None
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return None
-    named = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc and port != 0
-    return parts if named else None
+def _origin(address: Address) -> str:
+    """Scheme and host; ports are left to the agent."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{'https' if address.secure else 'http'}://{host}"
 
 
 def _skills(card: JsonObject) -> tuple[Skill, ...]:

@@ -23,6 +23,7 @@ from adapters.a2a.settings import AgentSettings
 from adapters.a2a.wire.bodies import Answer, Params
 from adapters.a2a.wire.errors import a2a_error
 from adapters.a2a.wire.values import valid_id
+from adapters.net.address import address_from_url
 from gateway.core.errors import (
     DeadlineExceeded,
     Denied,
@@ -61,8 +62,10 @@ class A2aUpstream:
     ) -> None:
         """`card`: as last seen, so that calls need not wait for it to be fetched.
 
-        Raises: InvalidRequest: a header's secret cannot be resolved.
+        Raises: InvalidRequest: a header's secret cannot be resolved, or an address is none.
         """
+        for address in filter(None, (settings.card, settings.url)):
+            address_from_url(address)
         self._slug = slug
         self._settings = settings
         self._fetch = fetch

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from adapters.a2a.card import CheckedCard, FetchCard, card_url, check_card
 from adapters.a2a.settings import AgentSettings
+from adapters.net.address import address_from_url
 from gateway.core.errors import Conflict, InvalidRequest, NotFound
 from gateway.core.json import Json
 from gateway.core.ports.storage import AgentRegistry, RegisteredAgent
@@ -74,6 +75,7 @@ class AgentDirectory:
     async def look(self, address: str, *, slug: str = "", settings: Mapping[str, Json] | None = None) -> AgentEntry:
         """What would be added, without adding it. Raises: as `add`."""
         where = card_url(address)
+        address_from_url(where)
         chosen = _settings(where, settings or {})
         card = check_card(await self._fetch(where), where, url=chosen.url)
         return AgentEntry(

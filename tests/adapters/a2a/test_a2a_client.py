@@ -1,11 +1,12 @@
 """An agent as an upstream: real a2a-sdk agents on real sockets."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import anyio
 import pytest
 
-from adapters.a2a.card import DELEGATION
+from adapters.a2a.card import DELEGATION, card_url
 from adapters.a2a.client import A2aUpstream
 from gateway.core.content import Content, Plain
 from gateway.core.errors import DeadlineExceeded, Denied, InDoubt, InvalidRequest, UpstreamFailed
@@ -23,7 +24,7 @@ from gateway.core.model import (
     TaskOpened,
     ignore_event,
 )
-from tests.fakes_a2a import ANA, BOB, Deeds, Heard, real_agent, saying, upstream_to
+from tests.fakes_a2a import ANA, BOB, Deeds, Heard, fetch_card, real_agent, saying, upstream_to
 
 pytestmark = pytest.mark.anyio
 
@@ -316,3 +317,67 @@ async def test_a_message_that_says_nothing_is_not_sent(deeds: Deeds, agent: str)
             await call(upstream, asking(Content()))
 
     assert deeds.messages == []
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (Content(structured="words"), [{"text": "words", "mediaType": "text/plain"}]),
+        (Content(structured={"message": "a"}), [{"text": "a", "mediaType": "text/plain"}]),
+        (Content(structured={"message": "a", "b": 1}), [{"data": {"message": "a", "b": 1.0}}]),
+        (Content(structured=[1]), [{"data": [1.0]}]),
+    ],
+)
+async def test_whatever_is_said_becomes_parts(deeds: Deeds, agent: str, content: Content, parts: list[Json]) -> None:
+    async with upstream_to(agent) as upstream:
+        await call(upstream, asking(content))
+
+    said = [{name: value for name, value in part.items()} for part in deeds.messages[0]["parts"]]
+    for part in said:
+        if "data" in part:
+            part.pop("mediaType")
+    assert said == parts
+
+
+@pytest.mark.parametrize(
+    ("card", "setting"),
+    [
+        ("ftp://agents.example", {}),
+        ("http://agents.example", {"url": "no address"}),
+        ("http://agents.example", {"headers": {"a": "env:NOTHING"}}),
+    ],
+)
+async def test_an_entry_that_cannot_work_is_refused_at_once(card: str, setting: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        async with upstream_to(card, **setting):
+            pass
+
+
+async def test_an_agent_whose_card_turns_bad_keeps_its_last_good_one(deeds: Deeds) -> None:
+    cards: list[bytes] = []
+
+    async def fetch(where: str) -> bytes:
+        return cards.pop(0)
+
+    async with real_agent(deeds) as url, upstream_to(url, fetch=fetch) as upstream:
+        cards += [await fetch_card(card_url(url)), b"{}"]
+        listing = await upstream.capabilities()
+        with pytest.raises(UpstreamFailed, match="refunds"):
+            await upstream.capabilities()
+        result = await upstream.call(asking(saying("hello")), listing.capabilities[0], ignore_event)
+
+    assert isinstance(result, Complete)
+
+
+async def test_an_agent_that_moves_is_called_where_it_now_is(deeds: Deeds) -> None:
+    cards: list[bytes] = []
+
+    async def fetch(where: str) -> bytes:
+        return cards.pop(0)
+
+    async with real_agent(Deeds()) as before, real_agent(deeds) as after, upstream_to(before, fetch=fetch) as upstream:
+        cards += [await fetch_card(card_url(before)), await fetch_card(card_url(after))]
+        await call(upstream, asking(saying("hello")))
+        await call(upstream, asking(saying("hello again")))
+
+    assert len(deeds.messages) == 1

@@ -50,6 +50,7 @@ from tests.fakes_a2a import (
     Badges,
     Deeds,
     Door,
+    LoopClock,
     answer_to,
     door_to,
     lying_agent,
@@ -425,3 +426,40 @@ async def test_an_agent_at_work_on_a_step_owns_for_its_run_only(deeds: Deeds) ->
     assert other["error"]["code"] == -32001
     assert later["result"]["id"] == params["id"]
     assert {record.run_id for record in door.gate.audit.records if record.operation == "call"} == {"run_1"}
+
+
+async def test_a_credential_whose_step_is_over_buys_no_time(deeds: Deeds) -> None:
+    late = Identity(principal=ANA, deadline_at_us=1)
+    async with door_to(a_workflow(a_run), badges=Badges(late)) as door:
+        error = (await door.ask("SendMessage", {"message": message_value()}, slug="help"))["error"]
+
+    assert (error["code"], error["data"][0]["reason"]) == (1504, "DEADLINE_EXCEEDED")
+
+
+async def test_what_a_caller_is_given_is_the_least_of_its_limits() -> None:
+    seen: list[Request] = []
+
+    async def keep(request: Request, capability: Capability, emit: Emit) -> Result:
+        seen.append(request)
+        return Complete(body=Plain(Content(parts=(text_part("done"),))))
+
+    soon = Identity(principal=ANA, deadline_at_us=LoopClock().now_us() + 5_000_000, traceparent="00-run")
+    async with door_to(a_workflow(keep), badges=Badges(soon)) as door:
+        before_s = anyio.current_time()
+        await door.ask("SendMessage", {"message": message_value()}, slug="help")
+        traced = f"00-{'a' * 32}-{'b' * 16}-01"
+        await door.ask("SendMessage", {"message": message_value()}, slug="help", traceparent=traced)
+
+    assert before_s < seen[0].budget.deadline_s < before_s + 60
+    assert [request.traceparent for request in seen] == ["00-run", traced]
+    assert (seen[0].protocol, seen[0].meta["message_id"]) == ("a2a", "m-1")
+
+
+async def test_a_failure_of_our_own_says_nothing_of_it() -> None:
+    async def break_down(request: Request, capability: Capability, emit: Emit) -> Result:
+        return Complete(body=Plain(Content(structured=object())))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+    async with door_to(a_workflow(break_down)) as door:
+        for method in ("SendMessage", "SendStreamingMessage"):
+            error = (await door.ask(method, {"message": message_value()}, slug="help"))["error"]
+            assert (error["code"], error["message"]) == (-32603, "the gateway failed; its log has the rest")
