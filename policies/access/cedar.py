@@ -73,6 +73,15 @@ def policy_text(rule: Rule) -> str:
     return f"{head}permit(principal in {role}, {action}, {resource}){when};"
 
 
+def truth_texts(expression: Expression) -> tuple[str, str]:
+    """Two policies, `true` and `false`, of which the one holds that the condition is; neither where it is undecided."""
+    head = "permit(principal, action, resource)"
+    return (
+        f'@id("true") {head} when {{ {certainly_true(expression)} }};',
+        f'@id("false") {head} when {{ {certainly_false(expression)} }};',
+    )
+
+
 def attribute(slot: Slot) -> str:
     """Name of the context attribute that carries an argument as one type."""
     path = path_text(slot.path)

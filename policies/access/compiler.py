@@ -6,23 +6,24 @@ as there are different sets of rules.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json
 from gateway.core.model import AgentClass, Capability
 from gateway.core.ports.policy import Need
 from gateway.core.verdict import Allow, Deny
-from policies.access.cedar import policy_text, schema_text
+from policies.access.cedar import policy_text, schema_text, truth_texts
 from policies.access.engine import NO_CONTEXT, Decision, Engine, Question
 from policies.access.expert import ExpertPolicy
-from policies.access.expression import Slot, slot_of, terms_of
+from policies.access.expression import Expression, Slot, slot_of, terms_of
 from policies.access.patterns import Target, target_of
 from policies.access.project import CedarValue, projection
 from policies.access.rules import Effect, Rule
 
 K = TypeVar("K")
 V = TypeVar("V")
+Truth = Literal["true", "false", "undecided"]
 
 POLICY = "access"
 NO_GRANT = "no-grant"
@@ -65,7 +66,10 @@ class Compiled:
 class Compiler:
     """The rules of one configuration, and every decision that was needed so far."""
 
-    def __init__(self, *, rules: Sequence[Rule], experts: Sequence[ExpertPolicy]) -> None:
+    def __init__(
+        self, *, rules: Sequence[Rule], experts: Sequence[ExpertPolicy], most_kept: int = MOST_COMPILED
+    ) -> None:
+        self._most_kept = most_kept
         self.rules = tuple(rules)
         self.experts = tuple(experts)
         self.by_id = {rule.id: rule for rule in self.rules}
@@ -84,7 +88,7 @@ class Compiler:
         rules = self._concerned.get(agent)
         if rules is None:
             rules = tuple(rule for rule in self.rules if rule.via(agent))
-            _keep(self._concerned, agent, rules)
+            self._keep(self._concerned, agent, rules)
         return rules
 
     def compiled(self, agent: AgentClass, capability: Capability) -> Compiled:
@@ -95,13 +99,27 @@ class Compiler:
             target = target_of(capability)
             matching = tuple(rule for rule in self.concerning(agent) if rule.pattern.matches(target))
             compiled = self._share(agent, matching, capability, target)
-            _keep(self._compiled, key, compiled)
+            self._keep(self._compiled, key, compiled)
         return compiled
 
     def decide(self, question: Question, context: Mapping[str, object]) -> Decision:
         """Cedar's decision, its rules in the order they are written."""
         decision = self._engine.decide(question, context)
         return replace(decision, rules=tuple(sorted(decision.rules, key=self._order.__getitem__)))
+
+    def _keep(self, cache: dict[K, V], key: K, value: V) -> None:
+        if len(cache) >= self._most_kept:
+            cache.clear()
+        cache[key] = value
+
+    def truth(self, condition: Expression, agent: AgentClass, capability: Capability, arguments: Json) -> Truth:
+        """What a condition is for these arguments, by Cedar."""
+        question = self._engine.question(
+            truth_texts(condition), agent=agent, capability=capability, target=target_of(capability), patterns=()
+        )
+        project = projection(slot_of(term) for term in terms_of(condition))
+        said = self._engine.decide(question, {**NO_CONTEXT, **project(arguments)}).rules
+        return "true" if "true" in said else "false" if "false" in said else "undecided"
 
     def _share(self, agent: AgentClass, matching: tuple[Rule, ...], capability: Capability, target: Target) -> Compiled:
         if self.experts:  # They may look at anything, the name included, so nothing can be shared.
@@ -110,7 +128,7 @@ class Compiler:
         compiled = self._shared.get(key)
         if compiled is None:
             compiled = self._compile(agent, matching, capability, target)
-            _keep(self._shared, key, compiled)
+            self._keep(self._shared, key, compiled)
         return compiled
 
     def _compile(
@@ -175,12 +193,6 @@ class Compiler:
 def granted_by(decision: Decision) -> Allow:
     """The grant of a decision that is an allow."""
     return Allow(policy=POLICY, rule=decision.rules[0], grant=True)
-
-
-def _keep(cache: dict[K, V], key: K, value: V) -> None:
-    if len(cache) >= MOST_COMPILED:
-        cache.clear()
-    cache[key] = value
 
 
 def _slots(rules: Iterable[Rule]) -> Iterable[Slot]:

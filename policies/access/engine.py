@@ -50,8 +50,6 @@ class Engine:
 
     def validate(self, policies: str) -> None:
         """Raises: InvalidRequest: the policies do not fit the schema."""
-        if not policies:
-            return
         result = cedarpy.validate_policies(policies, self._schema)
         if not result.validation_passed:
             wrong = "; ".join(error.error for error in result.errors)

@@ -14,6 +14,7 @@ import cedarpy
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from policies.access.engine import NO_CONTEXT
 from policies.access.expression import Has, Slot, SlotType
 from policies.access.grammar import ExpressionError, parse_condition
 from policies.access.patterns import Pattern, parse_pattern
@@ -104,19 +105,22 @@ def _attributes(parsed: JsonObject) -> Iterator[str]:
 
 
 def _slots(attributes: set[str]) -> Iterator[Slot]:
-    for name in sorted(attributes):
-        path, colon, type_ = name.rpartition(":")
+    # Cedar's validator lets `has` ask for what can never be there; a forbid behind such a slip would never apply.
+    for name in sorted(attributes - NO_CONTEXT.keys()):
+        path, _, type_ = name.rpartition(":")
         present = name.startswith("has ")
-        if not present and not (colon and path.startswith("args")):
-            continue
         if not present and type_ not in get_args(SlotType):
-            raise InvalidRequest(f"{name!r}: write the type after the colon, one of string, boolean, number, …s")
+            expected = (
+                f"there are {', '.join(NO_CONTEXT)}, and arguments as args.NAME:TYPE, for example args.amount:number"
+            )
+            raise InvalidRequest(f"context has no {name!r}: {expected}")
         try:
             term = parse_condition(name if present else f"has {path}")
         except ExpressionError as error:
             raise InvalidRequest(f"{name!r} names no argument: {error}") from error
-        if isinstance(term, Has):
-            yield Slot(term.path, "present" if present else cast("SlotType", type_))
+        if not isinstance(term, Has):
+            raise InvalidRequest(f"{name!r} names more than one argument")
+        yield Slot(term.path, "present" if present else cast("SlotType", type_))
 
 
 def _patterns(parsed: JsonObject) -> Iterator[Pattern]:

@@ -14,7 +14,7 @@ from gateway.core.verdict import Allow, Deny, Verdict
 from policies.access.compiler import NO_GRANT, POLICY, Compiled, Compiler, Open, granted_by
 from policies.access.engine import Decision
 from policies.access.expert import expert_policies
-from policies.access.expression import path_text, slot_of, terms_of
+from policies.access.expression import Expression, path_text, slot_of, terms_of
 from policies.access.project import trouble
 from policies.access.resources import is_plain, named_resource, narrow_rules, uri_of
 from policies.access.rules import Rule, built_in_rules, granted_rules, rules_of
@@ -41,6 +41,8 @@ class AccessPolicy:
         grants: Mapping[str, Sequence[str]] | None = None,
         raw_cedar: str = "",
     ) -> None:
+        self.roles = roles
+        self.lines = lines
         rules = [*rules_of(roles, lines), *granted_rules(grants or {}, lines), *built_in_rules()]
         self.compiler = Compiler(rules=rules, experts=expert_policies(raw_cedar))
 
@@ -143,18 +145,16 @@ def _explained(denied: Deny, rules: Iterable[Rule], arguments: Json) -> Deny:
             continue
         if denied.rule == NO_GRANT and rule.effect != "allow":
             continue
-        undecided = undecided_by(rule, arguments)
+        undecided = undecided_by(rule.condition, arguments)
         because = f" ({'; '.join(undecided)})" if undecided else ""
         reason = denied.reason if denied.rule == rule.id else f"{rule.id} allows it only when {rule.when}"
         return replace(denied, reason=f"{reason}{because}")
     return denied
 
 
-def undecided_by(rule: Rule, arguments: Json) -> list[str]:
-    """Which arguments keep a rule's condition from being decided, and why: `args.amount is missing`."""
-    if rule.condition is None:
-        return []
-    said = {path_text(slot.path): trouble(arguments, slot) for slot in map(slot_of, terms_of(rule.condition))}
+def undecided_by(condition: Expression, arguments: Json) -> list[str]:
+    """Which arguments keep a condition from being decided, and why: `args.amount is missing`."""
+    said = {path_text(slot.path): trouble(arguments, slot) for slot in map(slot_of, terms_of(condition))}
     return [f"{path} {wrong}" for path, wrong in said.items() if wrong]
 
 

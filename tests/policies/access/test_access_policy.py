@@ -12,6 +12,7 @@ from gateway.core.json import Json
 from gateway.core.limits import Budget
 from gateway.core.model import AgentClass, Capability, CapabilityKind, Operation, Principal, Request, principal
 from gateway.core.verdict import Allow, Deny
+from policies.access.compiler import Compiler
 from policies.access.policy import AccessPolicy
 from policies.access.settings import RoleSettings
 
@@ -392,8 +393,13 @@ def test_templates_meet_cedar_written_by_hand_resource_by_resource() -> None:
         ('@id("a") permit(principal == ?principal, action, resource);', "template"),
         ('@id("a") permit(principal, action, resource) when { resource.colour == "red" };', "schema"),
         ('@id("a") permit(principal, action, resource) when { context["args.a:number"] == decimal("1.0") };', "schema"),
-        ('@id("a") permit(principal, action, resource) when { context has "args.a:money" };', "type after the colon"),
+        ('@id("a") permit(principal, action, resource) when { context has "args.a:money" };', "context has no"),
         ('@id("a") permit(principal, action, resource) when { context has "args.:number" };', "names no argument"),
+        (
+            '@id("a") permit(principal, action, resource) when { context has "has args.a and has args.b" };',
+            "more than one",
+        ),
+        ('@id("a") forbid(principal, action, resource) when { context has "args.amount" };', "args.NAME:TYPE"),
         ('@id("a") permit(principal, action, resource in Pattern::"orders");', "no pattern"),
     ],
 )
@@ -414,10 +420,70 @@ def test_a_name_that_tries_to_break_out_of_its_quotes_stays_a_name() -> None:
 
 
 def test_two_rules_with_one_id_are_refused() -> None:
+    rules = access({"a": {"allow": ["*"]}}).compiler.rules
+
     with pytest.raises(InvalidRequest):
-        access({"a": {"allow": ["*"]}}, grants={"a": []}, raw_cedar="").compiler.__class__(
-            rules=[*access({"a": {"allow": ["*"]}}).compiler.rules] * 2, experts=()
-        )
+        Compiler(rules=[*rules, *rules], experts=())
+
+
+def test_what_cedar_cannot_evaluate_is_denied_though_a_role_allows_it() -> None:
+    policy = access(
+        {"s": {"allow": ["*"]}},
+        raw_cedar='@id("o") forbid(principal, action, resource) when { 9223372036854775807 + 1 == 0 };',
+    )
+
+    assert policy.plan(ana("s").agent_class, REFUND) == Deny(
+        policy="access", rule="cedar-error", reason="the rules could not be evaluated for this call"
+    )
+
+
+def test_what_cedar_cannot_evaluate_for_one_call_denies_that_call() -> None:
+    policy = access(
+        {"s": {"allow": ["*"]}},
+        raw_cedar="""
+        @id("o") forbid(principal, action, resource) when {
+            context.phase == "commit" && 9223372036854775807 + 1 == 0 };
+        """,
+    )
+    plainly = asks(ana("s"), REFUND.name)
+
+    assert isinstance(policy.check_request(plainly, REFUND), Allow)
+    said = policy.check_request(replace(plainly, phase="commit"), REFUND)
+    assert isinstance(said, Deny)
+    assert said.rule == "cedar-error"
+
+
+def test_decisions_are_kept_within_bounds_and_stay_right() -> None:
+    whole = access({"s": {"allow": ["tool:a/*"]}})
+    compiler = Compiler(rules=whole.compiler.rules, experts=(), most_kept=1)
+
+    for _ in range(2):
+        for name, expected in (("tool:a/x", Allow), ("tool:b/x", Deny), ("tool:a/y", Allow)):
+            assert isinstance(compiler.compiled(ana("s").agent_class, capability(name)).settled, expected)
+
+
+def test_a_refusal_speaks_of_the_allow_that_came_closest() -> None:
+    policy = access(
+        {
+            "a": {"deny": [{"call": "tool:orders/*", "when": "args.vip == true"}]},
+            "b": {"allow": ["agent:*", {"call": "tool:orders/*", "when": "args.amount < 5"}]},
+        }
+    )
+
+    said = policy.check_request(asks(ana("a", "b"), REFUND.name, {"vip": False, "amount": 9}), REFUND)
+
+    assert isinstance(said, Deny)
+    assert said.reason == "b.allow[1] allows it only when args.amount < 5"
+    assert policy.name == "access"
+
+
+@pytest.mark.parametrize("value", ["\ud800", ["x", "\udfff"], ["x", 1], [["x"]]])
+def test_half_a_character_or_a_mixed_list_decides_nothing(value: Json) -> None:
+    rule = {"call": "*", "when": "args.a == 'x' or args.a contains 'x'"}
+    policy = access({"s": {"allow": [rule]}, "d": {"allow": ["*"], "deny": [rule]}})
+
+    assert isinstance(policy.check_request(asks(ana("s"), REFUND.name, {"a": value}), REFUND), Deny)
+    assert isinstance(policy.check_request(asks(ana("d"), REFUND.name, {"a": value}), REFUND), Deny)
 
 
 def test_arguments_that_cannot_be_read_stop_the_call() -> None:
