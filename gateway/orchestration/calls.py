@@ -19,7 +19,7 @@ from gateway.orchestration.context import RunContext
 from gateway.orchestration.contracts import violation
 from gateway.orchestration.deliveries import Delivery, deliver
 from gateway.orchestration.events import progress_body, warning_body
-from gateway.orchestration.keys import refuse_reader
+from gateway.orchestration.keys import refuse_reader, refuse_writer
 from gateway.orchestration.messages import step_body
 from gateway.orchestration.orders import Order, described
 from gateway.orchestration.results import cut, refused
@@ -91,9 +91,32 @@ class Caller:
             return replace(begun, error="schema", reason=f"what it would be given breaks its contract: {broken}")
         read = await self._read(order)
         result = await self._tried(self._delivery(order, read, started_s), self._with_labels(order, begun, read))
-        if result.ok and node.output_schema and (broken := violation(node.output_schema, result.value)):
+        if not result.ok:
+            return result
+        if node.output_schema and (broken := violation(node.output_schema, result.value)):
             return replace(result, ok=False, error="schema", reason=f"its answer breaks its contract: {broken}")
+        try:
+            for key, value in result.writes.items():
+                refuse_writer(self._run.keys, key, order.slug, value)
+            if node.publishes:
+                await self._publish(order, result)
+        except GatewayError as error:
+            return replace(refused(result, error), ok=False)
         return result
+
+    async def _publish(self, order: Order, result: StepResult) -> None:
+        """Write what the agent returned. Raises: Conflict: another step wrote the key since this one was handed it."""
+        scratch = self._run.wiring.scratch
+        for key, value in result.writes.items():
+            expected: int | None = result.reads.get(key)
+            if order.node.phase == "commit":
+                # What it says has been done: its word stands, whatever was written meanwhile.
+                expected = None
+            elif expected is None and order.side_by_side:
+                known = await scratch.get(order.run_id, key)
+                expected = known.version if known is not None and known.writer == order.id else 0
+            entry = Entry(key=key, value=value, version=0, writer=order.id, labels=result.labels)
+            await scratch.put(order.run_id, entry, expected_version=expected, once=f"{order.message_id} {key}")
 
     async def _read(self, order: Order) -> dict[str, Entry]:
         run = self._run

@@ -18,6 +18,8 @@ def step_body(spec: RunSpec, node: Node, results: Mapping[str, StepResult], read
     seen: JsonObject = {key: {"value": entry.value, "version": entry.version} for key, entry in read.items()}
     handed: JsonObject = {name: handed_over(result) for name, result in results.items()}
     member: JsonObject = {"phase": node.phase, "scratchpad": seen, "results": handed, "task": spec.message}
+    if spec.data is not None:
+        member["data"] = spec.data
     if node.target.startswith("workflow:"):
         message = json_text(given.get("message")) or json_text(given.get("instruction")) or spec.message
         inner = json_object(given.get("data")) if "message" in given else given

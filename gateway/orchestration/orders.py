@@ -23,6 +23,8 @@ class Order:
     node: Node
     first_attempt: int
     results: Mapping[str, StepResult] = field(default_factory=dict[str, StepResult])
+    side_by_side: bool = False
+    """Others may be under way: what it writes on the scratchpad without having seen it must not be there yet."""
     until_s: float
     """Monotonic seconds at which the run, or the graph it is part of, ends."""
 

@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import get_args
 
 from gateway.core.content import Content
-from gateway.core.errors import DeadlineExceeded, Denied, Exhausted, GatewayError, InDoubt, Unavailable
+from gateway.core.errors import Conflict, DeadlineExceeded, Denied, Exhausted, GatewayError, InDoubt, Unavailable
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import labels_from_json
-from gateway.core.limits import Usage
 from gateway.core.model import Accepted, Complete, InputRequired, Result
 from gateway.core.ports.orchestration import StepError, StepResult
 from gateway.orchestration.spec import phase_from, usage_from_json, usage_to_json
@@ -24,6 +23,7 @@ REASON_CHARS = 600
 _ERRORS: dict[str, StepError] = {each: each for each in get_args(StepError)}
 _BY_TYPE: tuple[tuple[type[GatewayError], StepError], ...] = (
     (InDoubt, "in_doubt"),
+    (Conflict, "conflict"),
     (Denied, "denied"),
     (Unavailable, "unavailable"),
     (DeadlineExceeded, "timeout"),
@@ -138,10 +138,6 @@ def result_from_json(value: JsonObject) -> StepResult:
         started_at_us=_whole(value.get("started_at_us")),
         duration_us=_whole(value.get("duration_us")),
     )
-
-
-def without_usage(result: StepResult) -> StepResult:
-    return replace(result, usage=Usage())
 
 
 def cut(text: str, limit: int) -> str:

@@ -74,7 +74,11 @@ class RunSteps:
         slots = {name: self._run.wiring.journal.draw() for name in names}
         place = f"{self._run.spec.run_id}/{slots[names[0]].number}"
         orders = {
-            name: replace(self._order(nodes[name], nodes[name].again or f"{place}/{name}", name), until_s=until_s)
+            name: replace(
+                self._order(nodes[name], nodes[name].again or f"{place}/{name}", name),
+                until_s=until_s,
+                side_by_side=True,
+            )
             for name in names
         }
         if len({order.id for order in orders.values()}) != len(orders):

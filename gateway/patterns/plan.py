@@ -1,0 +1,116 @@
+"""A plan: which steps, of whom, after which others. Checked before anything of it is done. Pure."""
+
+import graphlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.core.labels import CLEAN, Labels
+from gateway.patterns.settings import contract, seconds, target_in, texts
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_FENCED = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanStep:
+    """One step of a plan."""
+
+    id: str
+    target: str
+    input: JsonObject
+    labels: Labels = CLEAN
+    """Of the input: whoever planned wrote it."""
+    after: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    output_schema: "JsonObject | None" = None
+    timeout_s: float | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRules:
+    """What a plan may be."""
+
+    targets: frozenset[str]
+    """Capability names work may be given to."""
+    max_steps: int
+
+
+def plan_from(value: Json, rules: PlanRules, labels: Labels = CLEAN) -> dict[str, PlanStep]:
+    """The plan in a planner's answer, `{"steps": [...]}`, by step id.
+
+    Raises: InvalidRequest: it cannot be run; the message tells a planner what to mend.
+    """
+    entries = json_list(_object_in(value).get("steps"))
+    if not entries:
+        raise InvalidRequest('there are no steps: answer {"steps": [{"id", "agent", "input", "after", "reads"}]}')
+    if len(entries) > rules.max_steps:
+        raise InvalidRequest(f"there are {len(entries)} steps, and at most {rules.max_steps} are allowed")
+    plan: dict[str, PlanStep] = {}
+    for entry in entries:
+        step = _step(json_object(entry), rules, labels)
+        if step.id in plan:
+            raise InvalidRequest(f"two steps have the id {step.id}")
+        plan[step.id] = step
+    _refuse_disorder(plan)
+    return plan
+
+
+def followers(plan: Mapping[str, PlanStep], roots: set[str]) -> set[str]:
+    """`roots` and everything that comes after any of them."""
+    found = set(roots)
+    grown = True
+    while grown:
+        more = {step.id for step in plan.values() if step.id not in found and found.intersection(step.after)}
+        found |= more
+        grown = bool(more)
+    return found
+
+
+def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
+    step_id = json_text(entry.get("id"))
+    if not _ID.fullmatch(step_id):
+        raise InvalidRequest(f"{step_id!r} is no id: letters, digits, _ and -, at most 40")
+    target = target_in(entry)
+    if target not in rules.targets:
+        known = ", ".join(sorted(rules.targets))
+        raise InvalidRequest(f"step {step_id} wants {target}, and there is only {known}")
+    given = entry.get("input")
+    return PlanStep(
+        id=step_id,
+        target=target,
+        input=given if isinstance(given, dict) else {} if given is None else {"instruction": given},
+        labels=labels,
+        after=texts(entry.get("after")),
+        reads=texts(entry.get("reads")),
+        output_schema=contract(entry.get("output_schema")),
+        timeout_s=seconds(entry.get("timeout_s")),
+        optional=entry.get("optional") is True,
+    )
+
+
+def _refuse_disorder(plan: Mapping[str, PlanStep]) -> None:
+    for step in plan.values():
+        unknown = [each for each in step.after if each not in plan]
+        if unknown:
+            raise InvalidRequest(f"step {step.id} comes after {', '.join(unknown)}, which is not in the plan")
+    try:
+        graphlib.TopologicalSorter({step.id: step.after for step in plan.values()}).prepare()
+    except graphlib.CycleError as error:
+        circle: list[str] = error.args[1]
+        raise InvalidRequest(f"the steps wait for each other: {' -> '.join(circle)}") from error
+
+
+def _object_in(value: Json) -> JsonObject:
+    """The plan, also where a planner wrapped it in words."""
+    if not isinstance(value, str):
+        return json_object(value)
+    fenced = _FENCED.search(value)
+    try:
+        return json_object(json.loads(fenced[1] if fenced else value))
+    except ValueError:
+        return {}

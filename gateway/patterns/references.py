@@ -1,0 +1,100 @@
+"""References in a workflow's settings to its task and earlier results: `$task.order`, `$quote.amount > 100`. Pure."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import Json, JsonObject
+
+TASK = "task"
+_REFERENCE = re.compile(r"\$([A-Za-z0-9_-]+)((?:\.[A-Za-z0-9_-]+)*)")
+_CONDITION = re.compile(r"(not\s+)?(\$\S+)(?:\s*(==|!=|<=|>=|<|>)\s*(.+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What decides whether a stage runs."""
+
+    reference: str
+    negated: bool
+    operator: str
+    """Empty: whether anything that counts as true is there."""
+    value: Json
+
+    def holds(self, known: Mapping[str, Json]) -> bool:
+        """A comparison with something that is not there, or of another kind, does not hold."""
+        return self._holds(resolved(self.reference, known)) is not self.negated
+
+    def _holds(self, found: Json) -> bool:
+        match self.operator:
+            case "":
+                return bool(found)
+            case "==":
+                return found == self.value
+            case "!=":
+                return found != self.value
+            case _:
+                return _ordered(found, self.operator, self.value)
+
+
+def condition_from(text: str) -> Condition:
+    """Raises: InvalidRequest: it is none."""
+    match = _CONDITION.fullmatch(text.strip())
+    if match is None or not _REFERENCE.fullmatch(match[2]):
+        raise InvalidRequest(f"{text!r} is no condition: write `$stock.available`, `not $stock.available`, `$a.b > 3`")
+    try:
+        value: Json = json.loads(match[4]) if match[4] else None
+    except ValueError as error:
+        raise InvalidRequest(f"{match[4]!r} in {text!r} is no number, no text in double quotes, no true") from error
+    return Condition(match[2], bool(match[1]), match[3] or "", value)
+
+
+def resolved(value: Json, known: Mapping[str, Json]) -> Json:
+    """`value` with every reference in it replaced by what it stands for; null where nothing does."""
+    if isinstance(value, str):
+        match = _REFERENCE.fullmatch(value)
+        return value if match is None else _found(match, known)
+    if isinstance(value, list):
+        return [resolved(each, known) for each in value]
+    if isinstance(value, dict):
+        return {key: resolved(each, known) for key, each in value.items()}
+    return value
+
+
+def named_in(value: Json) -> Iterable[str]:
+    """Names of whatever `value` refers to."""
+    if isinstance(value, str):
+        match = _REFERENCE.fullmatch(value)
+        if match is not None:
+            yield match[1]
+    elif isinstance(value, list | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from named_in(each)
+
+
+def without_nothing(value: JsonObject) -> JsonObject:
+    """The members that are there."""
+    return {key: each for key, each in value.items() if each is not None}
+
+
+def _found(match: re.Match[str], known: Mapping[str, Json]) -> Json:
+    found = known.get(match[1])
+    for step in match[2].split(".")[1:]:
+        found = found.get(step) if isinstance(found, dict) else None
+    return found
+
+
+def _ordered(found: Json, operator: str, value: Json) -> bool:
+    if not isinstance(found, int | float) or not isinstance(value, int | float):
+        return False
+    match operator:
+        case "<":
+            return found < value
+        case "<=":
+            return found <= value
+        case ">":
+            return found > value
+        case _:
+            return found >= value

@@ -1,0 +1,48 @@
+"""Reads a workflow's settings as its pattern is handed them. Pure; the configuration has checked shapes before."""
+
+from collections.abc import Mapping
+
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+
+DEFAULT_ROUNDS = 2
+DEFAULT_CONCURRENCY = 4
+DEFAULT_STEPS = 16
+
+
+def target_in(entry: Mapping[str, Json]) -> str:
+    """The capability an entry names by `agent`, `tool` or `workflow`. Raises: InvalidRequest: none, or several."""
+    named = [(kind, json_text(entry.get(kind))) for kind in ("agent", "tool", "workflow") if entry.get(kind)]
+    if len(named) != 1:
+        raise InvalidRequest("give exactly one of agent, tool, workflow")
+    kind, name = named[0]
+    return f"{kind}:{name}"
+
+
+def texts(value: Json) -> tuple[str, ...]:
+    return tuple(each for each in json_list(value) if isinstance(each, str))
+
+
+def objects(value: Json) -> list[JsonObject]:
+    return [json_object(each) for each in json_list(value)]
+
+
+def contract(value: Json) -> "JsonObject | None":
+    """A JSON Schema, where one is given."""
+    return value if isinstance(value, dict) else None
+
+
+def seconds(value: Json) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def whole(limits: JsonObject, name: str, default: int) -> int:
+    value = limits.get(name)
+    return value if isinstance(value, int) else default
+
+
+def refuse(settings: JsonObject, pattern: str, *names: str) -> None:
+    """Raises: InvalidRequest: the settings give something this pattern has no use for."""
+    for name in names:
+        if settings.get(name):
+            raise InvalidRequest(f"the pattern {pattern} has no use for {name}", detail={"setting": name})

@@ -1,0 +1,191 @@
+"""Stages in order: what each is given, what a failure means, what is undone."""
+
+import pytest
+
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.labels import Labels
+from gateway.core.model import Complete
+from gateway.orchestration.settings import WorkflowSettings
+from gateway.patterns.sequential import Sequential
+from tests.fakes_orchestration import Asked, World, answer, failing, says, told
+
+pytestmark = pytest.mark.anyio
+
+
+def world(*stages: JsonObject, **settings: object) -> World:
+    workflow = WorkflowSettings.model_validate({"pattern": "sequential", "stages": stages, **settings})
+    return World(patterns={"sequential": Sequential}, workflows={"help": workflow})
+
+
+async def fails(asked: Asked) -> Complete:
+    return failing("out of order")
+
+
+async def test_each_stage_gets_the_task_the_last_result_in_full_and_the_rest_in_summary() -> None:
+    around = world({"agent": "a"}, {"agent": "b"}, {"agent": "c"})
+    for slug in ("a", "b", "c"):
+        around.agents.answers[f"agent:{slug}"] = says({slug: 1, "more": "x"}, summary=f"{slug} is done")
+    async with around.up():
+        result = told(await around.ask("go"))
+    assert [asked.member["task"] for asked in around.agents.asked] == ["go", "go", "go"]
+    assert around.agents.asked[2].member["results"] == {
+        "a": {"summary": "a is done", "value": None},
+        "b": {"summary": "b is done", "value": {"b": 1, "more": "x"}},
+    }
+    assert result["answer"] == {"c": 1, "more": "x"}
+    assert result["gaps"] == []
+
+
+async def test_a_stage_with_a_contract_gets_exactly_the_fields_it_names_latest_first() -> None:
+    contract: JsonObject = {"type": "object", "required": ["order"], "properties": {"order": {}, "amount": {}}}
+    around = world(
+        {"agent": "a"},
+        {"agent": "b"},
+        {"tool": "orders/refund", "input_schema": contract, "input": {"note": "$task.note", "none": "$a.nothing"}},
+    )
+    around.agents.answers |= {
+        "agent:a": says({"order": 1, "amount": 3}, summary="a"),
+        "agent:b": says({"amount": 4}, summary="b"),
+        "tool:orders/refund": says({"refunded": True}),
+    }
+    async with around.up():
+        await around.ask(data={"order": 9, "note": "hello"})
+    [refund] = around.agents.asked_of("tool:orders/refund")
+    assert refund.input == {"order": 1, "amount": 4, "note": "hello"}
+
+
+async def test_labels_of_results_reach_the_tool_their_fields_are_put_into() -> None:
+    async def tainted(asked: Asked) -> Complete:
+        return answer({"order": 1}, labels=Labels(untrusted=frozenset({"agent:a"})))
+
+    around = world({"agent": "a"}, {"tool": "orders/find", "input": {"order": "$a.order"}})
+    around.agents.answers |= {"agent:a": tainted, "tool:orders/find": says({})}
+    async with around.up():
+        await around.ask()
+    [find] = around.agents.asked_of("tool:orders/find")
+    assert find.request.labels == Labels(untrusted=frozenset({"agent:a"}))
+
+
+async def test_a_result_that_breaks_its_contract_stops_the_run_before_the_next_stage() -> None:
+    contract: JsonObject = {"type": "object", "required": ["amount"]}
+    around = world({"agent": "a", "output_schema": contract}, {"agent": "b"})
+    around.agents.answers |= {"agent:a": says({"total": 1}), "agent:b": says({})}
+    async with around.up():
+        result = await around.ask()
+    assert isinstance(result, Complete)
+    assert result.is_error
+    [gap] = json_list_of(told(result)["gaps"])
+    assert (gap["step"], gap["error"]) == ("a", "schema")
+    assert around.agents.asked_of("agent:b") == []
+
+
+async def test_an_optional_stage_that_fails_is_a_gap_and_no_failure() -> None:
+    around = world({"agent": "a"}, {"agent": "bad", "optional": True}, {"agent": "c"})
+    around.agents.answers |= {"agent:a": says({"a": 1}), "agent:bad": fails, "agent:c": says("all set")}
+    async with around.up():
+        result = await around.ask()
+    assert isinstance(result, Complete)
+    assert not result.is_error
+    assert result.body.content().text.startswith("all set\nLeft out: bad (out of order)")
+    assert told(result)["gaps"] == [{"step": "bad", "target": "agent:bad", "error": "failed", "reason": "out of order"}]
+
+
+async def test_a_critical_stage_that_fails_ends_the_run_with_what_there_is_and_undoes_it_backwards() -> None:
+    around = world(
+        {"agent": "a", "undo": {"tool": "undo/it", "input": {"id": "$a.id"}}},
+        {"agent": "b", "undo": {"tool": "undo/it", "input": {"id": "$b.id", "was": "$a.id"}}},
+        {"agent": "bad", "undo": {"tool": "undo/it", "input": {}}},
+        {"agent": "d"},
+    )
+    around.agents.answers |= {
+        "agent:a": says({"id": "A"}),
+        "agent:b": says({"id": "B"}),
+        "agent:bad": fails,
+        "agent:d": says({}),
+        "tool:undo/it": says({}),
+    }
+    async with around.up():
+        result = await around.ask()
+    assert isinstance(result, Complete)
+    assert result.is_error
+    structured = told(result)
+    assert structured["answer"] == {"a": {"id": "A"}, "b": {"id": "B"}}
+    assert structured["error"] == "stage bad failed: out of order"
+    assert [asked.input for asked in around.agents.asked_of("tool:undo/it")] == [{"id": "B", "was": "A"}, {"id": "A"}]
+    assert around.agents.asked_of("agent:d") == []
+
+
+@pytest.mark.parametrize(
+    ("when", "runs"),
+    [
+        ("$stock.available", False),
+        ("not $stock.available", True),
+        ("$stock.price > 10", True),
+        ("$stock.price <= 10", False),
+        ('$stock.name == "blender"', True),
+        ("$stock.nothing > 1", False),
+        ("$stock.nothing", False),
+        ("not $task.urgent", True),
+    ],
+)
+async def test_a_stage_runs_only_where_its_condition_holds(when: str, runs: bool) -> None:
+    around = world({"agent": "stock"}, {"agent": "callback", "when": when})
+    around.agents.answers |= {
+        "agent:stock": says({"available": False, "price": 12, "name": "blender"}),
+        "agent:callback": says({}),
+    }
+    async with around.up():
+        result = told(await around.ask())
+    assert (len(around.agents.asked_of("agent:callback")) == 1) is runs
+    assert result["gaps"] == []
+
+
+async def test_writes_of_a_stage_are_on_the_scratchpad_for_the_next() -> None:
+    around = world({"agent": "a"}, {"agent": "b", "reads": ["price"]})
+    around.agents.answers |= {"agent:a": says({}, writes={"price": 12}), "agent:b": says({})}
+    async with around.up():
+        await around.ask()
+    assert around.agents.asked_of("agent:b")[0].member["scratchpad"] == {"price": {"value": 12, "version": 1}}
+
+
+async def test_scratchpad_rules_hold_for_what_agents_return_and_are_handed() -> None:
+    rules = {"price": {"schema": {"type": "number"}, "writers": ["a"], "readers": ["b"]}}
+    around = world(
+        {"agent": "a", "name": "wrong", "optional": True},
+        {"agent": "b", "optional": True},
+        {"agent": "c", "reads": ["price"], "optional": True},
+        scratchpad=rules,
+    )
+    around.agents.answers |= {
+        "agent:a": says({}, writes={"price": "much"}),
+        "agent:b": says({}, writes={"price": 3}),
+        "agent:c": says({}),
+    }
+    async with around.up():
+        result = told(await around.ask())
+    assert [gap["error"] for gap in json_list_of(result["gaps"])] == ["failed", "denied", "denied"]
+    assert around.scratch.entries == {}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"stages": []},
+        {"stages": [{"agent": "a"}, {"agent": "a"}]},
+        {"stages": [{"agent": "a", "input": {"x": "$b.y"}}, {"agent": "b"}]},
+        {"stages": [{"agent": "a", "when": "$task is good"}]},
+        {"stages": [{"agent": "a", "when": "$a.x"}]},
+        {"stages": [{"agent": "a", "tool": "x/y"}]},
+        {"stages": [{"agent": "a"}], "planner": "p"},
+    ],
+    ids=["none", "twice", "from later", "no condition", "on itself", "two targets", "a planner"],
+)
+def test_settings_that_make_no_sense_are_refused(settings: JsonObject) -> None:
+    with pytest.raises(InvalidRequest):
+        Sequential(settings)
+
+
+def json_list_of(value: Json) -> list[JsonObject]:
+    assert isinstance(value, list)
+    return [json_object(each) for each in value]
