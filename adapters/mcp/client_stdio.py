@@ -36,9 +36,16 @@ class McpStdioUpstream:
     """See `Upstream`. The program runs from the first time it is needed, and is started again when it died."""
 
     def __init__(
-        self, slug: str, settings: ServerSettings, parts: ServerParts, on_changed: Callable[[], None] = lambda: None
+        self,
+        slug: str,
+        settings: ServerSettings,
+        parts: ServerParts,
+        on_changed: Callable[[], None] = lambda: None,
+        *,
+        probe_s: float = PROBE_S,
     ) -> None:
         """`on_changed` is told when the server says that its lists changed."""
+        self._probe_s = probe_s
         self._slug = slug
         self._settings = settings
         self._parts = parts
@@ -172,7 +179,7 @@ class McpStdioUpstream:
 
     async def _negotiate(self, conversation: Conversation, deadline_s: float) -> JsonObject:
         """MCP 2026-07-28, versioning, "backward compatibility": whoever does not discover is asked to initialize."""
-        about = await self._discover(conversation, min(deadline_s, self._clock.monotonic_s() + PROBE_S))
+        about = await self._discover(conversation, min(deadline_s, self._clock.monotonic_s() + self._probe_s))
         if about is None:
             if conversation.over:
                 # Some old servers end when the first thing they hear is not `initialize`.

@@ -70,7 +70,8 @@ class ToolSettings(BaseModel):
 class ServerSettings(BaseModel):
     """One MCP server: behind a URL (Streamable HTTP), or a command that speaks on its standard input and output."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A literal credential in `headers` or `env` must not be repeated by an error about its neighbour.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: str = ""
     command: tuple[str, ...] = ()

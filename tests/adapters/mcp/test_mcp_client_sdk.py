@@ -234,13 +234,10 @@ async def test_a_call_that_takes_too_long_meets_its_deadline(settings: ServerSet
             await call(upstream, wait, a_request(within_s=0.2))
 
 
+@pytest.mark.parametrize("settings", ["modern", "stdio"], indirect=True)
 async def test_a_question_is_resumed_by_the_same_caller_with_the_same_arguments_only(settings: ServerSettings) -> None:
-    if "legacy" in str(settings.url):
-        pytest.skip("questions of legacy servers are not bridged")
     async with connected(settings) as upstream:
         listing = await upstream.capabilities()
-        if listing.about["era"] == "legacy":
-            pytest.skip("questions of legacy servers are not bridged")
         reserve = found(listing, "tool:shop/reserve")
         first = await call(upstream, reserve, a_request(params("modern", {"title": "Dune"})))
         assert isinstance(first, InputRequired)
