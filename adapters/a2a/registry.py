@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import structlog
 from pydantic import ValidationError
 
 from adapters.a2a.card import CheckedCard, FetchCard, card_url, check_card
@@ -12,6 +13,8 @@ from gateway.core.errors import Conflict, InvalidRequest, NotFound
 from gateway.core.json import Json
 from gateway.core.ports.storage import AgentRegistry, RegisteredAgent
 from gateway.core.ports.world import Clock
+
+log = structlog.get_logger(__name__)
 
 RESERVED = frozenset({"api", "mcp", "sets", "agents", "workflows", "run"})
 LONGEST_SLUG = 24
@@ -111,8 +114,15 @@ class AgentDirectory:
         return entry_from(agent)
 
     async def all(self) -> tuple[AgentEntry, ...]:
-        """Every registered agent, sorted by slug."""
-        return tuple(sorted(map(entry_from, await self._registry.all()), key=lambda entry: entry.slug))
+        """Every registered agent whose card is still acceptable, sorted by slug."""
+        entries: list[AgentEntry] = []
+        for agent in await self._registry.all():
+            try:
+                entries.append(entry_from(agent))
+            except InvalidRequest as error:
+                # One card that a stricter check refuses must not take the others, or the start, with it.
+                log.warning("registered agent left out", agent=agent.slug, reason=error.message)
+        return tuple(sorted(entries, key=lambda entry: entry.slug))
 
     async def remove(self, slug: str) -> None:
         """Raises: NotFound: no agent was registered under this name."""

@@ -1,6 +1,7 @@
 """Agents added by the address of their card."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -124,6 +125,16 @@ async def test_a_changed_card_is_told_from_the_one_first_seen(directory: AgentDi
 
     assert await directory.seen("refunds", first.card)
     assert not await directory.seen("refunds", changed.card)
+
+
+async def test_a_kept_card_that_is_no_longer_acceptable_hides_only_itself(web: Web) -> None:
+    registry = MemoryAgentRegistry()
+    directory = AgentDirectory(registry, web.fetch, FakeClock(), frozenset)
+    good = await directory.add("https://agents.example", added_by="root", slug="good")
+    (kept,) = await registry.all()
+    await registry.add(replace(kept, slug="bad", card=b"{}"))
+
+    assert await directory.all() == (good,)
 
 
 def test_a_slug_is_made_of_the_name() -> None:
