@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import anyio
 import msgspec
+from anyio.abc import TaskGroup
 
 from adapters.mcp.door import McpDoor
 from adapters.mcp.exchange import Pace
@@ -195,6 +196,13 @@ async def opened(
     with anyio.fail_after(10):
         async with door.running():
             yield door
+
+
+@asynccontextmanager
+async def together() -> AsyncGenerator[TaskGroup]:
+    """A task group that type checkers do not take for something that swallows exceptions."""
+    async with anyio.create_task_group() as group:
+        yield group
 
 
 @dataclass

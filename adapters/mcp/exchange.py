@@ -180,9 +180,9 @@ class Exchange:
 
     async def _begin_stream(self) -> None:
         if not self._started:
-            self._started = True
             headers = [*SSE_HEADERS, *self.session_header]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            self._started = True
 
     def _sse_lock(self) -> anyio.Lock:
         if self._lock is None:
