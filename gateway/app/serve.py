@@ -92,6 +92,7 @@ async def _answer(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=CLOSE_WITHIN_S,
