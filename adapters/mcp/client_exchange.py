@@ -112,6 +112,17 @@ class Wire:
                 return final
         raise self._answers.failed("ended its stream before it answered")
 
+    async def follow(self, response: Response, lines: bytes) -> None:
+        """Read a stream that answers nothing to its end, for the changes it tells of."""
+        parser = SseParser(self._limits.event_bytes, self.pool.name)
+        while chunk := await response.chunk():
+            for event in parser.feed(chunk):
+                message = self._answers.message(event.data) if event.data else Message()
+                if message.method in LIST_CHANGED:
+                    self._on_changed()
+                elif message.kind == "request":
+                    await self._on_request(message, lines)
+
     async def _meanwhile(self, message: Message, raw: bytes, lines: bytes, emit: Emit) -> None:
         if message.kind == "request":
             await self._on_request(message, lines)

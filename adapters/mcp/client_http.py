@@ -13,10 +13,12 @@ from adapters.mcp.client_listing import read_listing
 from adapters.mcp.client_modern import Modern
 from adapters.mcp.client_params import outgoing
 from adapters.mcp.client_parts import ServerParts
+from adapters.mcp.client_watch import announces_changes, keep_listening, listen_legacy, listen_modern
 from adapters.mcp.client_wire import UNSUPPORTED_VERSION, Message
 from adapters.mcp.settings import ServerSettings, resolved
 from adapters.net.address import address_from_url
 from adapters.net.http1 import Pool, PoolLimits, header_lines
+from adapters.net.response import Response
 from gateway.core.errors import DeadlineExceeded, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
 from gateway.core.json import JsonObject, json_object
 from gateway.core.model import Capability, Emit, Request, Result
@@ -56,6 +58,8 @@ class McpHttpUpstream:
         self._answers = Answers(slug, settings, parts.seal)
         self._clock = parts.clock
         self._secrets = parts.secrets
+        self._on_changed = on_changed
+        self._closed = False
         self._wire = Wire(
             pool=Pool(address, name=slug, tls=parts.tls, limits=limits),
             target=address.target.encode(),
@@ -104,8 +108,31 @@ class McpHttpUpstream:
         link = await self._connect(deadline_s)
         return await self._call(link, request, capability, emit, deadline_s)
 
+    async def watch(self) -> None:
+        """Tell `on_changed` whenever the server says so, until canceled; returns where it never will.
+
+        For whoever owns a task group; nothing else depends on it.
+        """
+        lines = b""
+
+        async def listen(deadline_s: float) -> Response | None:
+            nonlocal lines
+            link = self._link or await self._connect(self._clock.monotonic_s() + LIST_S)
+            if self._closed or not announces_changes(link.about):
+                return None
+            if link.face is not self._legacy:
+                return await listen_modern(self._wire, deadline_s)
+            lines = await self._legacy.session_lines(deadline_s)
+            return await listen_legacy(self._wire, lines, deadline_s)
+
+        async def follow(response: Response) -> None:
+            await self._wire.follow(response, lines)
+
+        await keep_listening(listen, follow, self._on_changed, self._clock)
+
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""
+        self._closed = True
         await self._legacy.aclose()
         await self._wire.pool.aclose()
 

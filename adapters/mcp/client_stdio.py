@@ -13,6 +13,7 @@ from adapters.mcp.client_listing import read_listing
 from adapters.mcp.client_params import CLIENT_INFO, Outgoing, outgoing, own_meta
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_process import Process, minimal_environment
+from adapters.mcp.client_watch import EVERY_LIST
 from adapters.mcp.client_wire import UNSUPPORTED_VERSION
 from adapters.mcp.settings import ServerSettings, resolved
 from adapters.mcp.wire import HANDSHAKE, LATEST_HANDSHAKE, Era, encode
@@ -191,7 +192,7 @@ class McpStdioUpstream:
             raise self._answers.failed("speaks no protocol version the gateway knows")
         self._era = "modern" if about["era"] == "modern" else "legacy"
         if self._era == "modern":
-            conversation.begin(self._own("subscriptions/listen", {"notifications": _EVERY_LIST}, "modern"))
+            conversation.begin(self._own("subscriptions/listen", {"notifications": EVERY_LIST}, "modern"))
         return about
 
     async def _discover(self, conversation: Conversation, deadline_s: float) -> "JsonObject | None":
@@ -220,6 +221,3 @@ class McpStdioUpstream:
         if meta:
             params = {**params, "_meta": meta}
         return Outgoing(method=method, members={key: Raw(encode(value)) for key, value in params.items()})
-
-
-_EVERY_LIST: JsonObject = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}

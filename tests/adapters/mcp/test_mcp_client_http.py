@@ -563,3 +563,53 @@ async def test_a_sealed_state_expires() -> None:
         with pytest.raises(InvalidRequest):
             await call(upstream, tool(), again)
         await upstream.aclose()
+
+
+CHANGED = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_a_change_announced_between_calls_is_told(era: str) -> None:
+    announcing: JsonObject = {"tools": {"listChanged": True}}
+
+    def behave(exchange: Exchange) -> None:
+        method = message(exchange).get("method")
+        if method == "server/discover" and era == "modern":
+            exchange.answer(result(exchange, {**MODERN, "capabilities": announcing}))
+        elif method == "initialize":
+            exchange.answer(result(exchange, {**LEGACY, "capabilities": announcing}), more="mcp-session-id: s1\r\n")
+        elif method == "subscriptions/listen" or exchange.method == b"GET":
+            exchange.stream(b'{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged"}')
+        else:
+            legacy(silence)(exchange)
+
+    changed = anyio.Event()
+    async with raw_server(behave) as server:
+        upstream = McpHttpUpstream("shop", ServerSettings(url=server.url), parts(), changed.set)
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(upstream.watch)
+                exchange = await server.next()
+                while exchange.method != b"GET" and message(exchange).get("method") != "subscriptions/listen":
+                    exchange = await server.next()
+                await anyio.wait_all_tasks_blocked()
+                assert not changed.is_set()
+                exchange.event(CHANGED)
+                await changed.wait()
+                assert exchange.headers.get(b"mcp-session-id", b"") == (b"s1" if era == "legacy" else b"")
+                tasks.cancel_scope.cancel()
+        await upstream.aclose()
+
+
+@pytest.mark.parametrize("status", [0, 404, 405])
+async def test_a_server_that_tells_of_no_changes_is_not_watched(status: int) -> None:
+    announcing: JsonObject = {"tools": {"listChanged": status > 0}}
+
+    def behave(exchange: Exchange) -> None:
+        if message(exchange)["method"] == "server/discover":
+            exchange.answer(result(exchange, {**MODERN, "capabilities": announcing}))
+        else:
+            exchange.answer(b"", status=status, content_type="text/plain")
+
+    async with bench(behave) as (_, upstream):
+        await upstream.watch()
