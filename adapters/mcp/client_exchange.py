@@ -165,6 +165,11 @@ def message_from(number: int, out: Outgoing) -> bytes:
     return b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":%b}' % (number, out.method.encode(), encode(out.members))
 
 
+def unsent(error: UpstreamFailed) -> Unavailable:
+    """What a failure means to a call that waited for its outcome and was itself never sent."""
+    return Unavailable(error.message, detail={**error.detail, "sent": False})
+
+
 def trace_line(request: Request) -> bytes:
     """The caller's trace context as a header; nothing where it is none that could be one."""
     value = request.traceparent

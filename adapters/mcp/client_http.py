@@ -7,7 +7,7 @@ import anyio
 
 from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_eras import about_from_discover, about_from_initialize
-from adapters.mcp.client_exchange import Wire
+from adapters.mcp.client_exchange import Wire, unsent
 from adapters.mcp.client_legacy import Legacy
 from adapters.mcp.client_listing import read_listing
 from adapters.mcp.client_modern import Modern
@@ -98,14 +98,14 @@ class McpHttpUpstream:
         deadline_s = request.budget.deadline_s
         if capability.timeout_s is not None:
             deadline_s = min(deadline_s, self._clock.monotonic_s() + capability.timeout_s)
-        link = self._link or await self._connect(deadline_s)
+        link = self._link or await self._connect_for_call(deadline_s)
         try:
             return await self._call(link, request, capability, emit, deadline_s)
         except GatewayError as error:
             if json_object(error.detail.get("upstream")).get("code") != UNSUPPORTED_VERSION:
                 raise
         # Refused unread: the server has changed its era since it was asked.
-        link = await self._connect(deadline_s)
+        link = await self._connect_for_call(deadline_s)
         return await self._call(link, request, capability, emit, deadline_s)
 
     async def watch(self) -> None:
@@ -150,6 +150,12 @@ class McpHttpUpstream:
         if self._link is None or self._link.face is self._legacy:
             await self._legacy.refuse(message, lines)
 
+    async def _connect_for_call(self, deadline_s: float) -> _Link:
+        try:
+            return await self._connect(deadline_s)
+        except UpstreamFailed as error:
+            raise unsent(error) from error
+
     async def _connect(self, deadline_s: float) -> _Link:
         """Find out how to ask the server, or wait for whoever is finding out."""
         before = self._link
@@ -162,7 +168,7 @@ class McpHttpUpstream:
                         link = self._link = await self._negotiate(deadline_s)
                     return link
         except TimeoutError as error:
-            raise DeadlineExceeded(f"{self._slug} did not say in time who it is") from error
+            raise DeadlineExceeded(f"{self._slug} did not say in time who it is", detail={"sent": False}) from error
 
     async def _negotiate(self, deadline_s: float) -> _Link:
         """MCP 2026-07-28, versioning, "backward compatibility": whoever does not discover is asked to initialize."""

@@ -3,7 +3,7 @@
 import anyio
 from msgspec import Raw
 
-from adapters.mcp.client_exchange import SessionGone, Wire, message_from, trace_line
+from adapters.mcp.client_exchange import SessionGone, Wire, message_from, trace_line, unsent
 from adapters.mcp.client_params import CLIENT_INFO, Outgoing
 from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions
 from adapters.mcp.client_wire import METHOD_NOT_FOUND, Message
@@ -39,12 +39,12 @@ class Legacy:
         async def once(session: Session) -> Raw:
             return await self._exchange(session, trace, out, emit, deadline_s, replay=replay)
 
-        session = await self._sessions.get(key, deadline_s)
+        session = await self._session_for_call(key, deadline_s)
         try:
             return await once(session)
         except SessionGone:
             await self._renew(key, session)
-        return await once(await self._sessions.get(key, deadline_s))
+        return await once(await self._session_for_call(key, deadline_s))
 
     async def ask(self, method: str, params: JsonObject, deadline_s: float) -> JsonObject:
         """The result of a request in the gateway's own name. Raises: see `Wire.result`."""
@@ -82,6 +82,12 @@ class Legacy:
         else:
             said["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
         await self._tell(lines, said)
+
+    async def _session_for_call(self, key: Key, deadline_s: float) -> Session:
+        try:
+            return await self._sessions.get(key, deadline_s)
+        except UpstreamFailed as error:
+            raise unsent(error) from error
 
     async def _renew(self, key: Key, session: Session) -> None:
         if not session.id:

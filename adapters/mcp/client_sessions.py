@@ -69,7 +69,9 @@ class Sessions:
                         place.used_s = self._clock.monotonic_s()
                     return place.session
         except TimeoutError as error:
-            raise DeadlineExceeded("the session with the server was not ready in time") from error
+            raise DeadlineExceeded(
+                "the session with the server was not ready in time", detail={"sent": False}
+            ) from error
 
     def drop(self, key: Key, session: Session) -> None:
         """The server no longer knows this session; another that was opened meanwhile stays."""

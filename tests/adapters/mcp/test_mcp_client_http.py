@@ -613,3 +613,21 @@ async def test_a_server_that_tells_of_no_changes_is_not_watched(status: int) -> 
 
     async with bench(behave) as (_, upstream):
         await upstream.watch()
+
+
+@pytest.mark.parametrize("stage", ["discover", "initialize", "session"])
+async def test_a_call_that_was_never_sent_says_so(stage: str) -> None:
+    def behave(exchange: Exchange) -> None:
+        method = message(exchange).get("method")
+        second = sum(message(each).get("method") == "initialize" for each in server.exchanges) > 1
+        if method == "initialize" and (stage != "session" or second):
+            exchange.answer(b"<html></html>", content_type="text/html")
+        elif method == "server/discover" and stage == "discover":
+            exchange.close()
+        else:
+            legacy(silence)(exchange)
+
+    async with bench(behave) as (server, upstream):
+        with pytest.raises(Unavailable) as failure:
+            await call(upstream, tool(), a_request(params("modern")))
+        assert failure.value.detail["sent"] is False
