@@ -17,7 +17,7 @@ class AuditSettings(BaseModel):
         default=(), description="Further names whose values are masked, for example iban; customer_iban counts too"
     )
     commit_ms: int = Field(
-        default=25, ge=1, le=1000, description="Records nobody waits for are on disk after this, milliseconds"
+        default=40, ge=1, le=1000, description="Records nobody waits for are on disk after this, milliseconds"
     )
     queue_records: int = Field(
         default=20_000, ge=1, description="Records waiting for the disk; beyond that, calls are refused"

@@ -23,6 +23,8 @@ LINE_BYTES = 16_384
 _LONGEST = 512
 _PRINCIPALS = 1024
 _NOBODY: list[str] = []
+# Bodies and details come from adapters and agents: whatever is wrong with one must not stop the log for everybody.
+_UNUSABLE = (GatewayError, ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RuntimeError)
 
 
 class Line(msgspec.Struct, omit_defaults=True, gc=False):
@@ -74,29 +76,29 @@ class Lines:
         self._masker = masker
         self._keep_bytes = settings.body_bytes if settings.bodies else 0
         self._encoder = msgspec.json.Encoder()
-        self._principals: dict[int, tuple[Principal, list[str], list[str]]] = {}
+        self._principals: dict[int, tuple[Principal, tuple[str, str, list[str], list[str]]]] = {}
 
     def row_of(self, record: Record, kept: list[Kept]) -> Row:
         """The record's line and what it is found by; bodies to be stored are added to `kept`. Never raises."""
-        line = self._line_of(record, kept)
+        line = self._begun(record)
         try:
+            self._complete(line, record, kept)
             encoded = self._encoder.encode(line)
-        except (ValueError, TypeError, OverflowError, RecursionError):
+        except _UNUSABLE:
             encoded = b""
         if not encoded or len(encoded) > LINE_BYTES:
             line = _made_safe(line)
             encoded = self._encoder.encode(line)
         return line.at_us, line.tenant, line.id, line.run_id or None, encoded
 
-    def _line_of(self, record: Record, kept: list[Kept]) -> Line:
+    def _begun(self, record: Record) -> Line:
         who = record.principal
-        tenant, subject, kind = record.tenant, "", ""
-        roles = actors = _NOBODY
-        if who is not None:
-            _, roles, actors = self._known(who)
-            subject, kind = who.subject, who.kind
-            tenant = tenant or who.tenant
-        line = _flat(record, tenant, subject, kind, roles, actors)
+        if who is None:
+            return _flat(record, record.tenant, "", "", _NOBODY, _NOBODY)
+        return _flat(record, record.tenant or who.tenant, *self._known(who))
+
+    def _complete(self, line: Line, record: Record, kept: list[Kept]) -> None:
+        tenant = line.tenant
         request, result, usage = record.request, record.result, record.usage
         if request is not None and request is not NOTHING:
             line.request_bytes, line.request_digest = self._seen(request, tenant, kept)
@@ -110,23 +112,23 @@ class Lines:
             line.usage = {"calls": usage.calls, "tokens": usage.tokens, "cost_usd": str(usage.cost_usd)}
         if record.detail:
             line.detail = self._masker.object(record.detail)
-        return line
 
-    def _known(self, who: Principal) -> tuple[Principal, list[str], list[str]]:
+    def _known(self, who: Principal) -> tuple[str, str, list[str], list[str]]:
         # By identity: hashing a principal costs more than the whole line. The entry keeps it alive, so no other
         # object can take its id meanwhile.
         known = self._principals.get(id(who))
         if known is None:
-            known = (who, sorted(who.roles), list(who.chain) if who.behind is not None else [])
+            actors = list(who.chain) if who.behind is not None else _NOBODY
+            known = (who, (who.subject, who.kind, sorted(who.roles), actors))
             if len(self._principals) >= _PRINCIPALS:
                 self._principals.clear()
             self._principals[id(who)] = known
-        return known
+        return known[1]
 
     def _seen(self, body: Body, tenant: str, kept: list[Kept]) -> tuple[int, str]:
         try:
             data = bytes_of(body)
-        except (GatewayError, ValueError, TypeError, OverflowError, RecursionError):
+        except _UNUSABLE:
             return body.size_bytes, ""
         digest = self._digests.of(tenant, data)
         if self._keep_bytes:
@@ -138,7 +140,7 @@ class Lines:
     def _kept(self, body: Body, digest: str) -> Kept | None:
         try:
             return kept_of(body, digest, self._masker, self._keep_bytes)
-        except (ValueError, TypeError, OverflowError, RecursionError):
+        except _UNUSABLE:
             return None
 
 

@@ -174,11 +174,12 @@ class AuditFile:
         queue, table = self._queue, self._table
         waiters: list[Waiter] = []
         # While the disk fails only what it failed with is tried again; the queue fills up and then refuses.
+        take, row_of, add = queue.popleft, self._lines.row_of, table.add
         for _ in range(0 if table.behind else min(len(queue), _MOST_AT_ONCE)):
-            item = queue.popleft()
+            item = take()
             if isinstance(item, Record):
                 kept: list[Kept] = []
-                table.add(self._lines.row_of(item, kept), kept)
+                add(row_of(item, kept), kept)
                 self._bytes_out += _bytes_of(item)
             else:
                 waiters.append(item)
@@ -186,7 +187,8 @@ class AuditFile:
         try:
             self._commit()
         except sqlite3.Error as error:
-            log.exception("audit log cannot write")
+            if not self._failing:
+                log.exception("audit log cannot write")
             failed = f"the audit log cannot write: {type(error).__name__}"
         self._failing = bool(failed)
         _settle_soon(waiters, failed)

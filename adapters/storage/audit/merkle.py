@@ -19,14 +19,6 @@ def genesis(origin: str) -> bytes:
     return hashlib.sha256(b"drawbridge audit 1\n" + origin.encode()).digest()
 
 
-def chained(before: bytes, line: bytes) -> bytes:
-    """The hash of a record after another."""
-    digest = _EMPTY.copy()
-    digest.update(before)
-    digest.update(line)
-    return digest.digest()
-
-
 class Chain:
     """Both structures at one size. The frontier holds the roots of the full subtrees, largest first."""
 
@@ -54,8 +46,11 @@ class Chain:
             size >>= 1
         frontier.append(hashed)
         self.size += 1
-        self.head = chained(self.head, line)
-        return self.head
+        linked = _EMPTY.copy()
+        linked.update(self.head)
+        linked.update(line)
+        self.head = head = linked.digest()
+        return head
 
     def root(self) -> bytes:
         """The root of the tree over every record so far."""

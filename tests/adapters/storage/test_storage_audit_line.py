@@ -135,6 +135,15 @@ class Odd:
         return Content(structured=self._structured)
 
 
+class Growing(dict[str, Any]):
+    """A detail that somebody still writes to while it is read."""
+
+    def items(self) -> Any:
+        for name in super().items():
+            yield name
+            raise RuntimeError("dictionary changed size during iteration")
+
+
 @given(
     st.sampled_from(["reason", "capability", "request_id", "run_id", "traceparent", "tenant"]),
     st.text(st.characters(codec=None), max_size=40),
@@ -148,10 +157,18 @@ def test_nothing_else_keeps_a_record_from_being_written() -> None:
     deep: Any = 1
     for _ in range(3000):
         deep = [deep]
-    for body in (Odd({"a": "\ud800"}), Odd({"a": object()}), Odd(None, InvalidRequest("x")), Odd(deep), Odd(10**400)):
+    for body in (
+        Odd({"a": "\ud800"}),
+        Odd({"a": object()}),
+        Odd(None, InvalidRequest("x")),
+        Odd(deep),
+        Odd(10**400),
+        Odd(None, KeyError()),
+    ):
         for bodies in (True, False):
             row = lines(bodies=bodies).row_of(a_record(request=body, result=None), [])
             assert msgspec.json.decode(row[4])["request_bytes"] == 5
+    assert said(a_record(detail=Growing(a=1)))["detail"] == {"cut": True}
     labels = Labels(untrusted=frozenset({"server:\ud800"}))
     odd = a_record(detail={"x": {1, 2}, "y": deep}, code=2**70, usage=Usage(tokens=2**70), labels=labels)  # type: ignore[dict-item]
     fields = said(odd)

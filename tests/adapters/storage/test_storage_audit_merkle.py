@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.storage.audit.merkle import Chain, chained, genesis
+from adapters.storage.audit.merkle import Chain, genesis
 
 LEAVES = [bytes.fromhex(each) for each in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657")]
 LEAVES.append(bytes.fromhex("606162636465666768696a6b6c6d6e6f"))
@@ -45,7 +45,7 @@ def test_a_chain_goes_on_from_its_frontier_as_if_never_stopped(leaves: list[byte
         if number == stop:
             chain = Chain(head=chain.head, size=chain.size, frontier=chain.frontier)
         before = chain.head
-        assert chain.append(leaf) == hashlib.sha256(before + leaf).digest() == chained(before, leaf)
+        assert chain.append(leaf) == hashlib.sha256(before + leaf).digest()
     assert chain.root() == root_of(leaves)
 
 
