@@ -96,13 +96,18 @@ class Watcher:
         async with anyio.create_task_group() as tasks:
             if signals:
                 await tasks.start(self._listen, signals)
-            tasks.start_soon(self._watch)
+            stop = anyio.Event()
+            tasks.start_soon(self._watch, stop)
             task_status.started()
-            while True:
-                await self._wanted.wait()
-                # Editors write in several steps, and several files are often changed together.
-                await anyio.sleep(self._settle_s)
-                await self._reload()
+            try:
+                while True:
+                    await self._wanted.wait()
+                    # Editors write in several steps, and several files are often changed together.
+                    await anyio.sleep(self._settle_s)
+                    await self._reload()
+            finally:
+                # The thread that waits for changes is not cancelled with us; only this ends it at once.
+                stop.set()
 
     async def _reload(self) -> None:
         cause, self._cause = self._cause or "asked", None
@@ -135,13 +140,14 @@ class Watcher:
             async for _ in received:
                 self.ask("signal")
 
-    async def _watch(self) -> None:
+    async def _watch(self, stop: anyio.Event) -> None:
         """Ask whenever the file looks different. The directory is watched, because editors and orchestrators put
         another file, or another link, in the old one's place; and looked at now and then, because not every file
         system tells."""
         directory = self._current.source.absolute().parent
-        changes = watchfiles.awatch(
+        changes = watchfiles.awatch(  # pyright: ignore[reportUnknownMemberType] - names Trio's event, which is not here
             directory,
+            stop_event=stop,
             watch_filter=None,
             recursive=False,
             debounce=100,

@@ -1,0 +1,268 @@
+"""Reloading: real files, real signals; a wrong file changes nothing."""
+
+import os
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+
+from gateway.config.load import Configuration, load
+from gateway.config.problems import ConfigurationError
+from gateway.config.watch import Outcome, Refused, Reloaded, Watcher
+from gateway.core.errors import DeadlineExceeded, Internal, Unavailable
+from gateway.core.limits import Limits
+
+pytestmark = pytest.mark.anyio
+SECTIONS = {"limits": Limits}
+
+
+class Bench:
+    """A watcher on a file, what it applied, and what it reported."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "gateway.yaml"
+        self.file.write_text("limits: {depth: 1}\n")
+        self.applied: list[int] = []
+        self.failure: Exception | None = None
+        sender, self._outcomes = anyio.create_memory_object_stream[Outcome](16)
+        read = partial(load, self.file, SECTIONS)
+        self.watcher = Watcher(
+            current=read(),
+            load=read,
+            apply=self._apply,
+            report=sender.send_nowait,
+            settle_s=0.01,
+            poll_s=0.1,
+        )
+        self._sender = sender
+
+    async def _apply(self, configuration: Configuration) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.applied.append(configuration.section("limits", Limits).depth)
+
+    def write(self, text: str) -> None:
+        """As editors do: a new file in the old one's place."""
+        beside = self.file.with_suffix(".new")
+        beside.write_text(text)
+        beside.replace(self.file)
+
+    async def outcome(self) -> Outcome:
+        with anyio.fail_after(5):
+            return await self._outcomes.receive()
+
+    def close(self) -> None:
+        self._sender.close()
+        self._outcomes.close()
+
+    @property
+    def depth(self) -> int:
+        return self.watcher.current.section("limits", Limits).depth
+
+
+@asynccontextmanager
+async def watching(directory: Path) -> AsyncGenerator[Bench]:
+    bench = Bench(directory)
+    try:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(bench.watcher.run)
+            yield bench
+            tasks.cancel_scope.cancel()
+    finally:
+        bench.close()
+
+
+async def test_a_changed_file_comes_into_force(tmp_path: Path) -> None:
+    async with watching(tmp_path) as bench:
+        bench.write("limits: {depth: 2}\n")
+
+        outcome = await bench.outcome()
+
+        assert isinstance(outcome, Reloaded)
+        assert (outcome.cause, bench.applied, bench.depth) == ("changed", [2], 2)
+
+
+async def test_a_wrong_file_leaves_the_old_one_in_force_and_the_next_right_one_counts(tmp_path: Path) -> None:
+    async with watching(tmp_path) as bench:
+        bench.write("limits: {depht: 2}\n")
+        wrong = await bench.outcome()
+        assert isinstance(wrong, Refused)
+        assert isinstance(wrong.error, ConfigurationError)
+        assert (bench.applied, bench.depth) == ([], 1)
+
+        bench.write("limits: {depth: 3}\n")
+        right = await bench.outcome()
+
+        assert isinstance(right, Reloaded)
+        assert (bench.applied, bench.depth) == ([3], 3)
+
+
+async def test_a_configuration_that_cannot_be_applied_is_not_in_force(tmp_path: Path) -> None:
+    async with watching(tmp_path) as bench:
+        bench.failure = Unavailable("no")
+        bench.write("limits: {depth: 2}\n")
+        refused = await bench.outcome()
+        assert isinstance(refused, Refused)
+        assert refused.error is bench.failure
+        assert bench.depth == 1
+
+        bench.failure = ValueError("a bug")
+        bench.watcher.ask()
+        broken = await bench.outcome()
+        assert isinstance(broken, Refused)
+        assert isinstance(broken.error, Internal)
+        assert "bug" not in broken.error.message
+
+        bench.failure = None
+        bench.watcher.ask()
+        assert isinstance(await bench.outcome(), Reloaded)
+        assert bench.depth == 2
+
+
+async def test_sighup_applies_a_file_that_did_not_change(tmp_path: Path) -> None:
+    async with watching(tmp_path) as bench:
+        os.kill(os.getpid(), signal.SIGHUP)
+
+        outcome = await bench.outcome()
+
+        assert isinstance(outcome, Reloaded)
+        assert (outcome.cause, bench.applied) == ("signal", [1])
+
+
+async def test_a_file_touched_but_not_changed_is_left_alone(tmp_path: Path) -> None:
+    async with watching(tmp_path) as bench:
+        bench.write("limits: {depth: 1}\n")
+        os.utime(bench.file, ns=(1, 1))
+        bench.write("limits: {depth: 4}\n")
+
+        await bench.outcome()
+
+        assert bench.applied == [4]
+
+
+async def test_a_file_that_goes_and_comes_back_is_read_then(tmp_path: Path) -> None:
+    async with watching(tmp_path) as bench:
+        bench.file.unlink()
+        bench.watcher.ask()
+        gone = await bench.outcome()
+        assert isinstance(gone, Refused)
+        assert bench.depth == 1
+
+        bench.write("limits: {depth: 5}\n")
+        assert isinstance(await bench.outcome(), Reloaded)
+        assert bench.depth == 5
+
+
+async def test_a_link_put_in_the_old_ones_place_is_noticed(tmp_path: Path) -> None:
+    first, second, held = tmp_path / "1", tmp_path / "2", tmp_path / "held"
+    first.mkdir()
+    held.mkdir()
+    second.mkdir()
+    (second / "gateway.yaml").write_text("limits: {depth: 7}\n")
+    bench = Bench(first)
+    link = held / "gateway.yaml"
+    link.symlink_to(bench.file)
+    read = partial(load, link, SECTIONS)
+    applied = anyio.Event()
+
+    async def apply(configuration: Configuration) -> None:
+        applied.set()
+
+    watcher = Watcher(current=read(), load=read, apply=apply, report=lambda _: None, settle_s=0.0, poll_s=0.1)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(partial(watcher.run, signals=()))
+        beside = held / "new"
+        beside.symlink_to(second / "gateway.yaml")
+        beside.replace(link)
+        with anyio.fail_after(5):
+            await applied.wait()
+        tasks.cancel_scope.cancel()
+    bench.close()
+
+    assert watcher.current.section("limits", Limits).depth == 7
+
+
+async def test_an_apply_that_hangs_is_given_up(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    outcomes: list[Outcome] = []
+    reported = anyio.Event()
+
+    def report(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        reported.set()
+
+    async def hang(configuration: Configuration) -> None:
+        await anyio.sleep_forever()
+
+    watcher = Watcher(
+        current=bench.watcher.current,
+        load=partial(load, bench.file, SECTIONS),
+        apply=hang,
+        report=report,
+        settle_s=0.0,
+        timeout_s=0.05,
+    )
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(watcher.run)
+        watcher.ask()
+        with anyio.fail_after(5):
+            await reported.wait()
+        tasks.cancel_scope.cancel()
+    bench.close()
+
+    assert isinstance(outcomes[0], Refused)
+    assert isinstance(outcomes[0].error, DeadlineExceeded)
+
+
+async def test_a_directory_that_cannot_be_watched_is_looked_at_now_and_then(tmp_path: Path) -> None:
+    directory = tmp_path / "gone"
+    directory.mkdir()
+    bench = Bench(directory)
+    bench.file.unlink()
+    directory.rmdir()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(bench.watcher.run)
+        directory.mkdir()
+        bench.write("limits: {depth: 6}\n")
+        assert isinstance(await bench.outcome(), Reloaded)
+        tasks.cancel_scope.cancel()
+    bench.close()
+
+    assert bench.depth == 6
+
+
+async def test_a_file_that_says_the_same_is_not_applied_again_unless_asked(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    read = anyio.Event()
+    outcomes: list[Outcome] = []
+
+    def reading() -> Configuration:
+        anyio.from_thread.run_sync(read.set)
+        return load(bench.file, SECTIONS)
+
+    def report(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        done.set()
+
+    async def apply(configuration: Configuration) -> None:
+        return
+
+    done = anyio.Event()
+    watcher = Watcher(current=bench.watcher.current, load=reading, apply=apply, report=report, settle_s=0.0)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(watcher.run)
+        watcher.ask("changed")
+        with anyio.fail_after(5):
+            await read.wait()
+            await anyio.wait_all_tasks_blocked()
+            watcher.ask("signal")
+            watcher.ask("asked")
+            await done.wait()
+        tasks.cancel_scope.cancel()
+    bench.close()
+
+    assert [outcome.cause for outcome in outcomes] == ["signal"]
