@@ -168,7 +168,7 @@ class Caller:
         pause_s = FIRST_PAUSE_S
         for tries_left in range(self._run.limits.retries, -1, -1):
             begun = replace(begun, attempts=attempt, usage=begun.usage + Usage(calls=1))
-            result, remote_task = await deliver(self._run, delivery, begun)
+            result = await deliver(self._run, delivery, begun)
             left_s = delivery.until_s - self._clock.monotonic_s()
             # Unavailable: either the target was never reached, or its task is known and is asked for instead.
             if result.error != "unavailable" or not tries_left or left_s <= pause_s or self._run.leaving.is_set():
@@ -176,7 +176,7 @@ class Caller:
             await self._run.chronicle.step(order.row(result))
             # Half of it by chance, so that steps that failed together do not come back together.
             await anyio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-            if remote_task:
-                delivery = replace(delivery, resume=remote_task)
+            if result.remote_task:
+                delivery = replace(delivery, resume=result.remote_task)
             attempt, pause_s = attempt + 1, pause_s * 2
         raise AssertionError("unreachable: the last try returns")

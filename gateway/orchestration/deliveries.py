@@ -29,21 +29,21 @@ class Delivery:
     """The remote task, perhaps empty, of a delivery that a crash interrupted; None where there was none."""
 
 
-async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> tuple[StepResult, str]:
-    """`begun` with what became of one attempt (its number is `begun.attempts`), and the remote task it became."""
+async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> StepResult:
+    """`begun` with what became of one attempt; its number is `begun.attempts`."""
     order, wiring = delivery.order, run.wiring
     opened = open_step(run, delivery) if order.kind == "agent" else None
-    row = replace(order.row(begun, state="running"), remote_task=delivery.resume or "")
+    begun = replace(begun, remote_task=delivery.resume or "")
 
     async def on_event(event: Event) -> None:
-        nonlocal row
-        if isinstance(event, TaskOpened) and event.task.id != row.remote_task:
-            row = replace(row, remote_task=event.task.id)
+        nonlocal begun
+        if isinstance(event, TaskOpened) and event.task.id != begun.remote_task:
+            begun = replace(begun, remote_task=event.task.id)
             # Durable before anything else happens: after a crash this is how the work is found again.
-            await wiring.runs.note_step(row)
+            await write_down()
 
     async def write_down() -> None:
-        await wiring.runs.note_step(row)
+        await wiring.runs.note_step(order.row(begun, state="running"))
 
     async def open_token() -> None:
         if opened is not None:
@@ -54,16 +54,19 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> tup
         await together(write_down, open_token)
         request = replace(delivery.request, meta=_meta(run, delivery, opened))
         with anyio.CancelScope(deadline=delivery.until_s):
-            return answered(begun, await run.gateway.call(request, on_event)), row.remote_task
+            answer = await run.gateway.call(request, on_event)
+            return answered(begun, answer)
         late = replace(begun, error="timeout", reason=f"{order.node.target} did not answer in time")
     except DeadlineExceeded as error:
         late = refused(begun, error)
     except GatewayError as error:
-        return refused(begun, error), row.remote_task
-    await _abandon(run, order, row.remote_task)
+        return refused(begun, error)
+    if order.kind == "workflow" and late.remote_task:
+        # Agents are told by whoever speaks with them; a nested run goes on unless it is told.
+        await cancel_nested(run, order.node.target, late.remote_task)
     if delivery.until_s >= order.until_s:
-        late = replace(late, error="deadline", reason=f"{order.node.target} was still at work when time was up")
-    return late, row.remote_task
+        return replace(late, error="deadline", reason=f"{order.node.target} was still at work when time was up")
+    return late
 
 
 def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
@@ -97,12 +100,6 @@ def _meta(run: RunContext, delivery: Delivery, opened: OpenStep | None) -> dict[
     if opened is not None and (token := run.wiring.mint(opened)):
         meta["delegation"] = token
     return meta
-
-
-async def _abandon(run: RunContext, order: Order, remote_task: str) -> None:
-    """Nobody waits any longer. Agents are told by whoever speaks with them; a nested run goes on unless it is told."""
-    if order.kind == "workflow" and remote_task:
-        await cancel_nested(run, order.node.target, remote_task)
 
 
 async def cancel_nested(run: RunContext, target: str, remote_task: str) -> None:

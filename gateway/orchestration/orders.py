@@ -69,6 +69,8 @@ class Order:
             reason=result.reason,
             usage=result.usage,
             labels=result.labels,
+            record_id=result.record_id,
+            remote_task=result.remote_task,
         )
 
 

@@ -52,7 +52,8 @@ def refused(begun: StepResult, error: GatewayError) -> StepResult:
         known = "budget" if error.detail.get("limit") in ("depth", "budget") else "unavailable"
     rule = json_text(error.detail.get("rule"))
     reason = f"{error.message} (rule {rule})" if rule else error.message
-    return replace(begun, error=known or "failed", reason=cut(reason, REASON_CHARS))
+    record_id = json_text(error.detail.get("record"))
+    return replace(begun, error=known or "failed", reason=cut(reason, REASON_CHARS), record_id=record_id)
 
 
 def _completed(begun: StepResult, answer: Complete) -> StepResult:
@@ -69,6 +70,7 @@ def _completed(begun: StepResult, answer: Complete) -> StepResult:
         labels=begun.labels.join(answer.labels),
         writes=json_object(said.get("writes")),
         commits=said.get("commits") is not False,
+        record_id=json_text(answer.meta.get("record")),
     )
     if answer.is_error:
         canceled = answer.meta.get("state") == "canceled"
@@ -112,6 +114,8 @@ def result_to_json(result: StepResult) -> JsonObject:
         "reads": dict(result.reads),
         "commits": result.commits,
         "attempts": result.attempts,
+        "remote_task": result.remote_task,
+        "record_id": result.record_id,
         "started_at_us": result.started_at_us,
         "duration_us": result.duration_us,
     }
@@ -135,6 +139,8 @@ def result_from_json(value: JsonObject) -> StepResult:
         reads={key: _whole(version) for key, version in json_object(value.get("reads")).items()},
         commits=value.get("commits") is not False,
         attempts=_whole(value.get("attempts")),
+        remote_task=json_text(value.get("remote_task")),
+        record_id=json_text(value.get("record_id")),
         started_at_us=_whole(value.get("started_at_us")),
         duration_us=_whole(value.get("duration_us")),
     )

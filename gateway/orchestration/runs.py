@@ -74,7 +74,7 @@ class Runs:
         """Latest change first. Raises: InvalidRequest: no such page, or no such state."""
         owner = "" if who.kind == "operator" else who.subject
         found = await self._wiring.runs.list(who.tenant, owner=owner, workflow=wanted.workflow, limit=LISTED_AT_MOST)
-        if wanted.status and wanted.status not in TaskState:
+        if wanted.status and wanted.status not in {state.value for state in TaskState}:
             raise InvalidRequest(f"there is no state {wanted.status}")
         runs = [
             await self.settled(run) for run in found if not wanted.context_id or run.context_id == wanted.context_id

@@ -57,6 +57,10 @@ class StepResult:
     """False where the agent proposed and says that nothing is to be committed."""
     attempts: int = 0
     """How often it was tried, over all rounds; 0 where it never began."""
+    remote_task: str = ""
+    """What the agent or the nested run calls the work; empty where it named no task."""
+    record_id: str = ""
+    """Audit record of the call, where the path told it."""
     started_at_us: int = 0
     duration_us: int = 0
 
