@@ -6,8 +6,7 @@ from pathlib import Path
 
 import anyio
 import structlog
-from policies.propose import ProposePolicy
-from policies.scope import ScopePolicy
+from anyio import to_thread
 
 from adapters.a2a.registry import AgentDirectory
 from adapters.durable.dbos_journal import DbosJournal
@@ -16,6 +15,7 @@ from adapters.net.egress import EgressGuard
 from gateway.app.foundation import Foundation
 from gateway.app.neighbours import Neighbours, Wanted, registered_agents
 from gateway.app.sections import Sections, load_configuration
+from gateway.config.load import Configuration
 from gateway.core.catalog import EVERY_TENANT, Shelf
 from gateway.core.effects import Effects
 from gateway.core.errors import InvalidRequest
@@ -33,6 +33,8 @@ from gateway.orchestration.run_server import RunServer
 from gateway.orchestration.wiring import Wiring
 from gateway.plugins import load_patterns
 from policies.access.policy import AccessPolicy
+from policies.propose import ProposePolicy
+from policies.scope import ScopePolicy
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +69,8 @@ class Composition:
         )
         self.orchestrator = Orchestrator(self._wiring(), patterns=patterns, workflows=sections.workflows, limits=limits)
         self.lists.add(self.orchestrator, EVERY_TENANT)
-        self.lists.add(RunServer(scratch=foundation.scratch, runs=foundation.runs, clock=foundation.clock), EVERY_TENANT)
+        run_server = RunServer(scratch=foundation.scratch, runs=foundation.runs, clock=foundation.clock)
+        self.lists.add(run_server, EVERY_TENANT)
         self.pipeline = Pipeline(
             snapshot=self._snapshot(),
             audit=foundation.audit,
@@ -90,8 +93,7 @@ class Composition:
             try:
                 yield
             finally:
-                # Steps under way must not take the end of their upstream for an answer.
-                self.orchestrator.leave()
+                self.leave()
                 await self.orchestrator.aclose()
                 tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
@@ -102,26 +104,41 @@ class Composition:
 
         Raises: InvalidRequest: what is wrong with it; the present one stays.
         """
+        before = self.sections.configuration
+        configuration = await to_thread.run_sync(load_configuration, before.source)
+        await self.apply(configuration)
+        return {
+            "version": self.pipeline.version,
+            "changed": configuration.digest != before.digest,
+            "restart_needed": [*self.waiting_for_a_start()],
+        }
+
+    async def apply(self, configuration: Configuration) -> None:
+        """Bring a configuration into force. Raises: InvalidRequest: it cannot be; nothing changed."""
         async with self._reloading:
-            sections = Sections(load_configuration(self.sections.configuration.source))
+            sections = Sections(configuration)
             access = access_policy(sections)
             patterns = patterns_for(sections)
             check(patterns, sections.workflows)
             wanted = self.neighbours.made(sections, await registered_agents(self.directory))
             self._apply(sections, access, patterns, wanted)
-        waiting = [
-            name
-            for name in ONLY_AT_START
-            if self._began_with.configuration.sections[name] != sections.configuration.sections[name]
-        ]
-        self._note("configuration.reload", {"digest": sections.configuration.digest})
-        return {"version": self.pipeline.version, "changed": True, "restart_needed": [*waiting]}
+        self._note("configuration.apply", {"digest": configuration.digest})
+
+    def waiting_for_a_start(self) -> tuple[str, ...]:
+        """Sections that say something else than at the start, and take effect at the next."""
+        began, now = self._began_with.configuration.sections, self.sections.configuration.sections
+        return tuple(name for name in ONLY_AT_START if began[name] != now[name])
 
     async def agents_changed(self) -> None:
         """The registry has changed: bring the neighbours in step."""
         async with self._reloading:
             self.neighbours.apply(self.neighbours.made(self.sections, await registered_agents(self.directory)))
             self._swap()
+
+    def leave(self) -> None:
+        """The gateway is going down: steps under way take that for no answer, and cancel no task of their agents."""
+        self.orchestrator.leave()
+        self.neighbours.leave()
 
     @property
     def access(self) -> AccessPolicy:

@@ -43,6 +43,7 @@ class Neighbours:
         self._limits = limits
         self._guard = guard
         self._present: dict[str, Wanted] = {}
+        self._agents: dict[str, A2aUpstream] = {}
         self._parts = ServerParts(
             limits=limits,
             clock=foundation.clock,
@@ -81,15 +82,22 @@ class Neighbours:
         upstreams = {slug: self._upstream(slug, each) for slug, each in new.items()}
         for slug in [slug for slug in self._present if slug not in wanted or slug in new]:
             self._lists.retire(slug)
+            if not isinstance(new.get(slug, self._present[slug]).settings, AgentSettings):
+                self._agents.pop(slug, None)
         for slug, upstream in upstreams.items():
             self._lists.add(upstream, new[slug].tenant)
         self._present = dict(wanted)
+
+    def leave(self) -> None:
+        """The gateway is going down: what agents are at work on goes on without it."""
+        for agent in self._agents.values():
+            agent.leave()
 
     def _upstream(self, slug: str, wanted: Wanted) -> Upstream:
         foundation = self._foundation
         if isinstance(wanted.settings, ServerSettings):
             return server_upstream(slug, wanted.settings, self._parts, self._poke(slug))
-        return A2aUpstream(
+        agent = A2aUpstream(
             slug=slug,
             settings=wanted.settings,
             card=None,
@@ -99,6 +107,8 @@ class Neighbours:
             ids=foundation.ids,
             limits=self._limits,
         )
+        self._agents[slug] = agent
+        return agent
 
     def _poke(self, slug: str) -> Callable[[], None]:
         return lambda: self._lists.poke(slug)

@@ -12,11 +12,12 @@ from adapters.identity.issuing import KeyIssuer
 from adapters.storage.audit.reader import AuditReader, Query
 from gateway.app.composition import Composition
 from gateway.core.catalog import EVERY_TENANT, Source
-from gateway.core.errors import Conflict, NotFound
+from gateway.core.errors import Conflict, InvalidRequest, NotFound
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.model import Capability, CapabilityKind, Principal, principal
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
+from policies.access.explain import explain
 
 EVERY_KIND: frozenset[CapabilityKind] = frozenset({"tool", "prompt", "resource", "template", "agent", "workflow"})
 
@@ -188,6 +189,15 @@ class ExplainerOfGateway:
         self._composition = composition
 
     def explain(self, who: Principal, call: str, arguments: "JsonObject | None") -> JsonObject:
-        capability = self._composition.pipeline.find(who, call)
-        source = str(self._composition.sections.configuration.source)
-        return self._composition.explain(who, call, capability, arguments, source)
+        found = self._composition.pipeline.find(who, call)
+        try:
+            said = explain(self._composition.access, who.agent_class, found or call, arguments)
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from error
+        file = str(self._composition.sections.configuration.source)
+        return {
+            **said.to_json(),
+            "allowed": said.decision == "allow",
+            "policy": self._composition.access.name,
+            "file": file,
+        }

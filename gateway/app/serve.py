@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 
@@ -21,7 +22,7 @@ from gateway.app.composition import FIRST_ANSWERS_WITHIN_S, Composition, configu
 from gateway.app.doors import Doors, doors_of
 from gateway.app.foundation import Foundation, open_foundation
 from gateway.app.sections import Sections, load_configuration
-from gateway.config.watch import Watcher
+from gateway.config.watch import Outcome, Reloaded, Watcher
 from gateway.core.errors import Conflict, InvalidRequest
 
 log = structlog.get_logger(__name__)
@@ -100,13 +101,18 @@ async def _answer(
     )
     foundation = composition.foundation
     endpoint = Endpoint(url=address, pid=os.getpid(), started_at_us=foundation.clock.now_us())
-    watcher = Watcher(options.config, composition.reload)
+    watcher = Watcher(
+        current=composition.sections.configuration,
+        load=partial(load_configuration, options.config),
+        apply=composition.apply,
+        report=partial(_report, composition),
+    )
 
     async def stop_on_signal() -> None:
         with anyio.open_signal_receiver(SIGINT, SIGTERM) as signals:
             async for _ in signals:
                 doors.health.stopping = True
-                composition.orchestrator.leave()
+                composition.leave()
                 doors.mcp.stop()
                 server.should_exit = True
 
@@ -127,6 +133,16 @@ async def _answer(
             tasks.cancel_scope.cancel()
     finally:
         foundation.directory.remove_endpoint()
+
+
+def _report(composition: Composition, outcome: Outcome) -> None:
+    if isinstance(outcome, Reloaded):
+        waiting = composition.waiting_for_a_start()
+        log.info("configuration reloaded", cause=outcome.cause, takes_effect_at_next_start=list(waiting))
+    else:
+        log.warning(
+            "configuration not reloaded; the present one stays", cause=outcome.cause, problem=outcome.error.message
+        )
 
 
 class _Server(uvicorn.Server):

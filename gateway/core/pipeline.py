@@ -38,6 +38,7 @@ from gateway.core.verdict import Allow, Ask, Deny, Rewrite
 
 log = structlog.get_logger(__name__)
 
+STREAMS = ("task.subscribe", "subscribe")
 SAY_GOODBYE_S = 2.0
 """How long what must still be written after a cancellation may take, seconds."""
 
@@ -225,8 +226,9 @@ class Pipeline:
                 request = replace(request, budget=budget)
         if plan.events:
             emit = self._judging(request, plan, emit)
-        if capability.kind == "workflow":
-            # Runs are bounded by the orchestrator; a wait for one must not take a place from its own steps.
+        if capability.kind == "workflow" or request.operation in STREAMS:
+            # Runs are bounded by the orchestrator, and a wait for one must not take a place from its own steps; doors
+            # bound the streams that only listen.
             return await entry.upstream.call(request, capability, emit)
         bulkhead = self._bulkhead(capability.owner)
         if not bulkhead.try_enter():
