@@ -180,9 +180,8 @@ class RunSteps:
         result = result_from_json(await slot.run(order.journal_name, act))
         if not live:
             self._run.ledger.add(result.usage)
-        told = self._run.rows.get((order.id, result.attempts))
-        if live or told is None or told.state == "running":
-            await self._caller.tell(order, result)
+        # On replay too: the crash may have cut off what was to be told.
+        await self._caller.tell(order, result)
         return result
 
     def _order(self, node: Node, step_id: str, name: str) -> Order:
