@@ -3,9 +3,11 @@
 import ast
 import inspect
 import itertools
+import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from pydantic import TypeAdapter
@@ -17,7 +19,8 @@ from gateway.core.json import Json, JsonObject, json_list, json_object, json_tex
 # What pydantic calls a type it can validate; only this room and `validate` hand it on.
 Section: TypeAlias = "type[Any] | TypeAdapter[Any]"
 
-SCHEMA_FILE = "gateway.schema.json"
+SCHEMA_FILE = Path(__file__).with_name("gateway.schema.json")
+"""The schema as shipped; `schema_text` of the application's sections, which a test compares."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE = "#/$defs/"
 
@@ -30,6 +33,16 @@ def adapter_of(section: Section) -> TypeAdapter[Any]:
 def json_schema(sections: Mapping[str, Section]) -> JsonObject:
     """The schema of the whole file, draft 2020-12; every field with the text that documents it in the code."""
     return _schema(sections, _Documented)
+
+
+def schema_text(sections: Mapping[str, Section]) -> str:
+    """`json_schema` as a file, the same for the same sections."""
+    return json.dumps(json_schema(sections), indent=2, ensure_ascii=False) + "\n"
+
+
+def schema_line(path: str) -> str:
+    """The first line of a configuration whose schema is at `path`, for editors."""
+    return f"# yaml-language-server: $schema={path}"
 
 
 def shapes(sections: Mapping[str, Section]) -> dict[str, "Shape"]:

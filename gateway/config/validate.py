@@ -93,7 +93,7 @@ def validated(name: str, adapter: TypeAdapter[Any], data: Json, document: Docume
 def is_secret(path: str) -> bool:
     """Whether what stands at the path looks like a secret, so that it is never shown."""
     steps = re.split(r'[.\["\]]+', path.lower())
-    if any(step in _SECRET_MAPPINGS for step in steps[:-1]):
+    if not _SECRET_MAPPINGS.isdisjoint(steps):
         return True
     last = next((step for step in reversed(steps) if step and not step.isdigit()), "")
     return not _SECRET_WORDS.isdisjoint(re.split(r"[_-]+", last))

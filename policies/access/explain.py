@@ -220,7 +220,8 @@ class _Explaining:
                 yield f"add {rest!r} to {path}{_line(self._policy.lines(path))}"
             else:
                 path = f"roles.{role}.allow"
-                yield f'add "{name}" to {path}{_line(self._policy.lines(path))}'
+                line = self._policy.lines(path) if role in self._policy.roles else 0
+                yield f'add "{name}" to {path}{_line(line)}'
         if not self._agent.roles:
             yield f'give it a role, and write in roles: `ROLE: {{allow: ["{name}"]}}`'
 

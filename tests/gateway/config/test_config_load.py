@@ -209,6 +209,30 @@ def test_a_secret_is_never_shown_and_a_reference_is_advised(text: str) -> None:
         assert "env:NAME" in problem.expected
 
 
+def test_a_mapping_of_secrets_is_not_quoted_by_its_own_validator() -> None:
+    def refuses(values: dict[str, list[str]]) -> dict[str, list[str]]:
+        raise ValueError(f"cannot use {values['X'][0]}")
+
+    def advises(values: dict[str, str]) -> dict[str, str]:
+        raise ValueError("X: write env:NAME")
+
+    quoting = TypeAdapter(Annotated[dict[str, list[str]], AfterValidator(refuses)])
+    advising = TypeAdapter(Annotated[dict[str, str], AfterValidator(advises)])
+    with pytest.raises(ConfigurationError) as refused:
+        parse("headers: {X: [hunter2, ~]}\nenv: {X: hunter2}", {"headers": quoting, "env": advising})
+
+    assert "hunter2" not in str(refused.value)
+    assert [problem.message for problem in refused.value.problems] == [
+        "is not what is expected here",
+        "X: write env:NAME",
+    ]
+    with pytest.raises(ConfigurationError) as refused:
+        parse("headers: {X: [hunter2, x]}", {"headers": quoting})
+
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.problems[0].expected.startswith("write a reference")
+
+
 @pytest.mark.parametrize(
     ("path", "secret"),
     [
@@ -219,7 +243,7 @@ def test_a_secret_is_never_shown_and_a_reference_is_advised(text: str) -> None:
         ("a.api_key", True),
         ("a.access-token", True),
         ("a.keys[0]", True),
-        ("servers.x.headers", False),
+        ("servers.x.headers", True),
         ("principals.ana.kind", False),
         ("a.monkey", False),
     ],

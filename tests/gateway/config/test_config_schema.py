@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.config.load import parse
 from gateway.config.problems import ConfigurationError
-from gateway.config.schema import json_schema
+from gateway.config.schema import json_schema, schema_line, schema_text
 from gateway.core.json import json_object
 
 
@@ -101,3 +101,9 @@ def test_schema_and_loader_agree(text: str, fits: bool) -> None:
     errors = list(validator.iter_errors(as_json))  # pyright: ignore[reportUnknownMemberType] - jsonschema's overload
     assert (not errors) is fits
     assert loads is fits
+
+
+def test_the_file_is_the_schema_and_the_same_each_time() -> None:
+    assert json.loads(schema_text(SECTIONS)) == json_schema(SECTIONS)
+    assert schema_text(SECTIONS) == schema_text(SECTIONS)
+    assert schema_line("x.json") == "# yaml-language-server: $schema=x.json"
