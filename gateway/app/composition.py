@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -9,9 +10,10 @@ import structlog
 from anyio import to_thread
 
 from adapters.a2a.registry import AgentDirectory
-from adapters.durable.dbos_journal import DbosJournal
+from adapters.durable.late import LateJournal
 from adapters.identity.credentials import Credential, operator_credential, principal_credentials
 from adapters.net.egress import EgressGuard
+from gateway.app.engine import durable_engine
 from gateway.app.foundation import Foundation
 from gateway.app.neighbours import Neighbours, Wanted, registered_agents
 from gateway.app.sections import Sections, load_configuration
@@ -59,6 +61,7 @@ class Composition:
         self._serial = 0
         self._access = access_policy(sections)
         self._reloading = anyio.Lock()
+        self._journal = LateJournal(partial(durable_engine, foundation.directory.runs_db))
         limits = sections.limits
         self.shelf = Shelf()
         self.lists = Lists(self.shelf, limits=limits, on_change=self._swap)
@@ -89,7 +92,7 @@ class Composition:
             self.lists.start(tasks)
             # A run that goes on needs the agents it calls; one that hangs must not hold up the others for long.
             await self.pipeline.settled(FIRST_ANSWERS_WITHIN_S)
-            await self.orchestrator.launch(self.pipeline)
+            await self._launch_if_needed()
             try:
                 yield
             finally:
@@ -122,6 +125,7 @@ class Composition:
             check(patterns, sections.workflows)
             wanted = self.neighbours.made(sections, await registered_agents(self.directory))
             self._apply(sections, access, patterns, wanted)
+            await self._launch_if_needed()
         self._note("configuration.apply", {"digest": configuration.digest})
 
     def waiting_for_a_start(self) -> tuple[str, ...]:
@@ -134,6 +138,12 @@ class Composition:
         async with self._reloading:
             self.neighbours.apply(self.neighbours.made(self.sections, await registered_agents(self.directory)))
             self._swap()
+
+    async def _launch_if_needed(self) -> None:
+        """Run the engine from the first workflow on, and where an earlier process may have left runs behind."""
+        needed = self.sections.workflows or self.foundation.directory.runs_db.exists()
+        if needed and not self._journal.launched:
+            await self.orchestrator.launch(self.pipeline)
 
     def leave(self) -> None:
         """The gateway is going down: steps under way take that for no answer, and cancel no task of their agents."""
@@ -176,7 +186,7 @@ class Composition:
     def _wiring(self) -> Wiring:
         foundation = self.foundation
         return Wiring(
-            journal=DbosJournal(foundation.directory.runs_db),
+            journal=self._journal,
             runs=foundation.runs,
             open_steps=foundation.open_steps,
             scratch=foundation.scratch,
