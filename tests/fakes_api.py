@@ -106,15 +106,21 @@ class ListPrincipals:
         return next((each for each in self.all(tenant) if each.subject == subject), None)
 
 
-class NoGrant:
-    """Explains that nothing grants anything."""
+class OneAnswer:
+    """Explains everything alike."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, Json]] = []
+        self.answer: JsonObject = {
+            "decision": "deny",
+            "rule": "no-grant",
+            "reason": "no rule grants this call",
+            "change": ["add it"],
+        }
 
     def explain(self, who: Principal, call: str, arguments: "JsonObject | None") -> JsonObject:
         self.asked.append((who.subject, call, arguments))
-        return {"allowed": False, "policy": "access", "rule": "no-grant", "reason": "no rule grants this call"}
+        return self.answer
 
 
 class DictAgents:
@@ -299,7 +305,7 @@ class ApiBench:
         self.authenticator = TableAuthenticator({"olga-key": OLGA, "bea-key": BEA})
         self.directory = ListDirectory()
         self.gateway = ListGateway(shown={"olga": self.directory.known, "bea": self.directory.known[:1]})
-        self.explainer = NoGrant()
+        self.explainer = OneAnswer()
         self.agents = DictAgents()
         self.keys = DictKeys()
         self.runs = MemoryRuns()

@@ -20,6 +20,9 @@ from gateway.core.model import Capability, CapabilityKind, Principal
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.world import Clock
 
+_BUILT_IN = frozenset({"run"})
+"""Owners that serve agents inside a run only; in a list of what somebody may call they would only puzzle."""
+
 _KINDS: frozenset[CapabilityKind] = frozenset({"tool", "prompt", "resource", "template", "agent", "workflow"})
 
 
@@ -61,10 +64,10 @@ class CatalogEndpoints:
         )
 
     async def list_tools(self, call: Call) -> Response:
-        everything = self._directory.capabilities(call.tenant)
+        everything = self._callable(call.tenant)
         name = call.text("name")
         if name:
-            everything = [each for each in everything if each.name == name]
+            everything = [each for each in self._directory.capabilities(call.tenant) if each.name == name]
             if not everything:
                 raise NotFound("nothing of that name can be called")
         show = capability_in_full if name else capability_view
@@ -78,7 +81,7 @@ class CatalogEndpoints:
         return answer(said)
 
     async def list_principals(self, call: Call) -> Response:
-        total = len(self._directory.capabilities(call.tenant))
+        total = len(self._callable(call.tenant))
         shown: list[Json] = []
         for who in self._principals.all(call.tenant):
             visible = len(self._visible_to(who))
@@ -100,12 +103,18 @@ class CatalogEndpoints:
             raise NotFound("no such principal")
         return who
 
+    def _callable(self, tenant: str) -> list[Capability]:
+        return [each for each in self._directory.capabilities(tenant) if each.owner not in _BUILT_IN]
+
     def _visible_to(self, who: Principal) -> frozenset[str]:
-        return frozenset(each.name for each in self._gateway.visible(who, _KINDS))
+        return frozenset(each.name for each in self._gateway.visible(who, _KINDS) if each.owner not in _BUILT_IN)
 
     def _hidden(self, who: Principal, capabilities: Iterable[Capability]) -> Iterable[Json]:
         for each in capabilities:
-            why = self._explainer.explain(who, each.name, None)
+            why: JsonObject = self._explainer.explain(who, each.name, None)
+            if why.get("decision") == "allow":
+                # Access has nothing against it, so telling of its rule would send the reader the wrong way.
+                why = {"decision": "deny", "rule": "not-access", "reason": "a policy other than access hides it"}
             yield {"name": each.name, "kind": each.kind, "owner": each.owner, "why": why}
 
 

@@ -129,8 +129,12 @@ class AuditReader(Protocol):
 
 class Explainer(Protocol):
     def explain(self, who: Principal, call: str, arguments: "JsonObject | None") -> JsonObject:
-        """The judgement on a call nobody made: `allowed`, `policy`, `rule`, `reason`, and where known `file`, `line`,
-        `change` (what would have to change). `arguments` None: not known, conditions on them stay open."""
+        """The judgement on a call nobody made: `decision` (allow, deny, depends), `rule`, `line`, `reason`, `change`
+        (what would turn it round), `notes`, `matches` (every rule that speaks of it), and `file`, whose lines they are.
+        `arguments` None: not known, conditions on them stay open.
+
+        Raises: InvalidRequest: nothing can be called that.
+        """
         ...
 
 

@@ -23,6 +23,7 @@ from gateway.core.json import JsonObject, json_list, json_object, json_text
 Level = Literal["ok", "warning", "error"]
 
 _MOST_PRINCIPALS = 20
+_BUILT_IN = ("run", "workflows")
 _CLOCK_TOLERANCE_S = 5.0
 
 
@@ -106,6 +107,8 @@ def _running(at: Place) -> Iterator[Finding]:
 def _upstreams(status: JsonObject) -> Iterator[Finding]:
     for each in map(json_object, json_list(status.get("upstreams"))):
         about = f"{json_text(each.get('kind'))} {json_text(each.get('slug'))}"
+        if each.get("slug") in _BUILT_IN:
+            continue
         state, reason = json_text(each.get("state")), json_text(each.get("reason"))
         if state == "up":
             yield Finding(about=about, level="ok", text=f"up, {each.get('capabilities')} entries")

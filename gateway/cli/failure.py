@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import traceback
+from typing import cast
 
 from gateway.core.errors import (
     DeadlineExceeded,
@@ -48,7 +49,7 @@ def exit_code(error: GatewayError) -> int:
 
 def report(error: Exception, *, as_json: bool) -> int:
     """Say what went wrong, on stderr or as JSON on stdout; gives the exit code."""
-    failure = _failure(error)
+    failure = _failure(_first(error))
     if as_json:
         said = {"message": failure.message, "hint": failure.hint, "exit": failure.code, "reason": failure.reason}
         print(json.dumps({"error": said}))
@@ -59,6 +60,15 @@ def report(error: Exception, *, as_json: bool) -> int:
     if failure.code == INTERNAL and os.environ.get(DEBUG):
         traceback.print_exception(error)
     return failure.code
+
+
+def _first(error: Exception) -> Exception:
+    """What really happened: task groups wrap the one error that ended them."""
+    while isinstance(error, ExceptionGroup):
+        inner = cast("tuple[Exception, ...]", error.exceptions)
+        known = [each for each in inner if isinstance(each, GatewayError | Failure)]
+        error = (known or list(inner))[0]
+    return error
 
 
 def _failure(error: Exception) -> Failure:

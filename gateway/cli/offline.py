@@ -1,13 +1,16 @@
 """What the configuration alone tells, without a running gateway."""
 
+from dataclasses import replace
+
 from gateway.app.sections import Sections, configuration_schema, load_configuration
 from gateway.cli.options import Place
 from gateway.config.problems import ConfigurationError, Problem
 from gateway.core.errors import GatewayError, InvalidRequest
-from gateway.core.json import JsonObject
-from gateway.core.model import Principal, principal
+from gateway.core.json import Json, JsonObject
+from gateway.core.model import Capability, Principal, principal
 from gateway.orchestration.orchestrator import check
 from gateway.plugins import load_patterns
+from policies.access.explain import capability_named, explain
 from policies.access.policy import AccessPolicy
 
 
@@ -59,6 +62,34 @@ def principal_of(sections: Sections, subject: str) -> Principal:
             f"the configuration names no principal {subject}; it has {', '.join(sorted(known)) or 'none'}"
         )
     return found
+
+
+def explain_offline(at: Place, subject: str, call: str, arguments: "JsonObject | None") -> JsonObject:
+    """The judgement on a call nobody made, by the file alone: an `Explanation` with the `file` its lines are of.
+
+    Raises: InvalidRequest: there is no such principal, or nothing can be called that.
+    """
+    sections = sections_of(at)
+    who = principal_of(sections, subject)
+    try:
+        named = capability_named(call, who.tenant)
+        target = _with_tags(sections, named)
+        said = explain(access_of(sections), who.agent_class, target or call, arguments)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
+    notes: list[Json] = [*said.notes]
+    if target is not None and any(match.pattern.startswith("tag:") for match in said.matches):
+        notes.append("tags are those the file gives; a server may say of a tool that it is destructive")
+    return {**said.to_json(), "notes": notes, "file": str(at.config)}
+
+
+def _with_tags(sections: Sections, named: Capability) -> Capability | None:
+    """The capability with the tags its server's entry gives it; None where only the running gateway knows them."""
+    server = sections.servers.get(named.owner)
+    if server is None or named.kind in ("agent", "workflow"):
+        return None
+    tool = server.tools.get(named.local) if named.kind == "tool" else None
+    return replace(named, tags=frozenset((*server.tags, *(tool.tags if tool is not None else ()))))
 
 
 def listen_url(at: Place) -> str:

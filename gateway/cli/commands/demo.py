@@ -9,7 +9,7 @@ import typer
 
 import gateway
 from gateway.cli.failure import USAGE, Failure
-from gateway.cli.options import AsJson, single_command
+from gateway.cli.options import single_command
 
 app = single_command()
 
@@ -24,7 +24,6 @@ def demo(
     fail: Annotated[str, typer.Option("--fail", help="Switch this agent off, for example scheduling.")] = "",
     serve: Annotated[bool, typer.Option("--serve", help="Leave everything running at the end.")] = False,
     pause: Annotated[bool, typer.Option("--pause", help="Wait for a key between the scenes.")] = False,
-    as_json: AsJson = False,
 ) -> None:
     """Run the whole story: agents, tools, a conflict, a denial, an audit trail. Needs no model and no network."""
     root = Path(gateway.__file__).parents[1]
@@ -36,6 +35,6 @@ def demo(
         )
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    flags = {"--crash": crash, "--serve": serve, "--pause": pause, "--json": as_json}
+    flags = {"--crash": crash, "--serve": serve, "--pause": pause}
     arguments = [flag for flag, given in flags.items() if given] + (["--fail", fail] if fail else [])
     raise typer.Exit(import_module(STORY).main(arguments))

@@ -4,15 +4,14 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import RenderableType
-from rich.text import Text
 
+from gateway.cli.explanations import explanation
 from gateway.cli.failure import FINDING, USAGE, Failure
 from gateway.cli.offline import explain_offline
 from gateway.cli.options import AsJson, ConfigPath, DataPath, place, single_command
 from gateway.cli.remote import connect
-from gateway.cli.render import facts, note, show
-from gateway.core.json import Json, JsonObject, json_text
+from gateway.cli.render import show
+from gateway.core.json import Json, JsonObject
 
 app = single_command()
 
@@ -29,7 +28,7 @@ def explain(
     config: ConfigPath = None,
     data: DataPath = None,
 ) -> None:
-    """Say whether a call would be allowed, by which rule, and what would have to change; exits with 1 for a denial."""
+    """Say whether a call would be allowed, by which rule, and what would turn it round; exits with 1 if not."""
     arguments = _arguments(args)
     at = place(config, data)
     if online:
@@ -37,26 +36,9 @@ def explain(
             said = remote.get("explain", query={"as": as_whom, "call": call, "args": args})
     else:
         said = explain_offline(at, as_whom, call, arguments)
-    show(said, lambda: _view(said, as_whom, call), as_json=as_json)
-    if not online and not as_json:
-        note("Judged by the file alone: what upstreams offer and keys that were minted are known with --online.")
-    if said.get("allowed") is not True:
+    show(said, lambda: explanation(said, as_whom), as_json=as_json)
+    if said.get("decision") != "allow":
         raise typer.Exit(FINDING)
-
-
-def _view(said: JsonObject, as_whom: str, call: str) -> RenderableType:
-    allowed = said.get("allowed") is True
-    file, line = json_text(said.get("file")), said.get("line")
-    return facts(
-        [
-            ("call", f"{as_whom} -> {call}"),
-            ("verdict", Text("allowed", "green") if allowed else Text("denied", "red")),
-            ("because", said.get("reason")),
-            ("rule", f"{json_text(said.get('policy'))} {json_text(said.get('rule'))}".strip()),
-            ("at", f"{file}:{line}" if file and line else file),
-            ("to change it", said.get("change")),
-        ]
-    )
 
 
 def _arguments(text: str) -> "JsonObject | None":

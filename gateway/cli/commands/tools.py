@@ -6,6 +6,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from gateway.cli.explanations import first_change, short_reason
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import connect
 from gateway.cli.render import facts, note, show, table
@@ -57,14 +58,9 @@ def _lists(said: JsonObject, as_whom: str) -> RenderableType:
     hidden = [json_object(each) for each in json_list(said.get("hidden"))]
     if not hidden:
         return visible
-    rows = [(each.get("name"), _why(each), json_object(each.get("why")).get("change")) for each in hidden]
+    why = [(each.get("name"), json_object(each.get("why"))) for each in hidden]
+    rows = [(name, short_reason(reason), first_change(reason)) for name, reason in why]
     return Group(visible, Text(f"\nHidden from {as_whom}:"), table(("NAME", "BECAUSE", "TO CHANGE IT"), rows, empty=""))
-
-
-def _why(entry: JsonObject) -> Json:
-    why = json_object(entry.get("why"))
-    line = f" ({why['file']}:{why['line']})" if why.get("file") and why.get("line") else ""
-    return f"{json_text(why.get('reason'))} [{json_text(why.get('rule'))}]{line}"
 
 
 def _details(tool: JsonObject) -> RenderableType:

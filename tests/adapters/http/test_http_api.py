@@ -12,6 +12,7 @@ import pytest
 from adapters.http.api_contract import ENDPOINTS, PREFIX
 from gateway.core.errors import Unavailable
 from gateway.core.json import JsonObject
+from tests.fakes import tool
 from tests.fakes_api import ApiBench, a_run, a_step
 
 pytestmark = pytest.mark.anyio
@@ -70,6 +71,25 @@ async def test_looking_as_somebody_lists_what_is_hidden_and_why() -> None:
         said = (await client.get("/tools", params={"as": "bea"})).json()
     assert [each["name"] for each in said["tools"]] == ["tool:orders/find"]
     assert [(each["name"], each["why"]["rule"]) for each in said["hidden"]] == [("tool:orders/refund", "no-grant")]
+
+
+async def test_what_only_a_run_may_call_is_in_nobodys_list() -> None:
+    bench = ApiBench()
+    bench.directory.known.append(tool("scratchpad_get", owner="run"))
+    async with operator(bench) as client:
+        everything = (await client.get("/tools")).json()
+        seen = (await client.get("/tools", params={"as": "bea"})).json()
+        counted = (await client.get("/principals")).json()["principals"]
+    assert "run" not in {each["owner"] for each in [*everything["tools"], *seen["tools"], *seen["hidden"]]}
+    assert {each["visible"] + each["hidden"] for each in counted} == {2}
+
+
+async def test_what_access_allows_and_nobody_sees_is_not_explained_by_access() -> None:
+    bench = ApiBench()
+    bench.explainer.answer = {"decision": "allow", "rule": "support.allow[0]"}
+    async with operator(bench) as client:
+        hidden = (await client.get("/tools", params={"as": "bea"})).json()["hidden"]
+    assert [each["why"]["rule"] for each in hidden] == ["not-access"]
 
 
 async def test_one_tool_is_shown_with_its_definition() -> None:
