@@ -9,9 +9,8 @@ import orjson
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
-from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.core.json import Json, json_text
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What a description or a summary from outside must not send to a terminal: escapes and reversed writing."""
@@ -130,50 +129,6 @@ def duration(microseconds: Json) -> str:
 def moment(time: Json) -> str:
     """An RFC 3339 time down to the second."""
     return json_text(time).partition(".")[0].replace("T", " ")
-
-
-def run_tree(run: JsonObject) -> Tree:
-    """A run with its steps: who was called, how long it took, what became of it."""
-    head = Text.assemble(
-        (clean(json_text(run.get("workflow"))), "bold"),
-        f"  {clean(json_text(run.get('id')))}  ",
-        state(run.get("state")),
-        f"  for {clean(json_text(run.get('owner')))}{_usage(run)}",
-    )
-    tree = Tree(head)
-    _add_steps(tree, json_list(run.get("steps")))
-    if run.get("error"):
-        tree.add(Text(clean(json_text(run.get("error"))), style="red"))
-    return tree
-
-
-def _add_steps(tree: Tree, steps: Iterable[Json]) -> None:
-    for each in steps:
-        step = json_object(each)
-        attempts = step.get("attempt")
-        said = clean(json_text(step.get("reason")) or json_text(step.get("summary")))
-        phase = json_text(step.get("phase"))
-        branch = tree.add(
-            Text.assemble(
-                state(step.get("state")),
-                f"  {clean(json_text(step.get('target')))}",
-                f" ({phase})" if phase else "",
-                f"  {duration(step.get('durationUs'))}",
-                f"  attempt {attempts}" if isinstance(attempts, int) and attempts > 1 else "",
-                _usage(step),
-                (f"  {said}" if said else "", "dim"),
-            )
-        )
-        _add_steps(branch, json_list(step.get("steps")))
-
-
-def _usage(value: JsonObject) -> str:
-    usage = json_object(value.get("usage"))
-    parts = [f"{usage[name]} {name}" for name in ("calls", "tokens") if usage.get(name)]
-    cost = json_text(usage.get("costUsd"), "0")
-    if cost.strip("0."):
-        parts.append(f"{cost} USD")
-    return f"  {', '.join(parts)}" if parts else ""
 
 
 def may_show_secret(*, anyway: bool) -> bool:

@@ -9,10 +9,13 @@ from rich.text import Text
 from gateway.cli.failure import FINDING, USAGE, Failure
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import Remote, connect
-from gateway.cli.render import cell, clean, duration, moment, note, run_tree, say, show, show_line, state, table
+from gateway.cli.render import clean, moment, note, say, show, show_line, state, table
+from gateway.cli.run_views import Calls, answer_of, calls_by_step, event_line, run_tree
 from gateway.core.json import JsonObject, json_list, json_object, json_text
 
 app = command_group("List, show, watch, resume and cancel runs.")
+
+_MOST_CALLS = 1000
 
 RunId = Annotated[str, typer.Argument(help="The run's id.", show_default=False)]
 Last = Annotated[bool, typer.Option("--last", help="The newest run instead of a named one.")]
@@ -52,7 +55,9 @@ def show_run(
     """One run as a tree: who was called, how long it took, what became of it."""
     with connect(place(config, data)) as remote:
         run = _run(remote, run_id, newest=last)
-    show(run, lambda: _whole(run), as_json=as_json)
+        calls = _calls(remote, json_text(run.get("id")))
+    said: JsonObject = {**run, "calls": {step: [*made] for step, made in calls.items()}}
+    show(said, lambda: _whole(run, calls), as_json=as_json)
 
 
 @app.command()
@@ -76,9 +81,9 @@ def watch(
             if as_json:
                 show_line(said)
             elif kind != "end":
-                _print_event(said)
+                say(event_line(said))
         if not as_json:
-            show(None, lambda: run_tree(_run(remote, found)), as_json=False)
+            show(None, lambda: _whole(_run(remote, found), _calls(remote, found)), as_json=False)
     if ended != "completed":
         raise typer.Exit(FINDING)
 
@@ -116,18 +121,11 @@ def _run(remote: Remote, run_id: str, *, newest: bool = False) -> JsonObject:
     return json_object(remote.get("runs", run_id).get("run"))
 
 
-def _whole(run: JsonObject) -> RenderableType:
-    output = run.get("output")
-    text = output if isinstance(output, str) else json_text(json_object(output).get("text"))
-    answer = Text.assemble("\n", ("answer  ", "bold"), clean(text)) if text else Text("")
-    return Group(run_tree(run), answer)
+def _calls(remote: Remote, run_id: str) -> Calls:
+    said = remote.get("audit", query={"run": run_id, "limit": _MOST_CALLS})
+    return calls_by_step(json_object(each) for each in json_list(said.get("records")))
 
 
-def _print_event(said: JsonObject) -> None:
-    event = json_object(said.get("event"))
-    kind = json_text(event.get("type")) or json_text(event.get("kind"))
-    text = json_text(event.get("text")) or json_text(event.get("message"))
-    line = Text.assemble(moment(said.get("at"))[11:], "  ", cell(kind), "  ", state(event.get("state") or ""), "  ")
-    line.append(clean(text))
-    took = event.get("durationUs")
-    say(line if took is None else Text.assemble(line, f"  {duration(took)}"))
+def _whole(run: JsonObject, calls: Calls) -> RenderableType:
+    text = answer_of(run)
+    return Group(run_tree(run, calls), Text(f"\n{clean(text)}") if text else Text(""))

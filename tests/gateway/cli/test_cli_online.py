@@ -14,6 +14,7 @@ import pytest
 from adapters.storage.directory import DataDirectory, Endpoint
 from gateway.cli.failure import FINDING, OK, UNREACHABLE, USAGE
 from gateway.cli.main import main
+from gateway.core.json import JsonObject
 from gateway.core.model import Capability
 from tests.fakes_api import ApiBench, a_run, a_step
 
@@ -141,6 +142,26 @@ async def test_a_run_is_shown_as_a_tree(bench: ApiBench, shell: Shell) -> None:
     await bench.runs.open(a_run())
     await bench.runs.note_step(a_step("run_1/1"))
     await bench.runs.note_step(a_step("run_1/1/1", parent="run_1/1", state="denied", started=2))
+    made: list[JsonObject] = [
+        {
+            "id": "rec_7",
+            "phase": "outcome",
+            "step_id": "run_1/1",
+            "subject": "agent:refunds",
+            "capability": "tool:orders/refund",
+            "outcome": "denied",
+            "rule": "refunds.deny[0]",
+            "reason": "not today",
+        },
+        {"id": "rec-run_1/1", "phase": "outcome", "step_id": "run_1/1", "capability": "agent:refunds"},
+    ]
+    bench.audit.records = made
+    said = await shell("runs", "show", "--last")
+    assert "denied  agent:refunds -> tool:orders/refund    refunds.deny[0]: not today" in said.out
+    assert bench.audit.asked[0].run_id == "run_1"
+    said = await shell("runs", "show", "run_1", "--json")
+    assert json.loads(said.out)["calls"]["run_1/1"][0]["id"] == "rec_7"
+    bench.audit.records = []
     said = await shell("runs", "show", "--last")
     assert [line.strip("│├└─ ").split("  ")[0] for line in said.out.splitlines() if "agent:" in line] == [
         "ok",

@@ -1,0 +1,96 @@
+"""How a run looks: the tree of its steps with the calls made in them, its answer, its events."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.text import Text
+from rich.tree import Tree
+
+from gateway.cli.render import cell, clean, duration, moment, state
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.orchestration.events import content_from_json
+
+Calls = Mapping[str, Sequence[JsonObject]]
+"""Audit records by the id of the step in which the call was made."""
+
+
+def calls_by_step(records: Iterable[JsonObject]) -> Calls:
+    """What was called in each step, each call once, with what became of it."""
+    calls: dict[str, list[JsonObject]] = {}
+    for record in records:
+        if json_text(record.get("phase")) == "outcome" and record.get("step_id"):
+            calls.setdefault(json_text(record.get("step_id")), []).append(record)
+    return calls
+
+
+def run_tree(run: JsonObject, calls: Calls) -> Tree:
+    """A run: who was called, what they called in turn, how long it took, what became of it, by which rule."""
+    head = Text.assemble(
+        (clean(json_text(run.get("workflow"))), "bold"),
+        f"  {clean(json_text(run.get('id')))}  ",
+        state(run.get("state")),
+        f"  for {clean(json_text(run.get('owner')))}{_usage(run)}",
+    )
+    tree = Tree(head)
+    _add_steps(tree, json_list(run.get("steps")), calls)
+    if run.get("error"):
+        tree.add(Text(clean(json_text(run.get("error"))), style="red"))
+    return tree
+
+
+def answer_of(run: JsonObject) -> str:
+    """What the run answered, for people; empty while it has not."""
+    return content_from_json(json_object(run.get("output")).get("content")).text
+
+
+def event_line(said: JsonObject) -> Text:
+    """One event of a run."""
+    event = json_object(said.get("event"))
+    line = Text.assemble(moment(said.get("at"))[11:], "  ", cell(event.get("kind")))
+    if event.get("state"):
+        line = Text.assemble(line, "  ", state(event.get("state")))
+    text = json_text(event.get("text")) or json_text(event.get("name"))
+    return Text.assemble(line, "  ", clean(text)) if text else line
+
+
+def _add_steps(tree: Tree, steps: Iterable[Json], calls: Calls) -> None:
+    for step in map(json_object, steps):
+        branch = tree.add(_step_line(step))
+        own = step.get("record")
+        for call in calls.get(json_text(step.get("id")), ()):
+            if call.get("id") != own:
+                branch.add(_call_line(call))
+        _add_steps(branch, json_list(step.get("steps")), calls)
+
+
+def _step_line(step: JsonObject) -> Text:
+    attempt = step.get("attempt")
+    said = clean(json_text(step.get("reason")) or json_text(step.get("summary")))
+    phase = json_text(step.get("phase"))
+    return Text.assemble(
+        state(step.get("state")),
+        f"  {clean(json_text(step.get('target')))}",
+        f" ({phase})" if phase else "",
+        f"  {duration(step.get('durationUs'))}",
+        f"  attempt {attempt}" if isinstance(attempt, int) and attempt > 1 else "",
+        _usage(step),
+        (f"  {said}" if said else "", "dim"),
+    )
+
+
+def _call_line(call: JsonObject) -> Text:
+    rule, reason = json_text(call.get("rule")), json_text(call.get("reason"))
+    return Text.assemble(
+        state(call.get("outcome")),
+        f"  {clean(json_text(call.get('subject')))} -> {clean(json_text(call.get('capability')))}",
+        f"  {duration(call.get('duration_us'))}",
+        (f"  {clean(rule)}{f': {clean(reason)}' if reason else ''}" if rule or reason else "", "dim"),
+    )
+
+
+def _usage(value: JsonObject) -> str:
+    usage = json_object(value.get("usage"))
+    parts = [f"{usage[name]} {name}" for name in ("calls", "tokens") if usage.get(name)]
+    cost = json_text(usage.get("costUsd"), "0")
+    if cost.strip("0."):
+        parts.append(f"{cost} USD")
+    return f"  {', '.join(parts)}" if parts else ""
