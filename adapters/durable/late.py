@@ -39,7 +39,7 @@ class LateJournal:
     async def state(self, run_id: str) -> str:
         return await self._journal.state(run_id)
 
-    async def spec(self, run_id: str) -> JsonObject | None:
+    async def spec(self, run_id: str) -> "JsonObject | None":
         return await self._journal.spec(run_id)
 
     async def cancel(self, run_id: str) -> None:

@@ -3,6 +3,7 @@
 What the gateway does not have to understand stays `Raw`, so unknown members travel untouched and cost nothing.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -50,7 +51,7 @@ class Params:
         """`structured` holds the arguments; parts are empty."""
         if self._content is None:
             arguments = self.members.get("arguments")
-            value = {} if arguments is None else decode_value(bytes(arguments))
+            value = {} if arguments is None else decode_strictly(bytes(arguments))
             self._content = Content(structured=value)
         return self._content
 
@@ -100,6 +101,25 @@ def decode_value(raw: bytes) -> Json:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidRequest("not valid JSON") from error
     return value
+
+
+def decode_strictly(raw: bytes) -> Json:
+    """JSON to Python, for what is judged and then relayed as it came: both readers must find the same in it.
+
+    Raises: InvalidRequest: not JSON, nested too deeply, or a member named twice.
+    """
+    try:
+        value: Json = json.loads(raw, object_pairs_hook=_object_of_once)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the arguments cannot be read: {error}") from error
+    return value
+
+
+def _object_of_once(pairs: list[tuple[str, Json]]) -> JsonObject:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member is named twice")
+    return found
 
 
 def decode_members(raw: bytes) -> dict[str, Raw]:

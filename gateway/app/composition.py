@@ -108,7 +108,7 @@ class Composition:
         Raises: InvalidRequest: what is wrong with it; the present one stays.
         """
         before = self.sections.configuration
-        configuration = await to_thread.run_sync(load_configuration, before.source)
+        configuration = await to_thread.run_sync(load_configuration, before.source, self.foundation.directory)
         await self.apply(configuration)
         return {
             "version": self.pipeline.version,

@@ -8,6 +8,7 @@ from adapters.a2a.client import A2aUpstream
 from adapters.a2a.registry import AgentDirectory
 from adapters.a2a.settings import AgentSettings
 from adapters.mcp.client import server_upstream
+from adapters.mcp.client_http import McpHttpUpstream
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.settings import ServerSettings
 from adapters.net.address import Address
@@ -85,7 +86,8 @@ class Neighbours:
             if not isinstance(new.get(slug, self._present[slug]).settings, AgentSettings):
                 self._agents.pop(slug, None)
         for slug, upstream in upstreams.items():
-            self._lists.add(upstream, new[slug].tenant)
+            watch = upstream.watch if isinstance(upstream, McpHttpUpstream) else None
+            self._lists.add(upstream, new[slug].tenant, watch)
         self._present = dict(wanted)
 
     def leave(self) -> None:

@@ -11,6 +11,8 @@ from adapters.http.settings import ListenSettings
 from adapters.identity.settings import PrincipalSettings
 from adapters.mcp.settings import ServerSettings
 from adapters.net.settings import EgressSettings
+from adapters.storage.directory import DataDirectory
+from adapters.storage.registry import registered_slugs
 from adapters.storage.settings import AuditSettings
 from gateway.config.checks import standard_checks
 from gateway.config.load import Configuration, load
@@ -35,9 +37,13 @@ SECTIONS: Mapping[str, Section] = {
 }
 
 
-def load_configuration(path: Path) -> Configuration:
-    """The configuration in a file, checked as a whole. Raises: ConfigurationError."""
-    return load(path, SECTIONS, checks=standard_checks())
+def load_configuration(path: Path, data: DataDirectory | None = None) -> Configuration:
+    """The configuration in a file, checked as a whole. Raises: ConfigurationError.
+
+    With a data directory, agents added at run time may be named in it as well.
+    """
+    registered = registered_slugs(data.gateway_db) if data is not None else frozenset[str]()
+    return load(path, SECTIONS, checks=standard_checks({"agents": registered}))
 
 
 def configuration_schema() -> JsonObject:

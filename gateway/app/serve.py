@@ -65,7 +65,7 @@ def serve(options: ServeOptions) -> None:
 
 
 async def _serve(options: ServeOptions) -> None:
-    sections = Sections(load_configuration(options.config))
+    sections = Sections(load_configuration(options.config, options.data))
     given = {"host": options.host, "port": options.port}
     listen = sections.listen.model_copy(update={name: value for name, value in given.items() if value is not None})
     with _bound(listen) as bound:
@@ -103,7 +103,7 @@ async def _answer(
     endpoint = Endpoint(url=address, pid=os.getpid(), started_at_us=foundation.clock.now_us())
     watcher = Watcher(
         current=composition.sections.configuration,
-        load=partial(load_configuration, options.config),
+        load=partial(load_configuration, options.config, options.data),
         apply=composition.apply,
         report=partial(_report, composition),
     )

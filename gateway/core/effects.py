@@ -15,7 +15,7 @@ from gateway.core.ports.storage import EffectLedger, Fresh, Known
 from gateway.core.ports.world import Clock
 
 NOT_SENT = (InvalidRequest, NotFound, Unavailable)
-"""Failures after which the effect certainly did not happen."""
+"""Failures after which the effect certainly did not happen; others say so in their detail: `sent` or `refused`."""
 
 
 def effect_key(request: Request, capability: Capability) -> str:
@@ -96,11 +96,16 @@ class Effects:
         """Free the key if the effect certainly did not happen, now or before; otherwise its outcome stays unknown."""
         tenant = request.principal.tenant
         try:
-            refused = isinstance(error, GatewayError) and bool(error.detail.get("refused"))
-            if (isinstance(error, NOT_SENT) or refused) and (tenant, key) not in self._again:
+            if _never_left(error) and (tenant, key) not in self._again:
                 await self._ledger.forget(tenant, key)
         finally:
             self._ended(tenant, key)
+
+
+def _never_left(error: BaseException) -> bool:
+    if isinstance(error, NOT_SENT):
+        return True
+    return isinstance(error, GatewayError) and (error.detail.get("sent") is False or bool(error.detail.get("refused")))
 
 
 def _canonical_arguments(request: Request) -> bytes:

@@ -3,7 +3,8 @@
 Owns one task per upstream. Knows upstreams only by their port.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
 
 import anyio
 import structlog
@@ -21,11 +22,16 @@ LIST_ATTEMPT_S = 10.0
 FIRST_RETRY_S = 0.5
 
 
+Watch: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Listens for changes of an upstream's lists until canceled; ends by itself where there is nothing to hear."""
+
+
 class _Keeper:
     """The task that keeps one upstream's lists warm."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, watch: Watch | None) -> None:
         self.upstream = upstream
+        self.watch = watch
         self.scope = anyio.CancelScope()
         self.wanted = anyio.Event()
 
@@ -49,9 +55,12 @@ class Lists:
         for keeper in self._keepers.values():
             tasks.start_soon(self._keep, keeper)
 
-    def add(self, upstream: Upstream, tenant: str) -> None:
-        """Keep an upstream's lists; it shows up as `starting` until it has answered."""
-        keeper = _Keeper(upstream)
+    def add(self, upstream: Upstream, tenant: str, watch: Watch | None = None) -> None:
+        """Keep an upstream's lists; it shows up as `starting` until it has answered.
+
+        `watch` runs beside, for as long as the upstream is kept: it listens for changes and pokes.
+        """
+        keeper = _Keeper(upstream, watch)
         self._keepers[upstream.name] = keeper
         self._shelf.add(upstream, tenant)
         if self._tasks is not None:
@@ -88,15 +97,28 @@ class Lists:
 
     async def _keep(self, keeper: _Keeper) -> None:
         with keeper.scope:
-            retry_s = FIRST_RETRY_S
-            while True:
-                keeper.wanted = anyio.Event()
-                if await self._read(keeper.upstream):
-                    pause_s, retry_s = self._limits.refresh_s, FIRST_RETRY_S
-                else:
-                    pause_s, retry_s = retry_s, min(retry_s * 2, self._limits.refresh_s)
-                with anyio.move_on_after(pause_s):
-                    await keeper.wanted.wait()
+            async with anyio.create_task_group() as beside:
+                if keeper.watch is not None:
+                    beside.start_soon(self._listen, keeper.upstream.name, keeper.watch)
+                await self._keep_reading(keeper)
+
+    async def _listen(self, name: str, watch: Watch) -> None:
+        try:
+            await watch()
+        except Exception:
+            # A task boundary: without it the lists are still read again now and then.
+            log.exception("no longer listening for changes", upstream=name)
+
+    async def _keep_reading(self, keeper: _Keeper) -> None:
+        retry_s = FIRST_RETRY_S
+        while True:
+            keeper.wanted = anyio.Event()
+            if await self._read(keeper.upstream):
+                pause_s, retry_s = self._limits.refresh_s, FIRST_RETRY_S
+            else:
+                pause_s, retry_s = retry_s, min(retry_s * 2, self._limits.refresh_s)
+            with anyio.move_on_after(pause_s):
+                await keeper.wanted.wait()
 
     async def _read(self, upstream: Upstream) -> bool:
         problem = ""

@@ -104,6 +104,25 @@ async def test_a_failed_upstream_is_tried_again_and_a_change_is_read_at_once() -
     assert upstream.asked >= 3
 
 
+async def test_who_listens_for_changes_is_heard_and_may_fail_without_harm() -> None:
+    shelf, seen = Shelf(), anyio.Event()
+    lists = Lists(shelf, limits=Limits(), on_change=lambda: None)
+    upstream = Flaky("orders", "ok")
+
+    async def watch() -> None:
+        while upstream.asked < 1:
+            await anyio.sleep(0)
+        lists.poke("orders")
+        while upstream.asked < 2:
+            await anyio.sleep(0)
+        seen.set()
+        raise RuntimeError("bug")
+
+    lists.add(upstream, "default", watch)
+    await run(lists, seen)
+    assert upstream.asked == 2
+
+
 async def test_an_attempt_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.core.lists.LIST_ATTEMPT_S", 0.01)
     shelf, seen = Shelf(), anyio.Event()
