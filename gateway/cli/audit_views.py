@@ -66,10 +66,16 @@ def verification(report: VerifyReport) -> RenderableType:
         [
             ("audit log", verdict),
             ("records", report.records),
-            ("signed", f"{report.signed} of them by {report.checkpoints} checkpoints, the last at {report.signed_at}"),
+            ("signed", _signed(report)),
             ("keys", "" if report.key_given else "taken from the file itself: whoever replaced it, replaced them too"),
         ]
     )
+
+
+def _signed(report: VerifyReport) -> str:
+    if not report.checkpoints:
+        return "none of them yet; until the first checkpoint the chain alone holds them"
+    return f"{report.signed} of them, by {report.checkpoints} checkpoints, the last at {report.signed_at}"
 
 
 def _who(record: JsonObject) -> str:

@@ -1,5 +1,6 @@
 """How answers look: tables, trees and JSON on stdout, notes and progress on stderr. Decides nothing."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -14,6 +15,8 @@ from gateway.core.json import Json, json_text
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What a description or a summary from outside must not send to a terminal: escapes and reversed writing."""
+
+_WIDE = 200
 
 _STATE_STYLE = {
     "ok": "green",
@@ -34,7 +37,11 @@ _STATE_STYLE = {
 
 def stdout() -> Console:
     """Made per use, so that it writes to whatever stdout is then."""
-    return Console(soft_wrap=False, highlight=False, markup=False, emoji=False)
+    console = Console(soft_wrap=False, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        # A pipe or a file has no edge to wrap at; rich would take 80 columns.
+        console.width = _WIDE
+    return console
 
 
 def stderr() -> Console:

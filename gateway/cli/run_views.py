@@ -54,15 +54,21 @@ def event_line(said: JsonObject) -> Text:
 
 def _add_steps(tree: Tree, steps: Iterable[Json], calls: Calls) -> None:
     for step in map(json_object, steps):
-        branch = tree.add(_step_line(step))
-        own = step.get("record")
-        for call in calls.get(json_text(step.get("id")), ()):
-            if call.get("id") != own:
+        made = calls.get(json_text(step.get("id")), ())
+        own = [call for call in made if _is_the_step(call, step)]
+        branch = tree.add(_step_line(step, json_text(own[-1].get("rule")) if own else ""))
+        for call in made:
+            if not _is_the_step(call, step):
                 branch.add(_call_line(call))
         _add_steps(branch, json_list(step.get("steps")), calls)
 
 
-def _step_line(step: JsonObject) -> Text:
+def _is_the_step(call: JsonObject, step: JsonObject) -> bool:
+    """Whether the record is of the step itself, or of an attempt at it, rather than of a call made in it."""
+    return call.get("kind") == "workflow" and call.get("capability") == step.get("target")
+
+
+def _step_line(step: JsonObject, rule: str) -> Text:
     attempt = step.get("attempt")
     said = clean(json_text(step.get("reason")) or json_text(step.get("summary")))
     phase = json_text(step.get("phase"))
@@ -73,6 +79,7 @@ def _step_line(step: JsonObject) -> Text:
         f"  {duration(step.get('durationUs'))}",
         f"  attempt {attempt}" if isinstance(attempt, int) and attempt > 1 else "",
         _usage(step),
+        f"  {clean(rule)}" if rule else "",
         (f"  {said}" if said else "", "dim"),
     )
 
@@ -89,7 +96,7 @@ def _call_line(call: JsonObject) -> Text:
 
 def _usage(value: JsonObject) -> str:
     usage = json_object(value.get("usage"))
-    parts = [f"{usage[name]} {name}" for name in ("calls", "tokens") if usage.get(name)]
+    parts = [f"{usage['tokens']} tokens"] if usage.get("tokens") else []
     cost = json_text(usage.get("costUsd"), "0")
     if cost.strip("0."):
         parts.append(f"{cost} USD")

@@ -153,11 +153,20 @@ async def test_a_run_is_shown_as_a_tree(bench: ApiBench, shell: Shell) -> None:
             "rule": "refunds.deny[0]",
             "reason": "not today",
         },
-        {"id": "rec-run_1/1", "phase": "outcome", "step_id": "run_1/1", "capability": "agent:refunds"},
+        {
+            "id": "rec_8",
+            "phase": "outcome",
+            "step_id": "run_1/1",
+            "kind": "workflow",
+            "capability": "agent:refunds",
+            "outcome": "ok",
+            "rule": "workflow:help.targets[0]",
+        },
     ]
     bench.audit.records = made
     said = await shell("runs", "show", "--last")
     assert "denied  agent:refunds -> tool:orders/refund    refunds.deny[0]: not today" in said.out
+    assert "ok  agent:refunds  2 ms  workflow:help.targets[0]" in said.out
     assert bench.audit.asked[0].run_id == "run_1"
     said = await shell("runs", "show", "run_1", "--json")
     assert json.loads(said.out)["calls"]["run_1/1"][0]["id"] == "rec_7"
@@ -167,7 +176,7 @@ async def test_a_run_is_shown_as_a_tree(bench: ApiBench, shell: Shell) -> None:
         "ok",
         "denied",
     ]
-    assert "3 calls, 10 tokens, 0.20 USD" in said.out
+    assert "10 tokens, 0.20 USD" in said.out
 
 
 async def test_watching_ends_with_the_run_and_says_whether_it_completed(bench: ApiBench, shell: Shell) -> None:
