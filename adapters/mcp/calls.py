@@ -8,7 +8,7 @@ from typing import Literal
 from mcp.shared.inbound import validate_mcp_param_headers
 from msgspec import Raw
 
-from adapters.mcp.classify import PARAM_PREFIX, Headers, Message, as_text
+from adapters.mcp.classify import ABSENT, PARAM_PREFIX, Headers, Message, as_text
 from adapters.mcp.exchange import Exchange
 from adapters.mcp.knock import Knock
 from adapters.mcp.refusals import (
@@ -20,7 +20,7 @@ from adapters.mcp.refusals import (
     refusal_from,
     retry_after,
 )
-from adapters.mcp.render import LOG_NOTHING, LOG_RANKS, EventWriter, result_bytes
+from adapters.mcp.render import result_bytes
 from adapters.mcp.views import Entry, View
 from adapters.mcp.wire import Era, Params, decode_value
 from gateway.core.errors import GatewayError, InvalidRequest, NotFound, UpstreamFailed
@@ -56,7 +56,7 @@ class Calls:
         message = knock.message
         operation = OPERATIONS[message.method]
         request = self._request(knock, operation, *self._target(knock, view))
-        exchange.calling(message.id, knock.era, _events(knock), request.budget.deadline_s)
+        exchange.calling(knock, request.budget.deadline_s)
         session = knock.session
         if session is not None:
             if message.id in session.calls:
@@ -115,7 +115,6 @@ class Calls:
         key = as_text(meta.idempotency_key) or ""
         if len(key) > KEY_LENGTH:
             raise RpcRefusal(INVALID_PARAMS, "the idempotency key is too long")
-        state = message.params.get("requestState")
         return Request(
             id=self._ids.new("req"),
             principal=identity.principal,
@@ -135,7 +134,7 @@ class Calls:
             step_id=identity.step_id,
             phase=identity.phase,
             idempotency_key=key,
-            continuation="" if state is None else as_text(state) or "",
+            continuation=as_text(message.params.get("requestState")) or "",
         )
 
     def _deadline_s(self, identity: Identity, entry: Entry | None) -> float:
@@ -164,11 +163,6 @@ class Calls:
         return refusal
 
 
-def log_rank(level: Raw) -> int:
-    """The lowest level a client wants by its `_meta`; nothing where it names none."""
-    return LOG_RANKS.get(as_text(level) or "", LOG_NOTHING)
-
-
 def _rendered(result: Result, operation: Operation, era: Era) -> bytes:
     try:
         return result_bytes(result, operation, era)
@@ -176,16 +170,8 @@ def _rendered(result: Result, operation: Operation, era: Era) -> bytes:
         raise UpstreamFailed("the server's answer is not a valid result") from error
 
 
-def _events(knock: Knock) -> EventWriter:
-    token = bytes(knock.message.meta.progress_token)
-    asked = token[:1] == b'"' or token.lstrip(b"-").isdigit()
-    rank = knock.session.log_rank if knock.session is not None else log_rank(knock.message.meta.log_level)
-    return EventWriter(token=token if asked else b"", log_rank=rank)
-
-
 def _required(message: Message, key: Literal["name", "uri"]) -> str:
-    raw = message.params.get(key)
-    value = None if raw is None else as_text(raw)
+    value = as_text(message.params.get(key))
     if value is None:
         raise RpcRefusal(INVALID_PARAMS, f"{key} must be a string")
     return value
@@ -207,6 +193,9 @@ def _check_param_headers(knock: Knock, entry: Entry) -> None:
 
 def _traceparent(knock: Knock) -> str:
     """The caller's trace context, by its body before its header; what is not shaped like one is dropped."""
-    said = bytes(knock.message.meta.traceparent)[1:-1] or knock.headers.get(b"traceparent", b"")
+    raw = knock.message.meta.traceparent
+    said = knock.headers.get(b"traceparent", b"") if raw is ABSENT else bytes(raw)[1:-1]
+    if not said:
+        return ""
     shaped = len(said) == TRACEPARENT_LENGTH and said.isascii() and said.count(b"-") == 3
     return said.decode() if shaped else ""

@@ -6,6 +6,7 @@ the same answer. Knows nothing of who sent it.
 
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 from mcp.shared.inbound import (
@@ -55,29 +56,30 @@ _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NAMED = {method: key for method, key in NAME_BEARING_METHODS.items()}
 
 Headers = dict[bytes, bytes]
+ABSENT = Raw()
 
 
 class Envelope(msgspec.Struct, gc=False):
     """A JSON-RPC message as far as the door has to understand it. No id: a notification."""
 
-    jsonrpc: Raw = Raw()
+    jsonrpc: Literal["2.0"]
     method: str = ""
-    id: Raw = Raw()
+    id: Raw = ABSENT
     params: dict[str, Raw] | None = None
-    result: Raw = Raw()
-    error: Raw = Raw()
+    result: Raw = ABSENT
+    error: Raw = ABSENT
 
 
 class Meta(msgspec.Struct, gc=False):
-    """The members of `params._meta` the door reads, each raw JSON, empty where absent."""
+    """The members of `params._meta` the door reads, each raw JSON, `ABSENT` where it is not there."""
 
-    version: Raw = msgspec.field(name=VERSION_KEY, default=Raw())
-    capabilities: Raw = msgspec.field(name=CLIENT_CAPABILITIES_KEY, default=Raw())
-    client_info: Raw = msgspec.field(name=CLIENT_INFO_KEY, default=Raw())
-    log_level: Raw = msgspec.field(name=META_PREFIX + "logLevel", default=Raw())
-    progress_token: Raw = msgspec.field(name="progressToken", default=Raw())
-    traceparent: Raw = Raw()
-    idempotency_key: Raw = msgspec.field(name=IDEMPOTENCY_KEY, default=Raw())
+    version: Raw = msgspec.field(name=VERSION_KEY, default=ABSENT)
+    capabilities: Raw = msgspec.field(name=CLIENT_CAPABILITIES_KEY, default=ABSENT)
+    client_info: Raw = msgspec.field(name=CLIENT_INFO_KEY, default=ABSENT)
+    log_level: Raw = msgspec.field(name=META_PREFIX + "logLevel", default=ABSENT)
+    progress_token: Raw = msgspec.field(name="progressToken", default=ABSENT)
+    traceparent: Raw = ABSENT
+    idempotency_key: Raw = msgspec.field(name=IDEMPOTENCY_KEY, default=ABSENT)
 
 
 NO_META = Meta()
@@ -130,8 +132,8 @@ def message_from(body: bytes, era: Era, depth: int) -> Message | None:
     if body.count(b"{") + body.count(b"[") > depth and _too_deep(body, depth):
         raise RpcRefusal(INVALID_REQUEST, f"the body is nested deeper than {depth} levels", http=400)
     request_id = bytes(envelope.id)
-    if not envelope.method or bytes(envelope.jsonrpc) != b'"2.0"' or not _is_id(request_id):
-        if era == "legacy" and not envelope.method and (bytes(envelope.result) or bytes(envelope.error)):
+    if not envelope.method or not _is_id(request_id):
+        if era == "legacy" and not envelope.method and (envelope.result is not ABSENT or envelope.error is not ABSENT):
             return None
         raise _not_one_message(era, request_id if _is_id(request_id) else b"")
     params = envelope.params or {}
@@ -146,9 +148,10 @@ def check_modern(message: Message, headers: Headers, lines: Iterable[tuple[bytes
     """
     meta = message.meta
     if (
-        bytes(meta.version) == _QUOTED_MODERN
+        meta.version is not ABSENT
+        and bytes(meta.version) == _QUOTED_MODERN
         and headers.get(VERSION_HEADER) == MODERN_BYTES
-        and bytes(meta.capabilities)
+        and meta.capabilities is not ABSENT
         and headers.get(METHOD_HEADER) == message.method.encode()
         and _name_agrees(message, headers)
     ):
@@ -194,7 +197,7 @@ def _run_ladder(message: Message, lines: Iterable[tuple[bytes, bytes]]) -> None:
         return
     requested = headers.get("mcp-protocol-version", "")
     if verdict.code == UNSUPPORTED_VERSION or (
-        verdict.code == INVALID_PARAMS and requested != MODERN and not bytes(message.meta.version)
+        verdict.code == INVALID_PARAMS and requested != MODERN and message.meta.version is ABSENT
     ):
         raise _unsupported(requested)
     raise RpcRefusal(verdict.code, verdict.message, data=verdict.data, http=400)
@@ -262,11 +265,15 @@ def _too_deep(body: bytes, depth: int) -> bool:
     return bool(brackets)
 
 
-def as_text(raw: Raw) -> str | None:
+def as_text(raw: Raw | None) -> str | None:
     """The string a raw value is; None where it is anything else, or nothing."""
+    if raw is None or raw is ABSENT:
+        return None
     value = bytes(raw)
     if value[:1] != b'"':
         return None
+    if b"\\" not in value:
+        return value[1:-1].decode()
     try:
         decoded = decode_value(value)
     except InvalidRequest:

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup
 from starlette.types import Receive, Scope, Send
 
 from adapters.mcp.classify import (
+    ABSENT,
     VERSION_HEADER,
     check_modern,
     check_notification,
@@ -19,7 +19,7 @@ from adapters.mcp.classify import (
     era_of,
     message_from,
 )
-from adapters.mcp.exchange import Exchange, Pace
+from adapters.mcp.exchange import Exchange, Pace, Vigil
 from adapters.mcp.knock import Knock
 from adapters.mcp.methods import Methods
 from adapters.mcp.refusals import CANCELED, INVALID_REQUEST, RpcRefusal, refusal_from
@@ -43,6 +43,7 @@ from gateway.core.record import Record
 log = structlog.get_logger(__name__)
 
 PATH = "/mcp"
+JSON = b"application/json"
 ACCEPTS = 256
 """Different `Accept` headers whose meaning is remembered."""
 
@@ -66,7 +67,7 @@ class McpDoor:
         self._ids = ids
         self._limits = limits
         self._pace = pace or Pace()
-        self._group: TaskGroup | None = None
+        self._vigil: Vigil | None = None
         self._accepts: dict[bytes, tuple[bool, bool]] = {}
         self._methods = Methods(
             gateway=gateway, authenticator=authenticator, clock=clock, ids=ids, limits=limits, pace=self._pace
@@ -76,11 +77,12 @@ class McpDoor:
     async def running(self) -> AsyncGenerator[None]:
         """Owns what the door starts beside the requests themselves."""
         async with anyio.create_task_group() as group:
-            self._group = group
+            self._vigil = Vigil(self._pace)
+            group.start_soon(self._vigil.keep)
             try:
                 yield
             finally:
-                self._group = None
+                self._vigil = None
                 self.stop()
                 group.cancel_scope.cancel()
 
@@ -97,11 +99,9 @@ class McpDoor:
             self._note_stranger(error)
             await refuse(send, refusal_from(error), 401, CHALLENGE)
             return
-        path: str = scope["path"]
-        knock = Knock(
-            identity=identity, headers=headers, lines=lines, scope=path[len(PATH) + 1 :], receive=receive, send=send
-        )
-        if not path.startswith(PATH) or path[len(PATH) : len(PATH) + 1] not in ("", "/") or "/" in knock.scope:
+        owner = _owner(scope["path"])
+        knock = Knock(identity=identity, headers=headers, lines=lines, scope=owner or "", receive=receive, send=send)
+        if owner is None:
             nowhere = RpcRefusal(INVALID_REQUEST, "there is nothing at this path: use /mcp or /mcp/{server}")
             await refuse(send, nowhere, 404)
         elif scope["method"] == "POST":
@@ -110,14 +110,15 @@ class McpDoor:
             await self._without_body(scope["method"], knock)
 
     async def _post(self, knock: Knock) -> None:
-        if self._group is None:
+        vigil = self._vigil
+        if vigil is None:
             raise RuntimeError("the door serves only inside running()")
         exchange = Exchange(
             knock.receive,
             knock.send,
             pace=self._pace,
-            group=self._group,
-            accept=self._accepted(knock.headers.get(b"accept", b"")),
+            vigil=vigil,
+            accept=self._accepts.get(knock.headers.get(b"accept", b"")) or self._accepted(knock),
         )
         try:
             await self._answer(knock, exchange)
@@ -142,7 +143,8 @@ class McpDoor:
         headers = knock.headers
         if not (exchange.accepts_json or exchange.accepts_sse):
             raise RpcRefusal(INVALID_REQUEST, "accept application/json and text/event-stream", http=406)
-        if not headers.get(b"content-type", b"").lower().startswith(b"application/json"):
+        content_type = headers.get(b"content-type", b"")
+        if content_type != JSON and not content_type.lower().startswith(JSON):
             raise RpcRefusal(INVALID_REQUEST, "the content type must be application/json", http=415)
         body = await read_body(knock.receive, headers, self._limits.body_bytes)
         named = era_of(headers.get(VERSION_HEADER))
@@ -155,19 +157,15 @@ class McpDoor:
         exchange.request_id = message.id
         if len(headers) != len(knock.lines):
             check_routing(knock.lines)
-        if named == "modern" or bytes(message.meta.version):
-            await self._modern(knock, exchange)
-        else:
+        if named != "modern" and message.meta.version is ABSENT:
             await self._legacy(knock, exchange)
-
-    async def _modern(self, knock: Knock, exchange: Exchange) -> None:
+            return
         knock.era = "modern"
-        message = knock.message
         if message.id:
-            check_modern(message, knock.headers, knock.lines)
+            check_modern(message, headers, knock.lines)
             await self._methods.modern(knock, exchange)
         else:
-            check_notification(knock.headers)
+            check_notification(headers)
             await reply(knock.send, 202)
 
     async def _legacy(self, knock: Knock, exchange: Exchange) -> None:
@@ -189,7 +187,7 @@ class McpDoor:
         try:
             knock.session = self._methods.session(knock)
             if method == "GET":
-                await self._methods.watch(knock, accepts_sse=self._accepted(knock.headers.get(b"accept", b""))[1])
+                await self._methods.watch(knock, accepts_sse=self._accepted(knock)[1])
             else:
                 self._methods.close(knock)
                 await reply(knock.send, 200)
@@ -218,12 +216,11 @@ class McpDoor:
             case _:
                 log.debug("answer given up", why=exchange.ending)
 
-    def _accepted(self, accept: bytes) -> tuple[bool, bool]:
-        known = self._accepts.get(accept)
-        if known is None:
-            if len(self._accepts) >= ACCEPTS:
-                self._accepts.clear()
-            known = self._accepts[accept] = accepted_types(accept)
+    def _accepted(self, knock: Knock) -> tuple[bool, bool]:
+        accept = knock.headers.get(b"accept", b"")
+        if len(self._accepts) >= ACCEPTS:
+            self._accepts.clear()
+        known = self._accepts[accept] = accepted_types(accept)
         return known
 
     def _note_stranger(self, error: Unauthenticated) -> None:
@@ -240,3 +237,11 @@ class McpDoor:
                 reason=error.wire.reason,
             )
         )
+
+
+def _owner(path: str) -> str | None:
+    """Whose endpoint a path is; empty for everybody's, None where it is none of the door's."""
+    if path == PATH:
+        return ""
+    owner = path[len(PATH) + 1 :]
+    return owner if path.startswith(f"{PATH}/") and "/" not in owner else None

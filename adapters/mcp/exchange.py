@@ -1,7 +1,8 @@
 """One POST being answered: plain JSON when the answer comes at once, server-sent events when something comes before.
 
-A usual call is answered within milliseconds, so nothing watches it at first: one timer is set, and only where it rings
-does an attendant start that looks for the client's leaving, keeps the connection alive and bounds every wait.
+A usual call is answered within milliseconds, so nothing watches it at first: a `Vigil` walks past now and then, and
+what it meets twice gets an attendant that looks for the client's leaving, keeps the connection alive and bounds every
+wait. A timer for each call would cost as much as reading the call.
 """
 
 import asyncio
@@ -9,11 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import anyio
-from anyio.abc import TaskGroup
 from starlette.types import Receive, Send
 
+from adapters.mcp.classify import as_text
+from adapters.mcp.knock import Knock
 from adapters.mcp.refusals import error_bytes
-from adapters.mcp.render import EventWriter, response_bytes, sse_bytes
+from adapters.mcp.render import LOG_NOTHING, LOG_RANKS, EventWriter, response_bytes, sse_bytes
 from adapters.mcp.wire import Era
 from gateway.core.json import Json
 from gateway.core.model import Event
@@ -34,7 +36,7 @@ class Pace:
     """How patient the door is, seconds."""
 
     attend_after_s: float = 0.05
-    """A call shorter than this is not watched."""
+    """A call shorter than this is not watched; one twice as long is."""
     keep_alive_s: float = 10.0
     """Silence after which an answer becomes a stream, and between two comments on it."""
     slow_body_s: float = 30.0
@@ -54,6 +56,7 @@ class Exchange:
 
     __slots__ = (
         "_attendant",
+        "_deaf",
         "_events",
         "_lock",
         "_pace",
@@ -62,46 +65,45 @@ class Exchange:
         "_since_s",
         "_started",
         "_task",
-        "_timer",
+        "_vigil",
         "accepts_json",
         "accepts_sse",
         "deadline_s",
         "ending",
         "era",
+        "knock",
         "phase",
         "request_id",
         "session_header",
     )
 
-    def __init__(
-        self, receive: Receive, send: Send, *, pace: Pace, group: TaskGroup, accept: tuple[bool, bool]
-    ) -> None:
-        loop = asyncio.get_running_loop()
+    def __init__(self, receive: Receive, send: Send, *, pace: Pace, vigil: "Vigil", accept: tuple[bool, bool]) -> None:
         self._receive = receive
         self._send = send
         self._pace = pace
         self.accepts_json, self.accepts_sse = accept
         self._attendant: anyio.CancelScope | None = None
+        self._deaf = False
         self._events: EventWriter | None = None
         self._lock: anyio.Lock | None = None
         self._since_s = 0.0
         self._started = False
         self._task = asyncio.current_task()
-        # `TaskGroup.start_soon` is an ordinary function: the group owns the attendant, the timer only starts it.
-        self._timer = loop.call_later(pace.attend_after_s, group.start_soon, self._attend)
+        self._vigil = vigil
+        vigil.add(self)
         self.deadline_s = float("inf")
         """On the event loop's clock."""
         self.ending: Ending = ""
+        self.knock: Knock | None = None
         self.era: Era = "modern"
         self.phase: Literal["reading", "calling", "answering"] = "reading"
         self.request_id = b""
         self.session_header: HeaderLines = ()
 
-    def calling(self, request_id: bytes, era: Era, events: EventWriter, deadline_s: float) -> None:
+    def calling(self, knock: Knock, deadline_s: float) -> None:
         """The body is read; from here on the call runs."""
-        self.request_id = request_id
-        self.era = era
-        self._events = events
+        self.knock = knock
+        self.era = knock.era
         self.deadline_s = deadline_s
         self.phase = "calling"
 
@@ -126,21 +128,28 @@ class Exchange:
         """The exchange is over, however it went."""
         self.phase = "answering"
         self._task = None
-        self._timer.cancel()
+        self._vigil.discard(self)
         if self._attendant is not None:
             self._attendant.cancel()
 
     async def emit(self, event: Event) -> None:
         """See `core.model.Emit`. Returns once the client's side has room again."""
-        if self._events is None or not self.accepts_sse or self.ending:
+        if not self.accepts_sse or self.ending or self._deaf or self.knock is None:
             return
+        if self._events is None:
+            self._events = _events(self.knock)
         notification = self._events.notification(event)
         if notification is not None:
             await self._write(sse_bytes(notification))
 
     async def answer(self, result: bytes, headers: HeaderLines = ()) -> None:
         """Send the `result`, raw JSON."""
-        await self._finish(response_bytes(self.request_id, result), 200, headers)
+        message = response_bytes(self.request_id, result)
+        if self._lock is None and self.accepts_json:
+            self.phase = "answering"
+            await self._plain(message, 200, headers)
+        else:
+            await self._finish(message, 200, headers)
 
     async def refuse(self, code: int, message: str, data: Json, http: int, headers: HeaderLines = ()) -> None:
         """Send a JSON-RPC error."""
@@ -176,7 +185,7 @@ class Exchange:
             if self.era == "modern":
                 self.cut("slow")
             else:
-                self._events = None
+                self._deaf = True
 
     async def _begin_stream(self) -> None:
         if not self._started:
@@ -189,8 +198,8 @@ class Exchange:
             self._lock = anyio.Lock()
         return self._lock
 
-    async def _attend(self) -> None:
-        """Runs in the door's own task group until the exchange is closed."""
+    async def attend(self) -> None:
+        """Runs in the vigil's task group until the exchange is closed."""
         if self._task is None:
             return
         with anyio.CancelScope() as self._attendant:
@@ -228,3 +237,42 @@ class Exchange:
         patience_s = self._pace.slow_body_s if self.phase == "reading" else self._pace.slow_reader_s
         if now_s - self._since_s > patience_s:
             self.cut("slow")
+
+
+class Vigil:
+    """Walks past the exchanges under way and gives those it meets twice an attendant."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace_s = pace.attend_after_s
+        self._new: set[Exchange] = set()
+        self._some = anyio.Event()
+
+    def add(self, exchange: Exchange) -> None:
+        if not self._new:
+            self._some.set()
+        self._new.add(exchange)
+
+    def discard(self, exchange: Exchange) -> None:
+        self._new.discard(exchange)
+
+    async def keep(self) -> None:
+        """Runs as long as the door is open; owns the attendants."""
+        met: set[Exchange] = set()
+        async with anyio.create_task_group() as group:
+            while True:
+                if not self._new:
+                    self._some = anyio.Event()
+                    await self._some.wait()
+                await anyio.sleep(self._pace_s)
+                for exchange in self._new & met:
+                    self._new.discard(exchange)
+                    group.start_soon(exchange.attend)
+                met = set(self._new)
+
+
+def _events(knock: Knock) -> EventWriter:
+    token = bytes(knock.message.meta.progress_token)
+    asked = token[:1] == b'"' or token.lstrip(b"-").isdigit()
+    level = as_text(knock.message.meta.log_level) or ""
+    rank = LOG_RANKS.get(level, LOG_NOTHING) if knock.session is None else knock.session.log_rank
+    return EventWriter(token=token if asked else b"", log_rank=rank)

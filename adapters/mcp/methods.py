@@ -142,7 +142,7 @@ class Methods:
     async def _initialize(self, knock: Knock, exchange: Exchange) -> None:
         params = knock.message.params
         raw = params.get("protocolVersion")
-        requested = None if raw is None else as_text(raw)
+        requested = as_text(raw)
         if requested is None:
             raise RpcRefusal(INVALID_PARAMS, "protocolVersion must be a string")
         declared = params.get("capabilities")
@@ -216,7 +216,7 @@ def no_session() -> RpcRefusal:
 
 def _log_rank(knock: Knock) -> int:
     raw = knock.message.params.get("level")
-    rank = LOG_RANKS.get((None if raw is None else as_text(raw)) or "")
+    rank = LOG_RANKS.get(as_text(raw) or "")
     if rank is None:
         raise RpcRefusal(INVALID_PARAMS, f"level must be one of {', '.join(LOG_RANKS)}")
     return rank

@@ -153,7 +153,7 @@ class View:
 
 
 class Views:
-    """The views in use, the least recently used forgotten first."""
+    """The views in use, the oldest forgotten first."""
 
     def __init__(self, gateway: Gateway, forgotten: Callable[[View], None]) -> None:
         self._gateway = gateway
@@ -165,7 +165,6 @@ class Views:
         key = (principal.agent_class, scope)
         view = self._views.get(key)
         if view is not None and view.version == self._gateway.version:
-            self._views.move_to_end(key)
             return view
         fresh = self._views[key] = View(self._gateway, principal, scope)
         self._views.move_to_end(key)

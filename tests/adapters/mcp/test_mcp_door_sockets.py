@@ -1,6 +1,7 @@
 """The MCP door behind a real HTTP server, with the official client in both eras, and with bytes nobody should send."""
 
 import socket
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,13 +15,20 @@ from anyio.abc import SocketStream
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
+from starlette.types import Receive, Scope, Send
 
+from adapters.mcp.door import McpDoor
+from adapters.mcp.exchange import Pace
 from adapters.mcp.wire import Answer, Frame
 from gateway.core.content import plain
 from gateway.core.errors import Denied
+from gateway.core.limits import Limits
 from gateway.core.model import Complete, Emit, Log, Progress, Request, Result
 from tests.fakes_mcp_door import (
+    Badges,
+    Counting,
     ShopGateway,
+    Ticking,
     agent,
     failing,
     modern_body,
@@ -32,8 +40,6 @@ from tests.fakes_mcp_door import (
     tool,
     workflow,
 )
-
-pytestmark = pytest.mark.anyio
 
 ERAS = pytest.mark.parametrize("mode", ["legacy", "2026-07-28", "auto"])
 KEY = {"authorization": "Bearer ana"}
@@ -87,6 +93,7 @@ def shop() -> ShopGateway:
 
 
 @ERAS
+@pytest.mark.anyio
 async def test_the_official_client_finds_and_calls_everything(mode: str) -> None:
     async with served(shop()) as port, connected(port, mode) as client:
         tools = await client.list_tools()
@@ -111,6 +118,7 @@ async def test_the_official_client_finds_and_calls_everything(mode: str) -> None
 
 
 @ERAS
+@pytest.mark.anyio
 async def test_the_official_client_sees_refusals_for_what_they_are(mode: str) -> None:
     gateway = shop()
     denied = Denied("ana may not call it", detail={"policy": "access", "rule": "r", "record": "rec_1"})
@@ -125,6 +133,7 @@ async def test_the_official_client_sees_refusals_for_what_they_are(mode: str) ->
 
 
 @ERAS
+@pytest.mark.anyio
 async def test_one_owner_has_an_endpoint_without_prefixes(mode: str) -> None:
     async with served(shop()) as port, connected(port, mode, "/mcp/orders") as client:
         assert [each.name for each in (await client.list_tools()).tools] == ["refund"]
@@ -132,6 +141,7 @@ async def test_one_owner_has_an_endpoint_without_prefixes(mode: str) -> None:
 
 
 @ERAS
+@pytest.mark.anyio
 async def test_giving_up_in_the_official_client_cancels_the_call(mode: str) -> None:
     gateway = shop()
     began, canceled = anyio.Event(), anyio.Event()
@@ -156,6 +166,7 @@ async def test_giving_up_in_the_official_client_cancels_the_call(mode: str) -> N
 
 
 @pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+@pytest.mark.anyio
 async def test_the_official_client_is_told_of_changed_lists(mode: str) -> None:
     gateway = shop()
     told = anyio.Event()
@@ -186,6 +197,7 @@ async def _change_until(gateway: ShopGateway, told: anyio.Event) -> None:
             await told.wait()
 
 
+@pytest.mark.anyio
 async def test_a_stranger_is_told_to_bring_a_key() -> None:
     async with served(shop()) as port, httpx2.AsyncClient() as http:
         reply = await http.post(f"http://127.0.0.1:{port}/mcp", json=modern_body("tools/list", {}))
@@ -245,6 +257,7 @@ BAD: list[tuple[str, bytes, bytes, bytes]] = [
 
 
 @pytest.mark.parametrize(("request_bytes", "status", "code"), [each[1:] for each in BAD], ids=[each[0] for each in BAD])
+@pytest.mark.anyio
 async def test_bad_bytes_get_a_clear_error_and_others_are_unharmed(
     request_bytes: bytes, status: bytes, code: bytes
 ) -> None:
@@ -254,3 +267,52 @@ async def test_bad_bytes_get_a_clear_error_and_others_are_unharmed(
     assert reply.startswith(b"HTTP/1.1 " + status)
     assert b'"code":' + code in reply
     assert good.startswith(b"HTTP/1.1 200")
+
+
+class Standalone:
+    """An ASGI application of nothing but the door, which its lifespan opens, on an event loop of nobody else."""
+
+    def __init__(self, door: McpDoor) -> None:
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._door(scope, receive, send)
+            return
+        await receive()
+        async with self._door.running():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def test_a_long_call_is_watched_on_a_plain_asyncio_loop_too() -> None:
+    gateway = shop()
+    canceled = threading.Event()
+
+    async def slow(request: Request, emit: Emit) -> Result:
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            canceled.set()
+            raise
+        return Complete(body=plain(""))
+
+    gateway.runs["workflow:help"] = slow
+    pace = Pace(attend_after_s=0.001, keep_alive_s=0.01)
+    door = McpDoor(gateway=gateway, authenticator=Badges(), clock=Ticking(), ids=Counting(), limits=Limits(), pace=pace)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(Standalone(door), log_level="error", timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        body = msgspec.json.encode(modern_body("tools/call", {"name": "workflows__help"}))
+        with socket.create_connection(listener.getsockname(), timeout=5) as client:
+            client.sendall(raw(body, *MODERN_LINES[:2], b"Mcp-Name: workflows__help"))
+            received = b""
+            while b": keep-alive" not in received:
+                received += client.recv(4096)
+        assert canceled.wait(5)
+    finally:
+        server.should_exit = True
+        thread.join(10)
