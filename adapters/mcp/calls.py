@@ -66,7 +66,7 @@ class Calls:
             result = await self._gateway.call(request, exchange.emit)
             raw = _rendered(result, operation, knock.era)
         except GatewayError as error:
-            if operation != "call" or "upstream" in error.detail or isinstance(error, NotFound):
+            if operation != "call" or _relayed(error) or isinstance(error, NotFound):
                 raise self._refused(knock, operation, error) from error
             await exchange.answer(error_result(error, knock.era), retry_after(error))
             return
@@ -149,7 +149,7 @@ class Calls:
         return self._clock.monotonic_s() + max(0.0, allowed_s)
 
     def _refused(self, knock: Knock, operation: Operation, error: GatewayError) -> RpcRefusal:
-        if not isinstance(error, NotFound) or "upstream" in error.detail:
+        if not isinstance(error, NotFound) or _relayed(error):
             return refusal_from(error)
         params = knock.message.params
         if operation == "read":
@@ -161,6 +161,11 @@ class Calls:
         if "name" in params:
             refusal.message = f"Unknown {'tool' if operation == 'call' else 'prompt'}: {as_text(params['name'])}"
         return refusal
+
+
+def _relayed(error: GatewayError) -> bool:
+    """Whether it is a server's own error rather than one about it: that is told as the server said it."""
+    return isinstance(error.detail.get("upstream"), dict)
 
 
 def _rendered(result: Result, operation: Operation, era: Era) -> bytes:

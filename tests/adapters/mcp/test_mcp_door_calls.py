@@ -10,7 +10,16 @@ from adapters.mcp.render import SERVER_INFO_KEY
 from adapters.mcp.wire import Answer, Era, Frame, Params
 from gateway.core.content import Content, content_of, data_part, plain, text_part
 from gateway.core.content import Plain as PlainBody
-from gateway.core.errors import ERRORS, ApprovalNeeded, Denied, Exhausted, GatewayError, InvalidRequest, UpstreamFailed
+from gateway.core.errors import (
+    ERRORS,
+    ApprovalNeeded,
+    Denied,
+    Exhausted,
+    GatewayError,
+    InvalidRequest,
+    Unavailable,
+    UpstreamFailed,
+)
 from gateway.core.json import JsonObject
 from gateway.core.labels import Labels
 from gateway.core.limits import Limits
@@ -294,6 +303,15 @@ async def test_every_error_of_a_tool_call_is_a_result_a_model_can_read(kind: typ
     assert result["isError"] is True
     assert result["_meta"]["drawbridge/error"]["code"] == kind.wire.code
     assert "hat went wrong" in result["content"][0]["text"]
+
+
+@pytest.mark.parametrize("kind", [Unavailable, Exhausted])
+async def test_a_tool_whose_owner_is_out_of_reach_or_full_answers_what_a_model_can_read(
+    kind: type[GatewayError],
+) -> None:
+    async with opened(shop(failing(kind("orders cannot do it", detail={"upstream": "orders"})))) as door:
+        reply = await Caller(door).ask("tools/call", REFUND)
+    assert reply.json["result"]["_meta"]["drawbridge/error"]["upstream"] == "orders"
 
 
 @pytest.mark.parametrize("kind", ERRORS)
