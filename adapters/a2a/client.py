@@ -218,7 +218,10 @@ class A2aUpstream:
             try:
                 self._card = check_card(raw, where, url=self._settings.url)
             except InvalidRequest as error:
-                raise UpstreamFailed(f"{self._slug}: {error.message}", detail=error.detail) from error
+                # Whoever calls the agent reads this; the addresses in question are for operators.
+                log.warning("card not acceptable", agent=self._slug, reason=error.message)
+                field = json_text(error.detail.get("field"), "form")
+                raise UpstreamFailed(f"the card of {self._slug} is not acceptable: see its {field}") from error
         return self._card
 
 

@@ -1,5 +1,6 @@
 """An agent as an upstream: real a2a-sdk agents on real sockets."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -367,6 +368,20 @@ async def test_an_agent_whose_card_turns_bad_keeps_its_last_good_one(deeds: Deed
         result = await upstream.call(asking(saying("hello")), listing.capabilities[0], ignore_event)
 
     assert isinstance(result, Complete)
+
+
+async def test_what_is_wrong_with_a_card_is_told_without_the_addresses_it_names(deeds: Deeds) -> None:
+    async def fetch(where: str) -> bytes:
+        return (await fetch_card(where)).replace(b"http://127.0.0.1", b"http://metadata.internal.example")
+
+    async with real_agent(deeds) as url, upstream_to(url, fetch=fetch) as upstream:
+        with pytest.raises(UpstreamFailed) as refused:
+            await upstream.capabilities()
+
+    told = json.dumps(refused.value.describe())
+    assert "supportedInterfaces[0].url" in told
+    assert "internal.example" not in told
+    assert "127.0.0.1" not in told
 
 
 async def test_an_agent_that_moves_is_called_where_it_now_is(deeds: Deeds) -> None:
