@@ -58,7 +58,7 @@ def script(where: Path, cell: Cell) -> Path:
     """What wrk sends."""
     modern = not cell.session
     params = f'"name":"{cell.tool}","arguments":{{"text":"hello"}}' + (f",{META}" if modern else "")
-    body = f'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{params}}}}}'
+    body = f'{{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{{{params}}}}}'
     headers = {
         "content-type": "application/json",
         "accept": "application/json, text/event-stream",
@@ -66,14 +66,17 @@ def script(where: Path, cell: Cell) -> Path:
         "mcp-protocol-version": "2026-07-28" if modern else "2025-11-25",
     }
     headers |= {"mcp-method": "tools/call", "mcp-name": cell.tool} if modern else {"mcp-session-id": cell.session}
-    lines = ['wrk.method = "POST"', f"wrk.body = [==[{body}]==]"]
-    lines += [f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()]
+    lines = ['wrk.method = "POST"', *(f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items())]
+    # Ids differ, as a session demands of requests under way at once; formatted once, so that wrk stays cheap.
+    lines += ["local ready, at = {}, 0", f"local body = [==[{body}]==]", "init = function()"]
+    lines += ["  for id = 1, 2048 do ready[id] = wrk.format(nil, nil, nil, string.format(body, id)) end", "end"]
+    lines += ["request = function()", "  at = at % 2048 + 1", "  return ready[at]", "end"]
     path = where / f"{cell.name.replace(' ', '-')}.lua"
     path.write_text("\n".join(lines))
     return path
 
 
-def load(where: Path, cell: Cell, connections: int, seconds: float) -> tuple[float, float]:
+def load(where: Path, cell: Cell, connections: int, seconds: int) -> tuple[float, float]:
     """(calls per second, p50 us). Stops the benchmark at the first answer that is no success."""
     command = [
         "taskset",
@@ -82,7 +85,7 @@ def load(where: Path, cell: Cell, connections: int, seconds: float) -> tuple[flo
         rig.need("wrk"),
         "-t1",
         f"-c{connections}",
-        f"-d{seconds:g}s",
+        f"-d{seconds}s",
         "--latency",
     ]
     command += ["-s", str(script(where, cell)), f"http://127.0.0.1:{cell.port}/mcp"]
@@ -96,7 +99,7 @@ def load(where: Path, cell: Cell, connections: int, seconds: float) -> tuple[flo
     return float(rate.group(1)), float(p50.group(1)) * {"us": 1, "ms": 1e3, "s": 1e6}[p50.group(2)]
 
 
-def measure(where: Path, cell: Cell, connections: int, seconds: float) -> None:
+def measure(where: Path, cell: Cell, connections: int, seconds: int) -> None:
     before = rig.cpu_s(cell.pid) if cell.pid else 0.0
     rate, p50_us = load(where, cell, connections, seconds)
     used = rig.cpu_s(cell.pid) - before if cell.pid else 0.0
@@ -145,7 +148,7 @@ def fastmcp(stack: ExitStack, where: Path, upstream: int) -> Cell | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--seconds", type=int, default=2, help="of one round; whole seconds")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--fastmcp", action="store_true")
     options = parser.parse_args()
@@ -169,7 +172,7 @@ def main() -> None:
             for cell in cells:
                 cell.rates, cell.cpu_us, cell.p50_us = [], [], []
             for cell in cells[2:]:
-                load(where, cell, connections, 0.5)
+                load(where, cell, connections, 1)
             for number in range(options.rounds):
                 for cell in cells if number % 2 == 0 else cells[::-1]:
                     measure(where, cell, connections, options.seconds)

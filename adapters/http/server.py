@@ -3,7 +3,7 @@
 Plain ASGI. Nothing but Host, Origin and the path is looked at here; doors read bodies and credentials themselves.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -12,7 +12,6 @@ import orjson
 import structlog
 
 from adapters.http.settings import ListenSettings
-from gateway.core.errors import GatewayError, Internal
 
 log = structlog.get_logger(__name__)
 
@@ -21,8 +20,15 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Door: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
+HARMLESS = frozenset(
+    {
+        *(b"accept", b"accept-encoding", b"accept-language", b"authorization", b"cache-control", b"connection"),
+        *(b"content-length", b"content-type", b"transfer-encoding", b"user-agent", b"traceparent", b"tracestate"),
+        *(b"mcp-method", b"mcp-name", b"mcp-protocol-version", b"mcp-session-id", b"a2a-version", b"a2a-extensions"),
+    }
+)
+"""Headers that nearly every request has and that claim no identity: looked at no further."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -35,7 +41,7 @@ class Hosts:
 
     def refusal(self, host: bytes, origin: bytes) -> str:
         """Why a request may not be served; empty if it may."""
-        if host.lower() not in self.hosts:
+        if host not in self.hosts and host.lower() not in self.hosts:
             return "this gateway does not answer to that Host; add it to gateway.allowed_hosts"
         if origin and origin.lower() not in self.origins:
             return "this Origin may not call the gateway; add it to gateway.allowed_origins"
@@ -82,19 +88,7 @@ class Server:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             return
-        host = origin = b""
-        headers: Headers = scope["headers"]
-        stripped = self._stripped
-        identity_claimed = False
-        for name, value in headers:
-            if name == b"host":
-                host = value
-            elif name == b"origin":
-                origin = value
-            elif stripped(name):
-                identity_claimed = True
-        if identity_claimed:
-            scope["headers"] = [pair for pair in headers if not stripped(pair[0])]
+        host, origin = self._looked_at(scope)
         refusal = self._hosts.refusal(host, origin)
         if refusal:
             await respond(send, 421 if not origin else 403, {"error": {"message": refusal}})
@@ -103,7 +97,30 @@ class Server:
         if door is None:
             await self._other(scope, send)
             return
-        await _guarded(door, scope, receive, send)
+        try:
+            await door(scope, receive, send)
+        except Exception:
+            # Doors answer for their own errors. What still gets here breaks the connection, or becomes the server's
+            # bare status 500: neither says a word of what it was.
+            log.exception("door failed", path=scope["path"])
+            raise
+
+    def _looked_at(self, scope: Scope) -> tuple[bytes, bytes]:
+        """Host and Origin; headers that claim an identity are taken away."""
+        host = origin = b""
+        claims = False
+        for name, value in scope["headers"]:
+            if name in HARMLESS:
+                continue
+            if name == b"host":
+                host = value
+            elif name == b"origin":
+                origin = value
+            elif self._stripped(name):
+                claims = True
+        if claims:
+            scope["headers"] = [pair for pair in scope["headers"] if not self._stripped(pair[0])]
+        return host, origin
 
     def _door(self, path: str) -> Door | None:
         if path.startswith("/mcp"):
@@ -133,29 +150,6 @@ async def respond(send: Send, status: int, body: Mapping[str, Any]) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(raw))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": raw})
-
-
-async def _guarded(door: Door, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run a door; what it lets through becomes an answer without a word of the exception."""
-    started = False
-
-    async def noting(message: Message) -> None:
-        nonlocal started
-        started = True
-        await send(message)
-
-    try:
-        await door(scope, receive, noting)
-    except GatewayError as error:
-        if started:
-            raise
-        await respond(send, error.wire.http, {"error": error.describe()})
-    except Exception:
-        log.exception("door failed", path=scope["path"])
-        if started:
-            # The status is out already: only a connection that breaks tells the client that this is not the end.
-            raise
-        await respond(send, 500, {"error": Internal("the gateway failed; its log has the rest").describe()})
 
 
 def _lowered(values: Iterable[str]) -> frozenset[bytes]:
