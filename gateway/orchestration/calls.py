@@ -35,6 +35,8 @@ class Caller:
     def __init__(self, run: RunContext) -> None:
         self._run = run
         self._clock = run.wiring.clock
+        self._settled: set[str] = set()
+        """Steps of which an attempt has ended; what is still open of the others was left open by a crash."""
 
     async def do(self, order: Order) -> StepResult:
         """The step's result, failed or not. Raises nothing but cancellation."""
@@ -62,9 +64,10 @@ class Caller:
     async def tell(self, order: Order, result: StepResult) -> None:
         """Have the end of a step written down. What was told before a crash counts once."""
         chronicle = self._run.chronicle
-        await chronicle.step(order.row(result))
+        self._settled.add(order.id)
+        chronicle.step(order.row(result))
         if order.kind == "agent" and result.attempts >= order.first_attempt:
-            await chronicle.closed(order.id)
+            chronicle.closed(order.id)
         text = result.summary or "done" if result.ok else f"{result.error}: {result.reason}"
         body = progress_body(cut(f"{order.name}: {text}", 200), described(order, result))
         await chronicle.event(f"{order.message_id}:ended", body)
@@ -157,14 +160,23 @@ class Caller:
         )
         return Delivery(order=order, request=request, until_s=until_s, resume=None)
 
+    def _taken_up(self, delivery: Delivery) -> Delivery:
+        """The delivery as an earlier process left it, if it did."""
+        order = delivery.order
+        seen = self._run.last_seen(order.id, order.first_attempt)
+        if seen is not None and seen.state == "canceled":
+            # Who worked on it was told to stop; it is begun anew, under a message id nobody has seen.
+            order = replace(order, first_attempt=seen.attempt + 1)
+            return replace(delivery, order=order, resume=None)
+        left_open = self._run.wiring.open_steps.find(order.run_id, order.id) is not None
+        if seen is None and (not left_open or order.id in self._settled):
+            return delivery
+        return replace(delivery, resume="" if seen is None else seen.remote_task)
+
     async def _tried(self, delivery: Delivery, begun: StepResult) -> StepResult:
         """Attempts until one reaches the target, at most as many as are allowed."""
-        order = delivery.order
-        delivery = replace(delivery, request=replace(delivery.request, labels=begun.labels))
-        interrupted = self._run.interrupted(order.id, order.first_attempt)
-        attempt = order.first_attempt
-        if interrupted is not None:
-            attempt, delivery = interrupted.attempt, replace(delivery, resume=interrupted.remote_task)
+        delivery = self._taken_up(replace(delivery, request=replace(delivery.request, labels=begun.labels)))
+        order, attempt = delivery.order, delivery.order.first_attempt
         pause_s = FIRST_PAUSE_S
         for tries_left in range(self._run.limits.retries, -1, -1):
             begun = replace(begun, attempts=attempt, usage=begun.usage + Usage(calls=1))
@@ -173,7 +185,7 @@ class Caller:
             # Unavailable: either the target was never reached, or its task is known and is asked for instead.
             if result.error != "unavailable" or not tries_left or left_s <= pause_s or self._run.leaving.is_set():
                 return result
-            await self._run.chronicle.step(order.row(result))
+            self._run.chronicle.step(order.row(result))
             # Half of it by chance, so that steps that failed together do not come back together.
             await anyio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             if result.remote_task:

@@ -1,14 +1,18 @@
 """What is told of a run while it is under way: steps and events, written beside it rather than before it goes on.
 
 The journal is the truth of execution, and everything here can be told again from it: whatever a crash cuts off is told
-on replay, under the same keys, and counts once.
+on replay, under the same keys, and counts once. So it is written a moment late and together: a step that begins and
+ends within that moment is written once, and all of it shares a commit.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Self, TypeAlias
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
 from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
@@ -17,57 +21,110 @@ from gateway.orchestration.wiring import Wiring
 
 log = structlog.get_logger(__name__)
 
-QUEUED_AT_MOST = 256
+LINGER_S = 0.02
+EVENTS_AT_MOST = 256
+"""Events that may wait to be written; whoever tells more waits for them."""
 DRAIN_S = 10.0
 
-_Write: TypeAlias = Callable[[], Awaitable[object]]
+_Place: TypeAlias = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    key: str
+    body: JsonObject
+    at_us: int
 
 
 class Chronicle:
-    """One per run, as a context within which it is told. `write` runs beside the run, in its task group."""
+    """One per run, as a context within which it is told; its writing goes on in the run's task group."""
 
-    def __init__(self, wiring: Wiring, run_id: str) -> None:
+    def __init__(self, wiring: Wiring, run_id: str, group: TaskGroup) -> None:
         self._wiring = wiring
         self._run_id = run_id
-        self._send, self._receive = anyio.create_memory_object_stream[_Write](QUEUED_AT_MOST)
-
-    async def write(self) -> None:
-        """Write what is told, in order, until nothing more will be."""
-        async with self._receive:
-            async for act in self._receive:
-                try:
-                    await act()
-                except GatewayError as error:
-                    # What is told of a run is no part of it; the journal still has everything.
-                    log.warning("a run's chronicle has a gap", run=self._run_id, reason=error.message)
-
-    async def step(self, step: RunStep) -> None:
-        """A step as it stands now."""
-        await self._send.send(lambda: self._wiring.runs.note_step(step))
-
-    async def closed(self, step_id: str) -> None:
-        """The step's token is worth nothing from now on."""
-        await self._send.send(lambda: self._wiring.open_steps.close(self._run_id, step_id))
-
-    async def event(self, key: str, body: JsonObject) -> None:
-        """An event of the run, counted once per `key`."""
-        at_us = self._wiring.clock.now_us()
-        await self._send.send(lambda: self._wiring.runs.append(self._run_id, key, body, at_us))
-
-    async def drained(self) -> None:
-        """Return once everything told so far is written."""
-        written = anyio.Event()
-
-        async def mark() -> None:
-            written.set()
-
-        with anyio.move_on_after(DRAIN_S):
-            await self._send.send(mark)
-            await written.wait()
+        self._group = group
+        self._steps: dict[_Place, RunStep] = {}
+        self._at_once: set[_Place] = set()
+        self._events: list[_Told] = []
+        self._writing = False
+        self._over = False
+        self._wake, self._hurry, self._written = anyio.Event(), anyio.Event(), anyio.Event()
 
     def __enter__(self) -> Self:
+        self._group.start_soon(self._write)
         return self
 
     def __exit__(self, *raised: object) -> None:
         """Nothing more will be told."""
-        self._send.close()
+        self._over = True
+        self._hurry.set()
+        self._wake.set()
+
+    def step(self, step: RunStep) -> None:
+        """A step as it stands now."""
+        self._steps[step.id, step.attempt] = step
+        self._wake.set()
+
+    async def step_at_once(self, step: RunStep) -> None:
+        """A step as it stands now, on disk when this returns. Raises: Unavailable."""
+        place = (step.id, step.attempt)
+        self._steps.pop(place, None)
+        self._at_once.add(place)
+        await self._wiring.runs.note_step(step)
+
+    def closed(self, step_id: str) -> None:
+        """The step's token is worth nothing from now on."""
+        self._group.start_soon(self._guarded, partial(self._wiring.open_steps.close, self._run_id, step_id))
+
+    async def event(self, key: str, body: JsonObject) -> None:
+        """An event of the run, counted once per `key`."""
+        if len(self._events) >= EVENTS_AT_MOST:
+            await self.drained()
+        self._events.append(_Told(key, body, self._wiring.clock.now_us()))
+        self._wake.set()
+
+    async def drained(self) -> None:
+        """Return once everything told so far is written, or could not be."""
+        with anyio.move_on_after(DRAIN_S):
+            while self._steps or self._events or self._writing:
+                self._hurry.set()
+                self._wake.set()
+                await self._written.wait()
+
+    async def _write(self) -> None:
+        while not self._over:
+            await self._wake.wait()
+            with anyio.move_on_after(LINGER_S):
+                await self._hurry.wait()
+            self._wake, self._hurry = anyio.Event(), anyio.Event()
+            await self._flush()
+
+    async def _flush(self) -> None:
+        steps, self._steps = self._steps, {}
+        events, self._events = self._events, []
+        self._writing = True
+        async with anyio.create_task_group() as group:
+            for place, step in steps.items():
+                group.start_soon(self._step, place, step)
+            group.start_soon(self._append, events)
+        self._writing = False
+        written, self._written = self._written, anyio.Event()
+        written.set()
+
+    async def _step(self, place: _Place, step: RunStep) -> None:
+        # What was written at once meanwhile knows more than the beginning of the step.
+        if step.state != "running" or place not in self._at_once:
+            await self._guarded(partial(self._wiring.runs.note_step, step))
+
+    async def _append(self, events: list[_Told]) -> None:
+        for told in events:
+            await self._guarded(
+                partial(self._wiring.runs.append, self._run_id, told.key, told.body, told.at_us),
+            )
+
+    async def _guarded(self, act: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await act()
+        except GatewayError as error:
+            # What is told of a run is no part of it; the journal still has everything.
+            log.warning("a run's chronicle has a gap", run=self._run_id, reason=error.message)

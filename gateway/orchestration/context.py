@@ -32,11 +32,12 @@ class RunContext:
     leaving: anyio.Event
     """Set when the gateway goes down: what fails from then on says nothing about the step."""
 
-    def interrupted(self, step_id: str, first_attempt: int) -> RunStep | None:
-        """The attempt of a step that was under way at a crash."""
-        running = (
+    def last_seen(self, step_id: str, first_attempt: int) -> RunStep | None:
+        """The attempt at a step, from `first_attempt` on, that had not ended when an earlier process last wrote of it:
+        `running`, or `canceled` with the run."""
+        left = (
             row
             for (each, attempt), row in self.rows.items()
-            if each == step_id and attempt >= first_attempt and row.state == "running"
+            if each == step_id and attempt >= first_attempt and row.state in ("running", "canceled")
         )
-        return max(running, key=lambda row: row.attempt, default=None)
+        return max(left, key=lambda row: row.attempt, default=None)

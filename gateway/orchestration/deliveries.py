@@ -1,6 +1,5 @@
 """One attempt at a step: written down, opened, sent down the path, waited for. Knows no retry and no budget."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import anyio
@@ -39,19 +38,14 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
         nonlocal begun
         if isinstance(event, TaskOpened) and event.task.id != begun.remote_task:
             begun = replace(begun, remote_task=event.task.id)
-            # Durable before anything else happens: after a crash this is how the work is found again.
-            await write_down()
-
-    async def write_down() -> None:
-        await wiring.runs.note_step(order.row(begun, state="running"))
-
-    async def open_token() -> None:
-        if opened is not None:
-            await wiring.open_steps.open(opened)
+            # On disk before anything else happens: after a crash this is how the work is found again.
+            await run.chronicle.step_at_once(order.row(begun, state="running"))
 
     try:
-        # Both are on disk before the step leaves, and together, because they share a commit.
-        await together(write_down, open_token)
+        run.chronicle.step(order.row(begun, state="running"))
+        if opened is not None:
+            # On disk before the step leaves: that it is open tells, after a crash, that it may have left.
+            await wiring.open_steps.open(opened)
         request = replace(delivery.request, meta=_meta(run, delivery, opened))
         with anyio.CancelScope(deadline=delivery.until_s):
             answer = await run.gateway.call(request, on_event)
@@ -120,20 +114,3 @@ async def cancel_nested(run: RunContext, target: str, remote_task: str) -> None:
             await run.gateway.call(request, ignore_event)
         except GatewayError:
             return
-
-
-async def together(*acts: Callable[[], Awaitable[None]]) -> None:
-    """Do all of it at once. Raises: GatewayError: the first failure, when all have ended."""
-    failures: list[GatewayError] = []
-
-    async def guarded(act: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await act()
-        except GatewayError as error:
-            failures.append(error)
-
-    async with anyio.create_task_group() as group:
-        for act in acts:
-            group.start_soon(guarded, act)
-    if failures:
-        raise failures[0]

@@ -1,6 +1,6 @@
 """The body of every run: its pattern, what it may use, how it ends. Runs in the engine's task, again after a crash."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -13,7 +13,7 @@ from gateway.core.labels import Labels, join_all, labels_from_json
 from gateway.core.limits import Usage
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import RunCanceled
-from gateway.core.ports.orchestration import Gap, Outcome, Pattern, PatternType, StepResult
+from gateway.core.ports.orchestration import Gap, Outcome, Pattern, PatternType, RunStep, StepResult
 from gateway.core.task import Task, TaskState, Turn
 from gateway.orchestration.chronicle import Chronicle
 from gateway.orchestration.context import RunContext
@@ -80,9 +80,26 @@ class Execution:
     async def run(self) -> JsonObject:
         """The run's outcome. Raises: GatewayError: its end could not be written; RunCanceled."""
         rows = await self.wiring.runs.steps(self.spec.run_id)
-        chronicle = Chronicle(self.wiring, self.spec.run_id)
+        # Whatever the body raises leaves the group as it is, not wrapped in a group of its own.
+        ended: Ended | None = None
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            with Chronicle(self.wiring, self.spec.run_id, group) as chronicle:
+                try:
+                    ended = await self._to_the_end(self._context(chronicle, rows))
+                except Exception as error:  # noqa: BLE001 - raised again below, outside the group
+                    failure = error
+                await chronicle.drained()
+        if failure is not None:
+            raise failure
+        if ended is None:
+            raise AssertionError("unreachable: it ended or failed")
+        await self._finish(ended)
+        return ended.to_json()
+
+    def _context(self, chronicle: Chronicle, rows: Iterable[RunStep]) -> RunContext:
         clock = self.wiring.clock
-        context = RunContext(
+        return RunContext(
             wiring=self.wiring,
             gateway=self.gateway,
             spec=self.spec,
@@ -94,23 +111,6 @@ class Execution:
             rows={(row.id, row.attempt): row for row in rows},
             leaving=self.leaving,
         )
-        # Whatever the body raises leaves the group as it is, not wrapped in a group of its own.
-        ended: Ended | None = None
-        failure: Exception | None = None
-        async with anyio.create_task_group() as group:
-            group.start_soon(chronicle.write)
-            with chronicle:
-                try:
-                    ended = await self._to_the_end(context)
-                except Exception as error:  # noqa: BLE001 - raised again below, outside the group
-                    failure = error
-                await chronicle.drained()
-        if failure is not None:
-            raise failure
-        if ended is None:
-            raise AssertionError("unreachable: it ended or failed")
-        await self._finish(ended)
-        return ended.to_json()
 
     async def _to_the_end(self, context: RunContext) -> Ended:
         await self._announce()

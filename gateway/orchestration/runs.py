@@ -1,7 +1,7 @@
 """Runs as their owners and operators see them: found, listed, drawn as a tree. Starts and ends none."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.core.errors import InvalidRequest, NotFound
 from gateway.core.json import Json
@@ -112,8 +112,12 @@ class Runs:
         wiring, at_us = self._wiring, self._wiring.clock.now_us()
         await wiring.runs.update(run_id, state=state.value, at_us=at_us, error=reason)
         for step in await wiring.runs.steps(run_id):
+            if step.state != "running":
+                continue
             if step.target.startswith("agent:"):
                 await wiring.open_steps.close(run_id, step.id)
+            if state is TaskState.CANCELED:
+                await wiring.runs.note_step(replace(step, state="canceled", reason=reason))
         await wiring.scratch.release_all(run_id)
         await wiring.runs.append(run_id, f"stopped {at_us}", status_body(state, reason), at_us)
 

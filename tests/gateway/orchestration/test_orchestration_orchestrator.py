@@ -287,7 +287,7 @@ async def test_a_canceled_run_ends_for_everybody_who_works_for_it_and_watches_it
             await around.request("task.cancel", meta={"task": run_id})
 
 
-async def test_a_canceled_run_may_be_resumed_and_finds_its_work_again() -> None:
+async def test_a_canceled_run_may_be_resumed_and_begins_its_open_steps_anew() -> None:
     around, begun, may_end = one_step()
     async with around.up() as (orchestrator, _):
         accepted = await around.ask("go", meta={"return_immediately": True, "message_id": "m"})
@@ -302,7 +302,12 @@ async def test_a_canceled_run_may_be_resumed_and_finds_its_work_again() -> None:
             await orchestrator.control.resume(run_id)
         with pytest.raises(NotFound):
             await orchestrator.control.cancel("run_none")
-    assert [request.meta.get("resume") for request in around.agents.deliveries] == [None, {"task": f"task {run_id}/1"}]
+    first, anew = around.agents.deliveries
+    assert first.step_id == anew.step_id
+    assert (first.meta["message_id"], anew.meta["message_id"]) == (f"{run_id}/1", f"{run_id}/1.2")
+    assert "resume" not in anew.meta
+    states = [(step.attempt, step.state) for step in around.runs.kept_steps.values()]
+    assert states == [(1, "canceled"), (2, "ok")]
 
 
 async def test_what_is_refused_for_want_of_room_may_be_asked_again() -> None:
