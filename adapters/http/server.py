@@ -23,12 +23,14 @@ Door: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HARMLESS = frozenset(
     {
-        *(b"accept", b"accept-encoding", b"accept-language", b"authorization", b"cache-control", b"connection"),
+        *(b"accept", b"accept-encoding", b"accept-language", b"cache-control", b"connection"),
         *(b"content-length", b"content-type", b"transfer-encoding", b"user-agent", b"traceparent", b"tracestate"),
         *(b"mcp-method", b"mcp-name", b"mcp-protocol-version", b"mcp-session-id", b"a2a-version", b"a2a-extensions"),
     }
 )
 """Headers that nearly every request has and that claim no identity: looked at no further."""
+DECIDING = frozenset({b"host", b"origin", b"authorization"})
+"""Of two copies one reader takes the first and another the last, so neither is taken (of Host: RFC 9112, section 3.2)."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -88,8 +90,13 @@ class Server:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             return
-        host, origin = self._looked_at(scope)
-        refusal = self._hosts.refusal(host, origin)
+        found, twice = self._looked_at(scope)
+        if twice:
+            message = f"the header {twice.decode()} came more than once"
+            await respond(send, 400, {"error": {"message": message}})
+            return
+        origin = found.get(b"origin", b"")
+        refusal = self._hosts.refusal(found.get(b"host", b""), origin)
         if refusal:
             await respond(send, 421 if not origin else 403, {"error": {"message": refusal}})
             return
@@ -105,22 +112,22 @@ class Server:
             log.exception("door failed", path=scope["path"])
             raise
 
-    def _looked_at(self, scope: Scope) -> tuple[bytes, bytes]:
-        """Host and Origin; headers that claim an identity are taken away."""
-        host = origin = b""
+    def _looked_at(self, scope: Scope) -> tuple[dict[bytes, bytes], bytes]:
+        """The headers that decide, and one of them that came twice; headers that claim an identity are taken away."""
+        found: dict[bytes, bytes] = {}
+        twice = b""
         claims = False
         for name, value in scope["headers"]:
             if name in HARMLESS:
                 continue
-            if name == b"host":
-                host = value
-            elif name == b"origin":
-                origin = value
+            if name in DECIDING:
+                twice = name if name in found else twice
+                found[name] = value
             elif self._stripped(name):
                 claims = True
         if claims:
             scope["headers"] = [pair for pair in scope["headers"] if not self._stripped(pair[0])]
-        return host, origin
+        return found, twice
 
     def _door(self, path: str) -> Door | None:
         if path.startswith("/mcp"):

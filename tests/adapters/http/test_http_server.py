@@ -72,6 +72,18 @@ async def test_a_path_without_a_door_says_where_the_doors_are() -> None:
     assert "/mcp" in body["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(b"host", b"127.0.0.1:8640"), (b"host", b"evil.example"), (b"authorization", b"Bearer x"), (b"origin", b"")],
+)
+async def test_a_header_that_decides_and_comes_twice_reaches_no_door(name: bytes, value: bytes) -> None:
+    """RFC 9112, section 3.2, for Host: another reader may have gone by the other copy."""
+    listening = Listening()
+    usual = [(b"authorization", b"Bearer a"), (b"origin", b"http://127.0.0.1:8640")]
+    status, _ = await listening.ask("/mcp", [*usual, (name, value)])
+    assert (status, listening.mcp.seen) == (400, [])
+
+
 @pytest.mark.parametrize("host", [b"evil.example", b"127.0.0.1:80", b"", b"127.0.0.1:8640.evil.example"])
 async def test_a_host_it_does_not_answer_to_reaches_no_door(host: bytes) -> None:
     listening = Listening()
