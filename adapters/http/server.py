@@ -30,7 +30,7 @@ HARMLESS = frozenset(
 )
 """Headers that nearly every request has and that claim no identity: looked at no further."""
 DECIDING = frozenset({b"host", b"origin", b"authorization"})
-"""Of two copies one reader takes the first and another the last, so neither is taken (of Host: RFC 9112, section 3.2)."""
+"""Of two copies one reader takes the first and another the last: neither is taken (of Host: RFC 9112, section 3.2)."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
