@@ -100,6 +100,7 @@ class StageSettings(TargetSettings):
     reads: tuple[str, ...] = ()
     """Scratchpad keys it is handed."""
     timeout_s: float | None = Field(default=None, gt=0)
+    """Longest it may take, seconds; by default what the limits say."""
     optional: bool = False
     """Skipped when it fails; without this the run fails."""
     when: str = ""
@@ -112,13 +113,17 @@ class PlanStepSettings(TargetSettings):
     """One step of a fixed plan."""
 
     id: StepName
+    """How other steps and the answer refer to it."""
     input: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    """What it is given; `instruction` in it is what the agent reads first."""
     after: tuple[str, ...] = ()
     """Ids of steps whose results it needs."""
     reads: tuple[str, ...] = ()
     """Scratchpad keys it is handed."""
     output_schema: Contract | None = None
+    """What it must answer."""
     timeout_s: float | None = Field(default=None, gt=0)
+    """Longest it may take, seconds; by default what the limits say."""
     optional: bool = False
     """Later steps run even when this one failed."""
 
@@ -144,6 +149,7 @@ class WorkflowSettings(BaseModel):
     pattern: str
     """Which strategy runs it: `sequential`, `supervisor`, or a plug-in's."""
     title: str = ""
+    """Shown in place of its slug."""
     description: str = ""
     """What it is for; shown to whoever may call it."""
     tenant: str = "default"
@@ -169,6 +175,7 @@ class WorkflowSettings(BaseModel):
     scratchpad: dict[str, KeySettings] = Field(default_factory=dict[str, KeySettings])
     """Contracts and owners of scratchpad keys; other keys are free."""
     limits: LimitSettings = LimitSettings()
+    """Bounds of each of its runs."""
     options: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     """For patterns of plug-ins."""
 

@@ -1,0 +1,74 @@
+"""One ledger a run: steps that run side by side never spend more than there is."""
+
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.limits import Budget, Usage
+from gateway.orchestration.ledger import Ledger
+
+
+def ledger(**parts: object) -> Ledger:
+    return Ledger(budget=Budget(deadline_s=1.0, **parts))  # pyright: ignore[reportArgumentType]
+
+
+def test_calls_are_counted_when_they_are_reserved() -> None:
+    book = ledger(calls=2)
+    first = book.reserve()
+    assert first is not None
+    assert book.reserve() is not None
+    assert book.reserve() is None
+    book.settle(first, Usage())
+    assert book.reserve() is not None
+
+
+def test_a_step_reserves_what_the_ones_before_it_used_on_average() -> None:
+    book = ledger(tokens=100)
+    first = book.reserve()
+    assert first is not None
+    book.settle(first, Usage(calls=1, tokens=40))
+    assert book.reserve() is not None
+    assert book.left().tokens == 20
+    assert book.reserve() is None
+
+
+def test_something_is_kept_back_for_the_last_word() -> None:
+    book = ledger(cost_usd=Decimal(1))
+    book.add(Usage(cost_usd=Decimal("0.95")))
+    assert book.reserve() is None
+    assert book.reserve(last=True) is not None
+    book.add(Usage(cost_usd=Decimal("0.05")))
+    assert book.reserve(last=True) is None
+
+
+def test_it_warns_once_and_names_the_part() -> None:
+    book = ledger(tokens=100, calls=100)
+    book.add(Usage(tokens=69, calls=1))
+    assert book.warning() == ""
+    book.add(Usage(tokens=1, calls=1))
+    assert book.warning() == "70 % of the run's tokens are used"
+    assert book.warning() == ""
+
+
+def test_without_limits_everything_is_allowed_and_nothing_warned_of() -> None:
+    book = ledger()
+    book.add(Usage(calls=10_000, tokens=10**9, cost_usd=Decimal(10**6)))
+    assert book.reserve() is not None
+    assert book.warning() == ""
+
+
+@given(limit=st.integers(1, 1000), used=st.lists(st.integers(0, 300), max_size=30))
+def test_what_is_left_never_grows_and_never_falls_below_nothing(limit: int, used: list[int]) -> None:
+    book = ledger(tokens=limit)
+    left = book.left().tokens
+    assert left is not None
+    for tokens in used:
+        reservation = book.reserve()
+        if reservation is None:
+            break
+        book.settle(reservation, Usage(calls=1, tokens=tokens))
+        now = book.left().tokens
+        assert now is not None
+        assert 0 <= now <= left
+        left = now

@@ -1,0 +1,186 @@
+"""The server `run`: an agent's way to the scratchpad of its run, and nobody else's."""
+
+import pytest
+
+from gateway.core.content import Content, Plain
+from gateway.core.errors import Denied, InvalidRequest
+from gateway.core.json import JsonObject, json_object
+from gateway.core.labels import Labels
+from gateway.core.limits import Budget
+from gateway.core.model import Complete, Request, ignore_event, principal
+from gateway.core.ports.orchestration import Run
+from gateway.orchestration.run_server import TOOLS, RunServer
+from tests.fakes import FakeClock
+from tests.fakes_orchestration import ANA, MemoryRuns, MemoryScratch
+
+pytestmark = pytest.mark.anyio
+
+REFUNDS = principal("agent:refunds", kind="agent", behind=ANA)
+RULES: JsonObject = {
+    "scratchpad": {
+        "price": {"schema": {"type": "number"}, "writers": ["refunds"]},
+        "secret": {"readers": ["scheduling"], "writers": ["scheduling"]},
+    }
+}
+
+
+class Served:
+    """The server with one run on it, and a clock that stands still."""
+
+    def __init__(self) -> None:
+        self.runs, self.scratch, self.clock = MemoryRuns(), MemoryScratch(), FakeClock()
+        self.server = RunServer(scratch=self.scratch, runs=self.runs, clock=self.clock)
+
+    async def opened(self, run_id: str = "run_1") -> "Served":
+        run = Run(
+            id=run_id,
+            workflow="help",
+            tenant="default",
+            owner="ana",
+            state="working",
+            context_id="c",
+            created_at_us=0,
+            updated_at_us=0,
+            spec={"settings": RULES},
+        )
+        await self.runs.open(run)
+        return self
+
+    async def call(
+        self,
+        tool: str,
+        given: JsonObject,
+        *,
+        run_id: str = "run_1",
+        step_id: str = "run_1/2",
+        labels: Labels | None = None,
+    ) -> Complete:
+        capability = next(each for each in TOOLS if each.local == tool)
+        request = Request(
+            id="req",
+            principal=REFUNDS,
+            capability=capability.name,
+            operation="call",
+            budget=Budget(deadline_s=1e9),
+            body=Plain(Content(structured=given)),
+            labels=labels or Labels(),
+            run_id=run_id,
+            step_id=step_id,
+        )
+        result = await self.server.call(request, capability, ignore_event)
+        assert isinstance(result, Complete)
+        return result
+
+    async def said(self, tool: str, given: JsonObject, **others: str) -> JsonObject:
+        result = await self.call(tool, given, **others)  # pyright: ignore[reportArgumentType]
+        return json_object(result.body.content().structured)
+
+
+async def test_its_tools_belong_to_every_tenant_and_change_nothing_outside() -> None:
+    listing = await Served().server.capabilities()
+    assert [each.name for each in listing.capabilities] == [
+        "tool:run/scratchpad_get",
+        "tool:run/scratchpad_put",
+        "tool:run/claim",
+        "tool:run/release",
+    ]
+    assert {each.tenant for each in listing.capabilities} == {"*"}
+    assert {each.effect for each in listing.capabilities} == {"read"}
+    assert len({each.digest for each in listing.capabilities}) == 4
+
+
+async def test_a_key_is_read_and_written_by_version() -> None:
+    served = await Served().opened()
+    assert await served.said("scratchpad_get", {"key": "price"}) == {"key": "price", "version": 0}
+    written = await served.said("scratchpad_put", {"key": "price", "value": 3, "expected_version": 0})
+    assert (written["version"], written["writer"]) == (1, "run_1/2")
+    assert await served.said("scratchpad_get", {"key": "price"}) == written
+
+
+async def test_a_conflict_is_an_answer_with_both_versions() -> None:
+    served = await Served().opened()
+    await served.said("scratchpad_put", {"key": "price", "value": 3, "expected_version": 0})
+    result = await served.call("scratchpad_put", {"key": "price", "value": 4, "expected_version": 0})
+    assert result.is_error
+    said = json_object(result.body.content().structured)
+    assert (said["expected"], said["actual"]) == (0, 1)
+
+
+async def test_the_same_write_by_an_agent_that_was_restarted_is_the_same_write() -> None:
+    served = await Served().opened()
+    given: JsonObject = {"key": "price", "value": 3, "expected_version": 0}
+    assert await served.said("scratchpad_put", given) == await served.said("scratchpad_put", given)
+
+
+async def test_labels_of_the_writer_reach_the_reader() -> None:
+    served = await Served().opened()
+    tainted = Labels(untrusted=frozenset({"server:web"}))
+    await served.call("scratchpad_put", {"key": "price", "value": 3, "expected_version": 0}, labels=tainted)
+    assert (await served.call("scratchpad_get", {"key": "price"})).labels == tainted
+
+
+async def test_claims_exclude_other_runs_until_they_lapse_or_are_given_back() -> None:
+    served = await (await Served().opened()).opened("run_2")
+    given: JsonObject = {"resource": "account:4711", "seconds": 10}
+    assert (await served.said("claim", given))["claimed"] is True
+    assert (await served.said("claim", given, run_id="run_2"))["claimed"] is False
+    served.clock.advance(11)
+    assert (await served.said("claim", given, run_id="run_2"))["claimed"] is True
+    await served.said("release", {"resource": "account:4711"}, run_id="run_2")
+    assert (await served.said("claim", given))["claimed"] is True
+
+
+@pytest.mark.parametrize(
+    ("tool", "given"),
+    [
+        ("scratchpad_get", {"key": "secret"}),
+        ("scratchpad_put", {"key": "secret", "value": 1, "expected_version": 0}),
+    ],
+)
+async def test_keys_of_others_are_refused(tool: str, given: JsonObject) -> None:
+    served = await Served().opened()
+    with pytest.raises(Denied):
+        await served.call(tool, given)
+
+
+@pytest.mark.parametrize(
+    ("tool", "given"),
+    [
+        ("scratchpad_get", {}),
+        ("scratchpad_get", {"key": 3}),
+        ("scratchpad_put", {"key": "a", "value": 1}),
+        ("scratchpad_put", {"key": "a", "expected_version": 0}),
+        ("scratchpad_put", {"key": "price", "value": "much", "expected_version": 0}),
+        ("claim", {"resource": "a", "seconds": 0}),
+        ("claim", {"resource": "a", "seconds": "long"}),
+        ("claim", {"resource": "x" * 201}),
+        ("release", {}),
+    ],
+)
+async def test_arguments_that_make_no_sense_are_refused(tool: str, given: JsonObject) -> None:
+    served = await Served().opened()
+    with pytest.raises(InvalidRequest):
+        await served.call(tool, given)
+
+
+@pytest.mark.parametrize(("run_id", "step_id"), [("", ""), ("run_1", ""), ("run_9", "run_9/1")])
+async def test_whoever_works_on_no_step_has_no_scratchpad(run_id: str, step_id: str) -> None:
+    served = await Served().opened()
+    with pytest.raises(Denied):
+        await served.call("scratchpad_get", {"key": "price"}, run_id=run_id, step_id=step_id)
+
+
+async def test_what_it_does_not_have_it_refuses() -> None:
+    served = await Served().opened()
+    capability = TOOLS[0]
+    request = Request(
+        id="req",
+        principal=REFUNDS,
+        capability=capability.name,
+        operation="read",
+        budget=Budget(deadline_s=1e9),
+        run_id="run_1",
+        step_id="run_1/2",
+    )
+    with pytest.raises(InvalidRequest):
+        await served.server.call(request, capability, ignore_event)

@@ -1,0 +1,90 @@
+"""Plans and references, read from what planners and configurations write."""
+
+import pytest
+
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import Json
+from gateway.patterns.plan import PlanRules, followers, plan_from
+from gateway.patterns.references import condition_from, named_in, resolved
+
+RULES = PlanRules(targets=frozenset({"agent:a", "tool:x/y", "workflow:w"}), max_steps=5)
+
+
+def test_a_plan_is_read_as_it_was_written() -> None:
+    plan = plan_from(
+        {
+            "steps": [
+                {"id": "one", "agent": "a", "input": "do it", "reads": ["k"], "optional": True},
+                {"id": "two", "tool": "x/y", "input": {"n": 1}, "after": ["one"], "timeout_s": 3},
+                {"id": "three", "workflow": "w", "after": ["two"], "output_schema": {"type": "object"}},
+            ]
+        },
+        RULES,
+    )
+    one, two, three = plan.values()
+    assert (one.target, one.input, one.reads, one.optional) == ("agent:a", {"instruction": "do it"}, ("k",), True)
+    assert (two.target, two.input, two.after, two.timeout_s) == ("tool:x/y", {"n": 1}, ("one",), 3.0)
+    assert (three.target, three.output_schema) == ("workflow:w", {"type": "object"})
+    assert followers(plan, {"two"}) == {"two", "three"}
+    assert followers(plan, {"one"}) == {"one", "two", "three"}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"steps": [{"id": "s", "agent": "a"}]}', 'So:\n```json\n{"steps": [{"id": "s", "agent": "a"}]}\n```\n']
+)
+def test_a_plan_in_words_is_found(text: str) -> None:
+    assert list(plan_from(text, RULES)) == ["s"]
+
+
+@pytest.mark.parametrize("value", [None, "no plan", [], {"steps": "s"}, {"steps": [1]}, {"steps": [{"id": "s"}]}])
+def test_what_is_no_plan_is_refused(value: Json) -> None:
+    with pytest.raises(InvalidRequest):
+        plan_from(value, RULES)
+
+
+KNOWN: dict[str, Json] = {"task": {"order": 7}, "a": {"b": {"c": [1]}}, "t": "text"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("$task.order", 7),
+        ("$a.b.c", [1]),
+        ("$a.b.c.d", None),
+        ("$ghost", None),
+        ("$t", "text"),
+        ("costs $5", "costs $5"),
+        ({"x": ["$task.order", {"y": "$a.b"}]}, {"x": [7, {"y": {"c": [1]}}]}),
+        (3, 3),
+    ],
+)
+def test_a_reference_stands_for_what_it_names(value: Json, expected: Json) -> None:
+    assert resolved(value, KNOWN) == expected
+
+
+def test_references_are_found_wherever_they_stand() -> None:
+    assert sorted(named_in({"x": ["$one.a", 1, {"y": "$two"}], "z": "$no reference"})) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("$task.order == 7", True),
+        ("$task.order != 7", False),
+        ("$task.order >= 7", True),
+        ("$task.order < 7", False),
+        ("not $task.order > 7", True),
+        ('$t == "text"', True),
+        ("$t > 3", False),
+        ("$ghost.x < 3", False),
+        ("$ghost.x == null", True),
+    ],
+)
+def test_a_condition_holds_or_does_not(text: str, holds: bool) -> None:
+    assert condition_from(text).holds(KNOWN) is holds
+
+
+@pytest.mark.parametrize("text", ["", "true", "$a.b is 3", "$a.b == three", "$a. == 3", "not", "$a.b =="])
+def test_what_is_no_condition_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        condition_from(text)
