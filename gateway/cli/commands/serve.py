@@ -9,6 +9,7 @@ from gateway.app.serve import Ready, ServeOptions
 from gateway.app.serve import serve as serve_gateway
 from gateway.cli.commands.check import check as check_only
 from gateway.cli.failure import USAGE, Failure
+from gateway.cli.logs import configure_logs
 from gateway.cli.options import AsJson, ConfigPath, DataPath, Place, place, single_command
 from gateway.cli.render import note, show_line
 from gateway.core.json import Json
@@ -34,6 +35,8 @@ def serve(
     if check:
         check_only(path=at.config, as_json=as_json)
         return
+
+    configure_logs()
 
     def ready(said: Ready) -> None:
         _tell(said, at, as_json=as_json)

@@ -86,6 +86,30 @@ def test_connecting_a_client_goes_through_the_running_gateway(capsys: pytest.Cap
     assert server["headers"]["Authorization"].split("_")[1] in listed
 
 
+def test_a_desktop_client_talks_through_the_relay(ask: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(ask))
+    assert main(["connect", "claude-desktop"]) == OK
+    written = json.loads(next(ask.rglob("claude_desktop_config.json")).read_text())["mcpServers"]["drawbridge"]
+    hello: dict[str, object] = {"protocolVersion": "2025-11-25", "capabilities": {}}
+    hello["clientInfo"] = {"name": "t", "version": "1"}
+    sent = [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
+    ]
+    done = subprocess.run(
+        [written["command"], *written["args"]],
+        input="".join(json.dumps(each) + "\n" for each in sent),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    answers = {each.get("id"): each for each in map(json.loads, done.stdout.splitlines())}
+    assert answers[1]["result"]["serverInfo"]["name"]
+    assert answers[2]["result"]["tools"] == []
+
+
 @pytest.mark.usefixtures("ask")
 def test_an_agent_at_a_forbidden_address_is_refused_with_a_record(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["agents", "add", "http://169.254.169.254/"]) == FINDING

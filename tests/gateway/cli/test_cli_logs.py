@@ -1,0 +1,29 @@
+"""Log lines of a command."""
+
+import json
+import subprocess
+import sys
+
+SCRIPT = """
+import structlog
+from gateway.cli.logs import configure_logs
+configure_logs()
+log = structlog.get_logger("x")
+def fail():
+    password = "hunter2"
+    raise ValueError("broken")
+try:
+    fail()
+except ValueError:
+    log.exception("it failed", door="mcp")
+log.debug("chatter")
+"""
+
+
+def test_logs_leave_stdout_alone_and_show_no_local_variables() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=30, check=True)
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert done.stdout == ""
+    assert (line["event"], line["level"], line["door"]) == ("it failed", "error", "mcp")
+    assert "ValueError: broken" in line["exception"]
+    assert "hunter2" not in done.stderr.replace('password = "hunter2"', "")
