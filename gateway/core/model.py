@@ -24,6 +24,14 @@ class AgentClass:
     roles: frozenset[str]
     behind: tuple[frozenset[str], ...] = ()
     """Roles of the actors on whose behalf it acts, outermost first: their denies apply, their grants do not."""
+    hashed: int = field(init=False, repr=False, compare=False)
+    """Worked out once: every call looks its plan up by its class."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hashed", hash((self.tenant, self.kind, self.roles, self.behind)))
+
+    def __hash__(self) -> int:
+        return self.hashed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

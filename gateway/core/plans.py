@@ -92,26 +92,29 @@ class Plan:
 class Snapshot:
     """Policies, catalog and the plans compiled from them. A call finishes on the snapshot it began with."""
 
-    __slots__ = ("_plans", "catalog", "policies", "version")
+    __slots__ = ("_count", "_plans", "catalog", "policies", "version")
 
     def __init__(self, *, version: str, catalog: Catalog, policies: Policies) -> None:
         self.version = version
         self.catalog = catalog
         self.policies = policies
-        self._plans: dict[tuple[AgentClass, str], Plan] = {}
+        self._plans: dict[AgentClass, dict[str, Plan]] = {}
+        self._count = 0
 
     def plan(self, agent: AgentClass, name: str) -> Plan | None:
         """The plan for calls of `agent` to the capability called `name`; None where its tenant has none."""
-        key = (agent, name)
-        plan = self._plans.get(key)
+        plans = self._plans.get(agent)
+        plan = plans.get(name) if plans is not None else None
         if plan is None:
             entry = self.catalog.find(agent.tenant, name)
             if entry is None:
                 return None
             plan = self._compile(agent, entry)
-            if len(self._plans) >= MOST_PLANS:
+            if self._count >= MOST_PLANS:
                 self._plans.clear()
-            self._plans[key] = plan
+                self._count = 0
+            self._plans.setdefault(agent, {})[name] = plan
+            self._count += 1
         return plan
 
     def _compile(self, agent: AgentClass, entry: Entry) -> Plan:
