@@ -23,7 +23,6 @@ def demo(
     ] = False,
     fail: Annotated[str, typer.Option("--fail", help="Switch this agent off, for example scheduling.")] = "",
     serve: Annotated[bool, typer.Option("--serve", help="Leave everything running at the end.")] = False,
-    pause: Annotated[bool, typer.Option("--pause", help="Wait for a key between the scenes.")] = False,
 ) -> None:
     """Run the whole story: agents, tools, a conflict, a denial, an audit trail. Needs no model and no network."""
     root = Path(gateway.__file__).parents[1]
@@ -35,6 +34,6 @@ def demo(
         )
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
-    flags = {"--crash": crash, "--serve": serve, "--pause": pause}
+    flags = {"--crash": crash, "--serve": serve}
     arguments = [flag for flag, given in flags.items() if given] + (["--fail", fail] if fail else [])
     raise typer.Exit(import_module(STORY).main(arguments))
