@@ -122,7 +122,7 @@ class Agent(AgentExecutor):
         updater = TaskUpdater(event_queue, task.id, task.context_id)
         await updater.start_work()
         work = work_from(message)
-        tools = Tools(os.environ["GATEWAY_MCP_URL"], work.token or os.environ["AGENT_KEY"])
+        tools = Tools(os.environ.get("GATEWAY_MCP_URL", ""), work.token or os.environ.get("AGENT_KEY", ""))
         try:
             outcome = await self.work(work, tools)
         except Refused as error:

@@ -61,7 +61,8 @@ async def _call(assistant: Assistant, order: str) -> str:
             progress_callback=show,
             meta={"drawbridge/idempotency-key": f"demo-{order}"},
         )
-    return "\n".join(getattr(block, "text", "") for block in result.content)
+    # Behind the answer in words comes the same as data, for whoever wants to work with it.
+    return getattr(result.content[0], "text", "")
 
 
 async def ask_by_a2a(assistant: Assistant, order: str) -> str:

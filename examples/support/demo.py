@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 world.start_neighbours(without=options.fail)
                 world.start_gateway()
             console.print(f"gateway at {world.url}, ready after {time.monotonic() - started_s:.1f} s\n")
-            anyio.run(_story, world, bool(options.crash))
-            ended_well = _epilogue(world, failing=options.fail)
+            anyio.run(story, world, bool(options.crash))
+            ended_well = epilogue(world, failing=options.fail)
             console.print(f"\nThat took {time.monotonic() - started_s:.1f} s.")
             _try_next(world, serving=options.serve)
             if options.serve:
@@ -56,16 +56,19 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-async def _story(world: World, crash: bool) -> None:
+async def story(world: World, crash: bool) -> dict[str, str]:
+    """Have both customers ask, one after the other; their answers by order."""
+    answers: dict[str, str] = {}
     for order, who, ask in (
         ("A-1007", "Ana, through an MCP client", ask_by_mcp),
         ("A-1008", "Ben, through an A2A client", ask_by_a2a),
     ):
         console.rule(who)
-        await _tell(world, order, ask, crash=crash)
+        answers[order] = await _tell(world, order, ask, crash=crash)
+    return answers
 
 
-async def _tell(world: World, order: str, ask: Ask, *, crash: bool) -> None:
+async def _tell(world: World, order: str, ask: Ask, *, crash: bool) -> str:
     back = anyio.Event()
     if not crash:
         back.set()
@@ -84,6 +87,7 @@ async def _tell(world: World, order: str, ask: Ask, *, crash: bool) -> None:
             await _kill_in_the_middle(world, order)
             back.set()
     console.print(Panel(answers[0], title=f"the answer about {order}", title_align="left"))
+    return answers[0]
 
 
 async def _kill_in_the_middle(world: World, order: str) -> None:
@@ -97,7 +101,7 @@ async def _kill_in_the_middle(world: World, order: str) -> None:
     console.print("  the gateway is back; the run goes on by itself")
 
 
-def _epilogue(world: World, *, failing: str) -> bool:
+def epilogue(world: World, *, failing: str) -> bool:
     """Show what happened: effects, run tree, denial, audit. Whether all of it is as it should be."""
     console.rule("what really happened, from the shop's and the calendar's own files")
     effects = world.effects()

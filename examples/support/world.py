@@ -76,6 +76,10 @@ class World:
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=10)
 
+    def stop(self, name: str) -> None:
+        """Stop one of the processes in good order."""
+        _stop(self.processes[name])
+
     def drawbridge(self, *arguments: str) -> int:
         """Run a `drawbridge` command against the demo's gateway; its output goes to the terminal."""
         command = [sys.executable, "-m", "gateway", *arguments, "--config", str(self.config)]
