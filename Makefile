@@ -26,7 +26,7 @@ demo: .venv/.runtime
 	@$(BIN)/drawbridge demo
 
 test: .venv/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 check: .venv/.dev lock-check
 	$(BIN)/ruff format --check .
