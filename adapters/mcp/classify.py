@@ -5,7 +5,7 @@ the same answer. Knows nothing of who sent it.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -166,11 +166,14 @@ def check_notification(headers: Headers) -> None:
         raise _unsupported(requested.decode("latin-1"))
 
 
-def check_routing(lines: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raises: RpcRefusal: a routing header comes twice, so that first-copy and last-copy readers would disagree."""
+def check_routing(lines: Sequence[tuple[bytes, bytes]]) -> None:
+    """Raises: RpcRefusal: a mirroring header comes twice, so that first-copy and last-copy readers would disagree."""
     twice = find_duplicated_routing_header((name.decode("latin-1"), "") for name, _ in lines)
     if twice:
         raise RpcRefusal(HEADER_MISMATCH, f"{twice} header appears more than once", http=400)
+    mirrored = [name for name, _ in lines if name.startswith(PARAM_PREFIX)]
+    if len(mirrored) != len(set(mirrored)):
+        raise RpcRefusal(HEADER_MISMATCH, "an Mcp-Param header appears more than once", http=400)
 
 
 def _name_agrees(message: Message, headers: Headers) -> bool:

@@ -96,7 +96,10 @@ class McpDoor:
         try:
             identity = self._authenticator.identify(headers.get(b"authorization", b""))
         except Unauthenticated as error:
-            self._note_stranger(error)
+            try:
+                self._note_stranger(error)
+            except GatewayError:
+                log.warning("a refused credential could not be recorded")
             await refuse(send, refusal_from(error), 401, CHALLENGE)
             return
         owner = _owner(scope["path"])
@@ -200,7 +203,7 @@ class McpDoor:
     async def _refused(self, knock: Knock, exchange: Exchange, refusal: RpcRefusal) -> None:
         http = refusal.http(knock.era)
         exchange.request_id = exchange.request_id or refusal.request_id
-        headers = (*refusal.headers, CLOSE) if http == 413 else refusal.headers
+        headers = (*refusal.headers, CLOSE) if http in (408, 413) else refusal.headers
         await exchange.refuse(refusal.code, refusal.message, refusal.data, http, headers)
 
     async def _cut_short(self, knock: Knock, exchange: Exchange) -> None:

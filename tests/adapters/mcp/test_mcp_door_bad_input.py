@@ -129,11 +129,11 @@ async def test_a_name_in_its_coded_form_agrees(name: str) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("twice", [b"mcp-name", b"mcp-method", b"mcp-protocol-version"])
+@pytest.mark.parametrize("twice", [b"mcp-name", b"mcp-method", b"mcp-protocol-version", b"mcp-param-region"])
 async def test_a_routing_header_comes_once(twice: bytes) -> None:
     async with opened(ShopGateway(tool("refund"))) as door:
         caller = Caller(door)
-        visit = caller.modern("tools/call", CALL)
+        visit = caller.modern("tools/call", CALL, mcp_param_region="eu")
         lines: list[tuple[bytes, bytes]] = visit.scope["headers"]  # type: ignore[assignment]
         lines.append((twice, dict(lines)[twice]))
         reply = await caller.send(visit)

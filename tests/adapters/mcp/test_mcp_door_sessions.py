@@ -3,8 +3,10 @@
 import pytest
 
 from adapters.mcp.sessions import Sessions
+from gateway.core.errors import Unavailable
 from gateway.core.limits import Limits
 from gateway.core.model import principal
+from gateway.core.record import Record
 from tests.fakes_mcp_door import ANA, BOB, Caller, Reply, ShopGateway, Ticking, opened, resource, together, tool
 
 pytestmark = pytest.mark.anyio
@@ -171,3 +173,31 @@ async def test_sessions_are_bounded_at_the_door() -> None:
         await second.initialize()
         assert (await first.say("ping")).status == 404
         assert (await second.say("ping")).status == 200
+
+
+async def test_get_streams_are_bounded_too() -> None:
+    async with opened(ShopGateway(tool("refund")), limits=Limits(streams=0)) as door:
+        caller = Caller(door)
+        await caller.initialize()
+        reply = await caller.send(caller.visit(b"", method="GET", mcp_session_id=caller.session))
+    assert (reply.status, reply.json["error"]["code"]) == (429, 1429)
+
+
+class Full(ShopGateway):
+    def note(self, record: Record) -> None:
+        raise Unavailable("the audit log takes no more records")
+
+
+async def test_what_cannot_be_recorded_is_not_served_and_a_stranger_is_still_refused() -> None:
+    async with opened(Full(tool("refund"))) as door:
+        listed = await Caller(door).ask("tools/list")
+        stranger = await Caller(door, key="eve").ask("tools/list")
+    assert listed.json["error"]["code"] == 1503
+    assert stranger.status == 401
+
+
+async def test_a_door_that_is_not_open_serves_nobody() -> None:
+    async with opened(ShopGateway()) as door:
+        pass
+    with pytest.raises(RuntimeError):
+        await Caller(door).ask("tools/list")
