@@ -32,6 +32,8 @@ HARMLESS = frozenset(
 DECIDING = frozenset({b"host", b"origin", b"authorization"})
 """Of two copies one reader takes the first and another the last: neither is taken (of Host: RFC 9112, section 3.2)."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+ON_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+"""Addresses to listen on under which this machine reaches the gateway by a loopback name: health probes do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class Hosts:
 
 def hosts_from(settings: ListenSettings, port: int) -> Hosts:
     """The values a gateway listening on `port` answers to."""
-    names = {settings.host, *LOOPBACK} if settings.host in ("127.0.0.1", "::1", "localhost") else {settings.host}
+    names = {settings.host, *LOOPBACK} if settings.host in ON_LOOPBACK else {settings.host}
     hosts = {f"{name}:{port}" for name in names} | (names if port == 80 else set[str]())
     if settings.public_url:
         hosts.add(urlsplit(settings.public_url).netloc)

@@ -31,8 +31,8 @@ def problems_of(at: Place) -> tuple[Problem, ...]:
 
 
 def sections_of(at: Place) -> Sections:
-    """The configuration's sections. Raises: ConfigurationError."""
-    return Sections(load_configuration(at.config))
+    """The configuration's sections, where agents added at run time may be named too. Raises: ConfigurationError."""
+    return Sections(load_configuration(at.config, at.data))
 
 
 def access_of(sections: Sections) -> AccessPolicy:

@@ -31,7 +31,7 @@ def add(
     show(agent, lambda: _card(agent), as_json=as_json)
     if not as_json:
         say("")
-        say("Nobody may call it yet. To let a role call it, add to gateway.yaml:")
+        say("Only roles that allow it may call it. To let one, add to gateway.yaml:")
         say(f"  roles:\n    ROLE:\n      allow: [{json_text(agent.get('grant'))!r}]")
 
 

@@ -108,8 +108,16 @@ async def test_the_public_url_is_answered_to() -> None:
     listening = Listening(settings)
     assert (await listening.ask("/mcp", host=b"gateway.example.com"))[0] == 200
     assert (await listening.ask("/mcp", host=b"inner:8640"))[0] == 200
-    assert (await listening.ask("/mcp", host=b"localhost:8640"))[0] == 421
+    assert (await listening.ask("/mcp", host=b"localhost"))[0] == 421
     assert settings.public_url == "https://gateway.example.com"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+async def test_who_listens_everywhere_answers_the_probes_of_its_own_machine(address: str) -> None:
+    """The health check of a container asks by 127.0.0.1, whatever the container listens on."""
+    listening = Listening(ListenSettings(host=address))
+    assert await listening.ask("/healthz", host=b"127.0.0.1:8640") == (200, {"status": "ok"})
+    assert (await listening.ask("/healthz", host=b"evil.example:8640"))[0] == 421
 
 
 async def test_headers_that_claim_an_identity_never_reach_a_door() -> None:
