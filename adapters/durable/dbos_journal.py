@@ -32,7 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from adapters.durable.sqlite_engine import Synchronous, open_engine
 from gateway.core.errors import Conflict, Exhausted, GatewayError, Internal, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject, json_object
-from gateway.core.ports.journal import RunBody, RunCanceled, Slot
+from gateway.core.ports.journal import RunBody, RunInterrupted, Slot
 
 T = TypeVar("T")
 
@@ -56,6 +56,8 @@ _STATES = {
     "CANCELLED": "canceled",
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "dead",
 }
+_TAKEN_AWAY = (dbos_error.DBOSWorkflowCancelledError, dbos_error.DBOSWorkflowConflictIDError)
+"""What DBOS raises in a run that was canceled, or goes on somewhere else."""
 _ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 
 
@@ -103,7 +105,7 @@ class DbosJournal:
             self._engine = engine
             self._pending = set(await self._ids_in(list(_PENDING)))
         except (dbos_error.DBOSException, SQLAlchemyError) as error:
-            engine.dispose()
+            await to_thread.run_sync(_destroy, engine)
             raise Unavailable(f"the durable engine does not start on {self._path.name}") from error
 
     async def aclose(self) -> None:
@@ -191,8 +193,8 @@ class DbosJournal:
         self._check_own_task()
         try:
             return await DBOS.recv_async(topic, timeout_s)
-        except dbos_error.DBOSWorkflowCancelledError as error:
-            raise RunCanceled from error
+        except (*_TAKEN_AWAY, SQLAlchemyError) as error:
+            raise RunInterrupted from error
 
     async def send(self, run_id: str, topic: str, message: Json, key: str) -> None:
         try:
@@ -236,8 +238,12 @@ class DbosJournal:
             task.add_done_callback(partial(self._ended, run_id))
             try:
                 return await body(self, run_id, spec)
-            except RunCanceled as canceled:
-                raise dbos_error.DBOSWorkflowCancelledError(f"run {run_id} was canceled") from canceled
+            except RunInterrupted as interrupted:
+                if isinstance(interrupted.__cause__, _TAKEN_AWAY):
+                    raise dbos_error.DBOSWorkflowCancelledError(f"run {run_id} was canceled") from interrupted
+                _logger.exception("run %s does not go on before the next launch", run_id)
+                # The one end of a task that DBOS does not take for the run's.
+                raise asyncio.CancelledError from interrupted
 
         return run
 
@@ -281,18 +287,27 @@ class _DbosSlot:
 
     async def run(self, name: str, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
         async def step() -> JsonObject:
-            return await act()
+            try:
+                return await act()
+            except Exception as error:
+                raise _Unrecorded from error
 
         try:
             return await self._reserved.run_async({"name": name}, step)
-        except dbos_error.DBOSUnexpectedStepError as error:
+        except _Unrecorded as unrecorded:
+            raise RunInterrupted from unrecorded.__cause__
+        except (dbos_error.DBOSUnexpectedStepError, dbos_error.DBOSStepNondeterminismError) as error:
             _logger.exception("journal mismatch")
             raise Internal(
                 f"the journal has another step in place {self.number} than {name}: the run was recorded by other code, "
                 "or its pattern is not deterministic"
             ) from error
-        except dbos_error.DBOSWorkflowCancelledError as error:
-            raise RunCanceled from error
+        except (*_TAKEN_AWAY, SQLAlchemyError) as error:
+            raise RunInterrupted from error
+
+
+class _Unrecorded(BaseException):
+    """Carries an error past DBOS, which would record it and give back another one on replay."""
 
 
 async def _outside(work: Coroutine[Any, Any, T]) -> T:
@@ -307,8 +322,11 @@ async def _outside(work: Coroutine[Any, Any, T]) -> T:
 def _destroy(engine: Engine) -> None:
     # DBOS counts every start of a run towards its recovery attempts; one that follows an orderly end is no sign of a
     # run that crashes the process.
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE workflow_status SET recovery_attempts = 1 WHERE status = 'PENDING'"))
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE workflow_status SET recovery_attempts = 1 WHERE status = 'PENDING'"))
+    except SQLAlchemyError:
+        _logger.exception("this end of the gateway counts as a crash for the runs under way")
     DBOS.destroy(destroy_registry=True)
     engine.dispose()
 

@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 
 from gateway.core.errors import Conflict, Exhausted, Internal, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject
-from gateway.core.ports.journal import RunBody, RunCanceled, Slot
+from gateway.core.ports.journal import RunBody, RunInterrupted, Slot
 
 Where = Literal["before", "after", "unrecorded"]
 """Before a step acts; after it was recorded; or between the two, when its effect is there and its record is not."""
@@ -172,8 +172,8 @@ class MemoryJournal:
             live = self._live[run_id] = _Live(scope, anyio.get_current_task().id)
             try:
                 outcome = await self._body(self, run_id, entry.spec)
-            except RunCanceled:
-                pass  # whoever canceled it has noted the state
+            except RunInterrupted:
+                pass  # whoever canceled it has noted the state; else it goes on at the next launch
             except Exception:  # noqa: BLE001 - the run's edge: its state says that it ended without an outcome
                 self._move(entry, "failed")
             else:
@@ -218,14 +218,17 @@ class _MemorySlot:
     async def run(self, name: str, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
         entry = self.journal.entries[self.run_id]
         if entry.state == "canceled":
-            raise RunCanceled
+            raise RunInterrupted
         recorded = entry.slots.get(self.number)
         if recorded is not None:
             if recorded[0] != name:
                 raise Internal(f"the journal has {recorded[0]} in place {self.number}, not {name}")
             return recorded[1]
         await self._reach("before")
-        result = _stored(await act())
+        try:
+            result = _stored(await act())
+        except Exception as error:
+            raise RunInterrupted from error
         await self._reach("unrecorded")
         entry.slots[self.number] = (name, result)
         await self._reach("after")

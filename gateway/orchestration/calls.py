@@ -6,6 +6,7 @@ look at clocks and ledgers; what it decides is part of what it records.
 
 import random
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import structlog
@@ -14,6 +15,7 @@ from gateway.core.errors import GatewayError
 from gateway.core.labels import join_all
 from gateway.core.limits import Usage
 from gateway.core.model import Request
+from gateway.core.ports.journal import RunInterrupted
 from gateway.core.ports.orchestration import Entry, StepResult
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.contracts import violation
@@ -22,6 +24,7 @@ from gateway.orchestration.events import progress_body, warning_body
 from gateway.orchestration.keys import refuse_reader, refuse_writer
 from gateway.orchestration.messages import step_body
 from gateway.orchestration.orders import Order, described
+from gateway.orchestration.persistence import persistently
 from gateway.orchestration.results import cut, refused
 
 log = structlog.get_logger(__name__)
@@ -39,7 +42,7 @@ class Caller:
         """Steps of which an attempt has ended; what is still open of the others was left open by a crash."""
 
     async def do(self, order: Order) -> StepResult:
-        """The step's result, failed or not. Raises nothing but cancellation."""
+        """The step's result, failed or not. Raises: RunInterrupted."""
         started_us, started_s = self._clock.now_us(), self._clock.monotonic_s()
         begun = StepResult(
             id=order.id,
@@ -51,6 +54,8 @@ class Caller:
         )
         try:
             result = await self._within_budget(order, begun, started_s)
+        except RunInterrupted:
+            raise
         except GatewayError as error:
             result = refused(begun, error)
         except Exception:
@@ -116,17 +121,18 @@ class Caller:
                 # What it says has been done: its word stands, whatever was written meanwhile.
                 expected = None
             elif expected is None and order.side_by_side:
-                known = await scratch.get(order.run_id, key)
+                known = await persistently(partial(scratch.get, order.run_id, key))
                 expected = known.version if known is not None and known.writer == order.id else 0
             entry = Entry(key=key, value=value, version=0, writer=order.id, labels=result.labels)
-            await scratch.put(order.run_id, entry, expected_version=expected, once=f"{order.message_id} {key}")
+            once = f"{order.message_id} {key}"
+            await persistently(partial(scratch.put, order.run_id, entry, expected_version=expected, once=once))
 
     async def _read(self, order: Order) -> dict[str, Entry]:
         run = self._run
         read: dict[str, Entry] = {}
         for key in order.node.reads:
             refuse_reader(run.keys, key, order.slug)
-            entry = await run.wiring.scratch.get(run.spec.run_id, key)
+            entry = await persistently(partial(run.wiring.scratch.get, run.spec.run_id, key))
             if entry is not None:
                 read[key] = entry
         return read

@@ -97,6 +97,15 @@ class Control:
         await self._wiring.journal.send(run.id, f"answer {number}", message, f"{run.id} {key}")
         return asked.seq
 
+    async def prune(self, before_us: int) -> int:
+        """Forget journals and scratchpads of runs that ended before then; how many. What is shown of them stays."""
+        forgotten = 0
+        while ids := await self._wiring.journal.prune(before_us):
+            for run_id in ids:
+                await self._wiring.scratch.forget(run_id)
+            forgotten += len(ids)
+        return forgotten
+
     async def _run(self, run_id: str) -> Run:
         kept = await self._wiring.journal.spec(run_id)
         run = None if kept is None else await self._wiring.runs.find(spec_from_json(kept).tenant, run_id)

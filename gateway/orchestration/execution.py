@@ -1,6 +1,6 @@
 """The body of every run: its pattern, what it may use, how it ends. Runs in the engine's task, again after a crash."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -12,13 +12,14 @@ from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import Labels, join_all, labels_from_json
 from gateway.core.limits import Usage
 from gateway.core.ports.gateway import Gateway
-from gateway.core.ports.journal import RunCanceled
+from gateway.core.ports.journal import RunInterrupted
 from gateway.core.ports.orchestration import Gap, Outcome, Pattern, PatternType, RunStep, StepResult
 from gateway.core.task import Task, TaskState, Turn
 from gateway.orchestration.chronicle import Chronicle
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import artifact_body, content_from_json, content_to_json, status_body
 from gateway.orchestration.ledger import Ledger
+from gateway.orchestration.persistence import persistently
 from gateway.orchestration.settings import keys_from, limits_from
 from gateway.orchestration.spec import RunSpec, usage_from_json, usage_to_json
 from gateway.orchestration.steps import RunSteps
@@ -28,7 +29,6 @@ log = structlog.get_logger(__name__)
 
 ANSWER = "answer"
 """Name of a run's one artifact."""
-WRITE_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +78,8 @@ class Execution:
     """Asked before the end is told: False if the run was canceled meanwhile."""
 
     async def run(self) -> JsonObject:
-        """The run's outcome. Raises: GatewayError: its end could not be written; RunCanceled."""
-        rows = await self.wiring.runs.steps(self.spec.run_id)
+        """The run's outcome. Raises: RunInterrupted."""
+        rows = await persistently(lambda: self.wiring.runs.steps(self.spec.run_id))
         # Whatever the body raises leaves the group as it is, not wrapped in a group of its own.
         ended: Ended | None = None
         failure: Exception | None = None
@@ -124,16 +124,16 @@ class Execution:
         return _ended(outcome, steps, undone, self.spec)
 
     async def _announce(self) -> None:
-        run = await self.wiring.runs.find(self.spec.tenant, self.spec.run_id)
+        runs, run_id, at_us = self.wiring.runs, self.spec.run_id, self.wiring.clock.now_us()
+        run = await persistently(lambda: runs.find(self.spec.tenant, run_id))
         if run is None or TaskState(run.state) is TaskState.SUBMITTED:
-            at_us = self.wiring.clock.now_us()
-            await self.wiring.runs.update(self.spec.run_id, state=TaskState.WORKING.value, at_us=at_us)
-            await self.wiring.runs.append(self.spec.run_id, "working", status_body(TaskState.WORKING), at_us)
+            await persistently(lambda: runs.update(run_id, state=TaskState.WORKING.value, at_us=at_us))
+            await persistently(lambda: runs.append(run_id, "working", status_body(TaskState.WORKING), at_us))
 
     async def _outcome(self, steps: RunSteps) -> Outcome:
         try:
             return await self._pattern().run(_task_of(self.spec), steps)
-        except (Internal, RunCanceled):
+        except (Internal, RunInterrupted):
             raise
         except GatewayError as error:
             return _failed(self.spec, error.message)
@@ -154,27 +154,14 @@ class Execution:
             await anyio.sleep_forever()  # until the cancellation under way arrives
         runs, run_id, at_us = self.wiring.runs, self.spec.run_id, self.wiring.clock.now_us()
         state = ended.state
-        await _persistently(
+        await persistently(
             lambda: runs.update(
                 run_id, state=state.value, at_us=at_us, output=ended.to_json(), error=ended.error, usage=ended.usage
             )
         )
-        await _persistently(lambda: self.wiring.scratch.release_all(run_id))
-        await _persistently(lambda: runs.append(run_id, ANSWER, artifact_body(ANSWER, ended.content), at_us))
-        await _persistently(lambda: runs.append(run_id, "ended", status_body(state, ended.error), at_us))
-
-
-async def _persistently(act: Callable[[], Awaitable[object]]) -> None:
-    """A run that cannot tell its end has done its work for nothing, so a storage that is busy is asked again."""
-    for tried in range(1, WRITE_TRIES):
-        try:
-            await act()
-        except GatewayError as error:
-            log.warning("a run's end could not be written yet", reason=error.message)
-            await anyio.sleep(0.1 * 2**tried)
-        else:
-            return
-    await act()
+        await persistently(lambda: self.wiring.scratch.release_all(run_id))
+        await persistently(lambda: runs.append(run_id, ANSWER, artifact_body(ANSWER, ended.content), at_us))
+        await persistently(lambda: runs.append(run_id, "ended", status_body(state, ended.error), at_us))
 
 
 def _task_of(spec: RunSpec) -> Task:

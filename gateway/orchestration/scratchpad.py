@@ -11,6 +11,7 @@ from gateway.core.json import Json, JsonObject, json_list, json_object, json_tex
 from gateway.core.labels import CLEAN, Labels, labels_from_json
 from gateway.core.ports.orchestration import Entry
 from gateway.orchestration.context import RunContext
+from gateway.orchestration.persistence import persistently
 
 
 class RunScratchpad:
@@ -22,7 +23,7 @@ class RunScratchpad:
 
     async def get(self, key: str) -> Entry | None:
         async def act() -> JsonObject:
-            entry = await self._run.wiring.scratch.get(self._id, key)
+            entry = await persistently(lambda: self._run.wiring.scratch.get(self._id, key))
             return {"entry": None if entry is None else entry_to_json(entry)}
 
         found = (await self._run.wiring.journal.draw().run(f"scratchpad.get:{key}", act))["entry"]
@@ -30,7 +31,7 @@ class RunScratchpad:
 
     async def all(self) -> Mapping[str, Entry]:
         async def act() -> JsonObject:
-            entries = await self._run.wiring.scratch.all(self._id)
+            entries = await persistently(lambda: self._run.wiring.scratch.all(self._id))
             return {"entries": [entry_to_json(entry) for entry in entries.values()]}
 
         found = await self._run.wiring.journal.draw().run("scratchpad.all", act)
@@ -45,8 +46,10 @@ class RunScratchpad:
 
         async def act() -> JsonObject:
             try:
-                stored = await self._run.wiring.scratch.put(
-                    self._id, entry, expected_version=expected_version, once=f"slot {slot.number}"
+                stored = await persistently(
+                    lambda: self._run.wiring.scratch.put(
+                        self._id, entry, expected_version=expected_version, once=f"slot {slot.number}"
+                    )
                 )
             except Conflict as conflict:
                 return {"conflict": conflict.message, "detail": conflict.detail}
@@ -69,7 +72,7 @@ class RunScratchpad:
 
     async def release(self, resource: str) -> None:
         async def act() -> JsonObject:
-            await self._run.wiring.scratch.release(self._run.spec.tenant, self._id, resource)
+            await persistently(lambda: self._run.wiring.scratch.release(self._run.spec.tenant, self._id, resource))
             return {}
 
         await self._run.wiring.journal.draw().run(f"scratchpad.release:{resource}", act)

@@ -14,13 +14,14 @@ import anyio
 from gateway.core.errors import Internal, InvalidRequest
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Budget, Usage
-from gateway.core.ports.journal import RunCanceled, Slot
+from gateway.core.ports.journal import RunInterrupted, Slot
 from gateway.core.ports.orchestration import Answer, Node, Question, Scratchpad, StepResult
 from gateway.core.task import TaskState
 from gateway.orchestration.calls import Caller
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import progress_body, status_body
 from gateway.orchestration.orders import Order
+from gateway.orchestration.persistence import persistently
 from gateway.orchestration.results import result_from_json, result_to_json
 from gateway.orchestration.scratchpad import RunScratchpad
 
@@ -138,7 +139,7 @@ class RunSteps:
         results: dict[str, StepResult] = {}
         done = {name: anyio.Event() for name in names}
         room = anyio.Semaphore(max(1, limit))
-        failures: list[Internal | RunCanceled] = []
+        failures: list[Internal | RunInterrupted] = []
 
         async def one(name: str) -> None:
             order = orders[name]
@@ -158,7 +159,7 @@ class RunSteps:
         async def guarded(name: str) -> None:
             try:
                 await one(name)
-            except (Internal, RunCanceled) as failure:
+            except (Internal, RunInterrupted) as failure:
                 failures.append(failure)
                 group.cancel_scope.cancel()
 
@@ -187,6 +188,10 @@ class RunSteps:
     def _order(self, node: Node, step_id: str, name: str) -> Order:
         if node.again and node.again not in self._attempts:
             raise InvalidRequest(f"there is no step {node.again} to try again")
+        outer = self._run.spec.phase
+        # A run that is itself only proposed must not let its own steps commit.
+        phase = outer if outer == "propose" else node.phase or outer
+        node = node if phase == node.phase else replace(node, phase=phase)
         return Order(
             run_id=self._run.spec.run_id,
             id=step_id,
@@ -213,8 +218,9 @@ class RunSteps:
 
         async def act() -> JsonObject:
             at_us = wiring.clock.now_us()
-            await wiring.runs.update(run_id, state=state.value, at_us=at_us)
-            await wiring.runs.append(run_id, key, {**status_body(state, text), "detail": detail}, at_us)
+            body: JsonObject = {**status_body(state, text), "detail": detail}
+            await persistently(lambda: wiring.runs.update(run_id, state=state.value, at_us=at_us))
+            await persistently(lambda: wiring.runs.append(run_id, key, body, at_us))
             return {}
 
         await wiring.journal.draw().run(key, act)

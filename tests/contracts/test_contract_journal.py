@@ -222,6 +222,28 @@ async def test_another_step_in_a_recorded_place_is_a_loud_error(engines: Engines
         assert await journal.state("run_1") == "failed"
 
 
+async def test_what_raises_is_not_recorded_and_is_done_again_at_the_next_launch(engines: Engines) -> None:
+    broken, raised = [True], anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        async def act() -> JsonObject:
+            if broken[0]:
+                raised.set()
+                raise KeyError("a bug")
+            return {"well": True}
+
+        return await journal.draw().run("act", act)
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await raised.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert await journal.state("run_1") == "pending"
+    broken[0] = False
+    async with engines.open(body) as journal:
+        assert await journal.wait("run_1") == {"well": True}
+
+
 async def test_a_canceled_run_stops_in_its_step_and_goes_on_when_resumed(
     engines: Engines,
 ) -> None:

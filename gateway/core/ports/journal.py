@@ -7,8 +7,12 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.ports.orchestration import Entry
 
 
-class RunCanceled(Exception):
-    """The engine found the run canceled. Goes through a run's body untouched; no pattern has business with it."""
+class RunInterrupted(Exception):
+    """The run does not go on here: it was canceled, or its journal or what it needs cannot be reached.
+
+    Goes through a run's body untouched; no pattern has business with it. Unless it was canceled, the run goes on at the
+    next launch.
+    """
 
 
 class Slot(Protocol):
@@ -20,7 +24,10 @@ class Slot(Protocol):
     async def run(self, name: str, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
         """What `act` returned, now or before the crash. `name` must be the same on replay.
 
-        Raises: Internal: the journal has another step in this place; RunCanceled.
+        An `act` that raises is not recorded: an error would come back as another one. It returns what went wrong, or
+        the run is interrupted.
+
+        Raises: Internal: the journal has another step in this place; RunInterrupted.
         """
         ...
 

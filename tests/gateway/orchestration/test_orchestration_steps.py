@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import anyio
 import pytest
 
-from gateway.core.errors import Denied, GatewayError, InvalidRequest, Unavailable
+from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, InvalidRequest, Unavailable
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import Labels
 from gateway.core.limits import Usage
 from gateway.core.model import Complete
-from gateway.core.ports.orchestration import Node, Outcome, PatternType, StepResult, Steps
+from gateway.core.ports.orchestration import Entry, Node, Outcome, PatternType, StepResult, Steps
 from gateway.core.task import Task
 from gateway.orchestration.settings import WorkflowSettings
-from tests.fakes_orchestration import Asked, World, answer, failing, says, told
+from tests.fakes_orchestration import Asked, MemoryScratch, World, answer, failing, says, told
 
 pytestmark = pytest.mark.anyio
 
@@ -420,3 +420,47 @@ async def test_another_attempt_at_a_step_is_the_same_step_with_a_message_of_its_
     assert first.step_id == again.step_id
     assert again.meta["message_id"] == f"{first.meta['message_id']}.2"
     assert [(step.target, step.attempt) for step in around.runs.kept_steps.values()] == [("agent:a", 1), ("agent:b", 2)]
+
+
+async def test_a_run_that_is_only_proposed_lets_none_of_its_steps_commit() -> None:
+    async def doing(task: Task, steps: Steps) -> Json:
+        if task.message is not None and task.message.text == "inner":
+            await steps.call(Node(target="agent:a", input={}, phase="commit"))
+            return None
+        await steps.call(Node(target="workflow:help", input="inner", phase="propose"))
+        await steps.call(Node(target="workflow:help", input="inner", phase="commit"))
+        return None
+
+    around = world(doing, limits={"max_depth": 3})
+    around.agents.answers["agent:a"] = says({})
+    async with around.up():
+        await around.ask("outer")
+    assert [asked.request.phase for asked in around.agents.asked] == ["propose", "commit"]
+    assert [step.phase for step in around.open_steps.ever] == ["propose", "commit"]
+
+
+async def test_a_scratchpad_out_of_reach_stops_the_run_where_it_stands_and_no_further() -> None:
+    reachable = [False]
+
+    async def doing(task: Task, steps: Steps) -> Json:
+        await steps.call(Node(target="agent:a", input={}))
+        entry = await steps.scratchpad.put("key", 1, expected_version=0)
+        return entry.version
+
+    class Unreachable(MemoryScratch):
+        async def put(self, run_id: str, entry: Entry, *, expected_version: int | None, once: str) -> Entry:
+            if not reachable[0]:
+                raise Unavailable("the disk is full")
+            return await super().put(run_id, entry, expected_version=expected_version, once=once)
+
+    around = world(doing)
+    around.scratch = Unreachable()
+    around.agents.answers["agent:a"] = says({})
+    async with around.up() as (_, journal):
+        with pytest.raises(DeadlineExceeded):
+            await around.ask("go", seconds=2.5, idempotency_key="k")
+        assert [await journal.state(run_id) for run_id in around.runs.runs] == ["pending"]
+    reachable[0] = True
+    async with around.up():
+        assert told(await around.ask("go", idempotency_key="k"))["answer"] == 1
+    assert len(around.agents.asked) == 1
