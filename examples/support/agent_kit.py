@@ -84,7 +84,7 @@ class Tools:
                     return await self._call(name, arguments)
                 except (httpx2.TransportError, OSError, MCPError, anyio.ClosedResourceError, ExceptionGroup):
                     # The transport's task group wraps what broke; whatever it was, the gateway may be back in a moment.
-                    await anyio.sleep(0.2)
+                    await anyio.sleep(0.5)
         raise Refused("the gateway did not answer")
 
     async def _call(self, name: str, arguments: Mapping[str, Any]) -> Any:
