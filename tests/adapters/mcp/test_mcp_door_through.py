@@ -1,0 +1,139 @@
+"""The whole way: the official client, the door, the one path, the MCP client, a real server; every pair of eras."""
+
+import socket
+import ssl
+import threading
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+import uvicorn
+from mcp import Client
+from mcp.client import ClientRequestContext
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import ElicitRequestParams, ElicitResult, TextContent
+
+from adapters.mcp.client import server_upstream
+from adapters.mcp.client_parts import ServerParts
+from adapters.mcp.client_seal import Seal
+from adapters.mcp.door import McpDoor
+from adapters.mcp.settings import ServerSettings
+from gateway.core.catalog import Shelf
+from gateway.core.effects import Effects
+from gateway.core.limits import Limits
+from gateway.core.pipeline import Pipeline
+from gateway.core.plans import Policies, Snapshot
+from gateway.core.ports.world import Secret
+from tests.fakes import GRANT, DictLedger, ListAudit, Says
+from tests.fakes_mcp_door import Badges, Counting, Ticking, together
+from tests.fakes_mcp_servers import LegacyOnly, sdk_server, served
+
+pytestmark = pytest.mark.anyio
+
+EVERY_PAIR = pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+
+
+class NoSecrets:
+    def resolve(self, reference: str) -> Secret:
+        return Secret("")
+
+
+@pytest.fixture(params=["legacy", "modern"], scope="module")
+def url(request: pytest.FixtureRequest) -> Generator[str, None, None]:
+    app: Any = sdk_server().streamable_http_app()
+    with served(LegacyOnly(app) if request.param == "legacy" else app) as url:
+        yield url
+
+
+@asynccontextmanager
+async def connected(url: str, mode: Any, **more: Any) -> AsyncGenerator[Client]:
+    clock, limits = Ticking(), Limits()
+    parts = ServerParts(
+        limits=limits, clock=clock, secrets=NoSecrets(), seal=Seal(b"k" * 32, clock), tls=ssl.create_default_context()
+    )
+    upstream = server_upstream("shop", ServerSettings.model_validate({"url": url}), parts)
+    shelf = Shelf()
+    shelf.add(upstream, "default")
+    shelf.arrived("shop", await upstream.capabilities())
+    pipeline = Pipeline(
+        snapshot=Snapshot(version="1", catalog=shelf.catalog(), policies=Policies(requests=[Says(GRANT)])),
+        audit=ListAudit(),
+        effects=Effects(DictLedger(), clock),
+        clock=clock,
+        ids=Counting(),
+        limits=limits,
+    )
+    door = McpDoor(gateway=pipeline, authenticator=Badges(), clock=clock, ids=Counting(), limits=limits)
+    with anyio.fail_after(20):
+        async with door.running(), together() as group:
+            listener = socket.create_server(("127.0.0.1", 0))
+            server = uvicorn.Server(
+                uvicorn.Config(door, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+            )
+            group.start_soon(server.serve, [listener])
+            target = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+            async with httpx2.AsyncClient(headers={"authorization": "Bearer ana"}) as http:
+                transport = streamable_http_client(target, http_client=http)
+                async with Client(transport, mode=mode, **more) as client:
+                    yield client
+            door.stop()
+            server.should_exit = True
+        await upstream.aclose()
+
+
+@EVERY_PAIR
+async def test_everything_a_server_offers_is_there_and_works(url: str, mode: str) -> None:
+    async with connected(url, mode) as client:
+        tools = {each.name: each for each in (await client.list_tools()).tools}
+        assert "shop__refund" in tools
+        assert (tools["shop__refund"].meta or {})["com.example/tier"] == "gold"
+        done = await client.call_tool("shop__refund", {"order": "A1", "amount": 3})
+        assert done.structured_content == {"order": "A1", "amount": 3, "key": ""}
+        failed = await client.call_tool("shop__fail", {})
+        assert failed.is_error
+        steps: list[float] = []
+
+        async def note(progress: float, total: float | None, message: str | None) -> None:
+            steps.append(progress)
+
+        counted = await client.call_tool("shop__count", {"n": 3}, progress_callback=note)
+        assert isinstance(counted.content[0], TextContent)
+        assert (counted.content[0].text, steps) == ("counted 3", [1, 2, 3])
+        assert (await client.get_prompt("shop__greet", {"name": "Bo"})).messages
+        assert [each.uri for each in (await client.list_resources()).resources] == ["note://today"]
+        assert (await client.read_resource("note://today")).contents
+        assert (await client.read_resource("note://7")).contents
+
+
+@EVERY_PAIR
+async def test_giving_up_reaches_the_server(mode: str) -> None:
+    canceled, began = threading.Event(), anyio.Event()
+    with served(sdk_server(canceled).streamable_http_app()) as url:
+        async with connected(url, mode) as client:
+
+            async def note(progress: float, total: float | None, message: str | None) -> None:
+                began.set()
+
+            async def wait() -> None:
+                await client.call_tool("shop__wait", {}, progress_callback=note)
+
+            async with together() as group:
+                group.start_soon(wait)
+                await began.wait()
+                group.cancel_scope.cancel()
+            assert await anyio.to_thread.run_sync(canceled.wait, 5)
+
+
+async def answer(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+    return ElicitResult(action="accept", content={"copies": 2})
+
+
+async def test_a_question_of_a_modern_server_reaches_a_modern_client() -> None:
+    with served(sdk_server().streamable_http_app()) as url:
+        async with connected(url, "2026-07-28", elicitation_callback=answer) as client:
+            result = await client.call_tool("shop__reserve", {"title": "Dune"})
+    assert isinstance(result.content[0], TextContent)
+    assert result.content[0].text == "2 of Dune"
