@@ -7,6 +7,8 @@ drawbridge demo --serve             leave everything running, and print how to c
 """
 
 import argparse
+import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -123,18 +125,27 @@ def epilogue(world: World, *, failing: str) -> bool:
 
 def _try_next(world: World, *, serving: bool) -> None:
     console.print("\nTry next:")
+    command = _command()
     if not serving:
-        console.print("  drawbridge demo --crash              kill the gateway in the middle of each run")
-        console.print("  drawbridge demo --fail scheduling    see a partial answer that names its gap")
-        console.print("  drawbridge demo --serve              leave it running, and connect your own client")
-        console.print("  drawbridge init                      begin a configuration of your own")
+        console.print(f"  {command} demo --crash              kill the gateway in the middle of each run")
+        console.print(f"  {command} demo --fail scheduling    see a partial answer that names its gap")
+        console.print(f"  {command} demo --serve              leave it running, and connect your own client")
+        console.print(f"  {command} init                      begin a configuration of your own")
         return
     where = f"--config {world.config}"
-    console.print(f"  drawbridge connect claude-code --as ana {where}")
-    console.print(f"  drawbridge explain --as scheduling --call tool:orders/refund {where}")
-    console.print(f"  drawbridge audit tail {where}")
+    console.print(f"  {command} connect claude-code --as ana {where}")
+    console.print(f"  {command} explain --as scheduling --call tool:orders/refund {where}")
+    console.print(f"  {command} audit tail {where}")
     console.print(f"  or any MCP client: {world.url}/mcp with the header Authorization: Bearer {KEYS['ana']}")
     console.print("\nEverything stays up until you press Ctrl-C.")
+
+
+def _command() -> str:
+    """How the command is called from here: by its name, or where the virtual environment is not on the path, by it."""
+    if shutil.which("drawbridge"):
+        return "drawbridge"
+    beside = Path(sys.executable).parent / "drawbridge"
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def _wait() -> None:

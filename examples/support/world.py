@@ -143,7 +143,9 @@ def make_world(folder: Path, stack: ExitStack) -> World:
         text = text.replace(f":{written}", f":{ports[name]}")
     text = text.replace("command: [python,", f"command: [{sys.executable},")
     world = World(folder=folder, ports=ports, stack=stack)
-    world.config.write_text(f"{text}\ngateway: {{port: {ports['gateway']}}}\naudit: {{bodies: true}}\n")
+    world.config.write_text(
+        f"{text}\ngateway: {{port: {ports['gateway']}}}\naudit: {{bodies: true, checkpoint_s: 1}}\n"
+    )
     return world
 
 
