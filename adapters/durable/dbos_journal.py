@@ -14,9 +14,8 @@ What DBOS leaves to its users is decided here, once:
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,11 +23,12 @@ from typing import Any, TypeVar
 
 import anyio
 from anyio import to_thread
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, StepReservation, WorkflowStatus
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, WorkflowStatus
 from dbos import error as dbos_error
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from adapters.durable.dbos_slot import TAKEN_AWAY, DbosSlot, outside
 from adapters.durable.sqlite_engine import Synchronous, open_engine
 from gateway.core.errors import Conflict, Exhausted, GatewayError, Internal, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject, json_object
@@ -56,8 +56,6 @@ _STATES = {
     "CANCELLED": "canceled",
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "dead",
 }
-_TAKEN_AWAY = (dbos_error.DBOSWorkflowCancelledError, dbos_error.DBOSWorkflowConflictIDError)
-"""What DBOS raises in a run that was canceled, or goes on somewhere else."""
 _ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 
 
@@ -134,7 +132,7 @@ class DbosJournal:
             )
         self._pending.add(run_id)
         try:
-            await _outside(self._begin(run_id, spec))
+            await outside(self._begin(run_id, spec))
         except GatewayError:
             self._pending.discard(run_id)
             raise
@@ -166,7 +164,7 @@ class DbosJournal:
     async def cancel(self, run_id: str) -> None:
         if await self._status(run_id) is None:
             raise _no_run(run_id)
-        await _outside(DBOS.cancel_workflow_async(run_id))
+        await outside(DBOS.cancel_workflow_async(run_id))
         task = self._tasks.get(run_id)
         if task is not None and await self.state(run_id) == "canceled":
             # DBOS looks at the state between steps only; this ends the step as well.
@@ -183,22 +181,22 @@ class DbosJournal:
         if state not in ("canceled", "dead"):
             raise Conflict(f"run {run_id} has ended and cannot be resumed", detail={"state": state})
         self._pending.add(run_id)
-        await _outside(DBOS.resume_workflow_async(run_id))
+        await outside(DBOS.resume_workflow_async(run_id))
 
     def draw(self) -> Slot:
         self._check_own_task()
-        return _DbosSlot(DBOS.reserve_step())
+        return DbosSlot(DBOS.reserve_step())
 
     async def receive(self, topic: str, timeout_s: float) -> Json:
         self._check_own_task()
         try:
             return await DBOS.recv_async(topic, timeout_s)
-        except (*_TAKEN_AWAY, SQLAlchemyError) as error:
+        except (*TAKEN_AWAY, SQLAlchemyError) as error:
             raise RunInterrupted from error
 
     async def send(self, run_id: str, topic: str, message: Json, key: str) -> None:
         try:
-            await _outside(DBOS.send_async(run_id, message, topic, idempotency_key=key))
+            await outside(DBOS.send_async(run_id, message, topic, idempotency_key=key))
         except dbos_error.DBOSNonExistentWorkflowError as error:
             raise _no_run(run_id) from error
 
@@ -206,7 +204,7 @@ class DbosJournal:
         before = datetime.fromtimestamp(before_us / 1e6, UTC).isoformat()
         ids = await self._ids_in(_ENDED, completed_before=before, limit=500)
         if ids:
-            await _outside(DBOS.delete_workflows_async(ids))
+            await outside(DBOS.delete_workflows_async(ids))
         return tuple(ids)
 
     def _build(self, engine: Engine) -> None:
@@ -239,7 +237,7 @@ class DbosJournal:
             try:
                 return await body(self, run_id, spec)
             except RunInterrupted as interrupted:
-                if isinstance(interrupted.__cause__, _TAKEN_AWAY):
+                if isinstance(interrupted.__cause__, TAKEN_AWAY):
                     raise dbos_error.DBOSWorkflowCancelledError(f"run {run_id} was canceled") from interrupted
                 _logger.exception("run %s does not go on before the next launch", run_id)
                 # The one end of a task that DBOS does not take for the run's.
@@ -262,61 +260,17 @@ class DbosJournal:
     async def _status(self, run_id: str) -> WorkflowStatus | None:
         if self._engine is None:
             raise Unavailable("the durable engine is not running")
-        return await _outside(DBOS.get_workflow_status_async(run_id))
+        return await outside(DBOS.get_workflow_status_async(run_id))
 
     async def _ids_in(self, states: list[str], **narrowed: Any) -> list[str]:
         listing = DBOS.list_workflows_async(status=states, load_input=False, load_output=False, **narrowed)
-        return [status.workflow_id for status in await _outside(listing)]
+        return [status.workflow_id for status in await outside(listing)]
 
     def _check_own_task(self) -> None:
         run_id = DBOS.workflow_id
         task = asyncio.current_task()
         if run_id is None or task is None or self._tasks.get(run_id) is not task:
             raise Internal("steps of a run are drawn by its own task only: from another their order would be chance")
-
-
-class _DbosSlot:
-    """See `ports.journal.Slot`."""
-
-    def __init__(self, reserved: StepReservation) -> None:
-        self._reserved = reserved
-
-    @property
-    def number(self) -> int:
-        return self._reserved.step_id
-
-    async def run(self, name: str, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
-        async def step() -> JsonObject:
-            try:
-                return await act()
-            except Exception as error:
-                raise _Unrecorded from error
-
-        try:
-            return await self._reserved.run_async({"name": name}, step)
-        except _Unrecorded as unrecorded:
-            raise RunInterrupted from unrecorded.__cause__
-        except (dbos_error.DBOSUnexpectedStepError, dbos_error.DBOSStepNondeterminismError) as error:
-            _logger.exception("journal mismatch")
-            raise Internal(
-                f"the journal has another step in place {self.number} than {name}: the run was recorded by other code, "
-                "or its pattern is not deterministic"
-            ) from error
-        except (*_TAKEN_AWAY, SQLAlchemyError) as error:
-            raise RunInterrupted from error
-
-
-class _Unrecorded(BaseException):
-    """Carries an error past DBOS, which would record it and give back another one on replay."""
-
-
-async def _outside(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` as if no run were under way here."""
-    try:
-        return await asyncio.get_running_loop().create_task(work, context=Context())
-    except SQLAlchemyError as error:
-        _logger.exception("the durable engine's database failed")
-        raise Unavailable("the durable engine cannot be used at the moment") from error
 
 
 def _destroy(engine: Engine) -> None:

@@ -54,7 +54,7 @@ class Control:
         if TaskState(run.state).terminal or run.id in self._ending:
             raise Conflict(
                 f"run {run.id} has ended and cannot be canceled",
-                detail={"reason": "TASK_NOT_CANCELABLE", "state": run.state},
+                detail={"a2a": "TASK_NOT_CANCELABLE", "state": run.state},
             )
         self._canceling.add(run.id)
         try:
@@ -86,7 +86,9 @@ class Control:
         events = await self._wiring.runs.events(run.id)
         asked = next((e for e in reversed(events) if e.body.get("state") == TaskState.INPUT_REQUIRED.value), None)
         if run.state != TaskState.INPUT_REQUIRED.value or asked is None:
-            raise Conflict(f"run {run.id} has asked nothing", detail={"state": run.state})
+            raise Conflict(
+                f"run {run.id} has asked nothing", detail={"a2a": "UNSUPPORTED_OPERATION", "state": run.state}
+            )
         content = request.body.content()
         value: Json = content.text if content.structured is None else content.structured
         if value in (None, ""):

@@ -140,9 +140,10 @@ class Orchestrator:
     async def _subscribed(self, request: Request, slug: str, emit: Emit) -> Result:
         run = await self._asked_for(request, slug)
         events = await self._wiring.runs.events(run.id)
-        await emit(TaskOpened(task=task_of(run, events)))
         if TaskState(run.state).terminal:
+            # No stream: A2A 1.0, section 3.1.6, has no subscription to a task that has ended.
             return Accepted(task=task_of(run, events))
+        await emit(TaskOpened(task=task_of(run, events)))
         after = events[-1].seq if events else 0
         ended = await self._watching.follow(run, after, emit, request.budget.deadline_s)
         if ended is None:

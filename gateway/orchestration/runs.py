@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from gateway.core.errors import InvalidRequest, NotFound
 from gateway.core.json import Json
@@ -47,6 +48,7 @@ class Wanted:
     workflow: str = ""
     context_id: str = ""
     status: str = ""
+    changed_after_us: int = 0
     page_size: int = PAGE_SIZE
     page_token: str = ""
     history_length: int | None = None
@@ -80,6 +82,7 @@ class Runs:
             await self.settled(run) for run in found if not wanted.context_id or run.context_id == wanted.context_id
         ]
         runs = [run for run in runs if not wanted.status or run.state == wanted.status]
+        runs = [run for run in runs if run.updated_at_us >= wanted.changed_after_us]
         runs.sort(key=lambda run: (run.updated_at_us, run.id), reverse=True)
         start = _start_of_page(wanted.page_token, runs)
         size = max(1, min(wanted.page_size, 100))
@@ -158,8 +161,20 @@ def wanted_from(meta: Mapping[str, Json], workflow: str) -> Wanted:
         workflow=workflow,
         page_size=size if isinstance(size, int) and size > 0 else PAGE_SIZE,
         history_length=history if isinstance(history, int) else None,
+        changed_after_us=_moment(meta.get("status_after")),
         **texts,
     )
+
+
+def _moment(value: Json) -> int:
+    """RFC 3339 as UTC microseconds; 0 for none. Raises: InvalidRequest: it is no such time."""
+    if not isinstance(value, str) or not value:
+        return 0
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise InvalidRequest(f"{value[:40]!r} is no time") from error
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1e6)
 
 
 def _start_of_page(token: str, runs: list[Run]) -> int:

@@ -4,8 +4,6 @@ Places are drawn in the pattern's own task, before anything is awaited, so that 
 when it is replayed. Everything else may then happen side by side and in any order.
 """
 
-import graphlib
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -20,12 +18,11 @@ from gateway.core.task import TaskState
 from gateway.orchestration.calls import Caller
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import progress_body, status_body
+from gateway.orchestration.graphs import in_order, skipped, usable
 from gateway.orchestration.orders import Order
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.results import result_from_json, result_to_json
 from gateway.orchestration.scratchpad import RunScratchpad
-
-_NODE_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
 class RunSteps:
@@ -68,7 +65,7 @@ class RunSteps:
     ) -> Mapping[str, StepResult]:
         if not nodes:
             return {}
-        names = _in_order(nodes)
+        names = in_order(nodes)
         until_s = self._run.ledger.budget.deadline_s
         if deadline_s is not None:
             until_s = min(until_s, await self._after(deadline_s))
@@ -147,9 +144,9 @@ class RunSteps:
                 await done[needed].wait()
             given = {**order.node.given, **{needed: results[needed] for needed in order.node.after}}
             order = replace(order, results=given)
-            lacking = [each for each in order.node.after if not _usable(results[each], orders[each].node)]
+            lacking = [each for each in order.node.after if not usable(results[each], orders[each].node)]
             if lacking:
-                results[name] = _skipped(order, lacking)
+                results[name] = skipped(order, lacking)
                 await self._caller.tell(order, results[name])
             else:
                 async with room:
@@ -228,37 +225,6 @@ class RunSteps:
     def _check_own_task(self) -> None:
         if anyio.get_current_task().id != self._task_id:
             raise Internal("steps are used from the pattern's own task only: from another their order would be chance")
-
-
-def _in_order(nodes: Mapping[str, Node]) -> list[str]:
-    """Ids such that each comes after what it needs; the same order for the same nodes."""
-    for name, node in nodes.items():
-        if not _NODE_ID.fullmatch(name):
-            raise InvalidRequest(f"{name!r} is no id of a step: letters, digits, _ and -, at most 40")
-        unknown = [each for each in node.after if each not in nodes]
-        if unknown:
-            raise InvalidRequest(f"step {name} comes after {', '.join(unknown)}, which is not there")
-    try:
-        return list(graphlib.TopologicalSorter({name: node.after for name, node in nodes.items()}).static_order())
-    except graphlib.CycleError as error:
-        circle: list[str] = error.args[1]
-        raise InvalidRequest(f"the steps wait for each other: {' -> '.join(circle)}") from error
-
-
-def _usable(result: StepResult, node: Node) -> bool:
-    return result.ok or node.optional
-
-
-def _skipped(order: Order, lacking: list[str]) -> StepResult:
-    return StepResult(
-        id=order.id,
-        target=order.node.target,
-        ok=False,
-        phase=order.node.phase,
-        error="skipped",
-        reason=f"it needed {', '.join(lacking)}",
-        attempts=order.first_attempt - 1,
-    )
 
 
 def _last(target: str) -> str:

@@ -1,0 +1,66 @@
+"""The edge between DBOS and the rest: steps in their places, and work that is none of a run's. Knows no run."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
+from dbos import StepReservation
+from dbos import error as dbos_error
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.core.errors import Internal, Unavailable
+from gateway.core.json import JsonObject
+from gateway.core.ports.journal import RunInterrupted
+
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
+
+TAKEN_AWAY = (dbos_error.DBOSWorkflowCancelledError, dbos_error.DBOSWorkflowConflictIDError)
+"""What DBOS raises in a run that was canceled, or goes on somewhere else."""
+
+
+class DbosSlot:
+    """See `ports.journal.Slot`."""
+
+    def __init__(self, reserved: StepReservation) -> None:
+        self._reserved = reserved
+
+    @property
+    def number(self) -> int:
+        return self._reserved.step_id
+
+    async def run(self, name: str, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
+        async def step() -> JsonObject:
+            try:
+                return await act()
+            except Exception as error:
+                raise _Unrecorded from error
+
+        try:
+            return await self._reserved.run_async({"name": name}, step)
+        except _Unrecorded as unrecorded:
+            raise RunInterrupted from unrecorded.__cause__
+        except (dbos_error.DBOSUnexpectedStepError, dbos_error.DBOSStepNondeterminismError) as error:
+            _logger.exception("journal mismatch")
+            raise Internal(
+                f"the journal has another step in place {self.number} than {name}: the run was recorded by other code, "
+                "or its pattern is not deterministic"
+            ) from error
+        except (*TAKEN_AWAY, SQLAlchemyError) as error:
+            raise RunInterrupted from error
+
+
+class _Unrecorded(BaseException):
+    """Carries an error past DBOS, which would record it and give back another one on replay."""
+
+
+async def outside(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` as if no run were under way here."""
+    try:
+        return await asyncio.get_running_loop().create_task(work, context=Context())
+    except SQLAlchemyError as error:
+        _logger.exception("the durable engine's database failed")
+        raise Unavailable("the durable engine cannot be used at the moment") from error
