@@ -22,10 +22,11 @@ def effect_key(request: Request, capability: Capability) -> str:
     """The key under which this call's effect happens once; empty where there is none.
 
     Inside a step it follows from the step and what is called, so that an agent that was restarted repeats nothing. A
-    key the caller brings counts in its own name only.
+    key the caller brings counts in its own name only, and its tenant's: upstreams that serve several are told it too.
     """
     if request.idempotency_key:
-        return f"{request.principal.first.subject}:{request.idempotency_key}"
+        who = request.principal.first
+        return f"{who.tenant}/{who.subject}:{request.idempotency_key}"
     if not request.run_id or request.principal.kind != "agent":
         return ""
     named = f"{request.run_id}\n{request.step_id}\n{capability.name}\n".encode()

@@ -5,6 +5,7 @@ from typing import Literal
 
 import anyio
 import pytest
+from msgspec import structs
 
 from gateway.core.content import Plain, content_of, plain
 from gateway.core.errors import (
@@ -322,7 +323,7 @@ async def test_an_effect_with_unknown_outcome_is_in_doubt_unless_the_tool_knows_
             await path.call(a_request(key="k1"))
         with pytest.raises(expected):
             await path.call(a_request(key="k1"))
-        assert path.ledger.tried_again == (["ana:k1"] if idempotency else [])
+        assert path.ledger.tried_again == (["default/ana:k1"] if idempotency else [])
 
 
 async def test_a_repeat_that_was_never_sent_says_nothing_of_the_attempt_before() -> None:
@@ -335,7 +336,7 @@ async def test_a_repeat_that_was_never_sent_says_nothing_of_the_attempt_before()
     for expected in (UpstreamFailed, Unavailable):
         with pytest.raises(expected):
             await path.call(a_request(key="k1"))
-    assert ("default", "ana:k1") in path.ledger.rows
+    assert ("default", "default/ana:k1") in path.ledger.rows
 
 
 async def test_a_second_call_under_the_same_key_is_told_that_the_first_is_under_way() -> None:
@@ -432,7 +433,7 @@ async def test_events_are_judged_before_the_caller_sees_them() -> None:
     path.pipeline.swap(path.snapshot("2"))
     for progress in ("1", "-1"):
         with pytest.raises(Denied):
-            await path.call(replace(a_request(), body=Plain(content_of(progress))))
+            await path.call(structs.replace(a_request(), body=Plain(content_of(progress))))
     assert path.events == [Log(level="info", text="masked")] * 2
 
 
