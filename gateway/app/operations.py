@@ -61,22 +61,27 @@ class AgentsOfGateway:
             for slug, settings in self._composition.sections.agents.items()
             if settings.tenant in (tenant, EVERY_TENANT)
         ]
-        registered = [self._registered(each) for each in await self._composition.directory.all()]
+        everybodys = await self._composition.directory.all()
+        registered = [self._registered(each) for each in everybodys if each.settings.tenant == tenant]
         return sorted([*configured, *registered], key=lambda entry: entry.slug)
 
     async def register(self, who: Principal, url: str, slug: str) -> AgentEntry:
-        entry = await self._composition.directory.add(url, added_by=who.subject, slug=slug)
+        theirs: JsonObject = {"tenant": who.tenant}
+        entry = await self._composition.directory.add(url, added_by=who.subject, slug=slug, settings=theirs)
         await self._composition.agents_changed()
         return self._registered(entry)
 
     async def unregister(self, who: Principal, slug: str) -> None:
-        if slug in self._composition.sections.agents:
+        known = {each.slug: each.configured for each in await self.entries(who.tenant)}
+        if slug not in known:
+            raise NotFound(f"no agent is called {slug}")
+        if known[slug]:
             raise Conflict(f"{slug} stands in the configuration; remove it there")
         await self._composition.directory.remove(slug)
         await self._composition.agents_changed()
 
     def _registered(self, entry: RegisteredEntry) -> AgentEntry:
-        problem = self._composition.pipeline.gaps(EVERY_TENANT).get(entry.slug, "")
+        problem = self._composition.pipeline.gaps(entry.settings.tenant).get(entry.slug, "")
         return AgentEntry(
             slug=entry.slug,
             card_url=entry.card_url,
