@@ -175,6 +175,21 @@ def card(url: str, says: str) -> dict[str, Any]:
     }
 
 
+def keep_one_task(exchange: Exchange) -> None:
+    """An agent whose only task has the same id for everybody."""
+    task = {"id": "t-1", "contextId": "c-1", "status": {"state": "TASK_STATE_COMPLETED"}}
+    match message(exchange)["method"]:
+        case "SendMessage":
+            exchange.answer(answer(exchange, {"task": task}))
+        case "SendStreamingMessage":
+            exchange.stream(answer(exchange, {"task": task}))
+            exchange.end()
+        case "ListTasks":
+            exchange.answer(answer(exchange, {"tasks": [task], "pageSize": 50, "totalSize": 1, "nextPageToken": ""}))
+        case _:
+            exchange.answer(answer(exchange, task))
+
+
 def show_card(exchange: Exchange, where: str) -> None:
     own = f"http://{exchange.headers[b'host'].decode()}/{where}"
     named = "http://metadata.secret-place.example/latest" if where == "agent-liar" else own
@@ -187,11 +202,15 @@ def behave(exchange: Exchange) -> None:
     if exchange.method == b"GET":
         show_card(exchange, where)
         return
-    method = message(exchange).get("method")
     if where.startswith("agent-"):
-        LIES[where.removeprefix("agent-")][0](exchange)
-        return
-    if where == "page":
+        keep_one_task(exchange) if where == "agent-same" else LIES[where.removeprefix("agent-")][0](exchange)
+    else:
+        answer_as_server(exchange, where)
+
+
+def answer_as_server(exchange: Exchange, where: str) -> None:
+    method = message(exchange).get("method")
+    if where.endswith("page"):
         answer_html_as_success(exchange)
     elif where == "hang-always":
         return
