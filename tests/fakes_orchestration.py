@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import anyio
+from msgspec import structs
 
 from adapters.durable.memory import Entry as JournalEntry
 from adapters.durable.memory import MemoryJournal, Where, copied
@@ -397,7 +398,7 @@ class World:
             budget=Budget(deadline_s=self.clock.monotonic_s() + seconds),
             body=body or Plain(Content()),
         )
-        request = replace(request, **others)  # pyright: ignore[reportArgumentType] - fields of Request by name
+        request = structs.replace(request, **others)
         capability = Capability(name=request.capability, kind="workflow", owner=workflow, local=workflow)
         return await orchestrator.call(request, capability, emit)
 

@@ -83,7 +83,7 @@ class World:
     def drawbridge(self, *arguments: str) -> int:
         """Run a `drawbridge` command against the demo's gateway; its output goes to the terminal."""
         command = [sys.executable, "-m", "gateway", *arguments, "--config", str(self.config)]
-        return subprocess.run(command, cwd=self.folder, env=dict(self.environment), check=False, timeout=60).returncode  # noqa: S603 - our own command
+        return subprocess.run(command, cwd=self.folder, env=dict(self.environment), check=False, timeout=60).returncode  # noqa: S603 - ours
 
     def effects(self) -> dict[str, list[tuple[object, ...]]]:
         """What really happened: every refund and shipment in the shop, every call-back in the calendar."""

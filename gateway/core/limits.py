@@ -1,8 +1,11 @@
 """Bounds: what one call may still spend, and the sizes nothing may exceed. Knows no clock and no I/O."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.errors import Exhausted
 
@@ -12,9 +15,11 @@ WARN_SHARE = 0.7
 """A budget warns once this share of any of its parts is used."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """What a call may still spend. Budgets only ever shrink on the way in; None means not limited here."""
+class Budget(Struct, frozen=True, kw_only=True, gc=False):
+    """What a call may still spend. Budgets only ever shrink on the way in; None means not limited here.
+
+    A `Struct`, like `Request`: one of each is made on every call, in a tenth of the time a frozen dataclass takes.
+    """
 
     deadline_s: float
     """Monotonic seconds at which the call must have ended."""

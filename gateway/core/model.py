@@ -2,7 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 from gateway.core.content import NOTHING, Body
 from gateway.core.json import Json
@@ -119,10 +122,10 @@ READ_OPERATIONS: frozenset[Operation] = frozenset(
 """Operations that change nothing, whatever the capability's effect."""
 
 Phase = Literal["", "propose", "commit"]
+NO_META: Mapping[str, Json] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True, gc=False):
     """One call, whichever protocol it came by."""
 
     id: str
@@ -143,7 +146,7 @@ class Request:
     idempotency_key: str = ""
     continuation: str = ""
     """State of an earlier `InputRequired` that this call resumes; judged again, neither charged nor asked twice."""
-    meta: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    meta: Mapping[str, Json] = NO_META
     """What adapters and the orchestrator tell each other about this call; never sent on as it is."""
 
 

@@ -10,6 +10,7 @@ from typing import assert_never
 
 import anyio
 import structlog
+from msgspec import structs
 
 from gateway.core.catalog import Catalog
 from gateway.core.effects import Effects, effect_key
@@ -196,7 +197,7 @@ class Pipeline:
         if remembered is not None:
             record.detail = {**record.detail, "replayed": True}
             return remembered
-        return await self._once(replace(request, idempotency_key=key), plan, record, emit)
+        return await self._once(structs.replace(request, idempotency_key=key), plan, record, emit)
 
     async def _once(self, request: Request, plan: Plan, record: Record, emit: Emit) -> Result:
         """Run a call whose effect was begun in the ledger, and tell the ledger what came of it."""
@@ -223,7 +224,7 @@ class Pipeline:
         if timeout_s is not None:
             budget = request.budget.until(self._clock.monotonic_s() + timeout_s)
             if budget is not request.budget:
-                request = replace(request, budget=budget)
+                request = structs.replace(request, budget=budget)
         if plan.events:
             emit = self._judging(request, plan, emit)
         if capability.kind == "workflow" or request.operation in STREAMS:

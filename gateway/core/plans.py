@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from msgspec import structs
+
 from gateway.core.catalog import Catalog, Entry
 from gateway.core.model import Accepted, AgentClass, Event, Request, Result
 from gateway.core.ports.policy import EventPolicy, RequestPolicy, ResultPolicy
@@ -154,7 +156,7 @@ def rewritten(request: Request, judgement: Judgement) -> Request:
             changed = True
             labels = labels.join(verdict.labels)
             body = body if verdict.body is None else verdict.body
-    return replace(request, body=body, labels=labels) if changed else request
+    return structs.replace(request, body=body, labels=labels) if changed else request
 
 
 def rewritten_result(result: Result, judgement: Judgement) -> Result:

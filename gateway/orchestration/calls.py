@@ -10,6 +10,7 @@ from functools import partial
 
 import anyio
 import structlog
+from msgspec import structs
 
 from gateway.core.errors import GatewayError
 from gateway.core.labels import join_all
@@ -181,7 +182,7 @@ class Caller:
 
     async def _tried(self, delivery: Delivery, begun: StepResult) -> StepResult:
         """Attempts until one reaches the target, at most as many as are allowed."""
-        delivery = self._taken_up(replace(delivery, request=replace(delivery.request, labels=begun.labels)))
+        delivery = self._taken_up(replace(delivery, request=structs.replace(delivery.request, labels=begun.labels)))
         order, attempt = delivery.order, delivery.order.first_attempt
         pause_s = FIRST_PAUSE_S
         for tries_left in range(self._run.limits.retries, -1, -1):

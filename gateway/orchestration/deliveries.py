@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import anyio
+from msgspec import structs
 
 from gateway.core.errors import DeadlineExceeded, GatewayError
 from gateway.core.json import Json
@@ -46,7 +47,7 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
         if opened is not None:
             # On disk before the step leaves: that it is open tells, after a crash, that it may have left.
             await wiring.open_steps.open(opened)
-        request = replace(delivery.request, meta=_meta(run, delivery, opened))
+        request = structs.replace(delivery.request, meta=_meta(run, delivery, opened))
         with anyio.CancelScope(deadline=delivery.until_s):
             answer = await run.gateway.call(request, on_event)
             return answered(begun, answer)

@@ -1,7 +1,9 @@
 """One ledger a run: what its steps have reserved and spent, against what the run may. Knows no step and no clock."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
+
+from msgspec import structs
 
 from gateway.core.limits import WARN_SHARE, Budget, Usage
 
@@ -60,7 +62,7 @@ class Ledger:
         """The run's budget less what is spent and reserved."""
         held = sum(self._reserved, self._settled)
         budget = self.budget
-        return replace(
+        return structs.replace(
             budget,
             calls=None if budget.calls is None else max(0, budget.calls - held.calls),
             tokens=None if budget.tokens is None else max(0, budget.tokens - held.tokens),

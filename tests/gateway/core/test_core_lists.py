@@ -23,9 +23,11 @@ class Flaky(FakeUpstream):
         super().__init__(name, [tool("a", owner=name)])
         self.script = list(script)
         self.asked = 0
+        self.once, self.twice = anyio.Event(), anyio.Event()
 
     async def capabilities(self) -> Listing:
         self.asked += 1
+        (self.once if self.asked == 1 else self.twice).set()
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if step == "hang":
             await anyio.sleep_forever()
@@ -110,11 +112,9 @@ async def test_who_listens_for_changes_is_heard_and_may_fail_without_harm() -> N
     upstream = Flaky("orders", "ok")
 
     async def watch() -> None:
-        while upstream.asked < 1:
-            await anyio.sleep(0)
+        await upstream.once.wait()
         lists.poke("orders")
-        while upstream.asked < 2:
-            await anyio.sleep(0)
+        await upstream.twice.wait()
         seen.set()
         raise RuntimeError("bug")
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from pydantic import TypeAdapter
 
 from gateway.core.content import Content, Plain, plain
@@ -361,7 +362,9 @@ def test_cedar_written_by_hand_grants_and_looks_at_arguments() -> None:
         policy="access", rule="cedar.small", grant=True
     )
     assert isinstance(policy.check_request(asks(ana("s"), REFUND.name, {"amount": 5}), REFUND), Deny)
-    assert isinstance(policy.check_request(replace(asks(ana("s"), tagged.name), phase="propose"), tagged), Allow)
+    assert isinstance(
+        policy.check_request(structs.replace(asks(ana("s"), tagged.name), phase="propose"), tagged), Allow
+    )
 
 
 def test_cedar_that_asks_for_the_envelope_only_spares_the_body() -> None:
@@ -448,7 +451,7 @@ def test_what_cedar_cannot_evaluate_for_one_call_denies_that_call() -> None:
     plainly = asks(ana("s"), REFUND.name)
 
     assert isinstance(policy.check_request(plainly, REFUND), Allow)
-    said = policy.check_request(replace(plainly, phase="commit"), REFUND)
+    said = policy.check_request(structs.replace(plainly, phase="commit"), REFUND)
     assert isinstance(said, Deny)
     assert said.rule == "cedar-error"
 
@@ -493,7 +496,7 @@ def test_arguments_that_cannot_be_read_stop_the_call() -> None:
         def content(self) -> Content:
             raise InvalidRequest("not JSON")
 
-    request = replace(asks(ana("support"), REFUND.name), body=Broken())
+    request = structs.replace(asks(ana("support"), REFUND.name), body=Broken())
 
     with pytest.raises(InvalidRequest):
         access(CONDITIONAL).check_request(request, REFUND)
@@ -504,7 +507,7 @@ def test_a_call_that_needs_no_reading_is_never_read() -> None:
         def content(self) -> Content:
             raise AssertionError("read")
 
-    request = replace(asks(ana("s"), REFUND.name), body=Unread(Content()))
+    request = structs.replace(asks(ana("s"), REFUND.name), body=Unread(Content()))
 
     assert isinstance(access({"s": {"allow": ["*"]}}).check_request(request, REFUND), Allow)
 
