@@ -84,7 +84,13 @@ class Process(asyncio.SubprocessProtocol):
         return b"".join(self._stderr)[-_STDERR_BYTES:]
 
     def send(self, line: bytes) -> None:
-        """Write a line. Raises: Unavailable: it is gone, or has long stopped reading; nothing was written."""
+        """Write a JSON text as one line. Raises: Unavailable: it is gone, or has long stopped reading; nothing was
+        written.
+        """
+        # Callers' JSON is relayed as it came. A line break between two of its tokens would end the frame, and what
+        # comes behind it would be read as a message of its own, judged by nobody.
+        if b"\n" in line or b"\r" in line:
+            line = line.replace(b"\n", b" ").replace(b"\r", b" ")
         pipe = None if self._over or self._transport is None else self._transport.get_pipe_transport(0)
         if pipe is None or pipe.is_closing():
             raise Unavailable("the server's process is gone", detail={"sent": False})

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import anyio
 import pytest
+from msgspec import Raw
 
 from adapters.mcp.client_conversation import MOST_GARBAGE
 from adapters.mcp.client_stdio import McpStdioUpstream
 from adapters.mcp.settings import ServerSettings
+from adapters.mcp.wire import Params
 from gateway.core.content import plain
 from gateway.core.errors import DeadlineExceeded, InvalidRequest, Unavailable, UpstreamFailed
-from gateway.core.json import json_list
+from gateway.core.json import json_list, json_object
 from gateway.core.limits import Limits
 from gateway.core.model import Log
 from tests.fakes_mcp_client import Seen, a_request, call, found, params, parts, structured, tool
@@ -78,6 +80,18 @@ async def test_a_program_that_says_nothing_but_garbage_is_ended() -> None:
     async with program(code) as upstream:
         with pytest.raises(UpstreamFailed):
             await call(upstream, tool(), a_request())
+
+
+async def test_line_breaks_in_arguments_make_no_second_message() -> None:
+    """Otherwise whoever may call one tool could call every other of the same program."""
+    hidden = b'{"jsonrpc": "2.0", "id": 99, "method": "tools/call", "params": {"name": "drop_everything"}}'
+    for end in (b"\n", b"\r\n", b"\r"):
+        arguments = Raw(b'{"list": [%b%b%b]}' % (end, hidden, end))
+        body = Params({**params("modern").members, "arguments": arguments}, era="modern")
+        async with program("def on(m): done(m, calls=[x for x in seen if x['method'] == 'tools/call'])") as upstream:
+            seen = json_list(structured(await call(upstream, tool(), a_request(body)))["calls"])
+        names = [json_object(json_object(each).get("params")).get("name") for each in seen]
+        assert names == ["refund"]
 
 
 async def test_an_old_server_is_initialized() -> None:
