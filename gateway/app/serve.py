@@ -15,6 +15,7 @@ import anyio
 import structlog
 import uvicorn
 
+from adapters.http.gathering import GatheringProtocol
 from adapters.http.settings import ListenSettings
 from adapters.identity.keyfiles import OperatorKey
 from adapters.storage.directory import DataDirectory, Endpoint
@@ -88,7 +89,8 @@ async def _answer(
         uvicorn.Config(
             doors.application,
             loop="none",
-            http="httptools",
+            http=GatheringProtocol,
+            ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,

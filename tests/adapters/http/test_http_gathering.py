@@ -1,0 +1,89 @@
+"""An answer leaves in one write, whole and in order, under the real server."""
+
+import asyncio
+import socket
+
+import anyio
+import pytest
+import uvicorn
+
+from adapters.http.gathering import Gathering, GatheringProtocol
+from adapters.http.server import Message, Receive, Scope, Send
+
+pytestmark = pytest.mark.anyio
+
+
+class Wire(asyncio.Transport):
+    """Notes what reaches it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+async def test_writes_of_one_turn_leave_together_and_the_next_turns_apart() -> None:
+    wire = Wire()
+    gathering = Gathering(wire, asyncio.get_running_loop())
+    gathering.write(b"head")
+    gathering.write(b"body")
+    assert wire.written == []
+    await anyio.lowlevel.checkpoint()
+    gathering.write(b"more")
+    await anyio.lowlevel.checkpoint()
+    assert wire.written == [b"headbody", b"more"]
+
+
+async def test_closing_sends_what_is_gathered_and_aborting_does_not() -> None:
+    wire = Wire()
+    gathering = Gathering(wire, asyncio.get_running_loop())
+    gathering.write(b"bye")
+    gathering.close()
+    assert wire.written == [b"bye"]
+    assert gathering.is_closing()
+    lost = Wire()
+    gathering = Gathering(lost, asyncio.get_running_loop())
+    gathering.write(b"gone")
+    gathering.abort()
+    await anyio.lowlevel.checkpoint()
+    assert lost.written == []
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    message: Message = await receive()
+    body = b"x" * 100_000 + message["body"]
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def test_pipelined_requests_are_answered_whole_and_in_order() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
+        config = uvicorn.Config(app, http=GatheringProtocol, lifespan="off", log_config=None, loop="none")
+        server = uvicorn.Server(config)
+        answered = b""
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lambda: server.serve(sockets=[bound]))
+                stream = await anyio.connect_tcp("127.0.0.1", port)
+                asked = b"".join(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n%d" % n for n in range(3))
+                await stream.send(asked)
+                while answered.count(b"x" * 100_000) < 3 or not answered.endswith(b"2"):
+                    answered += await stream.receive()
+                await stream.aclose()
+                server.should_exit = True
+    ends = [part[100_000:100_001] for part in answered.split(b"\r\n\r\n")[1:]]
+    assert ends == [b"0", b"1", b"2"]
