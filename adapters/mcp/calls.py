@@ -22,7 +22,7 @@ from adapters.mcp.refusals import (
 )
 from adapters.mcp.render import result_bytes
 from adapters.mcp.views import Entry, View
-from adapters.mcp.wire import Era, Params, decode_value
+from adapters.mcp.wire import Era, Params, ReadParams, decode_value
 from gateway.core.errors import GatewayError, InvalidRequest, NotFound, UpstreamFailed
 from gateway.core.json import json_object, json_text
 from gateway.core.limits import Budget, Limits
@@ -121,7 +121,7 @@ class Calls:
             capability=name,
             operation=operation,
             budget=Budget(deadline_s=self._deadline_s(identity, entry)),
-            body=Params(
+            body=(ReadParams if operation == "read" else Params)(
                 message.params,
                 era=knock.era,
                 size_bytes=message.size_bytes,

@@ -56,6 +56,18 @@ class Params:
         return self._content
 
 
+class ReadParams(Params):
+    """The `params` of `resources/read`, whose one argument is a member of its own."""
+
+    __slots__ = ()
+
+    def content(self) -> Content:
+        """`structured` holds the `uri`, and nothing else: an `arguments` beside it is no part of a read."""
+        if self._content is None:
+            self._content = Content(structured={"uri": decode_value(bytes(self.members.get("uri", Raw(b"null"))))})
+        return self._content
+
+
 class Answer:
     """The `result` of a response as it came: a `Body` of raw JSON."""
 
