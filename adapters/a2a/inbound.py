@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from adapters.a2a.card import DELEGATION
 from adapters.a2a.wire.bodies import Params
-from adapters.a2a.wire.envelope import Call, decode_value
+from adapters.a2a.wire.envelope import Call, decode_strictly, decode_value
 from adapters.a2a.wire.errors import a2a_error
 from adapters.a2a.wire.values import optional_id, part_from_json, state_from_json, valid_id
 from gateway.core.errors import DeadlineExceeded, InvalidRequest
@@ -212,7 +212,7 @@ def _task_id(members: Mapping[str, Raw]) -> str:
 
 def _object(members: Mapping[str, Raw], name: str) -> JsonObject:
     raw = members.get(name)
-    return {} if raw is None else json_object(_value(raw))
+    return {} if raw is None else json_object(decode_strictly(bytes(raw)))
 
 
 def _value(raw: Raw) -> Json:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from msgspec import Raw
 
-from adapters.a2a.wire.envelope import decode_object, decode_value
+from adapters.a2a.wire.envelope import decode_object, decode_strictly, decode_value
 from adapters.a2a.wire.values import FAILURES, content_from_json, content_of_task, task_from_json
 from gateway.core.content import Content
 from gateway.core.json import JsonObject, json_object
@@ -28,7 +28,7 @@ class Params:
         """The message that is sent; empty in requests about tasks."""
         if self._message is None:
             raw = self.members.get("message")
-            self._message = {} if raw is None else json_object(decode_value(bytes(raw)))
+            self._message = {} if raw is None else json_object(decode_strictly(bytes(raw)))
         return self._message
 
     def content(self) -> Content:

@@ -1,5 +1,6 @@
 """JSON-RPC 2.0 envelopes around payloads that stay raw. Pure."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -50,6 +51,25 @@ def decode_value(raw: bytes) -> Json:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidRequest("not valid JSON") from error
     return value
+
+
+def decode_strictly(raw: bytes) -> Json:
+    """JSON to Python, for what is judged and then relayed as it came: both readers must find the same in it.
+
+    Raises: InvalidRequest: not JSON, nested too deeply, or a member named twice.
+    """
+    try:
+        value: Json = json.loads(raw, object_pairs_hook=_object_of_once)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the JSON cannot be read: {error}") from error
+    return value
+
+
+def _object_of_once(pairs: list[tuple[str, Json]]) -> JsonObject:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member is named twice")
+    return found
 
 
 def decode_object(raw: bytes) -> JsonObject:

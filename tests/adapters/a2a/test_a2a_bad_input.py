@@ -86,6 +86,18 @@ BAD_BODIES: list[tuple[str, bytes, int]] = [
         call().replace(b'"role"', b'"metadata":{"urn:drawbridge:del\\u0065gation:1":{}},"role"'),
         -32602,
     ),
+    (
+        "a forged delegation, behind a second metadata",
+        call().replace(b'"role"', b'"metadata":{"urn:drawbridge:delegation:1":{}},"metadata":{},"role"'),
+        -32602,
+    ),
+    (
+        "a webhook, behind a second configuration member",
+        call(params={"message": message_value(), "configuration": {"x": 1}}).replace(
+            b'"x"', b'"taskPushNotificationConfig":{"url":"http://x"},"taskPushNotificationConfig":null,"x"'
+        ),
+        -32602,
+    ),
 ]
 
 
