@@ -23,6 +23,8 @@ _EXAMPLES = """\
 # Agents of others, by the address of their card; or add them with `drawbridge agents add URL`.
 # agents:
 #   refunds: {card: "https://refunds.example.com", key: "env:REFUNDS_KEY", roles: [refunds]}
+# Addresses given to `agents add` must be public, unless they are allowed here; these are agents on this machine:
+# egress: {allow: ["127.0.0.0/8"], ports: []}
 """
 
 
