@@ -153,7 +153,8 @@ class _Expiring:
 
 @dataclass(slots=True)
 class _ByAgentKey:
-    """An agent by its bare key: nobody can say for which of its open steps it calls, so it has the labels of all."""
+    """An agent by its bare key: nobody can say for which of its open steps it calls, so it has the labels of all, and
+    only proposes while none of them may do more."""
 
     identity: Identity
     steps: OpenSteps
@@ -168,7 +169,12 @@ class _ByAgentKey:
         open_steps = self.steps.of_agent(who.tenant, who.subject.removeprefix(AGENT_PREFIX))
         if open_steps is not self.open_steps:
             self.open_steps = open_steps
-            self.identity = replace(self.identity, labels=join_all(step.labels for step in open_steps))
+            proposing = bool(open_steps) and all(step.phase == "propose" for step in open_steps)
+            self.identity = replace(
+                self.identity,
+                phase="propose" if proposing else "",
+                labels=join_all(step.labels for step in open_steps),
+            )
         return self.identity
 
 

@@ -377,8 +377,9 @@ async def test_an_agents_bare_key_carries_the_labels_of_all_its_open_steps(house
     key = bearer(REFUNDS_KEY)
     assert house.door.identify(key) == Identity(principal=REFUNDS)
 
-    await house.steps.open(house.step())
-    await house.steps.open(replace(house.step(), step_id="run_1/3", labels=SECRET))
+    step = replace(house.step(), phase="commit")
+    await house.steps.open(step)
+    await house.steps.open(replace(step, step_id="run_1/3", labels=SECRET))
     await house.steps.open(replace(house.step(TRIAGE), step_id="run_1/4", labels=Labels(regions=frozenset({"eu"}))))
     assert house.door.identify(key) == Identity(principal=REFUNDS, labels=WEB.join(SECRET))
 
@@ -389,11 +390,26 @@ async def test_an_agents_bare_key_carries_the_labels_of_all_its_open_steps(house
 
 
 @pytest.mark.anyio
+async def test_an_agents_bare_key_only_proposes_while_none_of_its_steps_may_do_more(house: House) -> None:
+    key = bearer(REFUNDS_KEY)
+    assert house.door.identify(key).phase == ""
+
+    await house.steps.open(house.step())
+    assert house.door.identify(key).phase == "propose"
+    await house.steps.open(replace(house.step(), step_id="run_2/5", phase="commit"))
+    assert house.door.identify(key).phase == ""
+    await house.steps.close("run_2", "run_2/5")
+    assert house.door.identify(key).phase == "propose"
+    await house.steps.close("run_1", "run_1/2")
+    assert house.door.identify(key).phase == ""
+
+
+@pytest.mark.anyio
 async def test_a_key_minted_for_an_agent_carries_them_too(house: House) -> None:
     key = bearer(house.minted(KeyGrant(subject="agent:refunds", kind="agent")))
     await house.steps.open(house.step())
 
-    assert house.door.identify(key) == Identity(principal=REFUNDS, labels=WEB)
+    assert house.door.identify(key) == Identity(principal=REFUNDS, phase="propose", labels=WEB)
 
 
 @pytest.mark.anyio
