@@ -396,7 +396,7 @@ async def test_an_agents_bare_key_only_proposes_while_none_of_its_steps_may_do_m
 
     await house.steps.open(house.step())
     assert house.door.identify(key).phase == "propose"
-    await house.steps.open(replace(house.step(), step_id="run_2/5", phase="commit"))
+    await house.steps.open(replace(house.step(), run_id="run_2", step_id="run_2/5", phase="commit"))
     assert house.door.identify(key).phase == ""
     await house.steps.close("run_2", "run_2/5")
     assert house.door.identify(key).phase == "propose"
