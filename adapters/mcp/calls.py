@@ -5,11 +5,11 @@ Decides nothing about who may do what; a name nobody knows goes on its way too, 
 
 from typing import Literal
 
-from mcp.shared.inbound import validate_mcp_param_headers
 from msgspec import Raw
 
 from adapters.mcp.classify import ABSENT, PARAM_PREFIX, Headers, Message, as_text
 from adapters.mcp.exchange import Exchange
+from adapters.mcp.headers import check_params
 from adapters.mcp.knock import Knock
 from adapters.mcp.refusals import (
     INVALID_PARAMS,
@@ -89,7 +89,7 @@ class Calls:
             if bytes(arguments) != b"null":
                 raise RpcRefusal(INVALID_PARAMS, "arguments must be an object")
             del params["arguments"]
-        if entry is not None and entry.params_in_headers and knock.era == "modern":
+        if entry is not None and entry.mirrors and knock.era == "modern":
             _check_param_headers(knock, entry)
         return name, entry
 
@@ -191,9 +191,7 @@ def _param_headers(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
 def _check_param_headers(knock: Knock, entry: Entry) -> None:
     arguments = json_object(decode_value(bytes(knock.message.params.get("arguments", Raw(b"null")))))
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in _param_headers(knock.headers)}
-    rejection = validate_mcp_param_headers(entry.capability.input_schema, arguments, headers)
-    if rejection is not None:
-        raise RpcRefusal(rejection.code, rejection.message, data=rejection.data)
+    check_params(entry.mirrors, arguments, headers)
 
 
 def _traceparent(knock: Knock) -> str:

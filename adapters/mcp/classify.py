@@ -1,7 +1,7 @@
 """What a POST to the MCP door is: one JSON-RPC message, of which era, and whether header and body agree. Pure.
 
-The usual message is settled by comparing bytes. Whatever is unusual goes to the SDK's own ladder, so that both give
-the same answer. Knows nothing of who sent it.
+The usual message is settled by comparing bytes. Whatever is unusual is decoded first, and then gets the answer the SDK
+would give. Knows nothing of who sent it.
 """
 
 import re
@@ -9,14 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
-from mcp.shared.inbound import (
-    NAME_BEARING_METHODS,
-    InboundLadderRejection,
-    classify_inbound_request,
-    find_duplicated_routing_header,
-)
 from msgspec import Raw
 
+from adapters.mcp.headers import NAMED_BY, check_envelope
 from adapters.mcp.refusals import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -53,7 +48,7 @@ _QUOTED_MODERN = b'"%b"' % MODERN_BYTES
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NO_BRACKETS = bytes(each for each in range(256) if each not in b"{}[]")
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
-_NAMED = {method: key for method, key in NAME_BEARING_METHODS.items()}
+_ROUTING = frozenset((VERSION_HEADER, METHOD_HEADER, NAME_HEADER))
 
 Headers = dict[bytes, bytes]
 ABSENT = Raw()
@@ -168,16 +163,16 @@ def check_notification(headers: Headers) -> None:
 
 def check_routing(lines: Sequence[tuple[bytes, bytes]]) -> None:
     """Raises: RpcRefusal: a mirroring header comes twice, so that first-copy and last-copy readers would disagree."""
-    twice = find_duplicated_routing_header((name.decode("latin-1"), "") for name, _ in lines)
-    if twice:
-        raise RpcRefusal(HEADER_MISMATCH, f"{twice} header appears more than once", http=400)
-    mirrored = [name for name, _ in lines if name.startswith(PARAM_PREFIX)]
-    if len(mirrored) != len(set(mirrored)):
-        raise RpcRefusal(HEADER_MISMATCH, "an Mcp-Param header appears more than once", http=400)
+    seen: set[bytes] = set()
+    for name, _ in lines:
+        if name in seen:
+            raise RpcRefusal(HEADER_MISMATCH, f"the header {name.decode('latin-1')} comes more than once", http=400)
+        if name in _ROUTING or name.startswith(PARAM_PREFIX):
+            seen.add(name)
 
 
 def _name_agrees(message: Message, headers: Headers) -> bool:
-    key = _NAMED.get(message.method)
+    key = NAMED_BY.get(message.method)
     if key is None:
         return True
     value, header = message.params.get(key), headers.get(NAME_HEADER)
@@ -193,17 +188,14 @@ def _name_agrees(message: Message, headers: Headers) -> bool:
 
 
 def _run_ladder(message: Message, lines: Iterable[tuple[bytes, bytes]]) -> None:
-    body: JsonObject = {"method": message.method, "params": _shallow(message)}
+    params = _shallow(message)
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in lines}
-    verdict = classify_inbound_request(body, headers=headers)
-    if not isinstance(verdict, InboundLadderRejection):
-        return
     requested = headers.get("mcp-protocol-version", "")
-    if verdict.code == UNSUPPORTED_VERSION or (
-        verdict.code == INVALID_PARAMS and requested != MODERN and message.meta.version is ABSENT
-    ):
+    if message.meta.version is ABSENT and requested != MODERN:
         raise _unsupported(requested)
-    raise RpcRefusal(verdict.code, verdict.message, data=verdict.data, http=400)
+    check_envelope(message.method, params, headers)
+    if requested != MODERN:
+        raise _unsupported(requested)
 
 
 def _unsupported(requested: str) -> RpcRefusal:
@@ -213,7 +205,7 @@ def _unsupported(requested: str) -> RpcRefusal:
 
 def _shallow(message: Message) -> JsonObject:
     """As much of the params as the ladder looks at."""
-    wanted = {"_meta", _NAMED.get(message.method, "_meta")}
+    wanted = {"_meta", NAMED_BY.get(message.method, "_meta")}
     try:
         return {key: decode_value(bytes(raw)) for key, raw in message.params.items() if key in wanted}
     except InvalidRequest as error:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from mcp.shared.inbound import encode_header_value, mcp_param_headers, x_mcp_header_map
 from msgspec import Raw
 
 from adapters.mcp.client_exchange import Wire, message_from, trace_line
 from adapters.mcp.client_params import Outgoing, own_meta
+from adapters.mcp.headers import Mirror, encode_header, mirrors_of, param_headers
 from adapters.mcp.wire import MODERN, Params, decode_value, encode
 from adapters.net.http1 import header_lines
 from gateway.core.json import JsonObject, json_object
@@ -20,8 +20,8 @@ class _Head:
     """What the headers of all requests to one capability have in common."""
 
     lines: bytes
-    mirrored: dict[tuple[str, ...], str]
-    """Paths of arguments that `Mcp-Param-*` headers mirror."""
+    mirrors: tuple[Mirror, ...]
+    """The arguments `Mcp-Param-*` headers repeat."""
 
 
 class Modern:
@@ -61,15 +61,15 @@ class Modern:
         if isinstance(body, Params) and body.era == "modern":
             if body.headers:
                 lines += header_lines(body.headers)
-        elif head.mirrored:
+        elif head.mirrors:
             # This caller's protocol has no such headers, and the server insists on them.
             arguments = json_object(decode_value(bytes(out.members.get("arguments", Raw(b"{}")))))
-            lines += header_lines(mcp_param_headers(head.mirrored, arguments).items())
+            lines += header_lines(param_headers(head.mirrors, arguments).items())
         return lines + trace_line(request) if request.traceparent else lines
 
     def _head(self, out: Outgoing, capability: Capability) -> _Head:
         named = [("mcp-protocol-version", MODERN), ("mcp-method", out.method)]
         if out.name:
-            named.append(("mcp-name", encode_header_value(out.name)))
-        mirrored = x_mcp_header_map(capability.input_schema) if out.method == "tools/call" else {}
-        return _Head(self._wire.lines + header_lines(named), mirrored)
+            named.append(("mcp-name", encode_header(out.name)))
+        mirrors = mirrors_of(capability.input_schema) if out.method == "tools/call" else ()
+        return _Head(self._wire.lines + header_lines(named), mirrors)

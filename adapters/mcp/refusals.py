@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
-
 from adapters.mcp.wire import Era, encode
 from gateway.core.errors import (
     ApprovalNeeded,
@@ -26,6 +24,7 @@ METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 HEADER_MISMATCH = -32020
+MISSING_CAPABILITY = -32021
 UNSUPPORTED_VERSION = -32022
 RESOURCE_NOT_FOUND = -32002
 """Until 2025-11-25; from 2026-07-28 on it is INVALID_PARAMS."""
@@ -33,6 +32,13 @@ CANCELED = -32800
 """Nobody reads it: the client gave up on the call. Outside JSON-RPC's reserved range."""
 
 NULL = b"null"
+
+_HTTP: Mapping[int, int] = {
+    **dict.fromkeys((PARSE_ERROR, INVALID_REQUEST, INVALID_PARAMS), 400),
+    **dict.fromkeys((HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION), 400),
+    METHOD_NOT_FOUND: 404,
+}
+"""HTTP status of a JSON-RPC error from 2026-07-28 on; any other is a success of the transport."""
 
 
 class RpcRefusal(Exception):
@@ -51,7 +57,7 @@ class RpcRefusal(Exception):
         """The HTTP status. Until 2025-11-25 a request that was understood is a success of the transport."""
         if self._http:
             return self._http
-        return ERROR_CODE_HTTP_STATUS.get(self.code, 200) if era == "modern" else 200
+        return _HTTP.get(self.code, 200) if era == "modern" else 200
 
 
 def error_bytes(request_id: bytes, code: int, message: str, data: Json = None) -> bytes:

@@ -11,15 +11,9 @@ import anyio
 import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup
-from mcp.shared.inbound import (
-    NAME_BEARING_METHODS,
-    encode_header_value,
-    find_invalid_x_mcp_header,
-    mcp_param_headers,
-    x_mcp_header_map,
-)
 
 from adapters.mcp.classify import ABSENT, Message, as_text, message_from
+from adapters.mcp.headers import NAMED_BY, Mirror, encode_header, mirrors_of, param_headers
 from adapters.mcp.refusals import INTERNAL_ERROR, RpcRefusal, error_bytes
 from adapters.mcp.stdio_http import Failed, Gone, Link, NotRunning
 from adapters.mcp.wire import Era, decode_value
@@ -65,7 +59,7 @@ class _Front:
         self._answered = anyio.Event()
         self._hello = b""
         """The client's `initialize`, for a session with a gateway that was started again."""
-        self._mirrored: dict[str, dict[tuple[str, ...], str]] = {}
+        self._mirrors: dict[str, tuple[Mirror, ...]] = {}
         """By tool, the arguments its schema mirrors into headers; learnt from lists that pass by."""
 
     async def run(self, lines: AsyncIterable[bytes]) -> None:
@@ -163,14 +157,14 @@ class _Front:
     def _headers(self, message: Message) -> dict[str, str]:
         """What a modern request mirrors into headers (MCP 2026-07-28, transports, "headers")."""
         headers = {"mcp-protocol-version": as_text(message.meta.version) or "", "mcp-method": message.method}
-        named = NAME_BEARING_METHODS.get(message.method)
+        named = NAMED_BY.get(message.method)
         name = as_text(message.params.get(named)) if named else None
         if name is not None:
-            headers["mcp-name"] = encode_header_value(name)
-        mirrored = self._mirrored.get(name or "") if message.method == "tools/call" else None
-        if mirrored:
+            headers["mcp-name"] = encode_header(name)
+        mirrors = self._mirrors.get(name or "") if message.method == "tools/call" else None
+        if mirrors:
             arguments = json_object(decode_value(bytes(message.params.get("arguments", ABSENT)) or b"null"))
-            headers |= mcp_param_headers(mirrored, arguments)
+            headers |= param_headers(mirrors, arguments)
         return headers
 
     async def _say_and_learn(self, said: bytes) -> None:
@@ -178,9 +172,7 @@ class _Front:
         answer = json_object(decode_value(said))
         for entry in json_list(json_object(answer.get("result")).get("tools")):
             tool = json_object(entry)
-            schema = tool.get("inputSchema")
-            mirrored = {} if find_invalid_x_mcp_header(schema) is not None else x_mcp_header_map(schema)
-            self._mirrored[json_text(tool.get("name"))] = mirrored
+            self._mirrors[json_text(tool.get("name"))] = mirrors_of(json_object(tool.get("inputSchema")))
 
     async def _listen(self) -> None:
         """Hold a legacy session's stream of changes open, and open it again where it ends."""

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from mcp.shared.inbound import find_invalid_x_mcp_header, x_mcp_header_map
-
+from adapters.mcp.headers import Mirror, mirrors_of
 from adapters.mcp.names import AGENTS, WORKFLOWS, exposed_names, guessed_capability
 from adapters.mcp.templates import Template, template_from
 from adapters.mcp.wire import encode
@@ -48,8 +47,8 @@ class Entry:
     capability: Capability
     exposed: str
     """Tool or prompt name, or the URI, or the URI template."""
-    params_in_headers: bool = False
-    """Its input schema mirrors arguments into `Mcp-Param-*` headers."""
+    mirrors: tuple[Mirror, ...] = ()
+    """The arguments `Mcp-Param-*` headers repeat."""
 
 
 class View:
@@ -176,9 +175,7 @@ class Views:
 
 
 def _entry(name: str, capability: Capability) -> Entry:
-    schema = capability.input_schema
-    mirrored = schema is not None and find_invalid_x_mcp_header(schema) is None and bool(x_mcp_header_map(schema))
-    return Entry(capability=capability, exposed=name, params_in_headers=mirrored)
+    return Entry(capability=capability, exposed=name, mirrors=mirrors_of(capability.input_schema))
 
 
 def _definition(entry: Entry) -> bytes:
