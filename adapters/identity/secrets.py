@@ -5,10 +5,8 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-
-import keyring
-from keyring.errors import KeyringError
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.ports.world import Secret
@@ -19,6 +17,21 @@ SCHEMES = ("env", "file", "keyring")
 _HINT = "write a reference instead: env:NAME, file:PATH or keyring:SERVICE/NAME"
 _FILE_LIMIT_BYTES = 64 * 1024
 _KEYRING_TIMEOUT_S = 10.0
+
+
+class KeyringUnusable(Exception):
+    """The keyring failed, or there is none."""
+
+
+def ask_system_keyring(service: str, name: str) -> str | None:
+    """The system's entry, None where there is none. Raises: KeyringUnusable: nobody can be asked."""
+    # Not imported at the top: it brings the desktop's libraries along, which each start would wait for though few
+    # configurations name a keyring.
+    keyring, errors = import_module("keyring"), import_module("keyring.errors")
+    try:
+        return keyring.get_password(service, name)
+    except errors.KeyringError as error:
+        raise KeyringUnusable from error
 
 
 def is_reference(text: str) -> bool:
@@ -42,7 +55,7 @@ class SecretResolver:
         folder: Path,
         *,
         environment: Mapping[str, str] = os.environ,
-        from_keyring: Callable[[str, str], str | None] = keyring.get_password,
+        from_keyring: Callable[[str, str], str | None] = ask_system_keyring,
     ) -> None:
         """`folder`: what relative paths start from, the configuration's own."""
         self._folder = folder
@@ -96,12 +109,12 @@ class SecretResolver:
         if not slash or not service or not name:
             raise InvalidRequest(f"{reference} is malformed: write keyring:SERVICE/NAME")
         found: list[str | None] = []
-        failed: list[KeyringError] = []
+        failed: list[KeyringUnusable] = []
 
         def ask() -> None:
             try:
                 found.append(self._from_keyring(service, name))
-            except KeyringError as error:
+            except KeyringUnusable as error:
                 failed.append(error)
 
         # A locked keyring asks its owner, who may not be there; nothing else bounds that wait.

@@ -2,17 +2,32 @@
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import keyring
 import pytest
-from keyring.errors import NoKeyringError
+from keyring.backend import KeyringBackend
+from keyring.backends.fail import Keyring as NoKeyring
 
 from adapters.identity.secrets import SecretResolver, check_reference, is_reference
 from gateway.core.errors import InvalidRequest
 
 
-def no_keyring(service: str, name: str) -> str | None:
-    raise NoKeyringError
+class OneEntry(KeyringBackend):
+    def get_password(self, service: str, username: str) -> str | None:
+        return one_entry(service, username)
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def system_keyring() -> Iterator[None]:
+    """Whatever keyring a test sets, the one before is back after it."""
+    before = keyring.get_keyring()
+    yield
+    keyring.set_keyring(before)
 
 
 def one_entry(service: str, name: str) -> str | None:
@@ -91,8 +106,17 @@ def test_a_reference_that_leads_nowhere_is_refused_by_name(tmp_path: Path, refer
     assert said in refusal(resolver, reference)
 
 
+@pytest.mark.usefixtures("system_keyring")
+def test_the_system_keyring_is_asked_where_no_other_is_given(tmp_path: Path) -> None:
+    keyring.set_keyring(OneEntry())
+
+    assert SecretResolver(tmp_path).resolve("keyring:https://x/y/ana").reveal() == "from-keyring"
+
+
+@pytest.mark.usefixtures("system_keyring")
 def test_a_machine_without_keyring_is_told_what_else_to_use(tmp_path: Path) -> None:
-    said = refusal(SecretResolver(tmp_path, from_keyring=no_keyring), "keyring:service/ana")
+    keyring.set_keyring(NoKeyring())
+    said = refusal(SecretResolver(tmp_path), "keyring:service/ana")
 
     assert "keyring:service/ana" in said
     assert "env:" in said
