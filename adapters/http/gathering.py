@@ -5,7 +5,7 @@ reads. Here what is written in one turn of the event loop leaves together at its
 """
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -59,7 +59,40 @@ class Gathering(asyncio.Transport):
 
 
 class GatheringProtocol(HttpToolsProtocol):
-    """Uvicorn's own protocol over a `Gathering` transport."""
+    """Uvicorn's own protocol over a `Gathering` transport, with a limit to how long the head of a request may take.
+
+    Uvicorn has none: connections that never finish their first line would fill its places for good, and nobody has to
+    be known to hold one.
+    """
+
+    head_within_s: ClassVar[float] = 15.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn's own
         super().connection_made(Gathering(transport, self.loop))
+        self._in_head = True
+        self._patience: asyncio.TimerHandle | None = self.loop.call_later(self.head_within_s, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # A head usually comes whole, within the call above: then there is a timer for the connection's first one only.
+        if not self._in_head:
+            self._lose_no_patience()
+        elif self._patience is None:
+            self._patience = self.loop.call_later(self.head_within_s, self.transport.abort)
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose_no_patience()
+        super().connection_lost(exc)
+
+    def _lose_no_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None

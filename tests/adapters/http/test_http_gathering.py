@@ -68,6 +68,51 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+class Hasty(GatheringProtocol):
+    head_within_s = 0.05
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n1GET / HT"]
+)
+async def test_who_does_not_finish_the_head_of_a_request_is_cut_off(sent: bytes) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
+        server = uvicorn.Server(uvicorn.Config(app, http=Hasty, lifespan="off", log_config=None, loop="none"))
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lambda: server.serve(sockets=[bound]))
+                async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                    await stream.send(sent)
+                    with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                        while True:
+                            await stream.receive()
+                server.should_exit = True
+
+
+async def test_a_body_may_take_longer_than_a_head() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
+        server = uvicorn.Server(uvicorn.Config(app, http=Hasty, lifespan="off", log_config=None, loop="none"))
+        answered = b""
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lambda: server.serve(sockets=[bound]))
+                async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                    await stream.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n")
+                    async with await anyio.connect_tcp("127.0.0.1", port) as other:
+                        # Cut off, it tells that the time for a head is over.
+                        with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                            await other.receive()
+                    await stream.send(b"!")
+                    while not answered.endswith(b"!"):
+                        answered += await stream.receive()
+                server.should_exit = True
+    assert answered.startswith(b"HTTP/1.1 200")
+
+
 async def test_pipelined_requests_are_answered_whole_and_in_order() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
