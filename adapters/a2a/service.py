@@ -22,7 +22,7 @@ from adapters.a2a.wire.envelope import answer_bytes, encode, error_bytes
 from adapters.a2a.wire.errors import a2a_error
 from adapters.a2a.wire.events import event_json
 from adapters.a2a.wire.values import optional_id, task_from_json
-from gateway.core.errors import Exhausted, GatewayError, Internal, NotFound, UpstreamFailed
+from gateway.core.errors import Exhausted, GatewayError, Internal, NotFound, Unavailable, UpstreamFailed
 from gateway.core.json import Json
 from gateway.core.model import Accepted, Capability, Complete, Event, Log, Progress, Request, Result, TaskOpened
 from gateway.core.ports.gateway import Gateway, Identity
@@ -31,6 +31,9 @@ from gateway.core.ports.world import Clock, Ids
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 log = structlog.get_logger(__name__)
+
+FAREWELL_S = 1.0
+"""How long a caller may take to be told that its call was cut by the gateway's own end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +97,14 @@ class Service:
             return
         if asked.streaming:
             await self._stream(visit, asked, request)
-        else:
+            return
+        try:
             await while_connected(visit.receive, lambda: self._answer(visit, asked, request))
+        except anyio.get_cancelled_exc_class():
+            # Not the client's leaving, which ends in there: the server waits no longer.
+            with anyio.move_on_after(FAREWELL_S, shield=True):
+                await say(visit.send, Unavailable("the gateway is going down"), call_id=asked.call.id)
+            raise
 
     async def _owned(self, visit: Visit, asked: Asked) -> dict[str, Json]:
         """What the caller owns of what it asks about. Raises: GatewayError: it does not."""

@@ -34,7 +34,7 @@ from adapters.mcp.replies import (
     refuse,
     reply,
 )
-from gateway.core.errors import DeadlineExceeded, GatewayError, Internal, Unauthenticated
+from gateway.core.errors import DeadlineExceeded, GatewayError, Internal, Unauthenticated, Unavailable
 from gateway.core.limits import Limits
 from gateway.core.ports.gateway import Authenticator, Gateway
 from gateway.core.ports.world import Clock, Ids
@@ -46,6 +46,8 @@ PATH = "/mcp"
 JSON = b"application/json"
 ACCEPTS = 256
 """Different `Accept` headers whose meaning is remembered."""
+FAREWELL_S = 1.0
+"""How long a caller may take to be told that its call was cut by the gateway's own end."""
 
 
 class McpDoor:
@@ -133,6 +135,8 @@ class McpDoor:
             pass
         except anyio.get_cancelled_exc_class():
             if not exchange.absorbed():
+                with anyio.move_on_after(FAREWELL_S, shield=True):
+                    await self._refused(knock, exchange, refusal_from(Unavailable("the gateway is going down")))
                 raise
             await self._cut_short(knock, exchange)
         except Exception:

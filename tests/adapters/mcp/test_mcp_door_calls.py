@@ -593,7 +593,7 @@ async def test_a_call_that_outlives_its_deadline_is_cut() -> None:
     assert reply.json["error"]["code"] == 1504
 
 
-async def test_shutdown_is_not_taken_for_a_client_that_left() -> None:
+async def test_shutdown_is_not_taken_for_a_client_that_left_and_is_told_to_it() -> None:
     slow = Slow()
     async with opened(shop(slow)) as door, together() as group:
         caller = Caller(door)
@@ -602,7 +602,7 @@ async def test_shutdown_is_not_taken_for_a_client_that_left() -> None:
         await slow.began.wait()
         group.cancel_scope.cancel()
     assert slow.canceled.is_set()
-    assert visit.reply.status == 0
+    assert visit.reply.json["error"]["code"] == 1503
 
 
 def chatty(slow: Slow) -> Run:
