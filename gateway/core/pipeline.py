@@ -4,7 +4,7 @@
 recorded; a call with side effects has been recorded, durably, before it left as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
@@ -202,13 +202,15 @@ class Pipeline:
     async def _once(self, request: Request, plan: Plan, record: Record, emit: Emit) -> Result:
         """Run a call whose effect was begun in the ledger, and tell the ledger what came of it."""
         key = request.idempotency_key
+        left: list[bool] = []
         try:
             await self._audit.record_durably(_intent_of(record))
-            result = await self._route(request, plan, emit)
+            result = await self._route(request, plan, emit, lambda: left.append(True))
         except BaseException as error:
-            # What is known of the effect must be written even when the call was cancelled.
+            # What is known of the effect must be written even when the call was cancelled. Whatever ended a call that
+            # still stood in line, nothing came of it.
             with anyio.move_on_after(SAY_GOODBYE_S, shield=True):
-                await self._effects.failed(request, key, error)
+                await self._effects.failed(request, key, error if left else Unavailable("it was never sent"))
             raise
         with anyio.CancelScope(shield=True):
             if isinstance(result, Complete):
@@ -217,7 +219,10 @@ class Pipeline:
                 await self._effects.failed(request, key, InvalidRequest("asks back"))
         return result
 
-    async def _route(self, request: Request, plan: Plan, emit: Emit) -> Result:
+    async def _route(
+        self, request: Request, plan: Plan, emit: Emit, leaves: Callable[[], None] | None = None
+    ) -> Result:
+        """Run the call at its upstream; `leaves` is called when nothing holds it back any longer."""
         entry = plan.entry
         capability = entry.capability
         timeout_s = capability.timeout_s
@@ -235,6 +240,8 @@ class Pipeline:
         if not bulkhead.try_enter():
             await bulkhead.enter(request.budget.deadline_s)
         try:
+            if leaves is not None:
+                leaves()
             return await entry.upstream.call(request, capability, emit)
         finally:
             bulkhead.leave()

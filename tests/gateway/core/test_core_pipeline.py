@@ -11,6 +11,7 @@ from gateway.core.content import Plain, content_of, plain
 from gateway.core.errors import (
     ApprovalNeeded,
     Conflict,
+    DeadlineExceeded,
     Denied,
     Exhausted,
     InDoubt,
@@ -379,6 +380,33 @@ async def test_a_full_bulkhead_refuses_and_a_waiting_call_gets_the_next_place() 
                 await path_call(a_request())
             go_on.set()
     assert [outcome for _, outcome in path.audit.phases()] == ["error", "ok", "ok"]
+
+
+async def test_a_call_that_never_left_the_line_leaves_its_key_free() -> None:
+    started, go_on = anyio.Event(), anyio.Event()
+
+    async def behave(request: Request, capability: Capability, emit: Emit) -> Result:
+        started.set()
+        await go_on.wait()
+        return Complete(body=plain("done"))
+
+    path = Path(FakeUpstream("orders", [tool()], behave), limits=Limits(upstream_concurrency=1, upstream_queue=1))
+    in_time = path.clock.monotonic_s() + 5
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(path.call, a_request(deadline_s=in_time))
+            await started.wait()
+            with pytest.raises(DeadlineExceeded):
+                await path.call(a_request(key="late", deadline_s=path.clock.monotonic_s()))
+            async with anyio.create_task_group() as leaving:
+                leaving.start_soon(path.call, a_request(key="canceled", deadline_s=in_time))
+                await anyio.wait_all_tasks_blocked()
+                with pytest.raises(Exhausted):
+                    await path.call(a_request(key="refused"))
+                leaving.cancel_scope.cancel()
+            assert path.ledger.rows == {}
+            go_on.set()
+        assert isinstance(await path.call(a_request(key="canceled")), Complete)
 
 
 async def test_a_tools_own_timeout_shortens_the_budget() -> None:
