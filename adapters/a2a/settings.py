@@ -25,6 +25,7 @@ class AgentSettings(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict[str, str], repr=False)
     """Sent with every request; values are literal or references `env:X`, `file:X`, `keyring:S/N`."""
     tags: tuple[str, ...] = ()
+    """For rules about `tag:NAME`."""
     timeout_s: float | None = Field(default=None, gt=0)
     """Longest one call may take, seconds."""
     tenant: str = "default"

@@ -24,3 +24,4 @@ class PrincipalSettings(BaseModel):
     kind: Literal["client", "operator", "agent"] = "client"
     """`operator` may use the administrative API; `agent` is a program that acts for others."""
     tenant: str = DEFAULT_TENANT
+    """In which it lives; nothing is seen across tenants."""

@@ -56,6 +56,7 @@ class ToolSettings(BaseModel):
     idempotency: str = ""
     """How the tool learns the idempotency key: `meta`, `argument:NAME`, or not at all."""
     timeout_s: Seconds | None = None
+    """Longest one call of it may take, seconds."""
 
     _tags = field_validator("tags")(_checked_tags)
 
@@ -74,18 +75,21 @@ class ServerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: str = ""
+    """Of a server on Streamable HTTP."""
     command: tuple[str, ...] = ()
     """The program and its arguments. Commands come from the configuration only; no API takes one."""
     env: dict[str, str] = Field(default_factory=dict)
     """Added to a minimal environment (PATH, HOME, LANG); values may be secret references."""
     cwd: str = ""
+    """Working directory of the command; by default the one the gateway was started in."""
     headers: dict[str, str] = Field(default_factory=dict)
     """Sent with each request, for example the server's credential; values may be secret references."""
     tags: tuple[str, ...] = ()
     """Of all its tools."""
     tools: dict[str, ToolSettings] = Field(default_factory=dict[str, ToolSettings])
+    """What is known of single tools, by the names the server gives them."""
     timeout_s: Seconds | None = None
-    """Longest one call may take."""
+    """Longest one call may take, seconds."""
     tenant: str = DEFAULT_TENANT
     """Whose it is; `*` for every tenant's."""
     trust: Literal["trusted", "untrusted"] = "untrusted"

@@ -90,6 +90,7 @@ class Limits:
     run_timeout_s: float = 600.0
     """Longest an orchestrated run may take, seconds."""
     connect_timeout_s: float = 5.0
+    """Longest a connection to an upstream may take to open, seconds."""
     list_timeout_s: float = 1.5
     """Longest a list waits for an upstream that has never answered, seconds."""
     refresh_s: float = 60.0
@@ -103,6 +104,7 @@ class Limits:
     sessions: int = 10_000
     """Legacy MCP sessions held at once."""
     session_idle_s: float = 1800.0
+    """A legacy session nobody used for so long is forgotten, seconds."""
     page_size: int = 1000
     """Entries on one page of a list."""
     depth: int = 4
