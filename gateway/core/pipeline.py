@@ -262,7 +262,10 @@ class Pipeline:
         async def judged(event: Event) -> None:
             said = plan.judge_event(request, event)
             if isinstance(said, Deny):
-                raise _denied(request, said)
+                denied = _denied(request, said)
+                # The call had left already: what it has done by now, nobody here knows.
+                del denied.detail["refused"]
+                raise denied
             await emit(said)
 
         return judged

@@ -38,7 +38,7 @@ from gateway.core.model import (
     Result,
     principal,
 )
-from gateway.core.plans import Policies
+from gateway.core.plans import Policies, Snapshot
 from gateway.core.task import Task, TaskState
 from gateway.core.verdict import Allow, Ask, Deny, Rewrite, Verdict
 from tests.fakes import ANA, GRANT, FakeUpstream, Path, Says, a_request, tool
@@ -463,6 +463,24 @@ async def test_events_are_judged_before_the_caller_sees_them() -> None:
         with pytest.raises(Denied):
             await path.call(structs.replace(a_request(), body=Plain(content_of(progress))))
     assert path.events == [Log(level="info", text="masked")] * 2
+
+
+async def test_an_effect_whose_stream_was_stopped_is_in_doubt() -> None:
+    async def behave(request: Request, capability: Capability, emit: Emit) -> Result:
+        await emit(Progress(progress=1))
+        return Complete(body=plain("done"))
+
+    path = Path(FakeUpstream("orders", [tool()], behave))
+    path.pipeline.swap(
+        Snapshot(
+            version="2",
+            catalog=path.shelf.catalog(),
+            policies=Policies(requests=path.policies.requests, events=[OnEvents()]),
+        )
+    )
+    for expected in (Denied, InDoubt):
+        with pytest.raises(expected):
+            await path.call(a_request(key="k1"))
 
 
 async def test_arguments_that_cannot_be_told_apart_get_no_key() -> None:
