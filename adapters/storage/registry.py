@@ -1,15 +1,12 @@
 """Agents added at run time, and the card first seen of every agent. Judges no card."""
 
-import sqlite3
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, delete, insert, select, update
 
 from adapters.storage.database import Database
 from adapters.storage.tables import agent_cards, agents
-from gateway.core.errors import Conflict, Unavailable
+from gateway.core.errors import Conflict
 from gateway.core.ports.storage import RegisteredAgent
 
 _SLUG: BindParameter[str] = bindparam("of_slug")
@@ -21,20 +18,6 @@ _FORGET_CARD = delete(agent_cards).where(agent_cards.c.slug == _SLUG)
 _FIRST_SEEN = select(agent_cards.c.first_digest, agent_cards.c.digest).where(agent_cards.c.slug == _SLUG)
 _FIRST_CARD = insert(agent_cards)
 _LATEST_CARD = update(agent_cards).where(agent_cards.c.slug == _SLUG)
-
-
-def registered_slugs(path: Path) -> frozenset[str]:
-    """Names of the agents added at run time to the gateway whose database is at `path`; none where there is none.
-
-    For checks of a configuration, which are made with no gateway at work or beside one.
-    """
-    if not path.exists():
-        return frozenset()
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
-            return frozenset(str(row[0]) for row in connection.execute("SELECT slug FROM agents"))
-    except sqlite3.Error as error:
-        raise Unavailable(f"{path} cannot be read: {error}") from error
 
 
 class SqlAgentRegistry:

@@ -12,7 +12,7 @@ from adapters.identity.settings import PrincipalSettings
 from adapters.mcp.settings import ServerSettings
 from adapters.net.settings import EgressSettings
 from adapters.storage.directory import DataDirectory
-from adapters.storage.registry import registered_slugs
+from adapters.storage.registered_slugs import registered_slugs
 from adapters.storage.settings import AuditSettings
 from gateway.config.checks import standard_checks
 from gateway.config.load import Configuration, load

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from adapters.identity.apikeys import KeyGrant
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.files import write_private
-from gateway.cli.offline import known_principals, sections_of
+from gateway.cli.offline import known_principals
 from gateway.cli.offline_keys import mint_offline
 from gateway.cli.options import Place
+from gateway.cli.place_contents import client_key_file, sections_of
 from gateway.cli.remote import Remote
 from gateway.core.json import json_object, json_text
 from gateway.core.model import Principal
@@ -22,13 +22,6 @@ class Minted:
     id: str
     subject: str
     secret: str
-
-
-def client_key_file(place: Place, client: str) -> Path:
-    """Where the stdio relay of this client finds its key."""
-    if not client.replace("-", "").replace("_", "").isalnum():
-        raise Failure(f"{client!r} is no client name", "Use letters, digits, - and _.", code=USAGE)
-    return place.data.keys / f"client-{client}.key"
 
 
 def mint_for_client(place: Place, remote: Remote | None, client: str, as_whom: str) -> Minted:

@@ -14,8 +14,9 @@ from adapters.identity.secrets import SecretResolver, is_reference
 from adapters.storage.audit.keys import load_audit_keys
 from adapters.storage.audit.verify import verify
 from gateway.cli.failure import Failure
-from gateway.cli.offline import listen_url, problems_of, sections_of
+from gateway.cli.offline import problems_of
 from gateway.cli.options import Place
+from gateway.cli.place_contents import listen_url, sections_of
 from gateway.cli.remote import Remote, connect, running_url
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.json import JsonObject, json_list, json_object, json_text

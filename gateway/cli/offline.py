@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from gateway.app.sections import Sections, configuration_schema, load_configuration
+from gateway.app.sections import Sections, configuration_schema
 from gateway.cli.options import Place
+from gateway.cli.place_contents import sections_of
 from gateway.config.problems import ConfigurationError, Problem
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.json import Json, JsonObject
@@ -28,11 +29,6 @@ def problems_of(at: Place) -> tuple[Problem, ...]:
     except GatewayError as error:
         found.append(Problem(message=error.message, file=str(at.config)))
     return tuple(found)
-
-
-def sections_of(at: Place) -> Sections:
-    """The configuration's sections, where agents added at run time may be named too. Raises: ConfigurationError."""
-    return Sections(load_configuration(at.config, at.data))
 
 
 def access_of(sections: Sections) -> AccessPolicy:
@@ -90,13 +86,6 @@ def _with_tags(sections: Sections, named: Capability) -> Capability | None:
         return None
     tool = server.tools.get(named.local) if named.kind == "tool" else None
     return replace(named, tags=frozenset((*server.tags, *(tool.tags if tool is not None else ()))))
-
-
-def listen_url(at: Place) -> str:
-    """Where a gateway with this configuration would answer on this machine."""
-    listen = sections_of(at).listen
-    host = "127.0.0.1" if listen.host in ("0.0.0.0", "::") else listen.host  # noqa: S104 - compared, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{listen.port}"
 
 
 def schema_of_configuration() -> JsonObject:

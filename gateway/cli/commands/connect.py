@@ -12,8 +12,8 @@ import typer
 from gateway.cli.adopt import write_setup
 from gateway.cli.client_keys import Minted, keep_for_relay, mint_for_client
 from gateway.cli.clients import SERVER_NAME, ClientName, Connection, Machine, Setup, setup_for
-from gateway.cli.offline import listen_url
 from gateway.cli.options import AsJson, ConfigPath, DataPath, Place, Show, place, single_command
+from gateway.cli.place_contents import listen_url
 from gateway.cli.remote import connect as connect_remote
 from gateway.cli.remote import running_url
 from gateway.cli.render import may_show_secret, note, say, show

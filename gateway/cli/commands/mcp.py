@@ -7,11 +7,10 @@ import anyio
 import typer
 
 from adapters.mcp.stdio_front import StdinLines, relay, write_stdout
-from gateway.cli.client_keys import client_key_file
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.logs import configure_logs
-from gateway.cli.offline import listen_url
 from gateway.cli.options import ConfigPath, DataPath, Place, place, single_command
+from gateway.cli.place_contents import client_key_file, listen_url
 from gateway.core.limits import Limits
 
 app = single_command()
