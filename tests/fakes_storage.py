@@ -143,7 +143,9 @@ class MemoryOpenSteps:
         return self._steps.get((run_id, step_id))
 
     def of_agent(self, tenant: str, agent: str) -> tuple[OpenStep, ...]:
-        return tuple(each for each in self._steps.values() if (each.actor.tenant, each.agent) == (tenant, agent))
+        return tuple(
+            each for each in self._steps.values() if each.agent == agent and tenant in (each.actor.tenant, "*")
+        )
 
     async def load(self) -> None:
         self._steps = {**self.rows, **self._steps}

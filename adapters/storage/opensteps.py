@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select
 
 from adapters.storage.database import Database
 from adapters.storage.tables import open_steps, runs
+from gateway.core.catalog import EVERY_TENANT
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import labels_from_json
 from gateway.core.model import Principal, PrincipalKind, principal
@@ -85,19 +86,24 @@ class SqlOpenSteps:
     def _remember(self, step: OpenStep) -> None:
         self._drop(step.run_id, step.step_id)
         self._steps[(step.run_id, step.step_id)] = step
-        whose = (step.actor.tenant, step.agent)
-        self._by_agent[whose] = (*self._by_agent.get(whose, ()), step)
+        for whose in _places(step):
+            self._by_agent[whose] = (*self._by_agent.get(whose, ()), step)
 
     def _drop(self, run_id: str, step_id: str) -> None:
         step = self._steps.pop((run_id, step_id), None)
         if step is None:
             return
-        whose = (step.actor.tenant, step.agent)
-        left = tuple(each for each in self._by_agent[whose] if each is not step)
-        if left:
-            self._by_agent[whose] = left
-        else:
-            del self._by_agent[whose]
+        for whose in _places(step):
+            left = tuple(each for each in self._by_agent[whose] if each is not step)
+            if left:
+                self._by_agent[whose] = left
+            else:
+                del self._by_agent[whose]
+
+
+def _places(step: OpenStep) -> set[tuple[str, str]]:
+    """Under which tenants an agent's step is found: an agent that serves them all has one key, and works for each."""
+    return {(step.actor.tenant, step.agent), (EVERY_TENANT, step.agent)}
 
 
 def _row_from_step(step: OpenStep) -> dict[str, Any]:

@@ -63,6 +63,18 @@ async def test_an_open_step_is_found_by_run_and_step_and_by_agent(steps: OpenSte
     assert steps.of_agent("default", "triage") == ()
 
 
+async def test_an_agent_of_every_tenant_has_the_steps_of_each(steps: OpenSteps) -> None:
+    other = replace(STEP, run_id="run_2", actor=principal("agent:refunds", kind="agent", tenant="other"))
+    await steps.open(STEP)
+    await steps.open(other)
+
+    assert set(steps.of_agent("*", "refunds")) == {STEP, other}
+    await steps.close("run_2", STEP.step_id)
+    assert steps.of_agent("*", "refunds") == (STEP,)
+    await steps.close("run_1", STEP.step_id)
+    assert steps.of_agent("*", "refunds") == ()
+
+
 async def test_a_closed_step_is_gone_now_and_after_a_restart(steps: OpenSteps, restart: Restart) -> None:
     other = replace(STEP, step_id="run_1/3")
     await steps.open(STEP)

@@ -188,7 +188,7 @@ class OpenSteps(Protocol):
         ...
 
     def of_agent(self, tenant: str, agent: str) -> tuple[OpenStep, ...]:
-        """Every open step of an agent; from memory."""
+        """Every open step of an agent in a tenant, `*` for all of them; from memory."""
         ...
 
     async def load(self) -> None:
