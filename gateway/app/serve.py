@@ -19,7 +19,7 @@ from adapters.http.gathering import GatheringProtocol
 from adapters.http.settings import ListenSettings
 from adapters.identity.keyfiles import OperatorKey
 from adapters.storage.directory import DataDirectory, Endpoint
-from gateway.app.composition import FIRST_ANSWERS_WITHIN_S, Composition, configuration_folder, patterns_for
+from gateway.app.composition import Composition, configuration_folder, patterns_for
 from gateway.app.doors import Doors, doors_of
 from gateway.app.foundation import Foundation, open_foundation
 from gateway.app.sections import Sections, load_configuration
@@ -119,7 +119,7 @@ async def _answer(
                 server.should_exit = True
 
     async def become_ready() -> None:
-        await composition.pipeline.settled(FIRST_ANSWERS_WITHIN_S)
+        await server.listening.wait()
         _settle_memory()
         doors.health.ready = True
         foundation.directory.write_endpoint(endpoint)
@@ -149,6 +149,15 @@ def _report(composition: Composition, outcome: Outcome) -> None:
 
 class _Server(uvicorn.Server):
     """Uvicorn without its own signal handlers: the composition has to hear of a stop before the server does."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = anyio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say so once connections are taken: nobody is told of an address before it answers."""
+        await super().startup(sockets)
+        self.listening.set()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

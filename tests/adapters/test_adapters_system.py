@@ -7,9 +7,9 @@ from adapters.system import SortableIds, SystemClock
 
 def test_ids_are_unique_and_sort_by_time() -> None:
     ids = SortableIds()
-    began_ms = time.time_ns() // 1_000_000 + 1
     early = [ids.new("run") for _ in range(1000)]
-    while time.time_ns() // 1_000_000 <= began_ms:
+    made_ms = time.time_ns() // 1_000_000
+    while time.time_ns() // 1_000_000 <= made_ms:
         pass
     late = ids.new("run")
     assert len(set(early)) == 1000
