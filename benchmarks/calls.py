@@ -84,6 +84,8 @@ def load(where: Path, cell: Cell, connections: int, seconds: int) -> tuple[float
         rig.OTHER_CORE,
         rig.need("wrk"),
         "-t1",
+        "--timeout",
+        "30s",
         f"-c{connections}",
         f"-d{seconds}s",
         "--latency",
@@ -104,7 +106,7 @@ def measure(where: Path, cell: Cell, connections: int, seconds: int) -> None:
     rate, p50_us = load(where, cell, connections, seconds)
     used = rig.cpu_s(cell.pid) - before if cell.pid else 0.0
     cell.rates.append(rate)
-    cell.cpu_us.append(used / (rate * seconds) * 1e6)
+    cell.cpu_us.append(used / max(rate * seconds, 1.0) * 1e6)
     cell.p50_us.append(p50_us)
 
 
