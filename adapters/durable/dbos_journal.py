@@ -209,7 +209,7 @@ class DbosJournal:
 
     def _build(self, engine: Engine) -> None:
         built = DBOS(config=self._config(engine))
-        # A second DBOS() quietly gives the first.
+        # A second DBOS() quietly gives the first, and nothing public tells which one it gave.
         if built._config.get("system_database_engine") is not engine:  # pyright: ignore[reportPrivateUsage]
             engine.dispose()
             raise Internal("another durable engine runs in this process")

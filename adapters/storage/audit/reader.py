@@ -152,6 +152,7 @@ def _entries(
 
 
 def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
+    # Built from texts of this module alone, as above.
     subject = f"({_said('subject')} = ? OR EXISTS (SELECT 1 FROM json_each({_JSON}, '$.actors') WHERE value = ?))"  # noqa: S608
     candidates: tuple[tuple[str, tuple[Any, ...], bool], ...] = (
         ("seq > ?", (after,), after > 0),

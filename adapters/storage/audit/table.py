@@ -28,6 +28,7 @@ SLICE = 32
 and one statement for many rows hands the lock over once instead of once a row."""
 _COLUMNS = 7
 _ROW = "(?, ?, ?, ?, ?, ?, ?)"
+# Nothing but placeholders is put into the text.
 _INSERT = {count: f"INSERT INTO records VALUES {', '.join([_ROW] * count)}" for count in (1, 8, SLICE)}  # noqa: S608
 _ERASED_AT_ONCE = 1000
 _TAIL_BYTES = 4096
