@@ -16,7 +16,7 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
 from gateway.core.model import Capability, CapabilityKind, Emit, Principal, Request, Result, principal
 from gateway.core.ports.gateway import Identity
-from gateway.core.ports.orchestration import Run, RunEvent, RunStep
+from gateway.core.ports.runs import Run, RunEvent, RunStep
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 from gateway.core.record import Record

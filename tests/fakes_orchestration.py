@@ -32,7 +32,8 @@ from gateway.core.model import (
 )
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import Journal
-from gateway.core.ports.orchestration import Entry, PatternType, Run, RunEvent, RunStep
+from gateway.core.ports.orchestration import Entry, PatternType
+from gateway.core.ports.runs import Run, RunEvent, RunStep
 from gateway.core.ports.storage import OpenStep
 from gateway.core.ports.world import Clock
 from gateway.core.task import Task, TaskState

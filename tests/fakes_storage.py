@@ -7,7 +7,7 @@ import anyio
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
-from gateway.core.ports.orchestration import Run, RunEvent, RunStep
+from gateway.core.ports.runs import Run, RunEvent, RunStep
 from gateway.core.ports.storage import (
     ApiKey,
     EffectState,

@@ -32,7 +32,7 @@ from adapters.http.api_runs import RunEndpoints
 from gateway.core.errors import Denied, GatewayError, Internal, InvalidRequest, NotFound, Unauthenticated
 from gateway.core.model import Principal
 from gateway.core.ports.gateway import Authenticator, Gateway
-from gateway.core.ports.orchestration import RunStore
+from gateway.core.ports.runs import RunStore
 from gateway.core.ports.world import Clock, Ids
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Response]]

@@ -11,7 +11,7 @@ from adapters.http.api_views import rfc3339, run_in_full, run_view
 from gateway.core.errors import Conflict, Exhausted, NotFound, Unauthenticated
 from gateway.core.json import Json
 from gateway.core.ports.gateway import Authenticator
-from gateway.core.ports.orchestration import Run, RunEvent, RunStore
+from gateway.core.ports.runs import Run, RunEvent, RunStore
 from gateway.core.task import TaskState
 
 _WAIT_S = 15.0

@@ -8,7 +8,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_from, json_list, json_object, json_text
 from gateway.core.limits import Usage
 from gateway.core.model import Capability, Principal
-from gateway.core.ports.orchestration import Run, RunStep
+from gateway.core.ports.runs import Run, RunStep
 from gateway.core.ports.storage import ApiKey
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ from sqlalchemy import RowMapping
 
 from gateway.core.labels import labels_from_json
 from gateway.core.limits import Usage
-from gateway.core.ports.orchestration import Run, RunStep
+from gateway.core.ports.runs import Run, RunStep
 
 
 def row_from_usage(usage: Usage) -> dict[str, Any]:

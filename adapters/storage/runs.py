@@ -11,7 +11,7 @@ from adapters.storage.tables import run_events, run_steps, runs
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
-from gateway.core.ports.orchestration import Run, RunEvent, RunStep
+from gateway.core.ports.runs import Run, RunEvent, RunStep
 
 _RUN: BindParameter[str] = bindparam("of_run")
 _FIND = select(runs).where(runs.c.tenant == bindparam("of_tenant"), runs.c.id == _RUN)

@@ -7,7 +7,7 @@ from gateway.core.errors import Conflict, Exhausted, InvalidRequest
 from gateway.core.json import Json, json_text
 from gateway.core.limits import Budget, Limits
 from gateway.core.model import Request
-from gateway.core.ports.orchestration import Run
+from gateway.core.ports.runs import Run
 from gateway.core.task import TaskState
 from gateway.orchestration.events import content_to_json
 from gateway.orchestration.runs import owner_of

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
-from gateway.core.ports.orchestration import RunStep
+from gateway.core.ports.runs import RunStep
 from gateway.orchestration.wiring import Wiring
 
 log = structlog.get_logger(__name__)

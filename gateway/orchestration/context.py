@@ -7,7 +7,7 @@ import anyio
 
 from gateway.core.model import Principal
 from gateway.core.ports.gateway import Gateway
-from gateway.core.ports.orchestration import RunStep
+from gateway.core.ports.runs import RunStep
 from gateway.orchestration.chronicle import Chronicle
 from gateway.orchestration.ledger import Ledger
 from gateway.orchestration.settings import KeySettings, LimitSettings

@@ -8,7 +8,7 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.limits import Budget
 from gateway.core.model import Request, ignore_event
 from gateway.core.ports.gateway import Gateway
-from gateway.core.ports.orchestration import Run, RunStep
+from gateway.core.ports.runs import Run, RunStep
 from gateway.core.task import TaskState
 from gateway.orchestration.events import status_body
 from gateway.orchestration.runs import Runs

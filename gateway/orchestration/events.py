@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from gateway.core.content import EMPTY, Content, Part, text_part
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.model import ArtifactAdded, Event, Log, Progress, StatusChanged, TaskOpened
-from gateway.core.ports.orchestration import Run, RunEvent
+from gateway.core.ports.runs import Run, RunEvent
 from gateway.core.task import Artifact, Task, TaskState, Turn
 
 

@@ -13,7 +13,8 @@ from gateway.core.labels import Labels, join_all, labels_from_json
 from gateway.core.limits import Usage
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import RunInterrupted
-from gateway.core.ports.orchestration import Gap, Outcome, Pattern, PatternType, RunStep, StepResult
+from gateway.core.ports.orchestration import Gap, Outcome, Pattern, PatternType, StepResult
+from gateway.core.ports.runs import RunStep
 from gateway.core.task import Task, TaskState, Turn
 from gateway.orchestration.chronicle import Chronicle
 from gateway.orchestration.context import RunContext

@@ -17,7 +17,8 @@ from gateway.core.limits import Limits
 from gateway.core.model import Accepted, Capability, Complete, Emit, Request, Result, TaskOpened
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import Journal
-from gateway.core.ports.orchestration import PatternType, Run
+from gateway.core.ports.orchestration import PatternType
+from gateway.core.ports.runs import Run
 from gateway.core.ports.upstream import Listing
 from gateway.core.task import TaskState
 from gateway.orchestration.admission import Admission

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from gateway.core.json import Json, JsonObject
-from gateway.core.ports.orchestration import Node, RunStep, StepResult
+from gateway.core.ports.orchestration import Node, StepResult
+from gateway.core.ports.runs import RunStep
 
 SHOWN_BYTES = 8192
 """Inputs and values up to this size are kept with the step for people; the journal has the rest."""

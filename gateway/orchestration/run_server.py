@@ -11,7 +11,8 @@ from gateway.core.json import Json, JsonObject, canonical_json, json_object, jso
 from gateway.core.labels import Labels, labels_from_json
 from gateway.core.model import Capability, Complete, Emit, Request, Result
 from gateway.core.ports.journal import ScratchStore
-from gateway.core.ports.orchestration import Entry, RunStore
+from gateway.core.ports.orchestration import Entry
+from gateway.core.ports.runs import RunStore
 from gateway.core.ports.upstream import Listing
 from gateway.core.ports.world import Clock
 from gateway.orchestration.keys import refuse_reader, refuse_writer

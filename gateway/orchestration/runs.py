@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from gateway.core.errors import InvalidRequest, NotFound
 from gateway.core.json import Json
 from gateway.core.model import Principal
-from gateway.core.ports.orchestration import Run, RunStep
+from gateway.core.ports.runs import Run, RunStep
 from gateway.core.task import Task, TaskPage, TaskState
 from gateway.orchestration.events import status_body, task_of
 from gateway.orchestration.wiring import Wiring

@@ -1,7 +1,7 @@
 """Follows a run through its event log, from any place in it to the end. Changes nothing."""
 
 from gateway.core.model import Emit
-from gateway.core.ports.orchestration import Run
+from gateway.core.ports.runs import Run
 from gateway.core.task import TaskState
 from gateway.orchestration.events import ends, event_of
 from gateway.orchestration.runs import Runs

@@ -14,7 +14,7 @@ from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.labels import Labels
 from gateway.core.limits import Usage
-from gateway.core.ports.orchestration import Run, RunEvent, RunStep, RunStore
+from gateway.core.ports.runs import Run, RunEvent, RunStep, RunStore
 from tests.fakes_storage import MemoryRunStore
 
 pytestmark = pytest.mark.anyio

@@ -22,7 +22,8 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.limits import Budget, Limits
 from gateway.core.model import Accepted, Complete, Request, Result, ignore_event
 from gateway.core.ports.journal import Journal
-from gateway.core.ports.orchestration import Node, Outcome, RunEvent, Steps
+from gateway.core.ports.orchestration import Node, Outcome, Steps
+from gateway.core.ports.runs import RunEvent
 from gateway.core.task import Task
 from gateway.orchestration.orchestrator import Orchestrator
 from gateway.orchestration.settings import WorkflowSettings

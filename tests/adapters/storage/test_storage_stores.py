@@ -19,7 +19,7 @@ from adapters.storage.runs import SqlRunStore
 from adapters.storage.tables import GATEWAY_SCHEMA, agent_cards
 from gateway.core.errors import Unavailable
 from gateway.core.model import principal
-from gateway.core.ports.orchestration import Run
+from gateway.core.ports.runs import Run
 from gateway.core.ports.storage import ApiKey, Fresh, OpenStep, Unfinished
 from gateway.core.task import TaskState
 

@@ -8,7 +8,7 @@ from gateway.core.json import JsonObject, json_object
 from gateway.core.labels import Labels
 from gateway.core.limits import Budget
 from gateway.core.model import Complete, Request, ignore_event, principal
-from gateway.core.ports.orchestration import Run
+from gateway.core.ports.runs import Run
 from gateway.orchestration.run_server import TOOLS, RunServer
 from tests.fakes import FakeClock
 from tests.fakes_orchestration import ANA, MemoryRuns, MemoryScratch

@@ -1,0 +1,100 @@
+"""What is kept of runs for whoever asks about them: listed, drawn as a tree, followed. Knows no pattern."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.core.json import Json, JsonObject
+from gateway.core.labels import CLEAN, Labels
+from gateway.core.limits import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run as it is listed."""
+
+    id: str
+    workflow: str
+    tenant: str
+    owner: str
+    """Subject of the principal who started it."""
+    state: str
+    """A `TaskState` value."""
+    context_id: str
+    created_at_us: int
+    updated_at_us: int
+    input: Json = None
+    output: Json = None
+    error: str = ""
+    usage: Usage = Usage()
+    key: str = ""
+    """What finds the run again: (owner, workflow, message id or idempotency key)."""
+    spec: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStep:
+    """One step of a run as it is shown."""
+
+    run_id: str
+    id: str
+    parent: str
+    target: str
+    state: str
+    """`running`, `ok`, or a `StepError`."""
+    attempt: int
+    started_at_us: int
+    duration_us: int
+    phase: str = ""
+    input: Json = None
+    value: Json = None
+    summary: str = ""
+    reason: str = ""
+    usage: Usage = Usage()
+    labels: Labels = CLEAN
+    record_id: str = ""
+    remote_task: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvent:
+    run_id: str
+    seq: int
+    """From 1, without gaps, in the order of the run."""
+    at_us: int
+    body: JsonObject
+    """A serialised `Event`."""
+
+
+class RunStore(Protocol):
+    """Runs, their steps and their event logs, for whoever asks about them. The journal stays the truth of execution."""
+
+    async def open(self, run: Run) -> Run:
+        """Store a new run, or give the one that exists under (tenant, key)."""
+        ...
+
+    async def update(
+        self, run_id: str, *, state: str, at_us: int, output: Json = None, error: str = "", usage: Usage | None = None
+    ) -> None: ...
+
+    async def find(self, tenant: str, run_id: str) -> Run | None: ...
+
+    async def list(self, tenant: str, *, owner: str = "", workflow: str = "", limit: int = 50) -> tuple[Run, ...]:
+        """Newest first."""
+        ...
+
+    async def note_step(self, step: RunStep) -> None:
+        """Store or replace a step by (run, id, attempt)."""
+        ...
+
+    async def steps(self, run_id: str) -> tuple[RunStep, ...]: ...
+
+    async def append(self, run_id: str, key: str, body: JsonObject, at_us: int) -> RunEvent | None:
+        """Append an event; None if (run, key) is there already, as on replay."""
+        ...
+
+    async def events(self, run_id: str, after: int = 0) -> tuple[RunEvent, ...]: ...
+
+    async def wait_events(self, run_id: str, after: int, timeout_s: float) -> tuple[RunEvent, ...]:
+        """Events after `after`, waiting for one at most `timeout_s`."""
+        ...
