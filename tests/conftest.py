@@ -2,6 +2,10 @@
 
 import pytest
 
+from tests.postgres import postgres, postgres_url
+
+__all__ = ["postgres", "postgres_url"]
+
 
 @pytest.fixture
 def anyio_backend() -> str:

