@@ -155,11 +155,14 @@ class MemoryJournal:
         """End as a killed process would: nothing is recorded any more."""
         self._on_slot = None
         self.crashed.set()
-        if self._group is not None:
-            self._group.cancel_scope.cancel()
+        # Its runs and nothing else: whoever launched it is within the group's own scope.
+        for live in self._live.values():
+            live.scope.cancel()
 
     def reached(self, run_id: str, number: int, where: Where) -> bool:
         """Tell the test where a run is; True if that was its end."""
+        if self.crashed.is_set():
+            return True  # whoever works side by side with what crashed it gets no further either
         if self._on_slot is None or not self._on_slot(run_id, number, where):
             return False
         self.crash()
@@ -168,6 +171,8 @@ class MemoryJournal:
     async def _run(self, run_id: str, entry: Entry) -> None:
         if self._body is None:
             raise Internal("launched without a body")
+        if self.crashed.is_set():
+            return
         with anyio.CancelScope() as scope:
             live = self._live[run_id] = _Live(scope, anyio.get_current_task().id)
             try:

@@ -6,35 +6,28 @@ from dataclasses import dataclass
 import anyio
 import pytest
 
-from adapters.durable.memory import Where
 from gateway.core.errors import InDoubt
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.limits import Usage
-from gateway.core.model import Accepted, Complete, Request
-from gateway.core.ports.orchestration import Node, Outcome, PatternType, Question, Steps
+from gateway.core.model import Complete, Request
+from gateway.core.ports.orchestration import Node, Outcome, Question, Steps
 from gateway.core.task import Task
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.sequential import Sequential
-from gateway.patterns.supervisor import Supervisor
-from tests.fakes_orchestration import Asked, World, answer, failing, says, told
+from tests.crashes import INSTANTS, CrashAt, Instant, Scene, outlives_crashes
+from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told
 
 pytestmark = pytest.mark.anyio
 
-PATTERNS: dict[str, PatternType] = {"sequential": Sequential, "supervisor": Supervisor}
 
-
-def shipping() -> World:
+def shipping() -> Scene:
     """Three agents that get in each other's way, and a planner; everything the supervisor knows."""
-    settings = WorkflowSettings.model_validate(
-        {
-            "pattern": "supervisor",
-            "planner": "triage",
-            "agents": ["refunds", "replacements", "scheduling"],
-            "synthesiser": "word",
-            "propose": True,
-        }
-    )
-    around = World(patterns=PATTERNS, workflows={"help": settings})
+    settings = {
+        "pattern": "supervisor",
+        "planner": "triage",
+        "agents": ["refunds", "replacements", "scheduling"],
+        "synthesiser": "word",
+        "propose": True,
+    }
 
     async def refunds(asked: Asked) -> Json:
         substitute = json_object(json_object(asked.member["scratchpad"]).get("substitute")).get("value")
@@ -48,7 +41,7 @@ def shipping() -> World:
     async def word(asked: Asked) -> Complete:
         return answer({}, text="All is well.", usage=Usage(tokens=5))
 
-    around.agents.answers |= {
+    agents: dict[str, Answering] = {
         "agent:triage": says(
             {
                 "steps": [
@@ -63,110 +56,106 @@ def shipping() -> World:
         "agent:scheduling": scheduling,
         "agent:word": word,
     }
-    return around
+    return Scene(settings=settings, agents=lambda: agents)
 
 
-def failing_stages() -> World:
+def failing_stages() -> Scene:
     """Stages of which the last one fails, so that the ones before it are undone."""
-    settings = WorkflowSettings.model_validate(
-        {
-            "pattern": "sequential",
-            "stages": [
-                {"agent": "a", "undo": {"tool": "undo/a"}},
-                {"tool": "orders/find", "input": {"n": "$a.n"}, "undo": {"tool": "undo/b"}},
-                {"agent": "bad"},
-            ],
-        }
-    )
-    around = World(patterns=PATTERNS, workflows={"help": settings})
+    settings = {
+        "pattern": "sequential",
+        "stages": [
+            {"agent": "a", "undo": {"tool": "undo/a"}},
+            {"tool": "orders/find", "input": {"n": "$a.n"}, "undo": {"tool": "undo/b"}},
+            {"agent": "bad"},
+        ],
+    }
 
     async def bad(asked: Asked) -> Complete:
         return failing("no")
 
-    around.agents.answers |= {
+    agents: dict[str, Answering] = {
         "agent:a": says({"n": 1}, writes={"n": 1}),
         "tool:orders/find": says({"found": 1}),
         "agent:bad": bad,
         "tool:undo/a": says({}),
         "tool:undo/b": says({}),
     }
-    return around
+    return Scene(settings=settings, agents=lambda: agents)
 
 
-@dataclass(slots=True)
-class CrashAt:
-    """The instant at which the gateway dies, once."""
-
-    number: int
-    where: Where
-    happened: bool = False
-
-    def __call__(self, run_id: str, number: int, where: Where) -> bool:
-        if self.happened or (number, where) != (self.number, self.where):
-            return False
-        self.happened = True
-        return True
+def nested() -> Scene:
+    """A workflow that is a stage of another one."""
+    return Scene(
+        settings={"pattern": "sequential", "stages": [{"agent": "a"}, {"workflow": "inner"}, {"agent": "c"}]},
+        others={"inner": {"pattern": "sequential", "stages": [{"agent": "b"}, {"tool": "orders/find"}]}},
+        agents=lambda: {name: says({}) for name in ("agent:a", "agent:b", "agent:c", "tool:orders/find")},
+    )
 
 
-def without_ids(value: Json, run_id: str) -> Json:
-    """The answer with the run's own id taken out of it."""
-    if isinstance(value, str):
-        return value.replace(run_id, "RUN")
-    if isinstance(value, list):
-        return [without_ids(each, run_id) for each in value]
-    if isinstance(value, dict):
-        return {key: without_ids(each, run_id) for key, each in value.items()}
-    return value
+def asking() -> Scene:
+    """A pattern that asks back, twice, and uses all the rest of what a pattern may."""
+
+    class Asking:
+        def __init__(self, settings: JsonObject) -> None:
+            pass
+
+        async def run(self, task: Task, steps: Steps) -> Outcome:
+            first = await steps.ask(Question(prompt="which?"), timeout_s=5)
+            entry = await steps.scratchpad.put("which", first.value, expected_version=0)
+            claimed = await steps.scratchpad.claim("account:1", ttl_s=60)
+            result = await steps.call(Node(target="agent:a", input={}, reads=("which",)))
+            await steps.emit("half way", {"n": 1})
+            steps.compensate("tool:undo/a", {})
+            second = await steps.ask(Question(prompt="sure?"), timeout_s=5)
+            seen = await steps.scratchpad.get("which")
+            return Outcome(
+                text="ok",
+                value=[first.value, entry.version, claimed, result.value, second.value, seen is not None],
+            )
+
+    return Scene(
+        settings={"pattern": "asking"},
+        patterns={"asking": Asking},
+        agents=lambda: {"agent:a": says({"n": 1})},
+        replies=("that one", "yes"),
+    )
 
 
-async def undisturbed(build: Callable[[], World]) -> tuple[World, Json, int]:
-    """How it ends when nothing happens, and in how many slots."""
-    around = build()
-    async with around.up() as (_, journal):
-        result = await around.ask("go")
-        [run_id] = around.runs.runs
-        slots = max(journal.entries[run_id].slots)
-    assert isinstance(result, Complete)
-    return around, without_ids(told(result), run_id), slots
+SCENES: dict[str, Callable[[], Scene]] = {
+    "supervisor": shipping,
+    "sequential": failing_stages,
+    "nested": nested,
+    "asking": asking,
+}
 
 
-@pytest.mark.parametrize("where", ["before", "unrecorded", "after"])
-@pytest.mark.parametrize("build", [shipping, failing_stages])
-async def test_a_crash_at_any_step_changes_neither_the_answer_nor_what_was_done(
-    build: Callable[[], World], where: Where
-) -> None:
-    calm, expected, slots = await undisturbed(build)
-    done = sorted((asked.target, asked.phase) for asked in calm.agents.asked)
-    calm_log = [body for _, body in events_of(calm)]
-    for number in range(1, slots + 1):
-        around = build()
-        crash = CrashAt(number, where)
-        async with around.up(on_slot=crash) as (_, journal):
-            accepted = await around.ask("go", meta={"return_immediately": True, "message_id": "m"})
-            assert isinstance(accepted, Accepted)
-            with anyio.move_on_after(2):
-                await journal.crashed.wait()
-        assert crash.happened, (number, where)
-        async with around.up():
-            result = await around.ask("go", meta={"message_id": "m"})
-        run_id = accepted.task.id
-        assert without_ids(told(result), run_id) == expected, (number, where)
-        assert sorted((asked.target, asked.phase) for asked in around.agents.asked) == done, (number, where)
-        assert around.open_steps.steps == {}
-        states = {step.state for step in around.runs.kept_steps.values()}
-        assert "running" not in states
-        assert sorted(str(body) for _, body in events_of(around)) == sorted(map(str, calm_log)), (number, where)
-        assert [seq for seq, _ in events_of(around)] == list(range(1, len(calm_log) + 1))
+@pytest.mark.parametrize("where", INSTANTS)
+@pytest.mark.parametrize("name", SCENES)
+async def test_a_crash_at_any_step_changes_neither_the_answer_nor_what_was_done(name: str, where: Instant) -> None:
+    await outlives_crashes(SCENES[name](), where)
 
 
-def events_of(around: World) -> list[tuple[int, Json]]:
-    [run_id] = around.runs.runs
-    return [(event.seq, without_ids(event.body, run_id)) for event in around.runs.log[run_id].values()]
+async def test_what_depends_on_the_crash_does_not_pass_for_outliving_it() -> None:
+    """The harness itself: a pattern that looks at anything but its steps is found out."""
+    begun: list[str] = []
+
+    class Counting:
+        def __init__(self, settings: JsonObject) -> None:
+            pass
+
+        async def run(self, task: Task, steps: Steps) -> Outcome:
+            begun.append(task.id)
+            result = await steps.call(Node(target="agent:a", input={}))
+            return Outcome(text="done", value=[begun.count(task.id), result.ok])
+
+    scene = Scene(settings={"pattern": "p"}, patterns={"p": Counting}, agents=lambda: {"agent:a": says({})})
+    with pytest.raises(AssertionError):
+        await outlives_crashes(scene, "after")
 
 
 async def test_a_step_under_way_at_a_crash_is_asked_for_and_not_sent_anew() -> None:
-    around = shipping()
-    crash = CrashAt(1, "unrecorded")
+    around = shipping().world()
+    crash = CrashAt(around, ("", 1), "unrecorded")
     async with around.up(on_slot=crash) as (_, journal):
         await around.ask("go", meta={"return_immediately": True, "message_id": "m"})
         await journal.crashed.wait()
@@ -179,7 +168,7 @@ async def test_a_step_under_way_at_a_crash_is_asked_for_and_not_sent_anew() -> N
 
 
 async def test_a_step_nobody_can_vouch_for_is_in_doubt_and_not_repeated() -> None:
-    around = shipping()
+    around = shipping().world()
     tries: list[Request] = []
 
     async def forgetful(asked: Asked) -> Json:
@@ -215,7 +204,7 @@ async def test_a_pattern_that_does_something_else_after_a_crash_is_stopped_loudl
     settings = WorkflowSettings.model_validate({"pattern": "fickle"})
     around = World(patterns={"fickle": lambda _: Fickle()}, workflows={"help": settings})
     around.agents.answers |= {"agent:a": says({}), "agent:b": says({})}
-    async with around.up(on_slot=CrashAt(2, "before")) as (_, journal):
+    async with around.up(on_slot=CrashAt(around, ("", 2), "before")) as (_, journal):
         await around.ask("go", meta={"return_immediately": True, "message_id": "m"})
         await journal.crashed.wait()
     order.reverse()
