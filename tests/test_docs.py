@@ -113,11 +113,27 @@ def test_the_languages_of_blocks_are_those_that_are_looked_at() -> None:
 # What is listed
 
 
+LISTED_APART = {
+    "FillerSettings": "### A role",
+    **{
+        f"{''.join(word.title() for word in name.split('_'))}Settings": f"### `workflows.*.{name}`"
+        for name in (
+            *("router", "sequential", "concurrent", "supervisor", "plan_execute", "consensus", "mesh", "reflection"),
+            "event_driven",
+        )
+    },
+}
+"""Types with a table of their own, by its heading."""
+
+
 def fields(schema: Json, definitions: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """(path, default as README writes it) of every setting below a schema; `*` any name, `[]` any entry."""
     said = json_object(schema)
     if "$ref" in said:
-        said = definitions[json_text(said["$ref"]).rpartition("/")[2]]
+        name = json_text(said["$ref"]).rpartition("/")[2]
+        if name in LISTED_APART:
+            return
+        said = definitions[name]
     for each in (*json_list(said.get("anyOf")), *json_list(said.get("oneOf"))):
         yield from fields(each, definitions)
     if isinstance(said.get("additionalProperties"), dict):
@@ -132,8 +148,9 @@ def fields(schema: Json, definitions: dict[str, Any]) -> Iterator[tuple[str, str
 
 
 def _may_be_plain(setting: Json) -> bool:
-    """Whether an entry of the list may be written as a text instead of a mapping."""
-    items = json_object(json_object(setting).get("items"))
+    """Whether an entry of the list or mapping may be written as a text instead of a mapping."""
+    said = json_object(setting)
+    items = json_object(said.get("items") or said.get("additionalProperties"))
     return any(
         json_object(each).get("type") == "string"
         for each in (*json_list(items.get("anyOf")), *json_list(items.get("oneOf")))
@@ -167,6 +184,14 @@ def test_every_setting_is_listed_with_its_default(section: str) -> None:
         for name in names_in(settings):
             assert name not in listed, f"{name} is listed twice"
             listed[name] = default.strip("`")
+    assert listed == expected
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LISTED_APART if SCHEMA["$defs"][kind].get("properties")])
+def test_every_setting_of_a_type_with_a_table_of_its_own_is_listed(kind: str) -> None:
+    definition = SCHEMA["$defs"][kind]
+    expected = {path.lstrip("."): default for path, default in fields(definition, SCHEMA["$defs"])}
+    listed = {name: row[1].strip("`") for row in rows(LISTED_APART[kind]) for name in names_in(row[0])}
     assert listed == expected
 
 

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import cast
 
+from pydantic import BaseModel
+
 from gateway.config.document import child
 from gateway.config.load import Check, Configuration
 from gateway.config.problems import Problem
@@ -15,6 +17,11 @@ from gateway.config.problems import Problem
 OWNERS = ("servers", "agents", "workflows")
 """Sections whose keys share one namespace of slugs."""
 RESERVED = frozenset({"api", "mcp", "sets", "agents", "workflows", "run"})
+ROLES = (
+    *("planner", "executor", "synthesiser", "classifier", "judge", "critic", "reconciler", "goal_checker"),
+    "summariser",
+)
+"""Settings of a workflow that name an agent where they are a text."""
 BUILT_IN = frozenset({"run"})
 """Owners that are there without being configured."""
 
@@ -167,26 +174,32 @@ def _targets(path: str, settings: object) -> Iterator[tuple[str, str, str]]:
     for name, section in (("agents", "agents"), ("tools", "servers"), ("workflows", "workflows")):
         for index, text in enumerate(_texts(settings, name)):
             yield child(child(path, name), index), section, text
-    for name in ("planner", "synthesiser"):
+    for name in ROLES:
         text = getattr(settings, name, "")
-        if text:
-            yield child(path, name), "agents", str(text)
-    fallback = cast("Mapping[str, str]", getattr(settings, "fallback", None) or {})
+        if isinstance(text, str) and text:
+            yield child(path, name), "agents", text
+    fallback = cast("Mapping[str, object]", getattr(settings, "fallback", None) or {})
     for failed, instead in fallback.items():
-        yield child(child(path, "fallback"), failed), "agents", instead
-    for name in ("stages", "plan"):
-        for index, step in enumerate(_items(settings, name)):
-            yield from _step_targets(child(child(path, name), index), step)
+        if isinstance(instead, str):
+            yield child(child(path, "fallback"), failed), "agents", instead
+    yield from _targets_below(path, settings)
 
 
-def _step_targets(path: str, step: object) -> Iterator[tuple[str, str, str]]:
-    for name, section in (("agent", "agents"), ("tool", "servers"), ("workflow", "workflows")):
-        text = getattr(step, name, "")
-        if text:
-            yield child(path, name), section, str(text)
-    undo = getattr(step, "undo", None)
-    if undo is not None:
-        yield from _step_targets(child(path, "undo"), undo)
+def _targets_below(path: str, value: object) -> Iterator[tuple[str, str, str]]:
+    """Targets of everything in there that names one by `agent`, `tool` or `workflow`, however deep."""
+    if isinstance(value, BaseModel):
+        for name, inner in value:
+            if name in _SECTION_OF and isinstance(inner, str):
+                if inner:
+                    yield child(path, name), _SECTION_OF[name], inner
+            else:
+                yield from _targets_below(child(path, name), inner)
+    elif isinstance(value, Mapping):
+        for name, inner in cast("Mapping[str, object]", value).items():
+            yield from _targets_below(child(path, name), inner)
+    elif isinstance(value, tuple):
+        for index, inner in enumerate(cast("tuple[object, ...]", value)):
+            yield from _targets_below(child(path, index), inner)
 
 
 def _entries(configuration: Configuration, section: str) -> Mapping[str, object]:

@@ -12,7 +12,7 @@ import anyio
 import structlog
 from msgspec import structs
 
-from gateway.core.errors import GatewayError
+from gateway.core.errors import Conflict, GatewayError
 from gateway.core.labels import join_all
 from gateway.core.limits import Usage
 from gateway.core.model import Request
@@ -20,8 +20,8 @@ from gateway.core.ports.journal import RunInterrupted
 from gateway.core.ports.orchestration import Entry, StepResult
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.contracts import violation
-from gateway.orchestration.deliveries import Delivery, deliver
-from gateway.orchestration.events import progress_body, warning_body
+from gateway.orchestration.deliveries import Delivery, cancel_nested, deliver
+from gateway.orchestration.events import part_body, progress_body, warning_body
 from gateway.orchestration.keys import refuse_reader, refuse_writer
 from gateway.orchestration.messages import step_body
 from gateway.orchestration.orders import Order, described
@@ -31,6 +31,8 @@ from gateway.orchestration.results import cut, refused
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S = 0.2
+CLAIM_PAUSE_S = 0.1
+"""How often a step that waits for an outside resource asks again."""
 
 
 class Caller:
@@ -67,6 +69,23 @@ class Caller:
             await anyio.sleep_forever()
         return replace(result, duration_us=int((self._clock.monotonic_s() - started_s) * 1e6))
 
+    async def dropped(self, order: Order, reason: str) -> StepResult:
+        """The result of a step that was stopped; a nested run is told, whoever speaks with an agent has told it."""
+        remote_task = self._run.remote_tasks.get(order.id, "")
+        if order.kind == "workflow" and remote_task:
+            await cancel_nested(self._run, order.node.target, remote_task)
+        return StepResult(
+            id=order.id,
+            target=order.node.target,
+            ok=False,
+            phase=order.node.phase,
+            error="canceled",
+            reason=reason,
+            attempts=order.first_attempt,
+            remote_task=remote_task,
+            started_at_us=self._clock.now_us(),
+        )
+
     async def tell(self, order: Order, result: StepResult) -> None:
         """Have the end of a step written down. What was told before a crash counts once."""
         chronicle = self._run.chronicle
@@ -77,6 +96,8 @@ class Caller:
         text = result.summary or "done" if result.ok else f"{result.error}: {result.reason}"
         body = progress_body(cut(f"{order.name}: {text}", 200), described(order, result))
         await chronicle.event(f"{order.message_id}:ended", body)
+        if order.node.part and result.ok:
+            await chronicle.event(f"part {order.node.part}", part_body(order.node.part, result.value, result.text))
         if warning := self._run.ledger.warning():
             await chronicle.event("budget:warning", warning_body(warning))
 
@@ -98,6 +119,7 @@ class Caller:
         node = order.node
         if node.input_schema and (broken := violation(node.input_schema, node.input)):
             return replace(begun, error="schema", reason=f"what it would be given breaks its contract: {broken}")
+        await self._claim(order)
         read = await self._read(order)
         result = await self._tried(self._delivery(order, read, started_s), self._with_labels(order, begun, read))
         if not result.ok:
@@ -127,6 +149,16 @@ class Caller:
             entry = Entry(key=key, value=value, version=0, writer=order.id, labels=result.labels)
             once = f"{order.message_id} {key}"
             await persistently(partial(scratch.put, order.run_id, entry, expected_version=expected, once=once))
+
+    async def _claim(self, order: Order) -> None:
+        """Wait for every outside resource the step needs. Raises: Conflict: another run holds one until time was up."""
+        run, spec = self._run, self._run.spec
+        for resource in order.node.claims:
+            claim = partial(run.wiring.scratch.claim, spec.tenant, spec.run_id, resource, until_us=spec.deadline_at_us)
+            while not await persistently(partial(claim, now_us=self._clock.now_us())):
+                if order.until_s - self._clock.monotonic_s() <= CLAIM_PAUSE_S:
+                    raise Conflict(f"{resource} is claimed by another run, and was until time was up")
+                await anyio.sleep(CLAIM_PAUSE_S)
 
     async def _read(self, order: Order) -> dict[str, Entry]:
         run = self._run

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import anyio
+from anyio.abc import TaskGroup
 
 from gateway.core.model import Principal
 from gateway.core.ports.gateway import Gateway
@@ -29,6 +30,10 @@ class RunContext:
     chronicle: Chronicle
     rows: Mapping[tuple[str, int], RunStep]
     """Steps as an earlier process left them, by id and attempt."""
+    group: TaskGroup
+    """Owns what goes on beside the pattern; ends with the run."""
+    remote_tasks: dict[str, str]
+    """What whoever works on a step calls the work, by step id."""
     leaving: anyio.Event
     """Set when the gateway goes down: what fails from then on says nothing about the step."""
 

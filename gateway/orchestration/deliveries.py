@@ -39,6 +39,7 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
         nonlocal begun
         if isinstance(event, TaskOpened) and event.task.id != begun.remote_task:
             begun = replace(begun, remote_task=event.task.id)
+            run.remote_tasks[order.id] = event.task.id
             # On disk before anything else happens: after a crash this is how the work is found again.
             await run.chronicle.step_at_once(order.row(begun, state="running"))
 

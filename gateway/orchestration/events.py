@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gateway.core.content import EMPTY, Content, Part, text_part
+from gateway.core.content import EMPTY, Content, Part, content_of, text_part
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.model import ArtifactAdded, Event, Log, Progress, StatusChanged, TaskOpened
 from gateway.core.ports.runs import Run, RunEvent
@@ -33,6 +33,11 @@ def progress_body(text: str, detail: JsonObject) -> JsonObject:
 
 def warning_body(text: str) -> JsonObject:
     return {"kind": "log", "level": "warning", "text": text}
+
+
+def part_body(name: str, value: Json, text: str) -> JsonObject:
+    """A finished part of the answer, told before there is an answer."""
+    return artifact_body(f"part-{name}", content_of(value, text="" if text == value else text))
 
 
 def artifact_body(name: str, content: Content) -> JsonObject:

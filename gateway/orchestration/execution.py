@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
 from gateway.core.content import Content, data_part, text_part
 from gateway.core.errors import GatewayError, Internal, InvalidRequest
@@ -87,7 +88,7 @@ class Execution:
         async with anyio.create_task_group() as group:
             with Chronicle(self.wiring, self.spec.run_id, group) as chronicle:
                 try:
-                    ended = await self._to_the_end(self._context(chronicle, rows))
+                    ended = await self._to_the_end(self._context(chronicle, rows, group))
                 except Exception as error:  # noqa: BLE001 - raised again below, outside the group
                     failure = error
                 await chronicle.drained()
@@ -98,7 +99,7 @@ class Execution:
         await self._finish(ended)
         return ended.to_json()
 
-    def _context(self, chronicle: Chronicle, rows: Iterable[RunStep]) -> RunContext:
+    def _context(self, chronicle: Chronicle, rows: Iterable[RunStep], group: TaskGroup) -> RunContext:
         clock = self.wiring.clock
         return RunContext(
             wiring=self.wiring,
@@ -110,6 +111,8 @@ class Execution:
             ledger=Ledger(budget=self.spec.budget(clock.now_us(), clock.monotonic_s())),
             chronicle=chronicle,
             rows={(row.id, row.attempt): row for row in rows},
+            group=group,
+            remote_tasks={},
             leaving=self.leaving,
         )
 
@@ -118,9 +121,12 @@ class Execution:
         steps = RunSteps(context)
         try:
             outcome = await self._outcome(steps)
+            await steps.dropped_all()
         except Internal as error:
             # The journal and the pattern do not agree: nothing this run does now, undoing included, can be relied on.
             return _ended(_failed(self.spec, error.message), steps, [], self.spec)
+        finally:
+            steps.abandon()
         undone = await steps.undo() if outcome.error else []
         return _ended(outcome, steps, undone, self.spec)
 
@@ -188,8 +194,7 @@ def _ended(outcome: Outcome, steps: RunSteps, undone: list[StepResult], spec: Ru
         "gaps": [_gap_to_json(gap) for gap in outcome.gaps],
         "steps": [_shown(name, result) for name, result in steps.results],
     }
-    if outcome.error:
-        structured["error"] = outcome.error
+    structured |= _said_of_answer(outcome, [result for _, result in steps.results])
     if undone:
         structured["undone"] = [{"target": each.target, "ok": each.ok, "reason": each.reason} for each in undone]
     results = [result for _, result in steps.results]
@@ -200,6 +205,19 @@ def _ended(outcome: Outcome, steps: RunSteps, undone: list[StepResult], spec: Ru
         labels=join_all((spec.labels, *(result.labels for result in results))),
         usage=steps.spent,
     )
+
+
+def _said_of_answer(outcome: Outcome, results: list[StepResult]) -> JsonObject:
+    """What is said of an answer beside it, where there is something to say."""
+    said: JsonObject = {"error": outcome.error} if outcome.error else {}
+    notices = dict.fromkeys((*outcome.notices, *(each.quality for each in results if each.quality)))
+    if notices:
+        said["notices"] = [*notices]
+    if outcome.confidence is not None:
+        said["confidence"] = outcome.confidence
+    if outcome.why:
+        said["why"] = outcome.why
+    return said
 
 
 def _shown(name: str, result: StepResult) -> JsonObject:

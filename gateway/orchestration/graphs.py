@@ -11,13 +11,17 @@ from gateway.orchestration.orders import Order
 _NODE_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
+def is_step_name(name: str) -> bool:
+    return _NODE_ID.fullmatch(name) is not None
+
+
 def in_order(nodes: Mapping[str, Node]) -> list[str]:
     """Ids such that each comes after what it needs; the same order for the same nodes.
 
     Raises: InvalidRequest: no such order exists, or an id is none.
     """
     for name, node in nodes.items():
-        if not _NODE_ID.fullmatch(name):
+        if not is_step_name(name):
             raise InvalidRequest(f"{name!r} is no id of a step: letters, digits, _ and -, at most 40")
         unknown = [each for each in node.after if each not in nodes]
         if unknown:

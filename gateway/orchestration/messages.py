@@ -20,6 +20,8 @@ def step_body(spec: RunSpec, node: Node, results: Mapping[str, StepResult], read
     member: JsonObject = {"phase": node.phase, "scratchpad": seen, "results": handed, "task": spec.message}
     if spec.data is not None:
         member["data"] = spec.data
+    if node.note:
+        member["note"] = node.note
     if node.target.startswith("workflow:"):
         message = json_text(given.get("message")) or json_text(given.get("instruction")) or spec.message
         inner = json_object(given.get("data")) if "message" in given else given

@@ -70,6 +70,7 @@ def _completed(begun: StepResult, answer: Complete) -> StepResult:
         labels=begun.labels.join(answer.labels),
         writes=json_object(said.get("writes")),
         commits=said.get("commits") is not False,
+        quality=json_text(answer.meta.get("quality")),
         record_id=json_text(answer.meta.get("record")),
     )
     if answer.is_error:
@@ -113,6 +114,7 @@ def result_to_json(result: StepResult) -> JsonObject:
         "writes": dict(result.writes),
         "reads": dict(result.reads),
         "commits": result.commits,
+        "quality": result.quality,
         "attempts": result.attempts,
         "remote_task": result.remote_task,
         "record_id": result.record_id,
@@ -138,6 +140,7 @@ def result_from_json(value: JsonObject) -> StepResult:
         writes=json_object(value.get("writes")),
         reads={key: _whole(version) for key, version in json_object(value.get("reads")).items()},
         commits=value.get("commits") is not False,
+        quality=json_text(value.get("quality")),
         attempts=_whole(value.get("attempts")),
         remote_task=json_text(value.get("remote_task")),
         record_id=json_text(value.get("record_id")),

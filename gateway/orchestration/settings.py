@@ -5,26 +5,28 @@ stages for that) the pattern itself says when it is set up.
 """
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.core.json import JsonObject, json_from
-
-SLUG = r"[a-z0-9-]{1,24}"
-Slug = Annotated[str, Field(pattern=f"^{SLUG}$")]
-StepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
-Share = Annotated[float, Field(gt=0)]
-
-
-def _checked_schema(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    if schema and not ({"type", "properties", "required", "enum", "const", "anyOf", "oneOf", "allOf"} & schema.keys()):
-        raise PydanticCustomError("schema", "is no JSON Schema that says anything: give at least `type` or `required`")
-    return schema
-
-
-Contract = Annotated[dict[str, JsonValue], AfterValidator(_checked_schema)]
+from gateway.orchestration.blocks.concurrent import ConcurrentSettings
+from gateway.orchestration.blocks.consensus import ConsensusSettings
+from gateway.orchestration.blocks.event_driven import EventDrivenSettings
+from gateway.orchestration.blocks.mesh import MeshSettings
+from gateway.orchestration.blocks.plan_execute import PlanExecuteSettings
+from gateway.orchestration.blocks.reflection import ReflectionSettings
+from gateway.orchestration.blocks.router import RouterSettings
+from gateway.orchestration.blocks.sequential import SequentialSettings
+from gateway.orchestration.blocks.supervisor import SupervisorSettings
+from gateway.orchestration.targets import (
+    Contract,
+    FallbackSettings,
+    PlanStepSettings,
+    Role,
+    StageSettings,
+    targets_in,
+)
 
 
 class LimitSettings(BaseModel):
@@ -40,7 +42,7 @@ class LimitSettings(BaseModel):
     """How often work may be done: the first time, and again where the review finds it wanting."""
     max_depth: int = Field(default=2, ge=1, le=8)
     """Levels of orchestration under this workflow: 2 is a supervisor and workers that delegate no further."""
-    concurrency: int = Field(default=4, ge=1, le=16)
+    concurrency: int = Field(default=4, ge=1, le=64)
     """Steps under way at once; the rest waits."""
     max_steps: int = Field(default=16, ge=1, le=100)
     """Steps a plan may have."""
@@ -52,80 +54,8 @@ class LimitSettings(BaseModel):
     """Tokens a run may spend, as far as agents report them."""
     cost_usd: Decimal | None = Field(default=None, gt=0)
     """What a run may cost, as far as agents report it."""
-
-
-class TargetSettings(BaseModel):
-    """What a step calls: exactly one of the three."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    agent: str = ""
-    """Slug of an agent."""
-    tool: str = ""
-    """A tool, `orders/refund`."""
-    workflow: str = ""
-    """Slug of another workflow."""
-
-    @model_validator(mode="after")
-    def _names_one(self) -> "TargetSettings":
-        if sum(map(bool, (self.agent, self.tool, self.workflow))) != 1:
-            raise PydanticCustomError("target", "give exactly one of agent, tool, workflow")
-        return self
-
-    @property
-    def target(self) -> str:
-        """The capability's name."""
-        named = (("agent", self.agent), ("tool", self.tool), ("workflow", self.workflow))
-        return next(f"{kind}:{name}" for kind, name in named if name)
-
-
-class UndoSettings(TargetSettings):
-    """How a stage is made undone when a later one fails the run."""
-
-    input: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
-    """May refer to results: `$task.order`, `$STAGE.field`."""
-
-
-class StageSettings(TargetSettings):
-    """One stage of a sequential workflow."""
-
-    name: StepName | None = None
-    """How others refer to it; by default what it calls."""
-    input: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
-    """May refer to the task and to earlier results: `$task.order`, `$STAGE.field`."""
-    input_schema: Contract | None = None
-    """What it must be given; also: which fields of earlier results it is handed in full."""
-    output_schema: Contract | None = None
-    """What it must answer."""
-    reads: tuple[str, ...] = ()
-    """Scratchpad keys it is handed."""
-    timeout_s: float | None = Field(default=None, gt=0)
-    """Longest it may take, seconds; by default what the limits say."""
-    optional: bool = False
-    """Skipped when it fails; without this the run fails."""
-    when: str = ""
-    """Runs only if this holds: `$stock.available`, `$quote.amount > 100`, `not $stock.available`."""
-    undo: UndoSettings | None = None
-    """Called, last stage first, when the run fails after this stage."""
-
-
-class PlanStepSettings(TargetSettings):
-    """One step of a fixed plan."""
-
-    id: StepName
-    """How other steps and the answer refer to it."""
-    input: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
-    """What it is given; `instruction` in it is what the agent reads first."""
-    after: tuple[str, ...] = ()
-    """Ids of steps whose results it needs."""
-    reads: tuple[str, ...] = ()
-    """Scratchpad keys it is handed."""
-    output_schema: Contract | None = None
-    """What it must answer."""
-    timeout_s: float | None = Field(default=None, gt=0)
-    """Longest it may take, seconds; by default what the limits say."""
-    optional: bool = False
-    """Later steps run even when this one failed."""
+    on_failure: Literal["partial", "fail", "ask"] = "partial"
+    """When a worker fails for good: answer without it and name the gap, fail the run, or ask the caller what to do."""
 
 
 class KeySettings(BaseModel):
@@ -141,13 +71,27 @@ class KeySettings(BaseModel):
     """Slugs of the agents it is handed to; by default all."""
 
 
+ROLES = (
+    "planner",
+    "executor",
+    "synthesiser",
+    "classifier",
+    "judge",
+    "critic",
+    "reconciler",
+    "goal_checker",
+    "summariser",
+)
+"""Fields that say who fills a role."""
+
+
 class WorkflowSettings(BaseModel):
     """One workflow."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     pattern: str
-    """Which strategy runs it: `sequential`, `supervisor`, or a plug-in's."""
+    """Which strategy runs it: `router`, `sequential`, `supervisor`, …, or a plug-in's."""
     title: str = ""
     """Shown in place of its slug."""
     description: str = ""
@@ -160,12 +104,26 @@ class WorkflowSettings(BaseModel):
     """Tools that may be given work, `orders/find`."""
     workflows: tuple[str, ...] = ()
     """Other workflows that may be given work."""
-    planner: str = ""
-    """Slug of the agent that plans."""
-    synthesiser: str = ""
-    """Slug of the agent that words the answer; without one a rule does."""
-    fallback: dict[str, str] = Field(default_factory=dict[str, str])
-    """Who takes over a step its agent failed at: `{refunds: refunds-b}`."""
+    planner: Role = ""
+    """Who plans: an agent's slug, or a mapping of the fields below."""
+    executor: Role = ""
+    """Who carries out a plan's steps."""
+    synthesiser: Role = ""
+    """Who words the answer; without one a rule does."""
+    classifier: Role = ""
+    """Who decides where a request goes when no rule does."""
+    judge: Role = ""
+    """Who weighs several answers."""
+    critic: Role = ""
+    """Who says what an answer lacks."""
+    reconciler: Role = ""
+    """Who makes one result of several; without one a rule does."""
+    goal_checker: Role = ""
+    """Who says whether the goal is reached."""
+    summariser: Role = ""
+    """Who shortens what would not fit."""
+    fallback: dict[str, str | FallbackSettings] = Field(default_factory=dict[str, "str | FallbackSettings"])
+    """Who takes over from an agent that failed: `{refunds: refunds-b}`."""
     plan: tuple[PlanStepSettings, ...] = ()
     """A fixed plan instead of a planner."""
     stages: tuple[StageSettings, ...] = ()
@@ -176,21 +134,37 @@ class WorkflowSettings(BaseModel):
     """Contracts and owners of scratchpad keys; other keys are free."""
     limits: LimitSettings = LimitSettings()
     """Bounds of each of its runs."""
+    router: RouterSettings = RouterSettings()
+    """Of the pattern router."""
+    sequential: SequentialSettings = SequentialSettings()
+    """Of the pattern sequential."""
+    concurrent: ConcurrentSettings = ConcurrentSettings()
+    """Of the pattern concurrent."""
+    supervisor: SupervisorSettings = SupervisorSettings()
+    """Of the pattern supervisor."""
+    plan_execute: PlanExecuteSettings = PlanExecuteSettings()
+    """Of the pattern plan_execute."""
+    consensus: ConsensusSettings = ConsensusSettings()
+    """Of the pattern consensus."""
+    mesh: MeshSettings = MeshSettings()
+    """Of the pattern mesh."""
+    reflection: ReflectionSettings = ReflectionSettings()
+    """Of the pattern reflection."""
+    event_driven: EventDrivenSettings = EventDrivenSettings()
+    """Of the pattern event_driven."""
     options: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     """For patterns of plug-ins."""
 
     @property
     def targets(self) -> frozenset[str]:
         """Everything runs of this workflow may call: what its role is granted, and nothing else."""
-        agents = {*self.agents, *self.fallback.values()} | {each for each in (self.planner, self.synthesiser) if each}
-        steps: list[TargetSettings] = [*self.plan, *self.stages]
-        steps += [stage.undo for stage in self.stages if stage.undo is not None]
+        slugs = [*self.agents, *self.fallback.values(), *(getattr(self, each) for each in ROLES)]
         return frozenset(
             {
-                *(f"agent:{each}" for each in agents),
+                *(f"agent:{each}" for each in slugs if isinstance(each, str) and each),
                 *(f"tool:{each}" for each in self.tools),
                 *(f"workflow:{each}" for each in self.workflows),
-                *(step.target for step in steps),
+                *targets_in(self),
             }
         )
 

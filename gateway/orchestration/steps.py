@@ -15,10 +15,11 @@ from gateway.core.limits import Budget, Usage
 from gateway.core.ports.journal import RunInterrupted, Slot
 from gateway.core.ports.orchestration import Answer, Node, Question, Scratchpad, StepResult
 from gateway.core.task import TaskState
+from gateway.orchestration.begun import Begun, BegunSteps
 from gateway.orchestration.calls import Caller
 from gateway.orchestration.context import RunContext
-from gateway.orchestration.events import progress_body, status_body
-from gateway.orchestration.graphs import in_order, skipped, usable
+from gateway.orchestration.events import part_body, progress_body, status_body
+from gateway.orchestration.graphs import in_order, is_step_name, skipped, usable
 from gateway.orchestration.orders import Order
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.results import result_from_json, result_to_json
@@ -37,6 +38,7 @@ class RunSteps:
         self._attempts: dict[str, int] = {}
         self._emitted = 0
         self._asked = 0
+        self._begun = BegunSteps(run.group, self._done)
         self._undo: list[Node] = []
         self.results: list[tuple[str, StepResult]] = []
         """Every step's name and result so far, in the order in which they were drawn."""
@@ -89,6 +91,38 @@ class RunSteps:
     async def run(self, workflow: str, input: Json) -> StepResult:
         return await self.call(Node(target=f"workflow:{workflow}", input=input))
 
+    async def begin(self, name: str, node: Node) -> None:
+        if not is_step_name(name):
+            raise InvalidRequest(f"{name!r} is no name of a step: letters, digits, _ and -, at most 40")
+        slot = self._run.wiring.journal.draw()
+        order = self._order(node, node.again or f"{self._run.spec.run_id}/{slot.number}", name)
+        self._begun.start(name, Begun(order=replace(order, results=node.given, side_by_side=True), slot=slot))
+
+    async def finished(self, *, timeout_s: float | None = None) -> tuple[str, StepResult] | None:
+        if not self._begun.names:
+            return None
+        found = await self._begun.next(self._run.wiring.journal.draw(), timeout_s)
+        if found is None:
+            return None
+        begun, result = found
+        self._account(begun.order, result)
+        return begun.order.name, result
+
+    async def drop(self, name: str, *, reason: str) -> StepResult:
+        self._check_own_task()
+        begun, result = await self._begun.stopped(name, reason)
+        self._account(begun.order, result)
+        return result
+
+    async def dropped_all(self) -> None:
+        """Stop what the pattern began and did not wait for."""
+        for name in self._begun.names:
+            await self.drop(name, reason="the run had its answer")
+
+    def abandon(self) -> None:
+        """The run does not go on here: nothing of it may."""
+        self._begun.abandon()
+
     async def ask(self, question: Question, *, timeout_s: float) -> Answer:
         self._asked += 1
         topic = f"answer {self._asked}"
@@ -105,6 +139,14 @@ class RunSteps:
         self._emitted += 1
         body = progress_body(text or event, {"event": event, **detail})
         await self._run.chronicle.event(f"emitted {self._emitted}", body)
+
+    async def decided(self, what: str, chosen: Json, *, because: str, detail: Mapping[str, Json] | None = None) -> None:
+        told: JsonObject = {"what": what, "chosen": chosen, "because": because, **(detail or {})}
+        await self.emit("decided", told, text=f"{what}: {because}")
+
+    async def part(self, name: str, value: Json, *, text: str = "") -> None:
+        self._check_own_task()
+        await self._run.chronicle.event(f"part {name}", part_body(name, value, text))
 
     def compensate(self, target: str, input: Json) -> None:
         self._check_own_task()
@@ -167,13 +209,17 @@ class RunSteps:
             raise failures[0]
         return results
 
-    async def _in_slot(self, slot: Slot, order: Order) -> StepResult:
+    async def _in_slot(self, slot: Slot, order: Order, begun: Begun | None = None) -> StepResult:
         live = False
 
         async def act() -> JsonObject:
             nonlocal live
             live = True
-            return result_to_json(await self._caller.do(order))
+            if begun is None:
+                return result_to_json(await self._caller.do(order))
+            with begun.work:
+                return result_to_json(await self._caller.do(order))
+            return result_to_json(await self._caller.dropped(order, begun.dropped))
 
         result = result_from_json(await slot.run(order.journal_name, act))
         if not live:
@@ -181,6 +227,9 @@ class RunSteps:
         # On replay too: the crash may have cut off what was to be told.
         await self._caller.tell(order, result)
         return result
+
+    async def _done(self, begun: Begun) -> StepResult:
+        return await self._in_slot(begun.slot, begun.order, begun)
 
     def _order(self, node: Node, step_id: str, name: str) -> Order:
         if node.again and node.again not in self._attempts:

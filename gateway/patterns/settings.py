@@ -1,6 +1,7 @@
 """Reads a workflow's settings as its pattern is handed them. Pure; the configuration has checked shapes before."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
@@ -17,6 +18,36 @@ def target_in(entry: Mapping[str, Json]) -> str:
         raise InvalidRequest("give exactly one of agent, tool, workflow")
     kind, name = named[0]
     return f"{kind}:{name}"
+
+
+def workers_in(settings: JsonObject) -> tuple[str, ...]:
+    """Capability names of all workers, agents first, in the order of the settings."""
+    kinds = (("agent", "agents"), ("tool", "tools"), ("workflow", "workflows"))
+    return tuple(f"{kind}:{name}" for kind, setting in kinds for name in texts(settings.get(setting)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandIn:
+    """Who takes over, and what is said of it in the answer."""
+
+    target: str
+    notice: str
+
+
+def stand_ins(settings: JsonObject) -> dict[str, StandIn]:
+    """Who takes over from an agent that failed, by the capability name of the agent."""
+    found: dict[str, StandIn] = {}
+    for failed, said in json_object(settings.get("fallback")).items():
+        entry: JsonObject = {"agent": said} if isinstance(said, str) else json_object(said)
+        target = target_in(entry)
+        notice = json_text(entry.get("notice")) or f"{slug_of(target)} stood in for {failed}"
+        found[f"agent:{failed}"] = StandIn(target=target, notice=notice)
+    return found
+
+
+def slug_of(target: str) -> str:
+    """The name a capability has in settings: `refunds` for `agent:refunds`, `orders/find` for a tool."""
+    return target.partition(":")[2]
 
 
 def texts(value: Json) -> tuple[str, ...]:

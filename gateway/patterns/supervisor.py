@@ -5,13 +5,15 @@ Whatever fails is named in the answer: partial success is an answer.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
-from gateway.core.ports.orchestration import Gap, Node, Outcome, StepResult, Steps
+from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.agreement import Agreement
 from gateway.patterns.plan import PlanRules, PlanStep, plan_from
+from gateway.patterns.roles import role_in
 from gateway.patterns.rounds import Attempt, Ways, gap_of, worked_off
 from gateway.patterns.settings import (
     DEFAULT_CONCURRENCY,
@@ -19,9 +21,10 @@ from gateway.patterns.settings import (
     DEFAULT_STEPS,
     objects,
     refuse,
+    stand_ins,
     target_in,
-    texts,
     whole,
+    workers_in,
 )
 
 
@@ -32,22 +35,19 @@ class Supervisor:
         """Raises: InvalidRequest: neither planner nor plan, both, or a plan that cannot be run."""
         refuse(settings, "supervisor", "stages")
         limits = json_object(settings.get("limits"))
-        self._planner = json_text(settings.get("planner"))
-        self._synthesiser = json_text(settings.get("synthesiser"))
+        self._planner = role_in(settings, "planner")
+        self._synthesiser = role_in(settings, "synthesiser")
         self._propose = settings.get("propose") is True
         self._ways = Ways(
             concurrency=whole(limits, "concurrency", DEFAULT_CONCURRENCY),
             max_rounds=whole(limits, "max_rounds", DEFAULT_ROUNDS),
-            fallback={
-                f"agent:{failed}": f"agent:{json_text(taking_over)}"
-                for failed, taking_over in json_object(settings.get("fallback")).items()
-            },
+            fallback={failed: each.target for failed, each in stand_ins(settings).items()},
         )
         fixed = objects(settings.get("plan"))
-        if bool(fixed) == bool(self._planner):
+        if bool(fixed) == (self._planner is not None):
             raise InvalidRequest("the pattern supervisor needs either a planner or a plan")
         self._rules = PlanRules(
-            targets=_workers(settings) | {target_in(entry) for entry in fixed},
+            targets=frozenset({*workers_in(settings), *(target_in(entry) for entry in fixed)}),
             max_steps=whole(limits, "max_steps", DEFAULT_STEPS),
         )
         if not self._rules.targets:
@@ -79,8 +79,10 @@ class Supervisor:
             return _plan_in(mended, self._rules)
 
     async def _asked(self, given: JsonObject, steps: Steps, before: StepResult | None = None) -> StepResult:
+        if self._planner is None:
+            raise AssertionError("unreachable: there is a planner where there is no plan")
         again = "" if before is None else before.id
-        return await steps.call(Node(target=f"agent:{self._planner}", input=given, again=again))
+        return await steps.call(replace(self._planner.node(given), again=again))
 
     async def _agreed_and_committed(self, plan: dict[str, PlanStep], steps: Steps) -> Outcome:
         attempt = Attempt(phase="propose", publishes=False)
@@ -105,19 +107,14 @@ class Supervisor:
 
     async def _worded(self, results: Mapping[str, StepResult], gaps: tuple[Gap, ...], steps: Steps) -> str:
         """The synthesiser's words; empty where there is none, or it failed."""
-        if not self._synthesiser:
+        if self._synthesiser is None:
             return ""
         missing: list[Json] = [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in gaps]
-        node = Node(target=f"agent:{self._synthesiser}", input={"gaps": missing}, given=results, last=True)
+        node = replace(self._synthesiser.node({"gaps": missing}), given=results, last=True)
         said = await steps.call(node)
         if not said.ok:
             return ""
         return said.text or json_text(json_object(said.value).get("text")) or said.summary
-
-
-def _workers(settings: JsonObject) -> frozenset[str]:
-    kinds = (("agent", "agents"), ("tool", "tools"), ("workflow", "workflows"))
-    return frozenset(f"{kind}:{name}" for kind, setting in kinds for name in texts(settings.get(setting)))
 
 
 def _plan_in(said: StepResult, rules: PlanRules) -> dict[str, PlanStep]:

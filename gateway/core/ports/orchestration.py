@@ -55,6 +55,8 @@ class StepResult:
     """Scratchpad keys handed to it, with the version it saw; 0 where there was none."""
     commits: bool = True
     """False where the agent proposed and says that nothing is to be committed."""
+    quality: str = ""
+    """For people: what makes this answer less than was asked for (a stale copy, a smaller agent); empty for nothing."""
     attempts: int = 0
     """How often it was tried, over all rounds; 0 where it never began."""
     remote_task: str = ""
@@ -90,6 +92,14 @@ class Node:
     output_schema: Mapping[str, Json] | None = None
     optional: bool = False
     """Dependants run even when this one failed."""
+    note: str = ""
+    """Said to the agent beside its input: why it is asked again, what to do differently. No part of the input: the
+    same work with another note is the same work."""
+    part: str = ""
+    """Name under which whoever watches the run is shown the result as soon as it is there; empty for not at all."""
+    claims: tuple[str, ...] = ()
+    """Outside resources (`account:4711`) claimed for the run before the step begins, until the run ends; a step that
+    waits for one in vain is a `conflict`."""
     last: bool = False
     """Words the answer: may spend the share of the run's budget that is kept back for that."""
     again: str = ""
@@ -134,10 +144,12 @@ class Scratchpad(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Something only the caller can answer."""
+    """Something only a person can answer."""
 
     prompt: str
     schema: Mapping[str, Json] | None = None
+    role: str = ""
+    """Who is to answer: a person with this role; empty for the caller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,10 +191,38 @@ class Steps(Protocol):
         """Run another workflow as one step, on a smaller budget."""
         ...
 
+    async def begin(self, name: str, node: Node) -> None:
+        """Start a step and go on; `after` does not count. What has not ended with the run is dropped.
+
+        Raises: InvalidRequest: a step of this name is under way, or the name is none.
+        """
+        ...
+
+    async def finished(self, *, timeout_s: float | None = None) -> tuple[str, StepResult] | None:
+        """The next of the begun steps to end, under its name; None when none is under way, or time is up. Which one
+        it was is journaled: it is the same on replay."""
+        ...
+
+    async def drop(self, name: str, *, reason: str) -> StepResult:
+        """Stop a begun step; whoever works on it is told. `canceled`, or its own result where it had ended before.
+
+        Raises: InvalidRequest: no step of this name is under way.
+        """
+        ...
+
     async def ask(self, question: Question, *, timeout_s: float) -> Answer: ...
 
     async def emit(self, event: str, detail: Mapping[str, Json], *, text: str = "") -> None:
         """Tell whoever watches the run."""
+        ...
+
+    async def decided(self, what: str, chosen: Json, *, because: str, detail: Mapping[str, Json] | None = None) -> None:
+        """Keep a decision (`route`, `verdict`, `retry`, `drop`), what was chosen, and why; runs are explained by them.
+        `detail`: the features and scores that drove it."""
+        ...
+
+    async def part(self, name: str, value: Json, *, text: str = "") -> None:
+        """Show whoever watches the run a finished part of the answer, once per name."""
         ...
 
     def compensate(self, target: str, input: Json) -> None:
@@ -216,6 +256,12 @@ class Outcome:
     gaps: tuple[Gap, ...] = ()
     error: str = ""
     """Why the run failed; empty where it did not."""
+    notices: tuple[str, ...] = ()
+    """What makes the answer less than was asked for: who stood in for whom, what is stale."""
+    confidence: float | None = None
+    """0 to 1, where the pattern can say."""
+    why: JsonObject = field(default_factory=dict[str, Json])
+    """How the answer came about, for machines."""
 
 
 class Pattern(Protocol):

@@ -1,0 +1,149 @@
+"""What a workflow's settings may name to be called: workers, stages, planned steps, and the roles of a pattern."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
+
+SLUG = r"[a-z0-9-]{1,24}"
+Slug = Annotated[str, Field(pattern=f"^{SLUG}$")]
+StepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+Share = Annotated[float, Field(gt=0)]
+
+
+def _checked_schema(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if schema and not ({"type", "properties", "required", "enum", "const", "anyOf", "oneOf", "allOf"} & schema.keys()):
+        raise PydanticCustomError("schema", "is no JSON Schema that says anything: give at least `type` or `required`")
+    return schema
+
+
+Contract = Annotated[dict[str, JsonValue], AfterValidator(_checked_schema)]
+
+
+class TargetSettings(BaseModel):
+    """What a step calls: exactly one of the three."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    agent: str = ""
+    """Slug of an agent."""
+    tool: str = ""
+    """A tool, `orders/refund`."""
+    workflow: str = ""
+    """Slug of another workflow."""
+
+    @model_validator(mode="after")
+    def _names_one(self) -> "TargetSettings":
+        if sum(map(bool, (self.agent, self.tool, self.workflow))) != 1:
+            raise PydanticCustomError("target", "give exactly one of agent, tool, workflow")
+        return self
+
+    @property
+    def target(self) -> str:
+        """The capability's name."""
+        named = (("agent", self.agent), ("tool", self.tool), ("workflow", self.workflow))
+        return next(f"{kind}:{name}" for kind, name in named if name)
+
+
+class UndoSettings(TargetSettings):
+    """How a stage is made undone when a later one fails the run."""
+
+    input: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    """May refer to results: `$task.order`, `$STAGE.field`."""
+
+
+class StageSettings(TargetSettings):
+    """One stage of a sequential workflow."""
+
+    name: StepName | None = None
+    """How others refer to it; by default what it calls."""
+    input: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    """May refer to the task and to earlier results: `$task.order`, `$STAGE.field`."""
+    input_schema: Contract | None = None
+    """What it must be given; also: which fields of earlier results it is handed in full."""
+    output_schema: Contract | None = None
+    """What it must answer."""
+    reads: tuple[str, ...] = ()
+    """Scratchpad keys it is handed."""
+    timeout_s: float | None = Field(default=None, gt=0)
+    """Longest it may take, seconds; by default what the limits say."""
+    optional: bool = False
+    """Skipped when it fails; without this the run fails."""
+    when: str = ""
+    """Runs only if this holds: `$stock.available`, `$quote.amount > 100`, `not $stock.available`."""
+    undo: UndoSettings | None = None
+    """Called, last stage first, when the run fails after this stage."""
+
+
+class PlanStepSettings(TargetSettings):
+    """One step of a fixed plan."""
+
+    id: StepName
+    """How other steps and the answer refer to it."""
+    input: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    """What it is given; `instruction` in it is what the agent reads first."""
+    after: tuple[str, ...] = ()
+    """Ids of steps whose results it needs."""
+    reads: tuple[str, ...] = ()
+    """Scratchpad keys it is handed."""
+    output_schema: Contract | None = None
+    """What it must answer."""
+    timeout_s: float | None = Field(default=None, gt=0)
+    """Longest it may take, seconds; by default what the limits say."""
+    optional: bool = False
+    """Later steps run even when this one failed."""
+
+
+class FillerSettings(BaseModel):
+    """Who fills a role of a pattern: exactly one of agent, tool, workflow, rule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    agent: str = ""
+    """Slug of an agent."""
+    tool: str = ""
+    """A tool, `orders/refund`."""
+    workflow: str = ""
+    """Slug of another workflow."""
+    rule: str = ""
+    """A built-in rule, which needs no model; the pattern says which there are."""
+    options: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    """Of the rule."""
+    input: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    """Given to whoever fills the role, beside what the pattern gives."""
+    input_schema: Contract | None = None
+    """What it must be given."""
+    output_schema: Contract | None = None
+    """What it must answer."""
+    timeout_s: float | None = Field(default=None, gt=0)
+    """Longest it may take, seconds; by default what the limits say."""
+
+    @model_validator(mode="after")
+    def _names_one(self) -> "FillerSettings":
+        if sum(map(bool, (self.agent, self.tool, self.workflow, self.rule))) != 1:
+            raise PydanticCustomError("target", "give exactly one of agent, tool, workflow, rule")
+        return self
+
+
+class FallbackSettings(TargetSettings):
+    """Who takes over, and what is said of it."""
+
+    notice: str = ""
+    """Said in the answer when it took over; by default who stood in for whom."""
+
+
+Role = str | FillerSettings
+"""An agent's slug, or who else fills the role."""
+
+
+def targets_in(value: object) -> frozenset[str]:
+    """Every capability name that settings name, however deep."""
+    if isinstance(value, BaseModel):
+        named = ((kind, getattr(value, kind, "")) for kind in ("agent", "tool", "workflow"))
+        own = {f"{kind}:{name}" for kind, name in named if isinstance(name, str) and name}
+        return frozenset(own).union(*(targets_in(each) for _, each in value))
+    if isinstance(value, dict):
+        return frozenset[str]().union(*(targets_in(each) for each in value.values()))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - settings of any shape
+    if isinstance(value, tuple):
+        return frozenset[str]().union(*(targets_in(each) for each in value))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - settings of any shape
+    return frozenset()
