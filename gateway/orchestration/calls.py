@@ -12,6 +12,7 @@ import anyio
 import structlog
 from msgspec import structs
 
+from gateway.core.contracts import violation
 from gateway.core.errors import Conflict, GatewayError
 from gateway.core.labels import join_all
 from gateway.core.limits import Usage
@@ -19,7 +20,6 @@ from gateway.core.model import Request
 from gateway.core.ports.journal import RunInterrupted
 from gateway.core.ports.orchestration import Entry, StepResult
 from gateway.orchestration.context import RunContext
-from gateway.orchestration.contracts import violation
 from gateway.orchestration.deliveries import Delivery, cancel_nested, deliver
 from gateway.orchestration.events import part_body, progress_body, warning_body
 from gateway.orchestration.keys import refuse_reader, refuse_writer

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from gateway.core.contracts import violation
 from gateway.core.errors import Denied, InvalidRequest
 from gateway.core.json import Json
-from gateway.orchestration.contracts import violation
 from gateway.orchestration.settings import KeySettings
 
 
