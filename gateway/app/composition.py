@@ -40,7 +40,7 @@ from policies.scope import ScopePolicy
 
 log = structlog.get_logger(__name__)
 
-ONLY_AT_START = ("gateway", "limits", "audit", "egress")
+ONLY_AT_START = ("gateway", "limits", "storage", "audit", "egress")
 """Sections that take effect at the next start."""
 FIRST_ANSWERS_WITHIN_S = 2.0
 """How long runs wait at a start for upstreams to answer for the first time, seconds."""

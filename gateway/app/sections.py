@@ -13,7 +13,7 @@ from adapters.mcp.settings import ServerSettings
 from adapters.net.settings import EgressSettings
 from adapters.storage.directory import DataDirectory
 from adapters.storage.registered_slugs import registered_slugs
-from adapters.storage.settings import AuditSettings
+from adapters.storage.settings import AuditSettings, StorageSettings
 from gateway.config.checks import standard_checks
 from gateway.config.load import Configuration, load
 from gateway.config.schema import Section, json_schema
@@ -32,6 +32,7 @@ SECTIONS: Mapping[str, Section] = {
     "principals": TypeAdapter(dict[str, PrincipalSettings]),
     "workflows": TypeAdapter(dict[str, WorkflowSettings]),
     "limits": TypeAdapter(Limits),
+    "storage": TypeAdapter(StorageSettings),
     "audit": TypeAdapter(AuditSettings),
     "egress": TypeAdapter(EgressSettings),
 }
@@ -64,6 +65,7 @@ class Sections:
         self.principals = _each(said["principals"], PrincipalSettings)
         self.workflows = _each(said["workflows"], WorkflowSettings)
         self.limits = _as(said["limits"], Limits)
+        self.storage = _as(said["storage"], StorageSettings)
         self.audit = _as(said["audit"], AuditSettings)
         self.egress = _as(said["egress"], EgressSettings)
 
