@@ -17,17 +17,20 @@ from adapters.storage.scratch import SqlScratchStore
 from adapters.storage.tables import GATEWAY_SCHEMA
 from adapters.system import SortableIds, SystemClock
 from gateway.core.content import Content, Plain
-from gateway.core.errors import Conflict
-from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.errors import Conflict, InvalidRequest
+from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.limits import Budget, Limits
 from gateway.core.model import Accepted, Complete, Request, Result, ignore_event
 from gateway.core.ports.journal import Journal
-from gateway.core.ports.orchestration import Node, Outcome, Steps
+from gateway.core.ports.orchestration import Node, Outcome, StepResult, Steps
 from gateway.core.ports.runs import RunEvent
 from gateway.core.task import Task
 from gateway.orchestration.orchestrator import Orchestrator
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
+from gateway.testing.agents import Agent, Reply, hangs
+from gateway.testing.agents import says as replies
+from gateway.testing.rehearsal import Stage, rehearse
 from tests.fakes_orchestration import ANA, Agents, Asked, MemoryOpenSteps, MemoryRuns, MemoryScratch, StraightPath, told
 
 pytestmark = pytest.mark.anyio
@@ -64,10 +67,27 @@ class Everything:
         seen.append([*(await pad.all())])
         await pad.release("account:1")
         await steps.emit("half way", {"n": 1}, text="half way")
+        for name, target in (("one", "agent:a"), ("two", "agent:a"), ("three", "agent:never")):
+            await steps.begin(name, Node(target=target, input={"n": name}, part=name))
+        ended = [await steps.finished(), await steps.finished()]
+        seen.append([[name, result.ok, result.value] for name, result in sorted(filter(None, ended), key=first_of)])
+        dropped = await steps.drop("three", reason="enough")
+        seen.append([dropped.ok, dropped.error, dropped.reason])
+        seen.append(await steps.finished() is None)
+        try:
+            await steps.drop("three", reason="gone")
+        except InvalidRequest as refused:
+            seen.append(refused.message)
+        await steps.decided("route", "a", because="it was asked first", detail={"score": 1})
+        await steps.part("half", {"done": 0.5})
         await steps.call(Node(target="agent:gate", input={}))
         seen.append(steps.spent.calls)
         seen.append(await steps.now() > 0)
         return Outcome(text="done", value=seen)
+
+
+def first_of(pair: tuple[str, StepResult]) -> str:
+    return pair[0]
 
 
 class Engines:
@@ -143,6 +163,10 @@ class Gate:
     async def count(self, asked: Asked) -> Json:
         return {"n": asked.input["n"]}
 
+    async def never(self, asked: Asked) -> Json:
+        await anyio.sleep_forever()
+        return {}
+
     async def hold(self, asked: Asked) -> Json:
         self.reached.set()
         await self.may_pass.wait()
@@ -168,20 +192,26 @@ def engines(request: pytest.FixtureRequest, tmp_path: Path) -> Engines:
     return Engines(request.param, tmp_path)
 
 
+CALLS = 7
+"""Made by the pattern before it looks; the one that was dropped may or may not have left."""
 EXPECTED: Json = [
     [{"n": 1}, 1, True],
     {"left": [{"n": 2}, {"key": 1}], "right": [{"n": 3}, {}], "both": [{"n": 4}, {}]},
     {"key": "key", "expected": 0, "actual": 1},
     [{"n": 1}, 1, True],
     ["key"],
-    5,
+    [["one", True, {"n": "one"}], ["two", True, {"n": "two"}]],
+    [False, "canceled", "enough"],
+    True,
+    "no step called three is under way",
+    CALLS,
     True,
 ]
 
 
 async def test_a_pattern_sees_the_same_live_and_after_a_restart(engines: Engines) -> None:
     gate = Gate()
-    engines.agents.answers |= {"agent:a": gate.count, "agent:gate": gate.hold}
+    engines.agents.answers |= {"agent:a": gate.count, "agent:gate": gate.hold, "agent:never": gate.never}
     async with engines.open() as (orchestrator, _):
         accepted = await ask(orchestrator, wait=False)
         assert isinstance(accepted, Accepted)
@@ -195,11 +225,30 @@ async def test_a_pattern_sees_the_same_live_and_after_a_restart(engines: Engines
     assert isinstance(result, Complete)
     assert told(result)["answer"] == EXPECTED
     assert [asked.input.get("n") for asked in engines.agents.asked if asked.target == "agent:a"].count(1) == 1
-    assert len(engines.agents.asked_of("agent:a")) == 4
-    assert {(row.target, row.state) for row in rows} == {("agent:a", "ok"), ("agent:gate", "ok")}
+    assert len(engines.agents.asked_of("agent:a")) == 6
+    assert {(row.target, row.state) for row in rows} == {
+        ("agent:a", "ok"),
+        ("agent:gate", "ok"),
+        ("agent:never", "canceled"),
+    }
+    parts = {json_text(body.get("name")) for body in (event.body for event in events) if body["kind"] == "artifact"}
+    assert parts == {"part-one", "part-two", "part-half", "answer"}
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert sum(said_in(event) == "half way" for event in events) == 1
     assert events[-1].body == {"kind": "status", "state": "completed", "text": ""}
+
+
+async def test_steps_in_memory_show_a_pattern_the_same() -> None:
+    agents: dict[str, Agent] = {
+        "agent:a": lambda asked: Reply(value={"n": asked.fields["n"]}, takes_s=1),
+        "agent:gate": replies({}),
+        "agent:never": hangs(),
+    }
+    seen = await rehearse(Everything({}), Stage(agents=agents))
+    # In virtual time the run has just begun when it looks at the clock for the first time.
+    assert seen.outcome.value == EXPECTED
+    assert set(seen.parts) == {"one", "two", "half"}
+    assert seen.decisions() == [{"what": "route", "chosen": "a", "because": "it was asked first", "score": 1}]
 
 
 def said_in(event: RunEvent) -> Json:

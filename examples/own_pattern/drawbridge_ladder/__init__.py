@@ -1,0 +1,1 @@
+"""A pattern of one's own, as a package of one's own."""
