@@ -19,6 +19,7 @@ from gateway.core.limits import Budget, Limits, Usage
 from gateway.core.model import (
     Accepted,
     Capability,
+    CapabilityKind,
     Complete,
     Emit,
     Event,
@@ -41,6 +42,7 @@ from gateway.orchestration.orchestrator import Orchestrator
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
 
+CAPABILITY_KINDS: dict[str, CapabilityKind] = {"agent": "agent", "tool": "tool"}
 ANA = principal("ana", roles=frozenset({"support"}))
 
 
@@ -248,6 +250,8 @@ class Agents:
     """Everybody a run may call. They remember what they were asked under each message id, and do it once."""
 
     answers: dict[str, Answering] = field(default_factory=dict[str, Answering])
+    skills: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Tags of the skills on an agent's card, by its slug."""
     asked: list[Asked] = field(default_factory=list[Asked])
     """Everything that was done, in order; a repeated message id is not done again."""
     deliveries: list[Request] = field(default_factory=list[Request])
@@ -303,6 +307,17 @@ class StraightPath:
         self._agents = agents
         self._orchestrator = orchestrator
         self.version = "1"
+
+    def find(self, principal: Principal, name: str) -> Capability | None:
+        if name not in self._agents.answers:
+            return None
+        kind = CAPABILITY_KINDS[name.partition(":")[0]]
+        slug = name.partition(":")[2]
+        tags = frozenset(f"skill:{tag}" for tag in self._agents.skills.get(slug, ()))
+        return Capability(name=name, kind=kind, owner=slug, local=slug, title=slug.title(), tags=tags)
+
+    def about(self, owner: str) -> Mapping[str, Json]:
+        return {"skills": [{"id": f"{owner}-skill"}]}
 
     async def call(self, request: Request, emit: Emit) -> Result:
         if not request.capability.startswith("workflow:"):

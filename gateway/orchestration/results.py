@@ -19,6 +19,8 @@ MEMBER = "drawbridge"
 SUMMARY_CHARS = 400
 """About 100 tokens: what the beginning of a text is cut to where an agent gives no summary of its own."""
 REASON_CHARS = 600
+_READ = ("summary", "writes", "commits")
+"""What a step's result has fields of its own for."""
 
 _ERRORS: dict[str, StepError] = {each: each for each in get_args(StepError)}
 _BY_TYPE: tuple[tuple[type[GatewayError], StepError], ...] = (
@@ -70,6 +72,7 @@ def _completed(begun: StepResult, answer: Complete) -> StepResult:
         labels=begun.labels.join(answer.labels),
         writes=json_object(said.get("writes")),
         commits=said.get("commits") is not False,
+        said={name: each for name, each in said.items() if name not in _READ},
         quality=json_text(answer.meta.get("quality")),
         record_id=json_text(answer.meta.get("record")),
     )
@@ -114,6 +117,7 @@ def result_to_json(result: StepResult) -> JsonObject:
         "writes": dict(result.writes),
         "reads": dict(result.reads),
         "commits": result.commits,
+        "said": dict(result.said),
         "quality": result.quality,
         "attempts": result.attempts,
         "remote_task": result.remote_task,
@@ -140,6 +144,7 @@ def result_from_json(value: JsonObject) -> StepResult:
         writes=json_object(value.get("writes")),
         reads={key: _whole(version) for key, version in json_object(value.get("reads")).items()},
         commits=value.get("commits") is not False,
+        said=json_object(value.get("said")),
         quality=json_text(value.get("quality")),
         attempts=_whole(value.get("attempts")),
         remote_task=json_text(value.get("remote_task")),

@@ -4,7 +4,7 @@ Places are drawn in the pattern's own task, before anything is awaited, so that 
 when it is replayed. Everything else may then happen side by side and in any order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import anyio
@@ -13,13 +13,14 @@ from gateway.core.errors import Internal, InvalidRequest
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Budget, Usage
 from gateway.core.ports.journal import RunInterrupted, Slot
-from gateway.core.ports.orchestration import Answer, Node, Question, Scratchpad, StepResult
+from gateway.core.ports.orchestration import Answer, Node, Offer, Question, Scratchpad, StepResult
 from gateway.core.task import TaskState
 from gateway.orchestration.begun import Begun, BegunSteps
 from gateway.orchestration.calls import Caller
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import part_body, progress_body, status_body
 from gateway.orchestration.graphs import in_order, is_step_name, skipped, usable
+from gateway.orchestration.offers import offer_from_json, offer_of, offer_to_json
 from gateway.orchestration.orders import Order
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.results import result_from_json, result_to_json
@@ -122,6 +123,15 @@ class RunSteps:
     def abandon(self) -> None:
         """The run does not go on here: nothing of it may."""
         self._begun.abandon()
+
+    async def offers(self, targets: Sequence[str]) -> Mapping[str, Offer]:
+        run = self._run
+
+        async def act() -> JsonObject:
+            return {target: offer_to_json(offer_of(run.gateway, run.acting, target)) for target in targets}
+
+        kept = await run.wiring.journal.draw().run("offers", act)
+        return {target: offer_from_json(target, kept.get(target)) for target in targets}
 
     async def ask(self, question: Question, *, timeout_s: float) -> Answer:
         self._asked += 1

@@ -3,7 +3,7 @@
 A pattern sees `Task`, `Steps` and plain values, and nothing else: no engine, no protocol, no clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -55,6 +55,8 @@ class StepResult:
     """Scratchpad keys handed to it, with the version it saw; 0 where there was none."""
     commits: bool = True
     """False where the agent proposed and says that nothing is to be committed."""
+    said: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """Whatever else the agent said about its answer in the member `drawbridge`: a hand-off, a bid, tasks, findings."""
     quality: str = ""
     """For people: what makes this answer less than was asked for (a stale copy, a smaller agent); empty for nothing."""
     attempts: int = 0
@@ -159,6 +161,19 @@ class Answer:
     value: Json = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a target is good for, by its card and its tags; its own word, and nobody else's."""
+
+    target: str
+    found: bool
+    """False where nothing of this name can be called now."""
+    title: str = ""
+    description: str = ""
+    skills: frozenset[str] = frozenset()
+    """Ids and tags of its skills, and the tags it has in the configuration, in lower case."""
+
+
 class Steps(Protocol):
     """All a pattern sees. To be used from the pattern's own task only; use from another is refused, because step
     identity is the order in which steps are drawn."""
@@ -208,6 +223,10 @@ class Steps(Protocol):
 
         Raises: InvalidRequest: no step of this name is under way.
         """
+        ...
+
+    async def offers(self, targets: Sequence[str]) -> Mapping[str, Offer]:
+        """What each of the targets is good for at this moment; journaled."""
         ...
 
     async def ask(self, question: Question, *, timeout_s: float) -> Answer: ...

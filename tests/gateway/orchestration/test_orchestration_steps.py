@@ -464,3 +464,22 @@ async def test_a_scratchpad_out_of_reach_stops_the_run_where_it_stands_and_no_fu
     async with around.up():
         assert told(await around.ask("go", idempotency_key="k"))["answer"] == 1
     assert len(around.agents.asked) == 1
+
+
+async def test_a_pattern_learns_what_targets_are_good_for_and_what_else_they_said() -> None:
+    async def doing(task: Task, steps: Steps) -> Json:
+        offers = await steps.offers(["agent:a", "tool:t/one", "agent:ghost"])
+        result = await steps.call(Node(target="agent:a", input={}))
+        told: JsonObject = {name: [each.found, [*sorted(each.skills)]] for name, each in offers.items()}
+        return [told, dict(result.said), result.value]
+
+    around = world(doing)
+    around.agents.skills["a"] = ("SQL", "locks")
+    around.agents.answers |= {"agent:a": says({"x": 1}, summary="s", bid={"score": 1}), "tool:t/one": says({})}
+    async with around.up():
+        result = told(await around.ask())
+    assert result["answer"] == [
+        {"agent:a": [True, ["a-skill", "locks", "sql"]], "tool:t/one": [True, []], "agent:ghost": [False, []]},
+        {"bid": {"score": 1}},
+        {"x": 1},
+    ]
