@@ -280,7 +280,7 @@ def a_run(run_id: str = "run_1", *, state: str = "working", tenant: str = "defau
         created_at_us=1_000_000,
         updated_at_us=2_000_000,
         input="My blender arrived broken",
-        usage=Usage(calls=3, tokens=10, cost_usd=Decimal("0.20")),
+        usage=Usage(calls=3, tokens=10, cost_usd=Decimal("0.20"), input_tokens=6, output_tokens=4, models=("m",)),
     )
 
 

@@ -10,18 +10,19 @@ import structlog
 
 from adapters.a2a.card import DELEGATION, CheckedCard
 from adapters.a2a.compose import composed_params, relayed_params, says_anything
-from adapters.a2a.exchange import Exchange
+from adapters.a2a.exchange import Exchange, heard_as
 from adapters.a2a.settings import AgentSettings
 from adapters.a2a.wire.bodies import Answer, Params, Snapshot
 from adapters.a2a.wire.envelope import Member
 from adapters.a2a.wire.errors import a2a_error
 from adapters.a2a.wire.values import FAILURES
 from gateway.core.errors import InDoubt, InvalidRequest, NotFound, UpstreamFailed
-from gateway.core.json import json_text
+from gateway.core.json import json_object, json_text
 from gateway.core.labels import Labels
 from gateway.core.model import Complete, InputRequired, Request, Result
 from gateway.core.ports.world import Ids
 from gateway.core.task import TaskState
+from gateway.core.usage import usage_in
 
 log = structlog.get_logger(__name__)
 
@@ -124,7 +125,9 @@ class Delivery:
     def result(self, exchange: Exchange, request: Request, answer: Answer | None = None) -> Result:
         labels = self.labels(request)
         if exchange.message is not None:
-            return Complete(body=exchange.message, labels=labels)
+            value = heard_as(lambda message: message.value, exchange.message)
+            said = usage_in(json_object(value.get("metadata")))
+            return Complete(body=exchange.message, usage=said, labels=labels)
         task = exchange.fold.task()
         if task is None:
             raise UpstreamFailed(f"{self._slug} answered with neither a task nor a message")
@@ -135,6 +138,7 @@ class Delivery:
         return Complete(
             body=Snapshot(task) if answer is None else answer,
             is_error=task.state in FAILURES,
+            usage=exchange.fold.usage(),
             labels=labels,
             meta={"task": task.id, "context": task.context_id, "state": task.state.value},
         )

@@ -3,12 +3,16 @@
 Pieces of an artifact are kept apart until somebody asks: joining them at each event makes long streams quadratic.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from adapters.a2a.wire.events import TaskEvent
 from gateway.core.content import Content, Part, text_part
+from gateway.core.json import Json
+from gateway.core.limits import Usage
 from gateway.core.model import ArtifactAdded, StatusChanged, TaskOpened
 from gateway.core.task import Artifact, Task, TaskState
+from gateway.core.usage import usage_in, usage_over
 
 
 @dataclass(slots=True)
@@ -29,12 +33,14 @@ class _Growing:
 class TaskFold:
     """Starts empty; the first event has to open the task. One instance a task, one writer."""
 
-    __slots__ = ("_artifacts", "_opened", "_said", "state", "updated_at_us")
+    __slots__ = ("_artifacts", "_metadata", "_opened", "_reports", "_said", "state", "updated_at_us")
 
     def __init__(self) -> None:
         self._opened: Task | None = None
         self._artifacts: dict[str, _Growing] = {}
         self._said: Content | None = None
+        self._metadata: Mapping[str, Json] = {}
+        self._reports: list[Mapping[str, Json]] = []
         self.state = TaskState.SUBMITTED
         self.updated_at_us = 0
 
@@ -56,20 +62,30 @@ class TaskFold:
         match event:
             case TaskOpened(task=task):
                 self._opened = task
+                self._metadata = task.metadata
+                self._reports = _said_in(task)
                 self._artifacts = {each.id: _Growing(each, [*each.content.parts]) for each in task.artifacts}
                 self._move(task.state, task.updated_at_us, task.message)
             case StatusChanged():
+                self._note(event.metadata)
                 said = Content(parts=(text_part(event.text),)) if event.text else None
                 self._move(event.state, event.at_us, said)
             case ArtifactAdded(artifact=artifact):
+                self._note({**artifact.metadata, **event.metadata})
                 growing = self._artifacts.get(artifact.id)
                 if growing is not None and event.append:
                     growing.parts.extend(artifact.content.parts)
                 else:
                     self._artifacts[artifact.id] = _Growing(artifact, [*artifact.content.parts])
 
+    def usage(self) -> Usage:
+        """What the agent reports of the whole task; where it does not, what its messages and artifacts report."""
+        whole = usage_in(self._metadata)
+        return whole if whole.tokens or whole.cost_usd else usage_over(self._reports)
+
     def missing(self, snapshot: Task) -> list[TaskEvent]:
-        """Events that lead from here to a newer snapshot of the same task."""
+        """Events that lead from here to a newer snapshot of the same task, whose own metadata counts from now on."""
+        self._metadata = snapshot.metadata or self._metadata
         events: list[TaskEvent] = []
         for artifact in snapshot.artifacts:
             known = self._artifacts.get(artifact.id)
@@ -85,6 +101,7 @@ class TaskFold:
                     state=snapshot.state,
                     text="" if snapshot.message is None else snapshot.message.text,
                     at_us=snapshot.updated_at_us,
+                    metadata={} if snapshot.message is None else snapshot.message.metadata,
                 )
             )
         return events
@@ -106,5 +123,16 @@ class TaskFold:
             metadata=opened.metadata,
         )
 
+    def _note(self, metadata: Mapping[str, Json]) -> None:
+        if metadata:
+            self._reports.append(metadata)
+
     def _move(self, state: TaskState, at_us: int, said: Content | None) -> None:
         self.state, self.updated_at_us, self._said = state, at_us or self.updated_at_us, said
+
+
+def _said_in(task: Task) -> list[Mapping[str, Json]]:
+    """The metadata of what the agent has said so far, in its order."""
+    turns = [turn.content.metadata for turn in task.history if turn.role == "agent"]
+    message = [] if task.message is None else [task.message.metadata]
+    return [each for each in (*turns, *message, *(made.metadata for made in task.artifacts)) if each]

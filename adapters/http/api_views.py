@@ -38,7 +38,15 @@ def us_from_rfc3339(text: str, name: str) -> int:
 
 def usage_view(usage: Usage) -> JsonObject:
     # Money as text: a JSON number would pass through a float in most readers.
-    return {"calls": usage.calls, "tokens": usage.tokens, "costUsd": str(usage.cost_usd)}
+    return {
+        "calls": usage.calls,
+        "tokens": usage.tokens,
+        "inputTokens": usage.input_tokens,
+        "outputTokens": usage.output_tokens,
+        "countedTokens": usage.counted_tokens,
+        "costUsd": f"{usage.cost_usd:f}",
+        "models": [*usage.models],
+    }
 
 
 def capability_view(capability: Capability) -> JsonObject:

@@ -12,11 +12,13 @@ from adapters.mcp.client_wire import (
     decode_message,
     decode_outcome,
     error_from_raw,
+    usage_from_meta,
 )
 from adapters.mcp.settings import ServerSettings
 from adapters.mcp.wire import Answer, Era
 from gateway.core.errors import GatewayError, InvalidRequest, NotFound, UpstreamFailed
 from gateway.core.labels import CLEAN, Labels
+from gateway.core.limits import NOTHING_USED
 from gateway.core.model import Capability, Complete, InputRequired, Request, Result
 
 _MOST_TEXT = 500
@@ -79,7 +81,8 @@ class Answers:
         if outcome.resultType == "input_required":
             sealed = self._seal.close(outcome.requestState, request, capability)
             return InputRequired(body=body, state=sealed, labels=labels)
-        return Complete(body=body, is_error=outcome.isError is True, labels=labels)
+        usage = usage_from_meta(outcome.meta) if outcome.meta else NOTHING_USED
+        return Complete(body=body, is_error=outcome.isError is True, usage=usage, labels=labels)
 
     def error(self, error: RpcError) -> GatewayError:
         """A JSON-RPC error as one of ours; what the server said is kept under `upstream`."""

@@ -11,7 +11,9 @@ from msgspec import Raw
 from adapters.mcp.wire import Frame, decode_value, encode
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object
+from gateway.core.limits import NOTHING_USED, Usage
 from gateway.core.model import Event, Log, Progress
+from gateway.core.usage import usage_in
 
 LIST_CHANGED = frozenset(
     {
@@ -54,6 +56,7 @@ class Outcome(msgspec.Struct, gc=False):
     isError: bool | None = False
     resultType: str | None = "complete"
     requestState: str | None = None
+    meta: Raw = msgspec.field(default=Raw(), name="_meta")
 
 
 class RpcError(msgspec.Struct, gc=False):
@@ -88,6 +91,17 @@ decode_outcome = msgspec.json.Decoder(Outcome).decode
 _decode_error = msgspec.json.Decoder(RpcError).decode
 _decode_progress = msgspec.json.Decoder(_ProgressParams).decode
 _decode_log = msgspec.json.Decoder(_LogParams).decode
+
+
+def usage_from_meta(meta: Raw) -> Usage:
+    """What a result's `_meta` reports of tokens and cost. Looked into only where the words are there at all."""
+    raw = bytes(meta)
+    if b"oken" not in raw and b"cost" not in raw and b"gen_ai" not in raw:
+        return NOTHING_USED
+    try:
+        return usage_in(json_object(decode_value(raw)))
+    except NotMcp:
+        return NOTHING_USED
 
 
 def error_from_raw(raw: Raw) -> RpcError:

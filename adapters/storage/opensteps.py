@@ -119,6 +119,7 @@ def _row_from_step(step: OpenStep) -> dict[str, Any]:
         "calls_left": step.calls_left,
         "parent_record": step.parent_record,
         "traceparent": step.traceparent,
+        "given": [[name, step_id] for name, step_id in step.given] or None,
     }
 
 
@@ -134,6 +135,7 @@ def _step_from_row(row: RowMapping) -> OpenStep:
         calls_left=row["calls_left"],
         parent_record=row["parent_record"],
         traceparent=row["traceparent"],
+        given=tuple((name, step_id) for name, step_id in row["given"] or ()),
     )
 
 

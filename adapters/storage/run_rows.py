@@ -10,11 +10,28 @@ from gateway.core.ports.runs import Run, RunStep
 
 
 def row_from_usage(usage: Usage) -> dict[str, Any]:
-    return {"calls": usage.calls, "tokens": usage.tokens, "cost_usd": usage.cost_usd}
+    return {
+        "calls": usage.calls,
+        "tokens": usage.tokens,
+        "cost_usd": usage.cost_usd,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "counted_tokens": usage.counted_tokens,
+        "models": [*usage.models] or None,
+    }
 
 
-def _usage_from_row(row: RowMapping) -> Usage:
-    return Usage(calls=row["calls"], tokens=row["tokens"], cost_usd=row["cost_usd"])
+def usage_from_row(row: RowMapping) -> Usage:
+    """See `row_from_usage`."""
+    return Usage(
+        calls=row["calls"],
+        tokens=row["tokens"],
+        cost_usd=row["cost_usd"],
+        input_tokens=row["input_tokens"],
+        output_tokens=row["output_tokens"],
+        counted_tokens=row["counted_tokens"],
+        models=tuple(row["models"] or ()),
+    )
 
 
 def row_from_run(run: Run) -> dict[str, Any]:
@@ -49,7 +66,7 @@ def run_from_row(row: RowMapping) -> Run:
         input=row["input"],
         output=row["output"],
         error=row["error"],
-        usage=_usage_from_row(row),
+        usage=usage_from_row(row),
         key=row["key"] or "",
         spec=row["spec"],
     )
@@ -92,7 +109,7 @@ def step_from_row(row: RowMapping) -> RunStep:
         value=row["value"],
         summary=row["summary"],
         reason=row["reason"],
-        usage=_usage_from_row(row),
+        usage=usage_from_row(row),
         labels=labels_from_json(row["labels"]),
         record_id=row["record_id"],
         remote_task=row["remote_task"],

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     ForeignKey,
     Index,
     Integer,
@@ -52,6 +53,7 @@ class DecimalText(TypeDecorator[Decimal]):
 
 
 TABLES = MetaData()
+TOKEN_KINDS = ("input_tokens", "output_tokens", "counted_tokens")
 
 
 def _text(name: str) -> Column[str]:
@@ -82,8 +84,15 @@ def _bytes(name: str) -> Column[bytes]:
     return Column(name, LargeBinary, nullable=False)
 
 
-def _spent() -> tuple[Column[int], Column[int], Column[Decimal]]:
-    return (_number("calls"), _number("tokens"), Column("cost_usd", DecimalText, nullable=False))
+def _spent() -> tuple[Column[Any], ...]:
+    return (
+        _number("calls"),
+        _number("tokens"),
+        Column("cost_usd", DecimalText, nullable=False),
+        # As they were added to what earlier versions kept.
+        *(Column(name, BigInteger, nullable=False, server_default="0") for name in TOKEN_KINDS),
+        _json("models"),
+    )
 
 
 def _run() -> Column[str]:
@@ -171,6 +180,7 @@ open_steps = Table(
     Column("calls_left", Integer, nullable=True),
     _text("parent_record"),
     _text("traceparent"),
+    _json("given"),
 )
 
 runs = Table(
@@ -230,4 +240,27 @@ run_events = Table(
     UniqueConstraint("run_id", "key", name="run_events_by_key"),
 )
 
-GATEWAY_SCHEMA = Schema(name="gateway", number=1, tables=TABLES)
+costs = Table(
+    "costs",
+    TABLES,
+    # A UTC day, `2026-11-28`.
+    _key("day"),
+    _key("tenant"),
+    _key("target"),
+    # Empty for what no run called.
+    _key("workflow"),
+    *_spent(),
+)
+
+
+def _to_2(connection: Connection) -> None:
+    """Which tokens they were and on which models; what a step was given; the ledger of costs."""
+    for name in ("runs", "run_steps"):
+        for kind in TOKEN_KINDS:
+            connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {kind} BIGINT DEFAULT '0' NOT NULL")
+        connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN models TEXT")
+    connection.exec_driver_sql("ALTER TABLE open_steps ADD COLUMN given TEXT")
+    costs.create(connection)
+
+
+GATEWAY_SCHEMA = Schema(name="gateway", number=2, tables=TABLES, migrations={2: _to_2})

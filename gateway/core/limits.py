@@ -8,9 +8,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.core.errors import Exhausted
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
 N = TypeVar("N", int, Decimal)
 
+_WHOLE = ("calls", "tokens", "input_tokens", "output_tokens", "counted_tokens")
 WARN_SHARE = 0.7
 """A budget warns once this share of any of its parts is used."""
 
@@ -63,14 +65,50 @@ class Usage:
 
     calls: int = 0
     tokens: int = 0
+    """All of them: input, output, and those of which nobody said which they were."""
     cost_usd: Decimal = Decimal(0)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    counted_tokens: int = 0
+    """Of `tokens`: counted by the gateway, where whoever was called reported none."""
+    models: tuple[str, ...] = ()
+    """Which models it was spent on, as far as that is known; sorted."""
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
             calls=self.calls + other.calls,
             tokens=self.tokens + other.tokens,
             cost_usd=self.cost_usd + other.cost_usd,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            counted_tokens=self.counted_tokens + other.counted_tokens,
+            models=_either(self.models, other.models),
         )
+
+    def to_json(self) -> JsonObject:
+        """What is empty is left out, but for the three that limits are about."""
+        said: JsonObject = {"calls": self.calls, "tokens": self.tokens, "cost_usd": str(self.cost_usd)}
+        for name, value in (
+            ("input_tokens", self.input_tokens),
+            ("output_tokens", self.output_tokens),
+            ("counted_tokens", self.counted_tokens),
+        ):
+            if value:
+                said[name] = value
+        if self.models:
+            said["models"] = [*self.models]
+        return said
+
+
+NOTHING_USED = Usage()
+
+
+def usage_from_json(value: Json) -> Usage:
+    """See `Usage.to_json`; what an earlier version kept is read too."""
+    fields = json_object(value)
+    numbers = {name: each for name in _WHOLE if isinstance(each := fields.get(name), int)}
+    models = tuple(each for each in json_list(fields.get("models")) if isinstance(each, str))
+    return Usage(**numbers, cost_usd=Decimal(json_text(fields.get("cost_usd"), "0")), models=models)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +147,10 @@ class Limits:
     """Entries on one page of a list."""
     depth: int = 4
     """How deep orchestration may nest."""
+
+
+def _either(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    return one if not other or one == other else other if not one else tuple(sorted({*one, *other}))
 
 
 def _least(value: float, other: float | None) -> float:

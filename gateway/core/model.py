@@ -219,6 +219,7 @@ class StatusChanged:
     state: TaskState
     text: str = ""
     at_us: int = 0
+    metadata: Mapping[str, Json] = field(default_factory=dict[str, Json])
     native: Body | None = None
 
 
@@ -231,6 +232,7 @@ class ArtifactAdded:
     artifact: Artifact
     append: bool = False
     last: bool = True
+    metadata: Mapping[str, Json] = field(default_factory=dict[str, Json])
     native: Body | None = None
 
 

@@ -11,7 +11,7 @@ from gateway.core.content import Content, data_part, text_part
 from gateway.core.errors import GatewayError, Internal, InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import Labels, join_all, labels_from_json
-from gateway.core.limits import Usage
+from gateway.core.limits import Usage, usage_from_json
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import RunInterrupted
 from gateway.core.ports.orchestration import Gap, Outcome, Pattern, PatternType, StepResult
@@ -23,7 +23,7 @@ from gateway.orchestration.events import artifact_body, content_from_json, conte
 from gateway.orchestration.ledger import Ledger
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.settings import keys_from, limits_from
-from gateway.orchestration.spec import RunSpec, usage_from_json, usage_to_json
+from gateway.orchestration.spec import RunSpec
 from gateway.orchestration.steps import RunSteps
 from gateway.orchestration.wiring import Wiring
 
@@ -49,7 +49,7 @@ class Ended:
             "content": content_to_json(self.content),
             "error": self.error,
             "labels": self.labels.to_json(),
-            "usage": usage_to_json(self.usage),
+            "usage": self.usage.to_json(),
         }
 
 

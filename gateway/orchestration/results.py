@@ -11,9 +11,10 @@ from gateway.core.content import Content
 from gateway.core.errors import Conflict, DeadlineExceeded, Denied, Exhausted, GatewayError, InDoubt, Unavailable
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import labels_from_json
+from gateway.core.limits import usage_from_json
 from gateway.core.model import Accepted, Complete, InputRequired, Result
 from gateway.core.ports.orchestration import StepError, StepResult
-from gateway.orchestration.spec import phase_from, usage_from_json, usage_to_json
+from gateway.orchestration.spec import phase_from
 
 MEMBER = "drawbridge"
 SUMMARY_CHARS = 400
@@ -112,7 +113,7 @@ def result_to_json(result: StepResult) -> JsonObject:
         "summary": result.summary,
         "error": result.error,
         "reason": result.reason,
-        "usage": usage_to_json(result.usage),
+        "usage": result.usage.to_json(),
         "labels": result.labels.to_json(),
         "writes": dict(result.writes),
         "reads": dict(result.reads),

@@ -7,7 +7,7 @@ from gateway.core.content import Content, data_part, text_part
 from gateway.core.errors import Internal
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import CLEAN, Labels, labels_from_json
-from gateway.core.limits import Budget, Usage
+from gateway.core.limits import Budget
 from gateway.core.model import Phase, Principal, PrincipalKind, principal
 
 _KINDS: dict[str, PrincipalKind] = {each: each for each in ("client", "agent", "operator", "workflow")}
@@ -142,20 +142,6 @@ def principal_from_json(value: Json) -> Principal:
         tenant=json_text(fields.get("tenant")),
         roles=frozenset(each for each in json_list(fields.get("roles")) if isinstance(each, str)),
         behind=None if behind is None else principal_from_json(behind),
-    )
-
-
-def usage_to_json(usage: Usage) -> JsonObject:
-    return {"calls": usage.calls, "tokens": usage.tokens, "cost_usd": str(usage.cost_usd)}
-
-
-def usage_from_json(value: Json) -> Usage:
-    """See `usage_to_json`."""
-    fields = json_object(value)
-    return Usage(
-        calls=_whole(fields.get("calls")) or 0,
-        tokens=_whole(fields.get("tokens")) or 0,
-        cost_usd=Decimal(json_text(fields.get("cost_usd"), "0")),
     )
 
 

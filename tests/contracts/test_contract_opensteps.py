@@ -31,6 +31,7 @@ STEP = OpenStep(
     deadline_at_us=2**52,
     calls_left=3,
     parent_record="rec_1",
+    given=(("quote", "run_1/1"),),
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 )
 

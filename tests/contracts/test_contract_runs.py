@@ -106,7 +106,15 @@ async def test_of_many_opened_at_once_under_one_key_one_is(store: RunStore) -> N
 
 
 async def test_an_update_changes_what_it_names_and_nothing_else(store: RunStore) -> None:
-    spent = Usage(calls=3, tokens=900, cost_usd=Decimal("0.1000000000000000000001"))
+    spent = Usage(
+        calls=3,
+        tokens=900,
+        cost_usd=Decimal("0.1000000000000000000001"),
+        input_tokens=700,
+        output_tokens=150,
+        counted_tokens=50,
+        models=("m-1", "m-2"),
+    )
     await store.open(RUN)
     await store.update("run_1", state="working", at_us=20, usage=spent)
     await store.update("run_1", state="failed", at_us=30, output={"gaps": ["scheduling"]}, error="one step failed")

@@ -37,6 +37,7 @@ def event_from_json(value: Mapping[str, Json], native: Body | None = None) -> Ta
             state=state_from_json(status.get("state")),
             text=content_from_json(message.get("parts")).text,
             at_us=at_us_from(status.get("timestamp")),
+            metadata={**json_object(message.get("metadata")), **json_object(fields.get("metadata"))},
             native=native,
         )
     if "artifactUpdate" in value:
@@ -47,6 +48,7 @@ def event_from_json(value: Mapping[str, Json], native: Body | None = None) -> Ta
             artifact=artifact_from_json(fields.get("artifact")),
             append=fields.get("append") is True,
             last=fields.get("lastChunk") is True,
+            metadata=json_object(fields.get("metadata")),
             native=native,
         )
     if "message" in value:

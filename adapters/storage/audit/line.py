@@ -109,7 +109,7 @@ class Lines:
         if record.labels:
             line.labels = record.labels.to_json()
         if usage.calls or usage.tokens or usage.cost_usd:
-            line.usage = {"calls": usage.calls, "tokens": usage.tokens, "cost_usd": str(usage.cost_usd)}
+            line.usage = usage.to_json()
         if record.detail:
             line.detail = self._masker.object(record.detail)
 

@@ -172,6 +172,8 @@ class OpenStep:
     calls_left: int | None = None
     parent_record: str = ""
     traceparent: str = ""
+    given: tuple[tuple[str, str], ...] = ()
+    """Which results it was handed: the name under which it was, and the id of the step they are of."""
 
 
 class OpenSteps(Protocol):

@@ -219,7 +219,15 @@ async def test_a_run_is_shown_as_a_tree_of_its_last_attempts() -> None:
     async with operator(bench) as client:
         run = (await client.get("/runs/run_1")).json()["run"]
         listed = (await client.get("/runs", params={"workflow": "help"})).json()["runs"]
-    assert run["usage"] == {"calls": 3, "tokens": 10, "costUsd": "0.20"}
+    assert run["usage"] == {
+        "calls": 3,
+        "tokens": 10,
+        "inputTokens": 6,
+        "outputTokens": 4,
+        "countedTokens": 0,
+        "costUsd": "0.20",
+        "models": ["m"],
+    }
     assert [(step["id"], step["attempt"]) for step in run["steps"]] == [("run_1/1", 1), ("run_1/2", 2)]
     assert [earlier["state"] for earlier in run["steps"][1]["earlier"]] == ["failed"]
     assert [step["id"] for step in run["steps"][1]["steps"]] == ["run_1/2/1"]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 
 import anyio
 import pytest
@@ -19,7 +20,7 @@ from gateway.core.errors import (
 )
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import Labels
-from gateway.core.limits import Limits
+from gateway.core.limits import Limits, Usage
 from gateway.core.model import Complete, Log, Progress
 from tests.fakes_mcp_client import LoopClock, Seen, a_request, call, params, parts, said, tool
 from tests.fakes_upstreams import Behave, Exchange, RawServer, raw_server
@@ -142,6 +143,24 @@ async def test_an_answer_of_an_unknown_kind_passes_through_untouched() -> None:
     strange: JsonObject = {"resultType": "task", "task": {"id": "t1"}, "structuredContent": None, "_meta": {"n": None}}
     async with bench(modern(lambda exchange: exchange.answer(result(exchange, strange)))) as (_, upstream):
         assert said(await call(upstream, tool(), a_request(params("modern")))) == strange
+
+
+async def test_a_result_reports_its_usage_in_its_meta() -> None:
+    told: JsonObject = {**DONE, "_meta": {"usage": {"input_tokens": 4, "output_tokens": 2}, "cost_usd": 0.25}}
+    async with bench(modern(lambda exchange: exchange.answer(result(exchange, told)))) as (_, upstream):
+        answer = await call(upstream, tool(), a_request(params("modern")))
+    assert isinstance(answer, Complete)
+    assert said(answer) == told
+    assert answer.usage == Usage(tokens=6, input_tokens=4, output_tokens=2, cost_usd=Decimal("0.25"))
+
+
+@pytest.mark.parametrize("meta", [None, [], "tokens", {"usage": {"input_tokens": "many tokens"}}], ids=str)
+async def test_meta_that_reports_nothing_costs_nothing(meta: Json) -> None:
+    told: JsonObject = {**DONE, "_meta": meta}
+    async with bench(modern(lambda exchange: exchange.answer(result(exchange, told)))) as (_, upstream):
+        answer = await call(upstream, tool(), a_request(params("modern")))
+    assert isinstance(answer, Complete)
+    assert answer.usage == Usage()
 
 
 async def test_a_trusted_server_adds_no_label() -> None:

@@ -154,6 +154,29 @@ async def test_the_gateways_own_file_is_made_and_opened_again(tmp_path: Path) ->
         assert found == {*GATEWAY_SCHEMA.tables.tables, "schema_number"}
 
 
+async def test_a_file_of_the_first_version_gets_what_was_added_since(tmp_path: Path) -> None:
+    path, new = tmp_path / "gateway.db", tmp_path / "new.db"
+    for each in (path, new):
+        await (await Database.open(each, GATEWAY_SCHEMA)).aclose()
+    with closing(sqlite3.connect(path)) as connection:
+        for name in ("runs", "run_steps"):
+            for column in ("input_tokens", "output_tokens", "counted_tokens", "models"):
+                connection.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
+        connection.execute("ALTER TABLE open_steps DROP COLUMN given")
+        connection.execute("DROP TABLE costs")
+        connection.execute("UPDATE schema_number SET number = 1")
+        connection.commit()
+
+    await (await Database.open(path, GATEWAY_SCHEMA)).aclose()
+
+    assert number(path) == [GATEWAY_SCHEMA.number]
+    # A column that was added stands at the end, and is the same otherwise.
+    old_shape, new_shape = columns(path), columns(new)
+    assert {name: sorted(map(str, (each[1:] for each in shape))) for name, shape in old_shape.items()} == {
+        name: sorted(map(str, (each[1:] for each in shape))) for name, shape in new_shape.items()
+    }
+
+
 async def test_every_row_of_the_gateways_file_says_whose_it_is() -> None:
     without = {name for name, table in GATEWAY_SCHEMA.tables.tables.items() if "tenant" not in table.c}
 
