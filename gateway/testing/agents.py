@@ -51,6 +51,8 @@ class Reply:
     writes: Mapping[str, Json] = field(default_factory=dict[str, Json])
     commits: bool = True
     quality: str = ""
+    said: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """Whatever else it says in the member `drawbridge`: a hand-off, a bid, tasks, findings."""
 
     def after(self, seconds: float) -> "Reply":
         """The same, later."""
@@ -65,9 +67,11 @@ Agent: TypeAlias = Callable[[Asked], Reply]
 """Asked once per attempt; may remember what it was asked before."""
 
 
-def says(value: Json, *, text: str = "", summary: str = "", writes: Mapping[str, Json] | None = None) -> Agent:
-    """Always the same answer."""
-    reply = Reply(value=value, text=text, summary=summary, writes=writes or {})
+def says(
+    value: Json, *, text: str = "", summary: str = "", writes: Mapping[str, Json] | None = None, **said: Json
+) -> Agent:
+    """Always the same answer; `said` is what the member `drawbridge` has beside."""
+    reply = Reply(value=value, text=text, summary=summary, writes=writes or {}, said=said)
     return lambda asked: reply
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from gateway.core.errors import Internal, InvalidRequest
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Budget, Usage
-from gateway.core.ports.orchestration import Answer, Node, Question, Scratchpad, StepResult
+from gateway.core.ports.orchestration import Answer, Node, Offer, Question, Scratchpad, StepResult
 from gateway.orchestration.graphs import in_order, is_step_name, usable
 from gateway.testing.memory_scratchpad import MemoryScratchpad
 from gateway.testing.work import Job, Started, Workshop
@@ -136,6 +136,10 @@ class MemorySteps:
             attempts=job.first_attempt,
         )  # fmt: skip
         return self._accounted(job, canceled)
+
+    async def offers(self, targets: Sequence[str]) -> Mapping[str, Offer]:
+        self.draw()
+        return {target: self._workshop.offer(target) for target in targets}
 
     async def ask(self, question: Question, *, timeout_s: float) -> Answer:
         self.draw()

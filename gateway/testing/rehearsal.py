@@ -1,7 +1,7 @@
 """A pattern run once with scripted agents: what it answered, whom it asked, what it told. For tests of patterns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.core.content import Content, data_part, text_part
 from gateway.core.errors import GatewayError
@@ -51,6 +51,8 @@ class Stage:
     """Everything around the pattern. All of it has a default; `agents` are by capability name, `agent:refunds`."""
 
     agents: Mapping[str, Agent]
+    skills: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    """What targets are good for, as `Steps.offers` tells."""
     message: str = "do it"
     data: Json = None
     labels: Labels = CLEAN
@@ -77,6 +79,7 @@ async def rehearse(pattern: Pattern, stage: Stage) -> Rehearsal:
         labels=stage.labels,
         timeout_s=stage.timeout_s,
         retries=stage.retries,
+        skills=stage.skills,
     )
     steps = MemorySteps(workshop, scratchpad, budget=stage.budget, answers=stage.answers)
     drawn.append(steps)

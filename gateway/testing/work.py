@@ -7,7 +7,7 @@ from gateway.core.contracts import violation
 from gateway.core.errors import Conflict
 from gateway.core.labels import CLEAN, Labels, join_all
 from gateway.core.limits import Usage
-from gateway.core.ports.orchestration import Entry, Node, StepResult
+from gateway.core.ports.orchestration import Entry, Node, Offer, StepResult
 from gateway.testing.agents import Agent, Asked, Reply
 from gateway.testing.memory_scratchpad import MemoryScratchpad
 
@@ -48,8 +48,10 @@ class Workshop:
         labels: Labels = CLEAN,
         timeout_s: float,
         retries: int,
+        skills: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
         """`labels` are those of the task; `retries`: how often a step is tried again that never reached its target."""
+        self._skills = skills or {}
         self._agents = agents
         self._scratchpad = scratchpad
         self._task = task
@@ -80,6 +82,10 @@ class Workshop:
         result, ends_s = self._tried(job, begun, read, at_s)
         result = replace(result, duration_us=int((ends_s - at_s) * 1e6) if ends_s < float("inf") else 0)
         return Started(job=job, ends_s=ends_s, result=result)
+
+    def offer(self, target: str) -> Offer:
+        """See `Steps.offers`."""
+        return Offer(target=target, found=target in self._agents, skills=self._skills.get(target, frozenset()))
 
     def end(self, started: Started) -> StepResult:
         """The work is over: what it publishes is published now."""
@@ -167,4 +173,5 @@ def _answered(begun: StepResult, reply: Reply) -> StepResult:
         writes=reply.writes,
         commits=reply.commits,
         quality=reply.quality,
+        said=reply.said,
     )
