@@ -34,7 +34,7 @@ from gateway.core.model import (
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import Journal
 from gateway.core.ports.orchestration import Entry, PatternType
-from gateway.core.ports.runs import Run, RunEvent, RunStep
+from gateway.core.ports.runs import NOTES_AT_MOST, NotePlace, Run, RunEvent, RunStep
 from gateway.core.ports.storage import OpenStep
 from gateway.core.ports.world import Clock
 from gateway.core.task import Task, TaskState
@@ -198,6 +198,25 @@ class MemoryScratch:
         self.outcomes = {place: outcome for place, outcome in self.outcomes.items() if place[0] != run_id}
 
 
+class MemoryNotes:
+    """See `NoteStore`."""
+
+    def __init__(self) -> None:
+        self.notes: dict[NotePlace, dict[str, tuple[Json, int, int]]] = {}
+
+    async def put(self, place: NotePlace, note_id: str, value: Json, *, at_us: int, until_us: int) -> None:
+        there = self.notes.setdefault(place, {})
+        there.pop(note_id, None)
+        if value is not None:
+            there[note_id] = (json.loads(json.dumps(value)), at_us, until_us)
+        standing = [(each, note) for each, note in there.items() if note[2] > at_us]
+        self.notes[place] = dict(standing[-NOTES_AT_MOST:])
+
+    async def get(self, place: NotePlace, *, now_us: int, limit: int) -> tuple[Json, ...]:
+        there = [(at_us, value) for value, at_us, until_us in self.notes.get(place, {}).values() if until_us > now_us]
+        return tuple(value for _, value in reversed(there))[:limit]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What an agent or tool was asked, once."""
@@ -339,6 +358,7 @@ class World:
     runs: MemoryRuns = field(default_factory=MemoryRuns)
     open_steps: MemoryOpenSteps = field(default_factory=MemoryOpenSteps)
     scratch: MemoryScratch = field(default_factory=MemoryScratch)
+    notes: MemoryNotes = field(default_factory=MemoryNotes)
     clock: Clock = field(default_factory=SystemClock)
     limits: Limits = field(default_factory=Limits)
     entries: dict[str, JournalEntry] = field(default_factory=dict[str, JournalEntry])
@@ -350,6 +370,7 @@ class World:
             runs=self.runs,
             open_steps=self.open_steps,
             scratch=self.scratch,
+            notes=self.notes,
             clock=self.clock,
             ids=SortableIds(),
             mint=lambda step: f"token of {step.step_id}",

@@ -252,6 +252,20 @@ costs = Table(
     *_spent(),
 )
 
+notes = Table(
+    "notes",
+    TABLES,
+    _key("tenant"),
+    _key("workflow"),
+    _key("owner"),
+    _key("topic"),
+    _key("key"),
+    _key("id"),
+    _json("value"),
+    _time("at_us"),
+    _time("until_us"),
+)
+
 
 def _to_2(connection: Connection) -> None:
     """Which tokens they were and on which models; what a step was given; the ledger of costs."""
@@ -263,4 +277,9 @@ def _to_2(connection: Connection) -> None:
     costs.create(connection)
 
 
-GATEWAY_SCHEMA = Schema(name="gateway", number=2, tables=TABLES, migrations={2: _to_2})
+def _to_3(connection: Connection) -> None:
+    """What runs note for later runs."""
+    notes.create(connection)
+
+
+GATEWAY_SCHEMA = Schema(name="gateway", number=3, tables=TABLES, migrations={2: _to_2, 3: _to_3})

@@ -190,6 +190,7 @@ class Composition:
             runs=foundation.runs,
             open_steps=foundation.open_steps,
             scratch=foundation.scratch,
+            notes=foundation.notes,
             clock=foundation.clock,
             ids=foundation.ids,
             mint=foundation.tokens.mint,

@@ -21,6 +21,7 @@ from adapters.storage.directory import DataDirectory
 from adapters.storage.effects import SqlEffectLedger
 from adapters.storage.keys import SqlKeyStore
 from adapters.storage.lock import StorageLock
+from adapters.storage.notes import SqlNotes
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.owners import SqlTaskOwners
 from adapters.storage.registry import SqlAgentRegistry
@@ -47,6 +48,7 @@ class Foundation:
     runs: SqlRunStore
     open_steps: SqlOpenSteps
     scratch: SqlScratchStore
+    notes: SqlNotes
     tokens: DelegationTokens
     authenticator: Authenticator
     issuer: KeyIssuer
@@ -97,6 +99,7 @@ async def open_foundation(
             runs=SqlRunStore(database),
             open_steps=open_steps,
             scratch=scratch,
+            notes=SqlNotes(database),
             tokens=tokens,
             authenticator=authenticator,
             issuer=issuer,

@@ -10,16 +10,17 @@ from dataclasses import replace
 import anyio
 
 from gateway.core.errors import Internal, InvalidRequest
-from gateway.core.json import Json, JsonObject
+from gateway.core.json import Json, JsonObject, json_list
 from gateway.core.limits import Budget, Usage
 from gateway.core.ports.journal import RunInterrupted, Slot
-from gateway.core.ports.orchestration import Answer, Node, Offer, Question, Scratchpad, StepResult
+from gateway.core.ports.orchestration import Answer, Node, Note, Offer, Question, Scratchpad, StepResult, Whose
 from gateway.core.task import TaskState
 from gateway.orchestration.begun import Begun, BegunSteps
 from gateway.orchestration.calls import Caller
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import part_body, progress_body, status_body
 from gateway.orchestration.graphs import in_order, is_step_name, skipped, usable
+from gateway.orchestration.notes import keep, kept
 from gateway.orchestration.offers import offer_from_json, offer_of, offer_to_json
 from gateway.orchestration.orders import Order
 from gateway.orchestration.persistence import persistently
@@ -128,7 +129,7 @@ class RunSteps:
         run = self._run
 
         async def act() -> JsonObject:
-            return {target: offer_to_json(offer_of(run.gateway, run.acting, target)) for target in targets}
+            return {target: offer_to_json(offer_of(run, target)) for target in targets}
 
         kept = await run.wiring.journal.draw().run("offers", act)
         return {target: offer_from_json(target, kept.get(target)) for target in targets}
@@ -161,6 +162,19 @@ class RunSteps:
     def compensate(self, target: str, input: Json) -> None:
         self._check_own_task()
         self._undo.append(Node(target=target, input=input))
+
+    async def note(self, note: Note) -> None:
+        async def act() -> JsonObject:
+            await keep(self._run, note)
+            return {}
+
+        await self._run.wiring.journal.draw().run(f"note {note.topic}", act)
+
+    async def recall(self, topic: str, key: str, *, whose: Whose = "workflow", limit: int = 1) -> tuple[Json, ...]:
+        async def act() -> JsonObject:
+            return {"values": await kept(self._run, topic, key, whose, limit)}
+
+        return tuple(json_list((await self._run.wiring.journal.draw().run(f"recall {topic}", act))["values"]))
 
     async def now(self) -> float:
         async def act() -> JsonObject:

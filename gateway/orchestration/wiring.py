@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.core.ports.journal import Journal, ScratchStore
-from gateway.core.ports.runs import RunStore
+from gateway.core.ports.runs import NoteStore, RunStore
 from gateway.core.ports.storage import OpenStep, OpenSteps
 from gateway.core.ports.world import Clock, Ids
 
@@ -17,6 +17,7 @@ class Wiring:
     runs: RunStore
     open_steps: OpenSteps
     scratch: ScratchStore
+    notes: NoteStore
     clock: Clock
     ids: Ids
     mint: Callable[[OpenStep], str]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from gateway.core.errors import Internal, InvalidRequest
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Budget, Usage
-from gateway.core.ports.orchestration import Answer, Node, Offer, Question, Scratchpad, StepResult
+from gateway.core.ports.orchestration import Answer, Node, Note, Offer, Question, Scratchpad, StepResult, Whose
 from gateway.orchestration.graphs import in_order, is_step_name, usable
 from gateway.testing.memory_scratchpad import MemoryScratchpad
 from gateway.testing.work import Job, Started, Workshop
@@ -55,6 +55,8 @@ class MemorySteps:
         self.drawn = 0
         self.now_s = 0.0
         """Virtual seconds since the run began."""
+        self.notes: list[tuple[Note, float]] = []
+        """What was noted, each with the virtual time until which it stands."""
         self.questions: list[Question] = []
         self.told: list[Told] = []
         self.parts: dict[str, Json] = {}
@@ -161,6 +163,19 @@ class MemorySteps:
 
     def compensate(self, target: str, input: Json) -> None:
         self._undo.append(Node(target=target, input=input))
+
+    async def note(self, note: Note) -> None:
+        self.draw()
+        self.notes.append((note, self.now_s + note.ttl_s))
+
+    async def recall(self, topic: str, key: str, *, whose: Whose = "workflow", limit: int = 1) -> tuple[Json, ...]:
+        self.draw()
+        found: dict[str, Json] = {}
+        for note, until_s in self.notes:
+            if (note.topic, note.key, note.whose) == (topic, key, whose) and until_s > self.now_s:
+                found.pop(note.id, None)
+                found[note.id] = note.value
+        return tuple(value for value in reversed(found.values()) if value is not None)[:limit]
 
     async def now(self) -> float:
         self.draw()

@@ -11,6 +11,7 @@ import pytest
 from adapters.durable.dbos_journal import DbosJournal
 from adapters.durable.memory import Entry, MemoryJournal, copied
 from adapters.storage.database import Database
+from adapters.storage.notes import SqlNotes
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.scratch import SqlScratchStore
@@ -31,7 +32,17 @@ from gateway.orchestration.wiring import Wiring
 from gateway.testing.agents import Agent, Reply, hangs
 from gateway.testing.agents import says as replies
 from gateway.testing.rehearsal import Stage, rehearse
-from tests.fakes_orchestration import ANA, Agents, Asked, MemoryOpenSteps, MemoryRuns, MemoryScratch, StraightPath, told
+from tests.fakes_orchestration import (
+    ANA,
+    Agents,
+    Asked,
+    MemoryNotes,
+    MemoryOpenSteps,
+    MemoryRuns,
+    MemoryScratch,
+    StraightPath,
+    told,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -97,7 +108,7 @@ class Engines:
         self._kind = kind
         self._directory = directory
         self._entries: dict[str, Entry] = {}
-        self._memory = (MemoryRuns(), MemoryOpenSteps(), MemoryScratch())
+        self._memory = (MemoryRuns(), MemoryOpenSteps(), MemoryScratch(), MemoryNotes())
         self.agents = Agents()
 
     @asynccontextmanager
@@ -120,8 +131,8 @@ class Engines:
     @asynccontextmanager
     async def _in_memory(self) -> AsyncGenerator[Wiring]:
         journal = MemoryJournal(copied(self._entries))
-        runs, open_steps, scratch = self._memory
-        yield wired(journal, runs, open_steps, scratch)
+        runs, open_steps, scratch, notes = self._memory
+        yield wired(journal, runs, open_steps, scratch, notes)
         self._entries = journal.entries
 
     @asynccontextmanager
@@ -130,7 +141,8 @@ class Engines:
         open_steps = SqlOpenSteps(database)
         await open_steps.load()
         scratch = await SqlScratchStore.open(self._directory / "scratch.db")
-        yield wired(DbosJournal(self._directory / "runs.db"), SqlRunStore(database), open_steps, scratch)
+        runs, notes = SqlRunStore(database), SqlNotes(database)
+        yield wired(DbosJournal(self._directory / "runs.db"), runs, open_steps, scratch, notes)
         await scratch.aclose()
         await database.aclose()
 
@@ -140,12 +152,14 @@ def wired(
     runs: SqlRunStore | MemoryRuns,
     open_steps: SqlOpenSteps | MemoryOpenSteps,
     scratch: SqlScratchStore | MemoryScratch,
+    notes: SqlNotes | MemoryNotes,
 ) -> Wiring:
     return Wiring(
         journal=journal,
         runs=runs,
         open_steps=open_steps,
         scratch=scratch,
+        notes=notes,
         clock=SystemClock(),
         ids=SortableIds(),
         mint=lambda step: "",

@@ -144,6 +144,25 @@ class Scratchpad(Protocol):
     async def release(self, resource: str) -> None: ...
 
 
+Whose = Literal["workflow", "caller"]
+"""Whose a note is: every caller's of the workflow in the tenant, or only of whoever started the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What a run keeps for later runs of its workflow. Names and numbers: never what an agent said, for it has no
+    labels."""
+
+    topic: str
+    """What it is about: `route`, `conversation`, `tier`."""
+    key: str
+    value: Json
+    id: str = ""
+    """Notes of one topic and key stand side by side as far as their ids differ; the same id replaces."""
+    whose: Whose = "workflow"
+    ttl_s: float = 86_400.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """Something only a person can answer."""
@@ -172,6 +191,8 @@ class Offer:
     description: str = ""
     skills: frozenset[str] = frozenset()
     """Ids and tags of its skills, and the tags it has in the configuration, in lower case."""
+    busy: int = 0
+    """Steps an agent has under way, of all runs of the tenant."""
 
 
 class Steps(Protocol):
@@ -246,6 +267,14 @@ class Steps(Protocol):
 
     def compensate(self, target: str, input: Json) -> None:
         """Should the run fail, call this; last registered first."""
+        ...
+
+    async def note(self, note: Note) -> None:
+        """Keep something for later runs of this workflow, until its time is over. `value` None: forget it."""
+        ...
+
+    async def recall(self, topic: str, key: str, *, whose: Whose = "workflow", limit: int = 1) -> tuple[Json, ...]:
+        """Values noted under the topic and key, newest first, journaled."""
         ...
 
     async def now(self) -> float:

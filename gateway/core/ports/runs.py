@@ -98,3 +98,31 @@ class RunStore(Protocol):
     async def wait_events(self, run_id: str, after: int, timeout_s: float) -> tuple[RunEvent, ...]:
         """Events after `after`, waiting for one at most `timeout_s`."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotePlace:
+    """Where notes stand."""
+
+    tenant: str
+    workflow: str
+    owner: str
+    """Subject of the caller whose they are; empty for everybody's."""
+    topic: str
+    key: str
+
+
+class NoteStore(Protocol):
+    """What runs of a workflow keep for later runs of it."""
+
+    async def put(self, place: NotePlace, note_id: str, value: Json, *, at_us: int, until_us: int) -> None:
+        """Write or replace the note of that id; None takes it away. At most `NOTES_AT_MOST` stand in one place: the
+        oldest go, as do those whose time is over."""
+        ...
+
+    async def get(self, place: NotePlace, *, now_us: int, limit: int) -> tuple[Json, ...]:
+        """Values whose time is not over, newest first."""
+        ...
+
+
+NOTES_AT_MOST = 200

@@ -11,6 +11,7 @@ import anyio
 
 from adapters.durable.dbos_journal import DbosJournal
 from adapters.storage.database import Database
+from adapters.storage.notes import SqlNotes
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.scratch import SqlScratchStore
@@ -81,6 +82,7 @@ async def main(directory: Path, port: int) -> None:
         runs=SqlRunStore(database),
         open_steps=open_steps,
         scratch=scratch,
+        notes=SqlNotes(database),
         clock=SystemClock(),
         ids=SortableIds(),
         mint=lambda step: f"token of {step.step_id}",
