@@ -144,6 +144,12 @@ class MemoryOpenSteps:
     async def load(self) -> None:
         """Nothing was left anywhere else."""
 
+    async def look(self, agent: str) -> None:
+        """There is no other process."""
+
+    async def look_at_run(self, run_id: str) -> None:
+        """There is no other process."""
+
 
 class MemoryScratch:
     """See `ScratchStore`."""

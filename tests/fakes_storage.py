@@ -150,6 +150,12 @@ class MemoryOpenSteps:
     async def load(self) -> None:
         self._steps = {**self.rows, **self._steps}
 
+    async def look(self, agent: str) -> None:
+        self._steps = dict(self.rows)
+
+    async def look_at_run(self, run_id: str) -> None:
+        self._steps = dict(self.rows)
+
 
 class MemoryRunStore:
     def __init__(self) -> None:

@@ -33,7 +33,10 @@ _READERS = 2
 
 
 class Database:
-    """Open with `Database.open`. Used from one event loop."""
+    """See `Transactions`. Open with `Database.open`. Used from one event loop."""
+
+    shared = False
+    """One gateway holds the directory its files lie in."""
 
     def __init__(self, path: Path, writer: Engine, reader: Engine, *, timeout_s: float, queue_limit: int) -> None:
         self._path = path
@@ -62,30 +65,24 @@ class Database:
             raise
         return cls(path, writer, reader, timeout_s=timeout_s, queue_limit=queue_limit)
 
-    async def write(self, act: Callable[[Connection], T]) -> T:
-        """Run `act` in a transaction; what it returned, once that is on disk.
-
-        `act` may be run twice, and must touch nothing but its connection. Whoever asks learns what became of it even
-        when canceled meanwhile: the wait is shielded, and bounded.
-
-        Raises: what `act` raises, if a GatewayError; Unavailable: closed, overloaded, locked or out of time; Internal.
-        """
+    async def write(self, act: Callable[[Connection], T], *, about: str = "") -> T:
+        """See `Transactions.write`. There is one writer, so whatever they are about, all writes keep their order."""
         future = self._worker.submit(act)
         with anyio.move_on_after(self._timeout_s, shield=True):
             return await future
         raise Unavailable("the storage did not answer in time; whether it wrote is not known", retry_after_s=1.0)
 
     async def read(self, act: Callable[[Connection], T]) -> T:
-        """Run `act` on a consistent, read-only view of everything written so far.
-
-        Raises: what `act` raises, if a GatewayError; Unavailable: closed or out of time; Internal.
-        """
+        """See `Transactions.read`."""
         if self._closed:
             raise Unavailable("the storage is closed")
         reading = partial(_read, self._reader, act)
         with anyio.move_on_after(self._timeout_s):
             return await asyncio.get_running_loop().run_in_executor(self._readers, reading)
         raise Unavailable("the storage did not answer in time", retry_after_s=1.0)
+
+    def mark(self, connection: Connection, topic: str) -> None:
+        """See `Transactions.mark`. There is nobody else."""
 
     async def aclose(self) -> None:
         """Finish queued writes, then let go of the file; bounded; idempotent."""

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from adapters.storage.database import Database
 from adapters.storage.tables import effects
+from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import JsonObject
 from gateway.core.ports.storage import EffectState, Fresh, Known, Unfinished
@@ -25,7 +25,7 @@ _FORGET = delete(effects).where(*_UNFINISHED)
 class SqlEffectLedger:
     """See `EffectLedger`."""
 
-    def __init__(self, database: Database, *, process: str) -> None:
+    def __init__(self, database: Transactions, *, process: str) -> None:
         """`process`: an id no other process has, nor this one after a restart."""
         self._database = database
         self._process = process
@@ -53,7 +53,7 @@ class SqlEffectLedger:
                 return Known(known.outcome)
             return Unfinished(known.began_at_us, here=known.process == self._process)
 
-        return await self._database.write(act)
+        return await self._database.write(act, about=key)
 
     async def again(self, tenant: str, key: str, at_us: int) -> None:
         """See `EffectLedger.again`. From now on it is under way in this process.
@@ -66,7 +66,7 @@ class SqlEffectLedger:
             if connection.execute(_AGAIN, values).rowcount == 0:
                 raise NotFound("no unfinished effect has this idempotency key")
 
-        await self._database.write(act)
+        await self._database.write(act, about=key)
 
     async def finish(self, tenant: str, key: str, outcome: JsonObject, at_us: int) -> None:
         """See `EffectLedger.finish`. The first outcome stays.
@@ -80,7 +80,7 @@ class SqlEffectLedger:
             if written == 0 and connection.execute(_FIND, place).first() is None:
                 raise NotFound("no effect with this idempotency key was begun")
 
-        await self._database.write(act)
+        await self._database.write(act, about=key)
 
     async def forget(self, tenant: str, key: str) -> None:
         """See `EffectLedger.forget`. An effect with an outcome is never forgotten."""
@@ -89,4 +89,4 @@ class SqlEffectLedger:
         def act(connection: Connection) -> None:
             connection.execute(_FORGET, place)
 
-        await self._database.write(act)
+        await self._database.write(act, about=key)

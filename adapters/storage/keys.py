@@ -4,10 +4,13 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
-from adapters.storage.database import Database
 from adapters.storage.tables import api_keys
+from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict
 from gateway.core.ports.storage import ApiKey
+
+KEYS = "keys"
+"""The topic under which changes are marked."""
 
 _BY_ID = select(api_keys.c.id).where(api_keys.c.id == bindparam("key_id"))
 _ALL = select(api_keys).order_by(api_keys.c.created_at_us, api_keys.c.id)
@@ -22,7 +25,7 @@ _REVOKE = (
 class SqlKeyStore:
     """See `KeyStore`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Transactions) -> None:
         self._database = database
 
     async def add(self, key: ApiKey) -> None:
@@ -32,6 +35,7 @@ class SqlKeyStore:
             if connection.execute(_BY_ID, {"key_id": key.id}).first() is not None:
                 raise Conflict("a key with this id exists")
             connection.execute(_ADD, row)
+            self._database.mark(connection, KEYS)
 
         await self._database.write(act)
 
@@ -41,7 +45,10 @@ class SqlKeyStore:
 
     async def revoke(self, key_id: str, at_us: int) -> bool:
         def act(connection: Connection) -> bool:
-            return connection.execute(_REVOKE, {"key_id": key_id, "at_us": at_us}).rowcount > 0
+            revoked = connection.execute(_REVOKE, {"key_id": key_id, "at_us": at_us}).rowcount > 0
+            if revoked:
+                self._database.mark(connection, KEYS)
+            return revoked
 
         return await self._database.write(act)
 

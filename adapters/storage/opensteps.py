@@ -2,14 +2,20 @@
 
 Memory changes before the row on both ways. Closing: the step's token must fail from the moment of closing. Opening: a
 `close` that overtakes the waiting `open` must find something to take away; rows are written in the order of the calls.
+
+Where other processes open and close steps too, the rows are looked at whenever an agent calls. What was read counts but
+for steps that this process has opened or closed since: there the mirror is ahead of what was read.
 """
 
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert, select
 
-from adapters.storage.database import Database
 from adapters.storage.tables import open_steps, runs
+from adapters.storage.transactions import Transactions
 from gateway.core.catalog import EVERY_TENANT
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import labels_from_json
@@ -23,6 +29,8 @@ _CLOSE = delete(open_steps).where(_c.run_id == bindparam("of_run"), _c.step_id =
 _ENDED = select(runs.c.id).where(runs.c.state.in_([state.value for state in TaskState if state.terminal]))
 _CLOSE_ENDED = delete(open_steps).where(_c.run_id.in_(_ENDED))
 _ALL = select(open_steps)
+_OF_AGENT = _ALL.where(_c.agent == bindparam("of_agent"))
+_OF_RUN = _ALL.where(_c.run_id == bindparam("of_run"))
 
 _KINDS: dict[str, PrincipalKind] = {
     "client": "client",
@@ -32,13 +40,22 @@ _KINDS: dict[str, PrincipalKind] = {
 }
 
 
+@dataclass(slots=True, eq=False)
+class _Look:
+    ours: set[tuple[str, str]]
+    """Steps this process has opened or closed since, or is about to: of those, memory knows more than the rows read."""
+
+
 class SqlOpenSteps:
     """See `OpenSteps`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Transactions) -> None:
         self._database = database
         self._steps: dict[tuple[str, str], OpenStep] = {}
         self._by_agent: dict[tuple[str, str], tuple[OpenStep, ...]] = {}
+        self._writing: Counter[tuple[str, str]] = Counter()
+        """Steps whose rows are being written."""
+        self._looking: set[_Look] = set()
 
     async def open(self, step: OpenStep) -> None:
         place = {"of_run": step.run_id, "of_step": step.step_id}
@@ -50,7 +67,7 @@ class SqlOpenSteps:
 
         self._remember(step)
         try:
-            await self._database.write(act)
+            await self._written(step.run_id, step.step_id, act)
         except BaseException:
             if self._steps.get((step.run_id, step.step_id)) is step:
                 self._drop(step.run_id, step.step_id)
@@ -63,7 +80,7 @@ class SqlOpenSteps:
         def act(connection: Connection) -> None:
             connection.execute(_CLOSE, place)
 
-        await self._database.write(act)
+        await self._written(run_id, step_id, act)
 
     def find(self, run_id: str, step_id: str) -> OpenStep | None:
         return self._steps.get((run_id, step_id))
@@ -83,6 +100,47 @@ class SqlOpenSteps:
             if (step.run_id, step.step_id) not in self._steps:
                 self._remember(step)
 
+    async def look(self, agent: str) -> None:
+        """See `OpenSteps.look`."""
+        if self._database.shared:
+            await self._compare(lambda step: step.agent == agent, _OF_AGENT, {"of_agent": agent})
+
+    async def look_at_run(self, run_id: str) -> None:
+        """See `OpenSteps.look_at_run`."""
+        if self._database.shared:
+            await self._compare(lambda step: step.run_id == run_id, _OF_RUN, {"of_run": run_id})
+
+    async def _compare(
+        self, concerned: Callable[[OpenStep], bool], query: Select[Any], place: Mapping[str, str]
+    ) -> None:
+        """Have the steps that `query` finds, of all it would find if they were open."""
+        look = _Look(ours=set(self._writing))
+        self._looking.add(look)
+        try:
+            rows = await self._database.read(lambda connection: connection.execute(query, place).mappings().all())
+        finally:
+            self._looking.discard(look)
+        found = {_key_of(step): step for step in map(_step_from_row, rows)}
+        gone = [key for key, step in self._steps.items() if concerned(step) and key not in found]
+        for key in gone:
+            if key not in look.ours:
+                self._drop(*key)
+        for key, step in found.items():
+            if key not in look.ours and self._steps.get(key) != step:
+                self._remember(step)
+
+    async def _written(self, run_id: str, step_id: str, act: Callable[[Connection], None]) -> None:
+        key = (run_id, step_id)
+        self._writing[key] += 1
+        for look in self._looking:
+            look.ours.add(key)
+        try:
+            await self._database.write(act, about=run_id)
+        finally:
+            self._writing[key] -= 1
+            if not self._writing[key]:
+                del self._writing[key]
+
     def _remember(self, step: OpenStep) -> None:
         self._drop(step.run_id, step.step_id)
         self._steps[(step.run_id, step.step_id)] = step
@@ -99,6 +157,10 @@ class SqlOpenSteps:
                 self._by_agent[whose] = left
             else:
                 del self._by_agent[whose]
+
+
+def _key_of(step: OpenStep) -> tuple[str, str]:
+    return (step.run_id, step.step_id)
 
 
 def _places(step: OpenStep) -> set[tuple[str, str]]:

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, RowMapping, bindparam, insert, select
 
-from adapters.storage.database import Database
 from adapters.storage.tables import task_owners
+from adapters.storage.transactions import Transactions
 from gateway.core.ports.storage import OwnedTask
 
 _c = task_owners.c
@@ -19,7 +19,7 @@ _CLAIM = insert(task_owners)
 class SqlTaskOwners:
     """See `TaskOwners`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Transactions) -> None:
         self._database = database
 
     async def claim(self, task: OwnedTask) -> bool:
@@ -33,7 +33,7 @@ class SqlTaskOwners:
                 return True
             return known.subject == task.subject
 
-        return await self._database.write(act)
+        return await self._database.write(act, about=task.task_id)
 
     async def find(self, tenant: str, agent: str, task_id: str) -> OwnedTask | None:
         place = {"tenant": tenant, "agent": agent, "task_id": task_id}

@@ -4,10 +4,13 @@ from typing import Any
 
 from sqlalchemy import BindParameter, Connection, RowMapping, bindparam, delete, insert, select, update
 
-from adapters.storage.database import Database
 from adapters.storage.tables import agent_cards, agents
+from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict
 from gateway.core.ports.storage import RegisteredAgent
+
+AGENTS = "agents"
+"""The topic under which changes are marked."""
 
 _SLUG: BindParameter[str] = bindparam("of_slug")
 _BY_SLUG = select(agents.c.slug).where(agents.c.slug == _SLUG)
@@ -23,7 +26,7 @@ _LATEST_CARD = update(agent_cards).where(agent_cards.c.slug == _SLUG)
 class SqlAgentRegistry:
     """See `AgentRegistry`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Transactions) -> None:
         self._database = database
 
     async def add(self, agent: RegisteredAgent) -> None:
@@ -33,6 +36,7 @@ class SqlAgentRegistry:
             if connection.execute(_BY_SLUG, {"of_slug": agent.slug}).first() is not None:
                 raise Conflict(f"the name {agent.slug} is taken")
             connection.execute(_ADD, row)
+            self._database.mark(connection, AGENTS)
 
         await self._database.write(act)
 
@@ -47,6 +51,7 @@ class SqlAgentRegistry:
             removed = connection.execute(_REMOVE, {"of_slug": slug}).rowcount > 0
             if removed:
                 connection.execute(_FORGET_CARD, {"of_slug": slug})
+                self._database.mark(connection, AGENTS)
             return removed
 
         return await self._database.write(act)

@@ -5,9 +5,9 @@ from typing import Any
 import anyio
 from sqlalchemy import BindParameter, Connection, bindparam, func, insert, select, update
 
-from adapters.storage.database import Database
 from adapters.storage.run_rows import row_from_run, row_from_step, row_from_usage, run_from_row, step_from_row
 from adapters.storage.tables import run_events, run_steps, runs
+from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
@@ -35,6 +35,11 @@ _EVENTS = (
     .order_by(run_events.c.seq)
 )
 _LAST = select(func.coalesce(func.max(run_events.c.seq), 0)).where(run_events.c.run_id == _RUN).scalar_subquery()
+_NEWEST = (
+    select(run_events.c.run_id, func.max(run_events.c.seq))
+    .where(run_events.c.run_id.in_(bindparam("of_runs", expanding=True)))
+    .group_by(run_events.c.run_id)
+)
 _NOTED = select(run_events.c.seq).where(run_events.c.run_id == _RUN, run_events.c.key == bindparam("event_key"))
 # One statement finds the tenant, draws the number and refuses the duplicate; it writes no row where one of them fails.
 _APPEND = (
@@ -55,11 +60,12 @@ _APPEND = (
 
 
 class SqlRunStore:
-    """See `RunStore`. `wait_events` wakes on what this process appends; one gateway owns the file."""
+    """See `RunStore`. `wait_events` wakes on what this process appends, and on what `look` finds of others."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Transactions) -> None:
         self._database = database
-        self._waiting: dict[str, set[anyio.Event]] = {}
+        self._waiting: dict[str, dict[anyio.Event, int]] = {}
+        """Whoever waits for events of a run, and behind which one."""
 
     async def open(self, run: Run) -> Run:
         """See `RunStore.open`. A run whose id exists in the tenant is given as it is, too.
@@ -79,7 +85,7 @@ class SqlRunStore:
             connection.execute(_OPEN, row)
             return run
 
-        return await self._database.write(act)
+        return await self._database.write(act, about=run.id)
 
     async def update(
         self, run_id: str, *, state: str, at_us: int, output: Json = None, error: str = "", usage: Usage | None = None
@@ -98,7 +104,7 @@ class SqlRunStore:
             if connection.execute(_UPDATE, values).rowcount == 0:
                 raise NotFound("no such run")
 
-        await self._database.write(act)
+        await self._database.write(act, about=run_id)
 
     async def find(self, tenant: str, run_id: str) -> Run | None:
         place = {"of_tenant": tenant, "of_run": run_id}
@@ -125,7 +131,7 @@ class SqlRunStore:
                 return
             connection.execute(_ADD_STEP, {**row, "tenant": _tenant(connection, step.run_id)})
 
-        await self._database.write(act)
+        await self._database.write(act, about=step.run_id)
 
     async def steps(self, run_id: str) -> tuple[RunStep, ...]:
         rows = await self._database.read(
@@ -143,7 +149,7 @@ class SqlRunStore:
                 _tenant(connection, run_id)
             return seq or 0
 
-        seq = await self._database.write(act)
+        seq = await self._database.write(act, about=run_id)
         if not seq:
             return None
         for waiting in self._waiting.get(run_id, ()):
@@ -158,22 +164,33 @@ class SqlRunStore:
     async def wait_events(self, run_id: str, after: int, timeout_s: float) -> tuple[RunEvent, ...]:
         # Watch before looking: what is appended between the two must not be slept through.
         appended = anyio.Event()
-        watching = self._waiting.setdefault(run_id, set())
-        watching.add(appended)
+        watching = self._waiting.setdefault(run_id, {})
+        watching[appended] = after
         try:
             found = await self.events(run_id, after)
             with anyio.move_on_after(timeout_s):
                 while not found:
                     await appended.wait()
-                    watching.discard(appended)
+                    del watching[appended]
                     appended = anyio.Event()
-                    watching.add(appended)
+                    watching[appended] = after
                     found = await self.events(run_id, after)
             return found
         finally:
-            watching.discard(appended)
+            watching.pop(appended, None)
             if not watching and self._waiting.get(run_id) is watching:
                 del self._waiting[run_id]
+
+    async def look(self) -> None:
+        """Wake those who wait for events that another process has appended."""
+        if not self._waiting:
+            return
+        place = {"of_runs": list(self._waiting)}
+        rows = await self._database.read(lambda connection: connection.execute(_NEWEST, place).all())
+        for run_id, newest in rows:
+            for waiting, after in self._waiting.get(run_id, {}).items():
+                if newest > after:
+                    waiting.set()
 
 
 def _tenant(connection: Connection, run_id: str) -> str:

@@ -57,11 +57,18 @@ def bring_up_to_date(connection: Connection, schema: Schema, number: int) -> Non
     """Create or migrate; within the caller's transaction, so that it happens as a whole or not at all."""
     if number == 0:
         _OWN.create_all(connection)
-        schema.tables.create_all(connection)
-    for reached in range(number + 1 if number else schema.number + 1, schema.number + 1):
-        schema.migrations[reached](connection)
+    migrate(connection, schema, number)
     connection.execute(delete(_schema_number))
     connection.execute(insert(_schema_number).values(number=schema.number))
+
+
+def migrate(connection: Connection, schema: Schema, number: int) -> None:
+    """The tables of `schema` where those of `number` are, 0 for none."""
+    if number == 0:
+        schema.tables.create_all(connection)
+        return
+    for reached in range(number + 1, schema.number + 1):
+        schema.migrations[reached](connection)
 
 
 def back_up(path: Path, number: int) -> Path:

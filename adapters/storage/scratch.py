@@ -1,4 +1,4 @@
-"""Scratchpads of all runs, in a file of their own: in the engine's they would fight its one writer for every step."""
+"""Scratchpads of all runs; on SQLite in a file of their own: in the engine's they would fight its one writer."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +10,9 @@ from sqlalchemy import (
     Column,
     Connection,
     Index,
-    Integer,
     MetaData,
     RowMapping,
     Table,
-    Text,
     bindparam,
     delete,
     insert,
@@ -24,7 +22,8 @@ from sqlalchemy import (
 
 from adapters.storage.database import Database
 from adapters.storage.schema import Schema
-from adapters.storage.tables import JsonText
+from adapters.storage.tables import TEXT, JsonText
+from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.labels import labels_from_json
@@ -35,26 +34,26 @@ _TABLES = MetaData()
 entries = Table(
     "entries",
     _TABLES,
-    Column("run_id", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("version", Integer, nullable=False),
+    Column("run_id", TEXT, primary_key=True),
+    Column("key", TEXT, primary_key=True),
+    Column("version", BigInteger, nullable=False),
     Column("value", JsonText, nullable=True),
-    Column("writer", Text, nullable=False),
+    Column("writer", TEXT, nullable=False),
     Column("labels", JsonText, nullable=True),
 )
 writes = Table(
     "writes",
     _TABLES,
-    Column("run_id", Text, primary_key=True),
-    Column("once", Text, primary_key=True),
+    Column("run_id", TEXT, primary_key=True),
+    Column("once", TEXT, primary_key=True),
     Column("outcome", JsonText, nullable=False),
 )
 claims = Table(
     "claims",
     _TABLES,
-    Column("tenant", Text, primary_key=True),
-    Column("resource", Text, primary_key=True),
-    Column("run_id", Text, nullable=False),
+    Column("tenant", TEXT, primary_key=True),
+    Column("resource", TEXT, primary_key=True),
+    Column("run_id", TEXT, nullable=False),
     Column("until_us", BigInteger, nullable=False),
     Index("claims_by_run", "run_id"),
 )
@@ -83,13 +82,18 @@ _FORGET = (delete(entries).where(entries.c.run_id == _RUN), delete(writes).where
 class SqlScratchStore:
     """See `ScratchStore`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Transactions) -> None:
         self._database = database
+        self._file: Database | None = None
+        """Its own, where it has one."""
 
     @classmethod
     async def open(cls, path: Path) -> "SqlScratchStore":
         """The store in the file at `path`. Raises: Unavailable: see `Database.open`."""
-        return cls(await Database.open(path, SCRATCH_SCHEMA))
+        file = await Database.open(path, SCRATCH_SCHEMA)
+        store = cls(file)
+        store._file = file
+        return store
 
     async def get(self, run_id: str, key: str) -> Entry | None:
         place = {"of_run": run_id, "of_key": key}
@@ -114,7 +118,7 @@ class SqlScratchStore:
             return outcome
 
         # The Conflict is raised outside the transaction, which would forget it otherwise.
-        outcome = await self._database.write(act)
+        outcome = await self._database.write(act, about=run_id)
         if "actual" in outcome:
             raise conflict_from(outcome)
         return _entry_from(outcome)
@@ -133,25 +137,27 @@ class SqlScratchStore:
             connection.execute(_MOVE_CLAIM, {**place, **values})
             return True
 
-        return await self._database.write(act)
+        return await self._database.write(act, about=run_id)
 
     async def release(self, tenant: str, run_id: str, resource: str) -> None:
         place = {"of_tenant": tenant, "of_resource": resource, "of_run": run_id}
-        await self._database.write(lambda connection: connection.execute(_RELEASE, place).rowcount)
+        await self._database.write(lambda connection: connection.execute(_RELEASE, place).rowcount, about=run_id)
 
     async def release_all(self, run_id: str) -> None:
-        await self._database.write(lambda connection: connection.execute(_RELEASE_ALL, {"of_run": run_id}).rowcount)
+        place = {"of_run": run_id}
+        await self._database.write(lambda connection: connection.execute(_RELEASE_ALL, place).rowcount, about=run_id)
 
     async def forget(self, run_id: str) -> None:
         def act(connection: Connection) -> None:
             for statement in (*_FORGET, _RELEASE_ALL):
                 connection.execute(statement, {"of_run": run_id})
 
-        await self._database.write(act)
+        await self._database.write(act, about=run_id)
 
     async def aclose(self) -> None:
-        """Let go of the file; bounded; idempotent."""
-        await self._database.aclose()
+        """Let go of the file it was opened with; bounded; idempotent."""
+        if self._file is not None:
+            await self._file.aclose()
 
 
 def _put(connection: Connection, run_id: str, entry: Entry, expected_version: int | None) -> JsonObject:

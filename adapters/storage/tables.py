@@ -11,9 +11,9 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Dialect,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
     Table,
@@ -52,20 +52,37 @@ class DecimalText(TypeDecorator[Decimal]):
         return None if value is None else Decimal(value)
 
 
+class SaidText(TypeDecorator[str]):
+    """What somebody outside said. PostgreSQL takes any character but NUL, which is shown by its picture there."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return value.replace("\0", "\u2400") if value and dialect.name == "postgresql" else value
+
+
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+"""In the order of its code points, as SQLite has it, whatever the database's language."""
+
 TABLES = MetaData()
 TOKEN_KINDS = ("input_tokens", "output_tokens", "counted_tokens")
 
 
 def _text(name: str) -> Column[str]:
-    return Column(name, Text, nullable=False)
+    return Column(name, TEXT, nullable=False)
+
+
+def _said(name: str) -> Column[str]:
+    return Column(name, SaidText, nullable=False)
 
 
 def _key(name: str) -> Column[str]:
-    return Column(name, Text, primary_key=True)
+    return Column(name, TEXT, primary_key=True)
 
 
 def _number(name: str) -> Column[int]:
-    return Column(name, Integer, nullable=False)
+    return Column(name, BigInteger, nullable=False)
 
 
 def _time(name: str) -> Column[int]:
@@ -96,7 +113,7 @@ def _spent() -> tuple[Column[Any], ...]:
 
 
 def _run() -> Column[str]:
-    return Column("run_id", Text, ForeignKey("runs.id"), primary_key=True)
+    return Column("run_id", TEXT, ForeignKey("runs.id"), primary_key=True)
 
 
 api_keys = Table(
@@ -111,7 +128,7 @@ api_keys = Table(
     _time("created_at_us"),
     _time_or_never("expires_at_us"),
     _time_or_never("revoked_at_us"),
-    _text("note"),
+    _said("note"),
 )
 
 agents = Table(
@@ -177,7 +194,7 @@ open_steps = Table(
     _text("phase"),
     _json("labels"),
     _time("deadline_at_us"),
-    Column("calls_left", Integer, nullable=True),
+    Column("calls_left", BigInteger, nullable=True),
     _text("parent_record"),
     _text("traceparent"),
     _json("given"),
@@ -189,7 +206,7 @@ runs = Table(
     _key("id"),
     _text("tenant"),
     # NULL where the run has no key: NULLs are distinct, so the constraint concerns only runs that have one.
-    Column("key", Text, nullable=True),
+    Column("key", TEXT, nullable=True),
     _text("workflow"),
     _text("owner"),
     _text("state"),
@@ -198,7 +215,7 @@ runs = Table(
     _time("updated_at_us"),
     _json("input"),
     _json("output"),
-    _text("error"),
+    _said("error"),
     _json("spec"),
     *_spent(),
     UniqueConstraint("tenant", "key", name="runs_by_key"),
@@ -210,7 +227,7 @@ run_steps = Table(
     TABLES,
     _run(),
     _key("id"),
-    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", BigInteger, primary_key=True, autoincrement=False),
     _text("tenant"),
     _text("parent"),
     _text("target"),
@@ -220,8 +237,8 @@ run_steps = Table(
     _text("phase"),
     _json("input"),
     _json("value"),
-    _text("summary"),
-    _text("reason"),
+    _said("summary"),
+    _said("reason"),
     _json("labels"),
     _text("record_id"),
     _text("remote_task"),
@@ -232,7 +249,7 @@ run_events = Table(
     "run_events",
     TABLES,
     _run(),
-    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
     _text("tenant"),
     _text("key"),
     _time("at_us"),

@@ -5,11 +5,16 @@ every write goes to one thread with one connection; whatever queued up while it 
 A batch is first tried as one transaction. If any of its writes raises, all of it is rolled back and each is run again
 in a transaction of its own: refusals are rare, and this costs the ordinary write no savepoint. It also means that a
 write must touch nothing but the connection it is given.
+
+On PostgreSQL, where a few such threads work side by side and other processes beside them, a write that lost to another
+is run again. A connection that breaks during the commit leaves open what became of it: those writes are not repeated.
 """
 
 import asyncio
 import logging
+import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +26,12 @@ from sqlalchemy.exc import DBAPIError
 from gateway.core.errors import GatewayError, Internal, Unavailable
 
 _logger = logging.getLogger(__name__)
+
+TRIES = 10
+"""How often a write is run that loses to others, each time after a longer pause, by chance."""
+_LONGEST_PAUSE_S = 0.1
+_LOST_TO_OTHERS = frozenset({"40001", "40P01", "23505"})
+"""SQLSTATEs: serialisation failure, deadlock, and a unique key somebody else has taken since it was looked up."""
 
 _Done: TypeAlias = "tuple[asyncio.Future[Any], Any, BaseException | None]"
 
@@ -74,14 +85,14 @@ class WriteWorker:
         connection: Connection | None = None
         while batch := self._next_batch():
             try:
-                connection = connection or self._engine.connect()
+                connection = connection or _connected(self._engine)
                 done = _together(connection, batch)
             except Exception as error:  # noqa: BLE001 - the thread's edge: every waiter is told, translated
                 connection = _put_back(connection)
-                if len(batch) == 1:
-                    done: list[_Done] = [(batch[0].future, None, _translated(error))]
+                if isinstance(error, _GivenUp) or (len(batch) == 1 and not _worth_another_try(error)):
+                    done = _failed(batch, error)
                 else:
-                    done = [_alone(self._engine, write) for write in batch if not write.future.cancelled()]
+                    done = _apart(self._engine, batch)
             _deliver(batch, done)
         _put_back(connection)
 
@@ -100,17 +111,65 @@ class WriteWorker:
                 return wanted
 
 
+class _GivenUp(Unavailable):
+    """No use in trying the writes of a batch one by one: nobody answers, or what became of them is not known."""
+
+
+def _connected(engine: Engine) -> Connection:
+    try:
+        return engine.connect()
+    except DBAPIError as error:
+        _logger.exception("the storage cannot be reached")
+        raise _GivenUp("the storage cannot be used at the moment", retry_after_s=1.0) from error
+
+
 def _together(connection: Connection, batch: list[_Write]) -> list[_Done]:
-    with connection.begin():
-        return [(write.future, write.act(connection), None) for write in batch]
+    with connection.begin() as transaction:
+        done: list[_Done] = [(write.future, write.act(connection), None) for write in batch]
+        try:
+            transaction.commit()
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise _GivenUp("the storage broke off; whether it wrote is not known", retry_after_s=1.0) from error
+            raise
+    return done
+
+
+def _apart(engine: Engine, batch: list[_Write]) -> list[_Done]:
+    done: list[_Done] = []
+    for place, write in enumerate(batch):
+        if write.future.cancelled():
+            continue
+        done.append(_alone(engine, write))
+        error = done[-1][2]
+        if isinstance(error, _GivenUp):
+            return [*done, *_failed(batch[place + 1 :], error)]
+    return done
 
 
 def _alone(engine: Engine, write: _Write) -> _Done:
-    try:
-        with engine.connect() as connection:
-            return _together(connection, [write])[0]
-    except Exception as error:  # noqa: BLE001 - the thread's edge: this one waiter is told, translated
-        return (write.future, None, _translated(error))
+    for tries_left in range(TRIES - 1, -1, -1):
+        try:
+            with _connected(engine) as connection:
+                return _together(connection, [write])[0]
+        except Exception as error:  # noqa: BLE001 - the thread's edge: this one waiter is told, translated
+            if not tries_left or not _worth_another_try(error):
+                return (write.future, None, _translated(error))
+        # By chance, so that those who met once do not meet again.
+        time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, 0.002 * 2 ** (TRIES - tries_left))))  # noqa: S311 - no secret
+    raise AssertionError("unreachable: the last try returns")
+
+
+def _failed(batch: list[_Write], error: Exception) -> list[_Done]:
+    told = _translated(error)
+    return [(write.future, None, told) for write in batch]
+
+
+def _worth_another_try(error: Exception) -> bool:
+    """Whether it came of what others did meanwhile, or of a connection that was gone before anything was done."""
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _LOST_TO_OTHERS
 
 
 def _put_back(connection: Connection | None) -> None:
@@ -145,6 +204,9 @@ def _translated(error: Exception) -> GatewayError:
 def translated(error: Exception) -> GatewayError:
     """What a failure of the database is called outside; the log gets the rest."""
     _logger.error("the storage failed", exc_info=error)
-    if isinstance(error, DBAPIError) and type(error.orig).__name__ == "OperationalError":
-        return Unavailable("the storage cannot be used at the moment")
+    if isinstance(error, DBAPIError):
+        kinds = {kind.__name__ for kind in type(error.orig).__mro__}
+        # Of several drivers: PostgreSQL's names each kind of OperationalError.
+        if error.connection_invalidated or "OperationalError" in kinds:
+            return Unavailable("the storage cannot be used at the moment")
     return Internal("the storage refused what it was given")

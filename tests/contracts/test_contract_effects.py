@@ -1,17 +1,16 @@
 """What every `EffectLedger` does."""
 
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import anyio
 import pytest
 
-from adapters.storage.database import Database
 from adapters.storage.effects import SqlEffectLedger
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import JsonObject
 from gateway.core.ports.storage import EffectLedger, EffectState, Fresh, Known, Unfinished
+from tests.contracts.databases import STORES, opened
 from tests.fakes_storage import MemoryEffectLedger
 
 pytestmark = pytest.mark.anyio
@@ -20,16 +19,15 @@ InProcess = Callable[[str], EffectLedger]
 OUTCOME: JsonObject = {"content": [{"type": "text", "text": "refunded £20 ☂"}], "isError": False, "n": 2**80}
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def in_process(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[InProcess]:
+@pytest.fixture(params=STORES)
+async def in_process(request: pytest.FixtureRequest) -> AsyncIterator[InProcess]:
     """The ledger as the process of that name sees it."""
     if request.param == "memory":
         effects = MemoryEffectLedger().effects
         yield lambda process: MemoryEffectLedger(process=process, effects=effects)
         return
-    database = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
-    yield lambda process: SqlEffectLedger(database, process=process)
-    await database.aclose()
+    async with opened(request, GATEWAY_SCHEMA) as database:
+        yield lambda process: SqlEffectLedger(database, process=process)
 
 
 @pytest.fixture

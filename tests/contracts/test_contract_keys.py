@@ -2,15 +2,14 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from adapters.storage.database import Database
 from adapters.storage.keys import SqlKeyStore
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.errors import Conflict
 from gateway.core.ports.storage import ApiKey, KeyStore
+from tests.contracts.databases import STORES, opened
 from tests.fakes_storage import MemoryKeyStore
 
 pytestmark = pytest.mark.anyio
@@ -26,14 +25,13 @@ KEY = ApiKey(
 )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[KeyStore]:
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[KeyStore]:
     if request.param == "memory":
         yield MemoryKeyStore()
         return
-    database = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
-    yield SqlKeyStore(database)
-    await database.aclose()
+    async with opened(request, GATEWAY_SCHEMA) as database:
+        yield SqlKeyStore(database)
 
 
 async def test_keys_come_back_whole_oldest_first(store: KeyStore) -> None:

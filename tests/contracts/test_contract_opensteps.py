@@ -2,17 +2,16 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 import pytest
 
-from adapters.storage.database import Database
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.labels import Labels
 from gateway.core.model import principal
 from gateway.core.ports.storage import OpenStep, OpenSteps
+from tests.contracts.databases import STORES, opened
 from tests.fakes_storage import MemoryOpenSteps
 
 pytestmark = pytest.mark.anyio
@@ -36,16 +35,15 @@ STEP = OpenStep(
 )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def restart(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Restart]:
+@pytest.fixture(params=STORES)
+async def restart(request: pytest.FixtureRequest) -> AsyncIterator[Restart]:
     """The steps as a new process finds them, before `load`."""
     if request.param == "memory":
         rows = MemoryOpenSteps().rows
         yield lambda: MemoryOpenSteps(rows)
         return
-    database = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
-    yield lambda: SqlOpenSteps(database)
-    await database.aclose()
+    async with opened(request, GATEWAY_SCHEMA) as database:
+        yield lambda: SqlOpenSteps(database)
 
 
 @pytest.fixture

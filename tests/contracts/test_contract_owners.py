@@ -2,15 +2,14 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 import pytest
 
-from adapters.storage.database import Database
 from adapters.storage.owners import SqlTaskOwners
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.ports.storage import OwnedTask, TaskOwners
+from tests.contracts.databases import STORES, opened
 from tests.fakes_storage import MemoryTaskOwners
 
 pytestmark = pytest.mark.anyio
@@ -18,14 +17,13 @@ pytestmark = pytest.mark.anyio
 TASK = OwnedTask(tenant="default", agent="refunds", task_id="t1", context_id="c1", subject="ana", created_at_us=10)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def owners(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[TaskOwners]:
+@pytest.fixture(params=STORES)
+async def owners(request: pytest.FixtureRequest) -> AsyncIterator[TaskOwners]:
     if request.param == "memory":
         yield MemoryTaskOwners()
         return
-    database = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
-    yield SqlTaskOwners(database)
-    await database.aclose()
+    async with opened(request, GATEWAY_SCHEMA) as database:
+        yield SqlTaskOwners(database)
 
 
 async def test_a_claimed_task_is_found_whole(owners: TaskOwners) -> None:

@@ -2,15 +2,14 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from adapters.storage.database import Database
 from adapters.storage.registry import SqlAgentRegistry
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.errors import Conflict
 from gateway.core.ports.storage import AgentRegistry, RegisteredAgent
+from tests.contracts.databases import STORES, opened
 from tests.fakes_storage import MemoryAgentRegistry
 
 pytestmark = pytest.mark.anyio
@@ -27,14 +26,13 @@ AGENT = RegisteredAgent(
 )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AgentRegistry]:
+@pytest.fixture(params=STORES)
+async def registry(request: pytest.FixtureRequest) -> AsyncIterator[AgentRegistry]:
     if request.param == "memory":
         yield MemoryAgentRegistry()
         return
-    database = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
-    yield SqlAgentRegistry(database)
-    await database.aclose()
+    async with opened(request, GATEWAY_SCHEMA) as database:
+        yield SqlAgentRegistry(database)
 
 
 async def test_agents_come_back_whole_sorted_by_name(registry: AgentRegistry) -> None:

@@ -3,18 +3,17 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 
 import anyio
 import pytest
 
-from adapters.storage.database import Database
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.labels import Labels
 from gateway.core.limits import Usage
 from gateway.core.ports.runs import Run, RunEvent, RunStep, RunStore
+from tests.contracts.databases import STORES, opened
 from tests.fakes_storage import MemoryRunStore
 
 pytestmark = pytest.mark.anyio
@@ -44,14 +43,13 @@ STEP = RunStep(
 )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunStore]:
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[RunStore]:
     if request.param == "memory":
         yield MemoryRunStore()
         return
-    database = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
-    yield SqlRunStore(database)
-    await database.aclose()
+    async with opened(request, GATEWAY_SCHEMA) as database:
+        yield SqlRunStore(database)
 
 
 async def test_a_run_is_found_whole_in_its_tenant_only(store: RunStore) -> None:

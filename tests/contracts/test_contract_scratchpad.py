@@ -6,24 +6,24 @@ from pathlib import Path
 import anyio
 import pytest
 
-from adapters.storage.scratch import SqlScratchStore
+from adapters.storage.scratch import SCRATCH_SCHEMA, SqlScratchStore
 from gateway.core.errors import Conflict
 from gateway.core.labels import Labels
 from gateway.core.ports.journal import ScratchStore
 from gateway.core.ports.orchestration import Entry
+from tests.contracts.databases import STORES, opened
 from tests.fakes_orchestration import MemoryScratch
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[ScratchStore]:
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest) -> AsyncGenerator[ScratchStore]:
     if request.param == "memory":
         yield MemoryScratch()
         return
-    opened = await SqlScratchStore.open(tmp_path / "scratch.db")
-    yield opened
-    await opened.aclose()
+    async with opened(request, SCRATCH_SCHEMA) as database:
+        yield SqlScratchStore(database)
 
 
 def entry(key: str, value: object, writer: str = "run/1", labels: Labels | None = None) -> Entry:

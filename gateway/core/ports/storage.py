@@ -196,3 +196,14 @@ class OpenSteps(Protocol):
     async def load(self) -> None:
         """Read what an earlier process left open."""
         ...
+
+    async def look(self, agent: str) -> None:
+        """Learn which steps of an agent other processes have opened and closed; nothing to do where there are none.
+
+        Raises: Unavailable: that cannot be known at the moment.
+        """
+        ...
+
+    async def look_at_run(self, run_id: str) -> None:
+        """As `look`, for the steps of a run that another process may have begun."""
+        ...
