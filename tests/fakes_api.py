@@ -15,6 +15,7 @@ from gateway.core.errors import Conflict, GatewayError, NotFound, Unauthenticate
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
 from gateway.core.model import Capability, CapabilityKind, Emit, Principal, Request, Result, principal
+from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.core.ports.gateway import Identity
 from gateway.core.ports.runs import Run, RunEvent, RunStep
 from gateway.core.ports.storage import ApiKey
@@ -265,6 +266,46 @@ class StateControl:
         await self._runs.update(run_id, state="working", at_us=9)
 
 
+class DictApproving:
+    """Answers as it is told, and keeps what it was asked."""
+
+    def __init__(self, *approvals: Approval) -> None:
+        self.kept = {each.id: each for each in approvals}
+
+    async def list(self, who: Principal, *, state: str = "", run_id: str = "", limit: int = 100) -> list[Approval]:
+        found = [each for each in self.kept.values() if state in ("", each.state) and run_id in ("", each.run_id)]
+        return [each for each in found if who.kind == "operator" or each.role in who.roles][:limit]
+
+    async def find(self, who: Principal, approval_id: str) -> Approval:
+        found = [each for each in await self.list(who) if each.id == approval_id]
+        if not found:
+            raise NotFound(f"there is no approval {approval_id}")
+        return found[0]
+
+    async def answer(
+        self, who: Principal, approval_id: str, state: ApprovalState, *, value: Json = None, comment: str = ""
+    ) -> Approval:
+        known = await self.find(who, approval_id)
+        answered = replace(known, state=state, answered_by=who.subject, answered_at_us=5, value=value, comment=comment)
+        self.kept[approval_id] = answered
+        return answered
+
+
+def an_approval(approval_id: str = "run_1.q1", *, role: str = "chief") -> Approval:
+    return Approval(
+        id=approval_id,
+        tenant="default",
+        run_id="run_1",
+        number=1,
+        workflow="claim",
+        owner="ana",
+        role=role,
+        prompt="Pay 900?",
+        asked_at_us=1_000_000,
+        expires_at_us=2_000_000,
+    )
+
+
 async def reloaded() -> JsonObject:
     return {"version": "snap-2", "changed": True}
 
@@ -309,6 +350,7 @@ class ApiBench:
         self.agents = DictAgents()
         self.keys = DictKeys()
         self.runs = MemoryRuns()
+        self.approving = DictApproving(an_approval(), an_approval("run_1.q2", role="support"))
         self.audit = ListAuditReader()
         self.clock = FakeClock()
         self.parts = ApiParts(
@@ -321,6 +363,7 @@ class ApiBench:
             keys=self.keys,
             runs=self.runs,
             control=StateControl(self.runs),
+            approving=self.approving,
             audit=self.audit,
             reload=reloaded,
             clock=self.clock,

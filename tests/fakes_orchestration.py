@@ -41,6 +41,7 @@ from gateway.core.task import Task, TaskState
 from gateway.orchestration.orchestrator import Orchestrator
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
+from tests.fakes_storage import MemoryApprovals
 
 CAPABILITY_KINDS: dict[str, CapabilityKind] = {"agent": "agent", "tool": "tool"}
 ANA = principal("ana", roles=frozenset({"support"}))
@@ -365,6 +366,7 @@ class World:
     open_steps: MemoryOpenSteps = field(default_factory=MemoryOpenSteps)
     scratch: MemoryScratch = field(default_factory=MemoryScratch)
     notes: MemoryNotes = field(default_factory=MemoryNotes)
+    approvals: MemoryApprovals = field(default_factory=MemoryApprovals)
     clock: Clock = field(default_factory=SystemClock)
     limits: Limits = field(default_factory=Limits)
     entries: dict[str, JournalEntry] = field(default_factory=dict[str, JournalEntry])
@@ -377,6 +379,7 @@ class World:
             open_steps=self.open_steps,
             scratch=self.scratch,
             notes=self.notes,
+            approvals=self.approvals,
             clock=self.clock,
             ids=SortableIds(),
             mint=lambda step: f"token of {step.step_id}",

@@ -14,12 +14,14 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from adapters.http.api_agents import AgentEndpoints
+from adapters.http.api_approvals import ApprovalEndpoints
 from adapters.http.api_call import Call, Recorder, answer, body_of, error_answer
 from adapters.http.api_catalog import CatalogEndpoints
 from adapters.http.api_contract import ENDPOINTS, PREFIX, Endpoint, openapi_document
 from adapters.http.api_keys import AuditEndpoints, KeyEndpoints
 from adapters.http.api_ports import (
     AgentDirectory,
+    Approving,
     AuditReader,
     Directory,
     Explainer,
@@ -53,6 +55,7 @@ class ApiParts:
     keys: Keys
     runs: RunStore
     control: RunControl
+    approving: Approving
     audit: AuditReader
     reload: Reload
     clock: Clock
@@ -87,7 +90,9 @@ class Api:
             try:
                 if handler is None:
                     return answer(self._document)
-                who = self._operator(request, endpoint.id)
+                who = self._known(request, endpoint.id)
+                if not endpoint.for_everybody:
+                    self._refuse_all_but_operators(who, endpoint.id)
                 body = await body_of(request, validator) if validator is not None else {}
                 return await handler(Call(request=request, who=who, body=body))
             except GatewayError as error:
@@ -99,18 +104,19 @@ class Api:
 
         return serve
 
-    def _operator(self, request: Request, operation: str) -> Principal:
+    def _known(self, request: Request, operation: str) -> Principal:
         try:
-            who = self._authenticator.identify(request.headers.get("authorization", "").encode("latin-1")).principal
+            return self._authenticator.identify(request.headers.get("authorization", "").encode("latin-1")).principal
         except Unauthenticated as error:
             self._recorder.refused(f"api.{operation}", None, error)
             raise
+
+    def _refuse_all_but_operators(self, who: Principal, operation: str) -> None:
         # An agent or workflow that acts for an operator is not the operator.
         if who.kind != "operator" or who.behind is not None:
             error = Denied("only an operator may do this", detail={"policy": "api", "rule": "operators-only"})
             self._recorder.refused(f"api.{operation}", who, error)
             raise error
-        return who
 
 
 def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
@@ -135,7 +141,8 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
     keys = KeyEndpoints(keys=parts.keys, recorder=recorder, clock=parts.clock)
     agents = AgentEndpoints(agents=parts.agents, recorder=recorder)
     audit = AuditEndpoints(audit=parts.audit)
-    rooms = (catalog, agents, runs, keys, audit)
+    approvals = ApprovalEndpoints(approving=parts.approving, recorder=recorder)
+    rooms = (catalog, agents, runs, approvals, keys, audit)
     found = {each.id: getattr(room, each.id) for each in ENDPOINTS for room in rooms if hasattr(room, each.id)}
     missing = [each.id for each in ENDPOINTS if not each.public and each.id not in found]
     if missing:

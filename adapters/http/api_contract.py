@@ -33,6 +33,8 @@ class Endpoint:
     media_type: str = "application/json"
     public: bool = False
     """Answered without a credential."""
+    for_everybody: bool = False
+    """Whoever is identified may ask; what they see and do depends on who they are."""
 
 
 def _object(properties: dict[str, Json], *required: str) -> JsonObject:
@@ -61,6 +63,7 @@ _KEY = _object(
     },
     "subject",
 )
+_ANSWER = _object({"value": {}, "comment": {"type": "string", "maxLength": 2000}})
 _AUDIT_QUERY = (
     Query(name="subject", description="Who called"),
     Query(name="call", description="Glob over capability names, such as tool:orders/*"),
@@ -119,6 +122,35 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(id="cancel_run", method="POST", path="/runs/{id}/cancel", summary="Cancel a run", status=202),
     Endpoint(id="resume_run", method="POST", path="/runs/{id}/resume", summary="Resume a stopped run", status=202),
+    Endpoint(
+        id="list_approvals",
+        method="GET",
+        path="/approvals",
+        summary="Questions that wait for one of the asker's roles; all of them for operators",
+        query=(
+            Query(name="state", description="pending, approved, denied, expired or withdrawn"),
+            Query(name="run", description="Run id"),
+            Query(name="limit", type="integer"),
+        ),
+        for_everybody=True,
+    ),
+    Endpoint(id="get_approval", method="GET", path="/approvals/{id}", summary="One question", for_everybody=True),
+    Endpoint(
+        id="approve",
+        method="POST",
+        path="/approvals/{id}/approve",
+        summary="Agree, with a value where the question wants one",
+        body=_ANSWER,
+        for_everybody=True,
+    ),
+    Endpoint(
+        id="deny",
+        method="POST",
+        path="/approvals/{id}/deny",
+        summary="Disagree",
+        body=_ANSWER,
+        for_everybody=True,
+    ),
     Endpoint(id="list_keys", method="GET", path="/keys", summary="Keys, without their values"),
     Endpoint(id="mint_key", method="POST", path="/keys", summary="Mint a key; shown this once", body=_KEY, status=201),
     Endpoint(id="revoke_key", method="DELETE", path="/keys/{id}", summary="Revoke a key", status=204),

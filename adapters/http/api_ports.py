@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from gateway.core.json import Json, JsonObject
 from gateway.core.model import Capability, Principal, PrincipalKind
+from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 
@@ -114,6 +115,22 @@ class RunControl(Protocol):
     async def cancel(self, run_id: str) -> None: ...
 
     async def resume(self, run_id: str) -> None: ...
+
+
+class Approving(Protocol):
+    async def list(
+        self, who: Principal, *, state: str = "", run_id: str = "", limit: int = 100
+    ) -> Sequence[Approval]: ...
+
+    async def find(self, who: Principal, approval_id: str) -> Approval:
+        """Raises: NotFound: also where it is none of the asker's business."""
+        ...
+
+    async def answer(
+        self, who: Principal, approval_id: str, state: ApprovalState, *, value: Json = None, comment: str = ""
+    ) -> Approval:
+        """Raises: NotFound; Denied; Conflict; InvalidRequest."""
+        ...
 
 
 class AuditReader(Protocol):

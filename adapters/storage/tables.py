@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Dialect,
@@ -200,6 +201,30 @@ open_steps = Table(
     _json("given"),
 )
 
+approvals = Table(
+    "approvals",
+    TABLES,
+    _key("id"),
+    _text("tenant"),
+    _text("run_id"),
+    _number("number"),
+    _text("workflow"),
+    _text("owner"),
+    _text("role"),
+    _text("prompt"),
+    _json("schema"),
+    _time("asked_at_us"),
+    _time("expires_at_us"),
+    _text("state"),
+    _text("answered_by"),
+    _time("answered_at_us"),
+    _json("value"),
+    _text("comment"),
+    Column("settled", Boolean, nullable=False),
+    Index("approvals_newest", "tenant", "state", "asked_at_us"),
+    Index("approvals_by_run", "run_id"),
+)
+
 runs = Table(
     "runs",
     TABLES,
@@ -299,4 +324,9 @@ def _to_3(connection: Connection) -> None:
     notes.create(connection)
 
 
-GATEWAY_SCHEMA = Schema(name="gateway", number=3, tables=TABLES, migrations={2: _to_2, 3: _to_3})
+def _to_4(connection: Connection) -> None:
+    """What runs ask people."""
+    approvals.create(connection)
+
+
+GATEWAY_SCHEMA = Schema(name="gateway", number=4, tables=TABLES, migrations={2: _to_2, 3: _to_3, 4: _to_4})

@@ -191,6 +191,7 @@ class Composition:
             open_steps=foundation.open_steps,
             scratch=foundation.scratch,
             notes=foundation.notes,
+            approvals=foundation.approvals,
             clock=foundation.clock,
             ids=foundation.ids,
             mint=foundation.tokens.mint,

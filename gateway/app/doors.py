@@ -69,6 +69,7 @@ def _api_parts(composition: Composition) -> ApiParts:
         keys=KeysOfGateway(foundation.issuer),
         runs=foundation.runs,
         control=composition.orchestrator.control,
+        approving=composition.orchestrator.approving,
         audit=AuditOfGateway(AuditReader(foundation.directory.audit_db)),
         reload=composition.reload,
         clock=foundation.clock,

@@ -14,6 +14,7 @@ from adapters.identity.keyfiles import OperatorKey, operator_key, random_key
 from adapters.identity.secrets import SecretResolver
 from adapters.mcp.client_seal import Seal
 from adapters.net.tls import client_context
+from adapters.storage.approvals import SqlApprovals
 from adapters.storage.audit.keys import load_or_create_audit_keys
 from adapters.storage.audit.log import AuditFile, open_audit
 from adapters.storage.database import Database
@@ -47,6 +48,7 @@ class Foundation:
     registry: SqlAgentRegistry
     runs: SqlRunStore
     open_steps: SqlOpenSteps
+    approvals: SqlApprovals
     scratch: SqlScratchStore
     notes: SqlNotes
     tokens: DelegationTokens
@@ -98,6 +100,7 @@ async def open_foundation(
             registry=SqlAgentRegistry(database),
             runs=SqlRunStore(database),
             open_steps=open_steps,
+            approvals=SqlApprovals(database),
             scratch=scratch,
             notes=SqlNotes(database),
             tokens=tokens,

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "tools": "List and show what can be called, and by whom",
     "audit": "Read, verify and export the audit log",
     "runs": "List, show, watch, resume and cancel runs",
+    "approvals": "List, show, approve and deny what waits for a person",
     "keys": "Mint, list and revoke keys",
     "connect": "Connect an MCP client: Claude Code, Claude Desktop, Cursor, VS Code",
     "mcp": "Serve MCP over stdio by relaying to the running gateway",

@@ -167,6 +167,7 @@ class Execution:
             )
         )
         await persistently(lambda: self.wiring.scratch.release_all(run_id))
+        await persistently(lambda: self.wiring.approvals.withdraw(run_id))
         await persistently(lambda: runs.append(run_id, ANSWER, artifact_body(ANSWER, ended.content), at_us))
         await persistently(lambda: runs.append(run_id, "ended", status_body(state, ended.error), at_us))
 

@@ -22,6 +22,7 @@ from gateway.core.ports.runs import Run
 from gateway.core.ports.upstream import Listing
 from gateway.core.task import TaskState
 from gateway.orchestration.admission import Admission
+from gateway.orchestration.approving import Approving
 from gateway.orchestration.control import Control
 from gateway.orchestration.events import opened, task_of
 from gateway.orchestration.execution import Execution, ended_from_json
@@ -59,6 +60,7 @@ class Orchestrator:
         self._leaving = anyio.Event()
         self.runs = Runs(wiring)
         self.control = Control(wiring, self.runs)
+        self.approving = Approving(wiring)
         self._admission = Admission(wiring, limits)
         self._watching = Watching(wiring, self.runs)
         self._patterns: Mapping[str, PatternType] = {}
@@ -82,6 +84,7 @@ class Orchestrator:
         self._gateway = gateway
         self.control.attach(gateway)
         await self._wiring.journal.launch(self._execute)
+        await self.approving.deliver_rest()
 
     def leave(self) -> None:
         """The gateway is going down: call before upstreams are closed, so that their end is not taken for an answer."""

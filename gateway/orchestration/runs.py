@@ -122,6 +122,7 @@ class Runs:
             if state is TaskState.CANCELED:
                 await wiring.runs.note_step(replace(step, state="canceled", reason=reason))
         await wiring.scratch.release_all(run_id)
+        await wiring.approvals.withdraw(run_id)
         await wiring.runs.append(run_id, f"stopped {at_us}", status_body(state, reason), at_us)
 
     async def _tree(self, run: Run, depth: int = 8) -> RunTree:

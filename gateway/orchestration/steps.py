@@ -14,16 +14,15 @@ from gateway.core.json import Json, JsonObject, json_list
 from gateway.core.limits import Budget, Usage
 from gateway.core.ports.journal import RunInterrupted, Slot
 from gateway.core.ports.orchestration import Answer, Node, Note, Offer, Question, Scratchpad, StepResult, Whose
-from gateway.core.task import TaskState
 from gateway.orchestration.begun import Begun, BegunSteps
 from gateway.orchestration.calls import Caller
 from gateway.orchestration.context import RunContext
-from gateway.orchestration.events import part_body, progress_body, status_body
+from gateway.orchestration.events import part_body, progress_body
 from gateway.orchestration.graphs import in_order, is_step_name, skipped, usable
 from gateway.orchestration.notes import keep, kept
 from gateway.orchestration.offers import offer_from_json, offer_of, offer_to_json
 from gateway.orchestration.orders import Order
-from gateway.orchestration.persistence import persistently
+from gateway.orchestration.questions import Questions
 from gateway.orchestration.results import result_from_json, result_to_json
 from gateway.orchestration.scratchpad import RunScratchpad
 
@@ -39,7 +38,7 @@ class RunSteps:
         self._spent = Usage()
         self._attempts: dict[str, int] = {}
         self._emitted = 0
-        self._asked = 0
+        self._questions = Questions(run)
         self._begun = BegunSteps(run.group, self._done)
         self._undo: list[Node] = []
         self.results: list[tuple[str, StepResult]] = []
@@ -135,15 +134,7 @@ class RunSteps:
         return {target: offer_from_json(target, kept.get(target)) for target in targets}
 
     async def ask(self, question: Question, *, timeout_s: float) -> Answer:
-        self._asked += 1
-        topic = f"answer {self._asked}"
-        detail: JsonObject = {"question": self._asked, "schema": dict(question.schema) if question.schema else None}
-        await self._moved(TaskState.INPUT_REQUIRED, f"asked {self._asked}", question.prompt, detail)
-        message = await self._run.wiring.journal.receive(topic, timeout_s)
-        await self._moved(TaskState.WORKING, f"answered {self._asked}", "", {})
-        if not isinstance(message, dict):
-            return Answer(given=False)
-        return Answer(given=True, value=message.get("value"))
+        return await self._questions.ask(question, timeout_s)
 
     async def emit(self, event: str, detail: Mapping[str, Json], *, text: str = "") -> None:
         self._check_own_task()
@@ -281,19 +272,6 @@ class RunSteps:
         clock = self._run.wiring.clock
         until_us = (await self.now() + seconds) * 1e6
         return clock.monotonic_s() + (until_us - clock.now_us()) / 1e6
-
-    async def _moved(self, state: TaskState, key: str, text: str, detail: JsonObject) -> None:
-        """Say, once, that the run is now in `state`."""
-        wiring, run_id = self._run.wiring, self._run.spec.run_id
-
-        async def act() -> JsonObject:
-            at_us = wiring.clock.now_us()
-            body: JsonObject = {**status_body(state, text), "detail": detail}
-            await persistently(lambda: wiring.runs.update(run_id, state=state.value, at_us=at_us))
-            await persistently(lambda: wiring.runs.append(run_id, key, body, at_us))
-            return {}
-
-        await wiring.journal.draw().run(key, act)
 
     def _check_own_task(self) -> None:
         if anyio.get_current_task().id != self._task_id:

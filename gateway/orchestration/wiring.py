@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.core.ports.approvals import Approvals
 from gateway.core.ports.journal import Journal, ScratchStore
 from gateway.core.ports.runs import NoteStore, RunStore
 from gateway.core.ports.storage import OpenStep, OpenSteps
@@ -18,6 +19,7 @@ class Wiring:
     open_steps: OpenSteps
     scratch: ScratchStore
     notes: NoteStore
+    approvals: Approvals
     clock: Clock
     ids: Ids
     mint: Callable[[OpenStep], str]

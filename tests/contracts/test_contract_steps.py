@@ -43,6 +43,7 @@ from tests.fakes_orchestration import (
     StraightPath,
     told,
 )
+from tests.fakes_storage import MemoryApprovals
 
 pytestmark = pytest.mark.anyio
 
@@ -160,6 +161,7 @@ def wired(
         open_steps=open_steps,
         scratch=scratch,
         notes=notes,
+        approvals=MemoryApprovals(),
         clock=SystemClock(),
         ids=SortableIds(),
         mint=lambda step: "",

@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 
 from adapters.durable.dbos_journal import DbosJournal
+from adapters.storage.approvals import SqlApprovals
 from adapters.storage.database import Database
 from adapters.storage.notes import SqlNotes
 from adapters.storage.opensteps import SqlOpenSteps
@@ -81,6 +82,7 @@ async def main(directory: Path, port: int) -> None:
         journal=DbosJournal(directory / "runs.db"),
         runs=SqlRunStore(database),
         open_steps=open_steps,
+        approvals=SqlApprovals(database),
         scratch=scratch,
         notes=SqlNotes(database),
         clock=SystemClock(),

@@ -1,0 +1,100 @@
+"""What a run asks people: its caller, or somebody with a role. The wait is durable, and bounded by who asks."""
+
+from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.ports.approvals import Approval, ApprovalState
+from gateway.core.ports.orchestration import Answer, Question
+from gateway.core.task import TaskState
+from gateway.orchestration.context import RunContext
+from gateway.orchestration.events import progress_body, status_body
+from gateway.orchestration.persistence import persistently
+
+
+class Questions:
+    """Those of one run; used from its own task."""
+
+    def __init__(self, run: RunContext) -> None:
+        self._run = run
+        self._asked = 0
+
+    async def ask(self, question: Question, timeout_s: float) -> Answer:
+        self._asked += 1
+        if question.role:
+            return await self._ask_role(question, timeout_s)
+        return await self._ask_caller(question, timeout_s)
+
+    async def _ask_caller(self, question: Question, timeout_s: float) -> Answer:
+        detail: JsonObject = {"question": self._asked, "schema": dict(question.schema) if question.schema else None}
+        await self._moved(TaskState.INPUT_REQUIRED, f"asked {self._asked}", question.prompt, detail)
+        message = await self._run.wiring.journal.receive(topic_of(self._asked), timeout_s)
+        await self._moved(TaskState.WORKING, f"answered {self._asked}", "", {})
+        if not isinstance(message, dict):
+            return Answer(given=False)
+        return Answer(given=True, value=message.get("value"))
+
+    async def _ask_role(self, question: Question, timeout_s: float) -> Answer:
+        """The answer's value: `approved`, `by`, and whatever else the person gave as `value` and `comment`."""
+        wiring, spec, number = self._run.wiring, self._run.spec, self._asked
+        approval_id = approval_id_of(spec.run_id, number)
+
+        async def ask() -> JsonObject:
+            at_us = wiring.clock.now_us()
+            approval = Approval(
+                id=approval_id,
+                tenant=spec.tenant,
+                run_id=spec.run_id,
+                number=number,
+                workflow=spec.workflow,
+                owner=spec.caller.first.subject,
+                role=question.role,
+                prompt=question.prompt,
+                schema=question.schema,
+                asked_at_us=at_us,
+                expires_at_us=at_us + int(timeout_s * 1e6),
+            )
+            await persistently(lambda: wiring.approvals.ask(approval))
+            return {}
+
+        await wiring.journal.draw().run(f"approval {number}", ask)
+        detail: JsonObject = {"event": "approval", "approval": approval_id, "role": question.role}
+        text = f"waits for {question.role}: {question.prompt}"
+        await self._run.chronicle.event(f"approval {number}", progress_body(text, detail))
+        message = json_object(await wiring.journal.receive(topic_of(number), timeout_s))
+        await self._settled(approval_id, number, message)
+        return Answer(given=bool(message), value=message or None)
+
+    async def _settled(self, approval_id: str, number: int, message: JsonObject) -> None:
+        state: ApprovalState = "expired"
+        if message:
+            state = "approved" if message.get("approved") is True else "denied"
+
+        async def settle() -> JsonObject:
+            await persistently(lambda: self._run.wiring.approvals.settle(approval_id, state))
+            return {}
+
+        await self._run.wiring.journal.draw().run(f"settled {number}", settle)
+        by: Json = message.get("by", "")
+        detail: JsonObject = {"event": "approval", "approval": approval_id, "state": state, "by": by}
+        text = f"{state} by {by}" if by else state
+        await self._run.chronicle.event(f"settled {number}", progress_body(text, detail))
+
+    async def _moved(self, state: TaskState, key: str, text: str, detail: JsonObject) -> None:
+        """Say, once, that the run is now in `state`."""
+        wiring, run_id = self._run.wiring, self._run.spec.run_id
+
+        async def act() -> JsonObject:
+            at_us = wiring.clock.now_us()
+            body: JsonObject = {**status_body(state, text), "detail": detail}
+            await persistently(lambda: wiring.runs.update(run_id, state=state.value, at_us=at_us))
+            await persistently(lambda: wiring.runs.append(run_id, key, body, at_us))
+            return {}
+
+        await wiring.journal.draw().run(key, act)
+
+
+def topic_of(number: int) -> str:
+    """Where the answer to a run's question is sent."""
+    return f"answer {number}"
+
+
+def approval_id_of(run_id: str, number: int) -> str:
+    return f"{run_id}.q{number}"
