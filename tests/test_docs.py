@@ -161,7 +161,7 @@ def _default(name: str, schema: dict[str, Any]) -> str:
     if name in schema.get("required", ()):
         return "required"
     value: Json = schema["properties"][name].get("default")
-    if value in (None, "", [], {}):
+    if value in (None, "", []) or isinstance(value, dict):
         return ""
     if isinstance(value, list):
         return ", ".join(map(str, value))

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.json import Json
@@ -12,8 +12,9 @@ from gateway.patterns.loops import Repeat, Requests, digest, round_trip, similar
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=12),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
-    max_leaves=12,
+    max_leaves=6,
 )
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_the_order_of_keys_is_no_difference() -> None:
@@ -49,6 +50,7 @@ def test_what_names_something_else_is_not_alike(one: Json, other: Json) -> None:
     assert similarity(one, other) < 0.8
 
 
+@UNHURRIED
 @given(one=JSON, other=JSON)
 def test_similarity_is_symmetric_and_a_share(one: Json, other: Json) -> None:
     found = similarity(one, other)
@@ -57,6 +59,7 @@ def test_similarity_is_symmetric_and_a_share(one: Json, other: Json) -> None:
     assert similarity(one, one) == 1
 
 
+@UNHURRIED
 @given(asked=st.lists(st.tuples(st.sampled_from("ab"), JSON), max_size=6), again=st.integers(0, 5))
 def test_whatever_was_asked_of_somebody_is_found_again(asked: list[tuple[str, Json]], again: int) -> None:
     requests = Requests()
