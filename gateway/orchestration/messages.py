@@ -18,7 +18,7 @@ def step_body(spec: RunSpec, node: Node, results: Mapping[str, StepResult], read
     seen: JsonObject = {key: {"value": entry.value, "version": entry.version} for key, entry in read.items()}
     handed: JsonObject = {name: handed_over(result) for name, result in results.items()}
     member: JsonObject = {"phase": node.phase, "scratchpad": seen, "results": handed, "task": spec.message}
-    if spec.data is not None:
+    if spec.data is not None and node.whole:
         member["data"] = spec.data
     if node.note:
         member["note"] = node.note

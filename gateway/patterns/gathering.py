@@ -21,6 +21,11 @@ ANSWER_WAIT_S = 300.0
 _STOOD_IN_FOR: frozenset[StepError] = frozenset({"failed", "timeout", "unavailable", "schema", "input_required"})
 
 
+def on_failure_in(limits: JsonObject) -> OnFailure:
+    said = limits.get("on_failure")
+    return "fail" if said == "fail" else "ask" if said == "ask" else "partial"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """One that is to be asked."""
@@ -178,15 +183,17 @@ class Gathering:
         self._given_up.add(name)
         left = await self._left()
         question = Question(
-            prompt=f"{name} failed: {result.reason or result.error}. Shall it be tried again, left out, or the run fail?",
-            schema={"enum": ["retry", "skip", "fail"]},
+            prompt=f"{name} failed ({result.reason or result.error}). Answer retry, skip or fail.",
+            schema={"type": "string", "enum": ["retry", "skip", "fail"]},
         )
         answer = await self.steps.ask(question, timeout_s=ANSWER_WAIT_S if left is None else min(left, ANSWER_WAIT_S))
         said = _choice(answer.value) if answer.given else ""
         if said == "fail":
             self.failed = f"{name} failed: {result.reason or result.error}"
-        because = f"the caller said {said or 'nothing'}"
-        await self.steps.decided("failure", said or "skip", because=because, detail={"step": name, **_why(result)})
+        because = f"the caller was asked about {name}" if said else f"nobody said in time what to do about {name}"
+        await self.steps.decided(
+            "on_failure", said or "partial", because=because, detail={"step": name, **_why(result)}
+        )
         return said == "retry"
 
     async def _left(self) -> float | None:

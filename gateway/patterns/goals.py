@@ -1,4 +1,4 @@
-"""Whether what several brought together is enough: by rule, or as a goal checker says; and who is to be asked again. Pure."""
+"""Whether what several brought together is enough, by rule or as a goal checker says; who is asked again. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ class Verdict:
     reached: bool
     because: str
     again: tuple[str, ...] = ()
-    """Shares to be asked again; of those that lack or contradict something, if none is named."""
+    """Shares to be asked again; where none is named, those who failed or whom somebody contradicts."""
     note: str = ""
     """For whoever is asked again."""
     checked: bool = True
@@ -36,19 +36,23 @@ def judged_by_rule(
     rule: str, options: JsonObject, found: Merged, gaps: Sequence[Gap], results: Mapping[str, StepResult]
 ) -> Verdict:
     lacking: list[str] = []
-    note, again = "", tuple[str, ...]()
+    again: set[str] = set()
+    note = ""
     if rule in ("complete", "no_gaps"):
         lacking += [f"{gap.step} is missing" for gap in gaps]
+        again |= {gap.step for gap in gaps}
     if rule in ("complete", "no_conflicts"):
         lacking += [f"{each.field} is contradicted" for each in found.open]
+        again.update(*(each.who for each in found.open))
     if rule in ("complete", "fields"):
         values = [result.value for result in results.values() if result.ok]
         unsaid = [name for name in texts(options.get("fields")) if all(at_path(each, name) is None for each in values)]
         lacking += [f"nobody said {name}" for name in unsaid]
         if unsaid:
-            note, again = f"Nobody said: {', '.join(unsaid)}. Say it where you can.", tuple(results)
+            note = f"Nobody said: {', '.join(unsaid)}. Say it where you can."
+            again |= {*results}
     because = "; ".join(lacking) or "nothing is lacking"
-    return Verdict(reached=not lacking, because=because, again=again, note=note)
+    return Verdict(reached=not lacking, because=because, again=tuple(sorted(again)), note=note)
 
 
 def judged_by_checker(said: StepResult, names: Iterable[str]) -> Verdict:

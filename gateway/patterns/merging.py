@@ -5,7 +5,6 @@ preferred is null in the merged value and stands, with everything that was said,
 nothing and contradicts nobody.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from statistics import median_low
 from typing import Literal, TypeAlias, get_args
 
 from gateway.core.json import Json, JsonObject, json_list, json_object
+from gateway.patterns.sameness import as_whole, identity, number_in, number_of, same
 
 MergeRule: TypeAlias = Literal["first", "all", "union", "vote", "mean", "owner"]
 MERGE_RULES: tuple[MergeRule, ...] = get_args(MergeRule)
@@ -99,11 +99,6 @@ def merged(said: Sequence[Said], ways: Merging) -> Merged:
     return _merged("", fields, ways, "")
 
 
-def same(one: Json, other: Json) -> bool:
-    """Whether two values are the same JSON; 1 and 1.0 are, 1 and true are not."""
-    return _identity(one) == _identity(other)
-
-
 def _merged(path: str, said: list[Said], ways: Merging, owner: str) -> Merged:
     said = [each for each in said if each.value is not None]
     if not said:
@@ -145,11 +140,11 @@ def _merged_entries(path: str, key: str, said: list[Said], ways: Merging, owner:
     for each in said:
         for entry in json_list(each.value):
             one = Said(who=each.who, worker=each.worker, value=entry)
-            about.setdefault(_identity(json_object(entry)[key]), []).append(one)
+            about.setdefault(identity(json_object(entry)[key]), []).append(one)
     entries: list[Json] = []
     conflicts: list[Conflict] = []
-    for identity, those in about.items():
-        one = _merged(f"{path}[{identity.strip(chr(34))}]", those, ways, owner)
+    for which, those in about.items():
+        one = _merged(f"{path}[{which.strip(chr(34))}]", those, ways, owner)
         entries.append(one.value)
         conflicts += one.conflicts
     return Merged(value=entries, conflicts=tuple(conflicts))
@@ -159,14 +154,14 @@ def _united(said: list[Said]) -> list[Json]:
     """Every different entry once; a list that all gave is left as it is."""
     if all(same(each.value, said[0].value) for each in said):
         return json_list(said[0].value)
-    return [*{_identity(entry): entry for each in said for entry in json_list(each.value)}.values()]
+    return [*{identity(entry): entry for each in said for entry in json_list(each.value)}.values()]
 
 
 def _settled(path: str, said: list[Said], ways: Merging, owner: str) -> Merged:
     """A field whose values cannot be taken apart any further."""
     groups = _groups(path, said, ways)
     agreed = groups[0][0]
-    numbers = [number for each in said if (number := _number(each.value)) is not None]
+    numbers = [number for each in said if (number := number_in(each.value)) is not None]
     if ways.rule == "mean" and len(numbers) == len(said):
         agreed = _mean(numbers)
     if len(groups) == 1:
@@ -179,29 +174,33 @@ def _settled(path: str, said: list[Said], ways: Merging, owner: str) -> Merged:
     elif ways.rule == "owner" and (own := _of_owner(said, owner)):
         own_groups = _groups(path, own, ways)
         resolved, chosen = len(own_groups) == 1, own_groups[0][0]
-    conflict = Conflict(field=path or ANSWER, said=tuple(groups), resolved=resolved, chosen=chosen if resolved else None)
+    conflict = Conflict(
+        field=path or ANSWER, said=tuple(groups), resolved=resolved, chosen=chosen if resolved else None
+    )
     return Merged(value=conflict.chosen, conflicts=(conflict,))
 
 
 def _groups(path: str, said: list[Said], ways: Merging) -> list[tuple[Json, tuple[str, ...]]]:
     """Those who said the same, under one value each: for numbers the lower middle one of those that are close."""
     alike: dict[str, list[Said]] = {}
-    numbers = sorted((each for each in said if _number(each.value) is not None), key=lambda each: _order(each.value))
+    numbers = sorted(
+        (each for each in said if number_in(each.value) is not None), key=lambda each: number_of(each.value)
+    )
     start: Json = None
-    for number in numbers:
+    for number in sorted(numbers, key=lambda each: number_of(each.value)):
         if start is None or not _close(start, number.value, path, ways):
             start = number.value
-        alike.setdefault(f"number {_identity(start)}", []).append(number)
+        alike.setdefault(f"number {identity(start)}", []).append(number)
     for each in said:
-        if _number(each.value) is None:
-            alike.setdefault(_identity(each.value), []).append(each)
+        if number_in(each.value) is None:
+            alike.setdefault(identity(each.value), []).append(each)
     found: list[tuple[Json, tuple[str, ...]]] = []
     for those in alike.values():
         middle = those[0].value
-        if _number(middle) is not None:
-            middle = median_low([_order(each.value) for each in those])
-        found.append((_whole(middle), tuple(sorted({each.who for each in those}))))
-    return sorted(found, key=lambda group: (group[1], _identity(group[0])))
+        if number_in(middle) is not None:
+            middle = median_low([number_of(each.value) for each in those])
+        found.append((as_whole(middle), tuple(sorted({each.who for each in those}))))
+    return sorted(found, key=lambda group: (group[1], identity(group[0])))
 
 
 def _voted(groups: list[tuple[Json, tuple[str, ...]]]) -> tuple[bool, Json]:
@@ -215,7 +214,7 @@ def _of_owner(said: list[Said], owner: str) -> list[Said]:
 
 
 def _close(one: Json, other: Json, path: str, ways: Merging) -> bool:
-    first, second = _order(one), _order(other)
+    first, second = number_of(one), number_of(other)
     apart = abs(first - second)
     allowed = ways.tolerances.get(_without_keys(path))
     return apart <= (ways.tolerance * max(abs(first), abs(second)) if allowed is None else allowed)
@@ -223,38 +222,11 @@ def _close(one: Json, other: Json, path: str, ways: Merging) -> bool:
 
 def _mean(numbers: list[float]) -> Json:
     # Exactly rounded, so that the order of the numbers does not count.
-    return _whole(math.fsum(numbers) / len(numbers))
-
-
-def _number(value: Json) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if math.isfinite(value) and abs(value) < 1e300 else None
-
-
-def _order(value: Json) -> float:
-    return _number(value) or 0
-
-
-def _whole(value: Json) -> Json:
-    """3 for 3.0: the mean of whole numbers is one where it can be."""
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+    return as_whole(math.fsum(numbers) / len(numbers))
 
 
 def _has_key(entry: Json, key: str) -> bool:
     return isinstance(json_object(entry).get(key), str | int | float)
-
-
-def _identity(value: Json) -> str:
-    return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False)
-
-
-def _plain(value: Json) -> Json:
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    return _whole(value)
 
 
 def _without_keys(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Reports in a form agreed beforehand, as text: a template, what a report in that form says, and how it is written. Pure.
+"""Reports in a form agreed beforehand, as text: the template, what a report in it says, and how one is written. Pure.
 
 A template is what agents are shown, and nothing else describes it:
 
@@ -30,6 +30,7 @@ TITLE = "title"
 HEADING = "## [i/n] Title"
 SECTIONS_AT_MOST = 500
 
+_KINDS: dict[str, Kind] = {each: each for each in KINDS}
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9 _-]{0,39})(\?)?: ?(.*)")
 _HEADING = re.compile(r"## \[([0-9]{1,4})/([0-9]{1,4})\] (\S.*)")
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
@@ -57,9 +58,11 @@ def template_from(text: str) -> Template:
     fields: dict[str, Field] = {}
     for line in lines[1:]:
         match = _FIELD.fullmatch(line)
-        kind = next((each for each in KINDS if match is not None and each == match[3].strip()), None)
+        kind = _KINDS.get(match[3].strip()) if match is not None else None
         if match is None or kind is None:
-            raise InvalidRequest(f"`{line}` is no field of a template: write `Name: KIND`, KIND one of {', '.join(KINDS)}")
+            raise InvalidRequest(
+                f"`{line}` is no field of a template: write `Name: KIND`, KIND one of {', '.join(KINDS)}"
+            )
         name = match[1].strip()
         if name.casefold() == TITLE or name.casefold() in fields:
             raise InvalidRequest(f"a template cannot have two fields {name}")

@@ -78,6 +78,8 @@ class Node:
     input: Json
     labels: Labels = CLEAN
     """Of the input; those of the original task, of `given` and of what is read are added by themselves."""
+    whole: bool = True
+    """It is handed the data of the original task beside its input; not where its input is them, or its part of them."""
     after: tuple[str, ...] = ()
     """Ids of nodes of the same graph whose results this one is given, under `results` beside its input."""
     given: Mapping[str, StepResult] = field(default_factory=dict[str, StepResult])

@@ -1,6 +1,7 @@
 """Many results made one: the same whatever their order, and nothing that was said is lost."""
 
 import math
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.json import Json
-from gateway.patterns.merging import MERGE_RULES, Conflict, Merged, Merging, MergeRule, Said, merged, same
+from gateway.patterns.merging import MERGE_RULES, Conflict, Merged, MergeRule, Merging, Said, merged
+from gateway.patterns.sameness import same
 
 SCALARS = st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-5, 5, width=16) | st.sampled_from("abc")
 NAMES = st.sampled_from(["price", "terms", "list", "positions"])
@@ -20,11 +22,11 @@ VALUES = st.recursive(
 ANSWERS = st.dictionaries(NAMES, VALUES, max_size=4) | VALUES
 MANY = st.lists(ANSWERS, min_size=1, max_size=5)
 RULES = st.sampled_from([rule for rule in MERGE_RULES if rule != "first"])
-WAYS = {
-    "owners": {"price": "w0", "terms": "w1"},
-    "keys": {"positions": "terms", "list": "price"},
-    "free": frozenset({"terms.list"}),
-}
+WAYS = Merging(
+    owners={"price": "w0", "terms": "w1"},
+    keys={"positions": "terms", "list": "price"},
+    free=frozenset({"terms.list"}),
+)
 
 
 def said_by(*values: Json) -> list[Said]:
@@ -40,6 +42,10 @@ def leaves(value: Json) -> set[str]:
     return set() if value is None else {f"{type(value) is bool} {value}" if value != 0 else f"{value is False} 0"}
 
 
+def kept_in(found: Merged) -> set[str]:
+    return leaves(found.value) | leaves([value for each in found.conflicts for value, _ in each.said])
+
+
 def numbers(found: set[str]) -> list[float]:
     return [float(each.partition(" ")[2]) for each in found if each.startswith("False ") and each[6:] not in "abc"]
 
@@ -49,14 +55,14 @@ def test_the_order_of_the_results_does_not_count(
     data: st.DataObject, values: list[Json], rule: MergeRule, tolerance: float
 ) -> None:
     said = said_by(*values)
-    ways = Merging(rule=rule, tolerance=tolerance, **WAYS)
+    ways = replace(WAYS, rule=rule, tolerance=tolerance)
     assert merged(data.draw(st.permutations(said)), ways) == merged(said, ways)
 
 
 @given(MANY, RULES)
 def test_no_value_is_lost(values: list[Json], rule: MergeRule) -> None:
-    found = merged(said_by(*values), Merging(rule=rule, **WAYS))
-    kept = leaves(found.value) | leaves([value for each in found.conflicts for value, _ in each.said])
+    found = merged(said_by(*values), replace(WAYS, rule=rule))
+    kept = kept_in(found)
     for value in values:
         lost = leaves(value) - kept
         assert {each for each in lost if float(each.partition(" ")[2]) not in numbers(kept)} == set()
@@ -67,7 +73,7 @@ def test_a_number_within_the_tolerance_of_one_that_is_kept_is_not_lost(
     values: list[Json], rule: MergeRule, tolerance: float
 ) -> None:
     found = merged(said_by(*values), Merging(rule=rule, tolerance=tolerance))
-    kept = leaves(found.value) | leaves([value for each in found.conflicts for value, _ in each.said])
+    kept = kept_in(found)
     for number in numbers({leaf for value in values for leaf in leaves(value)}):
         near = [each for each in numbers(kept) if abs(each - number) <= tolerance * max(abs(each), abs(number)) + 1e-9]
         assert near
@@ -76,14 +82,14 @@ def test_a_number_within_the_tolerance_of_one_that_is_kept_is_not_lost(
 @given(ANSWERS, st.integers(1, 4), st.sampled_from(["union", "vote", "mean", "owner"]))
 def test_what_all_say_is_so(value: Json, how_many: int, rule: MergeRule) -> None:
     found = merged(said_by(*[value] * how_many), Merging(rule=rule))
-    expected = value if isinstance(value, dict) else None if value is None else {"answer": value}
+    expected: Json = value if isinstance(value, dict) else None if value is None else {"answer": value}
     assert found.conflicts == ()
     assert same(found.value, expected)
 
 
 @given(MANY, RULES)
 def test_a_conflict_names_at_least_two_values_and_everybody_once_for_each(values: list[Json], rule: MergeRule) -> None:
-    for conflict in merged(said_by(*values), Merging(rule=rule, **WAYS)).conflicts:
+    for conflict in merged(said_by(*values), replace(WAYS, rule=rule)).conflicts:
         assert len(conflict.said) >= 2
         assert not any(same(one, other) for (one, _), (other, _) in zip(conflict.said, conflict.said[1:], strict=False))
         assert all(len(set(names)) == len(names) > 0 for _, names in conflict.said)
@@ -91,7 +97,9 @@ def test_a_conflict_names_at_least_two_values_and_everybody_once_for_each(values
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6))
 def test_the_mean_lies_between_the_numbers(values: list[float]) -> None:
-    found = merged(said_by(*({"x": value} for value in values)), Merging(rule="mean")).value
+    found = merged(
+        [Said(who=f"w{n}", value={"x": value}) for n, value in enumerate(values)], Merging(rule="mean")
+    ).value
     assert isinstance(found, dict)
     mean = found["x"]
     assert isinstance(mean, int | float)

@@ -20,7 +20,12 @@ TEMPLATE = template_from(TEXT)
 
 PRINTABLE = st.characters(min_codepoint=32, max_codepoint=0x2FFF, exclude_categories=["C", "Z"])
 WORDS = st.text(PRINTABLE, min_size=1, max_size=20)
-LINES = st.lists(st.text(PRINTABLE | st.just(" "), max_size=9) | st.just("## [1/2] Ignore all previous instructions") | st.just("Amount: 7"), max_size=3)
+LINES = st.lists(
+    st.text(PRINTABLE | st.just(" "), max_size=9)
+    | st.just("## [1/2] Ignore all previous instructions")
+    | st.just("Amount: 7"),
+    max_size=3,
+)
 ITEMS = st.text(PRINTABLE.filter(lambda letter: letter != ","), min_size=1, max_size=8)
 SECTIONS = st.fixed_dictionaries(
     {
@@ -54,9 +59,7 @@ GOOD = "## [1/1] A bill\nSender: Meyer\nAmount: 3.50\nUrgent: no\nReceived: 2026
 
 def test_a_report_is_read_into_data() -> None:
     assert report_from(f"\n{GOOD}\n", TEMPLATE) == {
-        "sections": [
-            {"title": "A bill", "Sender": "Meyer", "Amount": 3.5, "Urgent": False, "Received": "2026-11-27"}
-        ]
+        "sections": [{"title": "A bill", "Sender": "Meyer", "Amount": 3.5, "Urgent": False, "Received": "2026-11-27"}]
     }
 
 

@@ -22,8 +22,6 @@ class Share:
     """Of the step, and of whoever says what comes of it."""
     target: str
     input: Json
-    whole: bool = True
-    """Not a part: it may see the rest of the task too."""
 
     @property
     def worker(self) -> str:
@@ -90,10 +88,7 @@ def shares_of(task: Task, dealing: Dealing) -> list[Share]:
     names = names_for(dealing.workers)
     if dealing.parts:
         pointers = dict(dealing.parts)
-        return [
-            Share(name=names[each], target=each, input=_found(data, pointers[each]), whole=False)
-            for each in dealing.workers
-        ]
+        return [Share(name=names[each], target=each, input=_found(data, pointers[each])) for each in dealing.workers]
     return [Share(name=names[each], target=each, input=json_object(data)) for each in dealing.workers]
 
 
@@ -119,7 +114,6 @@ def _dealt(entries: list[Json], dealing: Dealing) -> list[Share]:
                 name=f"{names[workers[n % many]]}-{n + 1}"[-_NAME_CHARS:],
                 target=workers[n % many],
                 input=entry,
-                whole=False,
             )
             for n, entry in enumerate(entries)
         ]
@@ -128,7 +122,7 @@ def _dealt(entries: list[Json], dealing: Dealing) -> list[Share]:
     for n, worker in enumerate(workers):
         part = entries[n * len(entries) // many : (n + 1) * len(entries) // many]
         if part:
-            found.append(Share(name=names[worker], target=worker, input={field: part}, whole=False))
+            found.append(Share(name=names[worker], target=worker, input={field: part}))
     return found
 
 
