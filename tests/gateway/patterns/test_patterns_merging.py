@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import chain
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.json import Json
@@ -50,6 +50,7 @@ def numbers(found: set[str]) -> list[float]:
     return [float(each.partition(" ")[2]) for each in found if each.startswith("False ") and each[6:] not in "abc"]
 
 
+@settings(deadline=None)
 @given(st.data(), MANY, RULES, st.sampled_from([0.0, 0.2]))
 def test_the_order_of_the_results_does_not_count(
     data: st.DataObject, values: list[Json], rule: MergeRule, tolerance: float
@@ -59,6 +60,7 @@ def test_the_order_of_the_results_does_not_count(
     assert merged(data.draw(st.permutations(said)), ways) == merged(said, ways)
 
 
+@settings(deadline=None)
 @given(MANY, RULES)
 def test_no_value_is_lost(values: list[Json], rule: MergeRule) -> None:
     found = merged(said_by(*values), replace(WAYS, rule=rule))
@@ -68,6 +70,7 @@ def test_no_value_is_lost(values: list[Json], rule: MergeRule) -> None:
         assert {each for each in lost if float(each.partition(" ")[2]) not in numbers(kept)} == set()
 
 
+@settings(deadline=None)
 @given(MANY, RULES, st.floats(0.01, 0.5))
 def test_a_number_within_the_tolerance_of_one_that_is_kept_is_not_lost(
     values: list[Json], rule: MergeRule, tolerance: float
@@ -79,6 +82,7 @@ def test_a_number_within_the_tolerance_of_one_that_is_kept_is_not_lost(
         assert near
 
 
+@settings(deadline=None)
 @given(ANSWERS, st.integers(1, 4), st.sampled_from(["union", "vote", "mean", "owner"]))
 def test_what_all_say_is_so(value: Json, how_many: int, rule: MergeRule) -> None:
     found = merged(said_by(*[value] * how_many), Merging(rule=rule))
@@ -87,6 +91,7 @@ def test_what_all_say_is_so(value: Json, how_many: int, rule: MergeRule) -> None
     assert same(found.value, expected)
 
 
+@settings(deadline=None)
 @given(MANY, RULES)
 def test_a_conflict_names_at_least_two_values_and_everybody_once_for_each(values: list[Json], rule: MergeRule) -> None:
     for conflict in merged(said_by(*values), replace(WAYS, rule=rule)).conflicts:
@@ -95,6 +100,7 @@ def test_a_conflict_names_at_least_two_values_and_everybody_once_for_each(values
         assert all(len(set(names)) == len(names) > 0 for _, names in conflict.said)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6))
 def test_the_mean_lies_between_the_numbers(values: list[float]) -> None:
     found = merged(

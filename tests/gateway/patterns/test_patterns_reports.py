@@ -1,7 +1,7 @@
 """Reports in a form agreed beforehand: what is written can be read, and what breaks the form is told with it."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidRequest
@@ -39,11 +39,13 @@ SECTIONS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(SECTIONS, min_size=1, max_size=4))
 def test_what_is_written_in_the_form_is_read_from_it(sections: list[JsonObject]) -> None:
     assert report_from(report_text(sections, TEMPLATE), TEMPLATE) == {"sections": sections}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200) | st.lists(st.sampled_from(TEXT.splitlines()), max_size=8).map("\n".join))
 def test_whatever_is_no_report_is_refused_with_the_template(text: str) -> None:
     try:
