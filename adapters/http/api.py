@@ -29,6 +29,7 @@ from adapters.http.api_ports import (
     Principals,
     Reload,
     RunControl,
+    RunExplainer,
 )
 from adapters.http.api_runs import RunEndpoints
 from gateway.core.errors import Denied, GatewayError, Internal, InvalidRequest, NotFound, Unauthenticated
@@ -56,6 +57,7 @@ class ApiParts:
     runs: RunStore
     control: RunControl
     approving: Approving
+    explaining: RunExplainer
     audit: AuditReader
     reload: Reload
     clock: Clock
@@ -134,6 +136,7 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
     runs = RunEndpoints(
         runs=parts.runs,
         control=parts.control,
+        explaining=parts.explaining,
         recorder=recorder,
         authenticator=parts.authenticator,
         streams=parts.streams,

@@ -113,6 +113,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint(id="get_run", method="GET", path="/runs/{id}", summary="One run with its tree of steps"),
     Endpoint(
+        id="explain_run",
+        method="GET",
+        path="/runs/{id}/explanation",
+        summary="Who was called in what order, given what, how long, at what price, where it failed, and why",
+    ),
+    Endpoint(
         id="watch_run",
         method="GET",
         path="/runs/{id}/events",

@@ -117,6 +117,13 @@ class RunControl(Protocol):
     async def resume(self, run_id: str) -> None: ...
 
 
+class RunExplainer(Protocol):
+    async def explain(self, who: Principal, run_id: str) -> JsonObject:
+        """Who was called in what order, given what, how long, at what price, where it failed, and why it was decided
+        so: `run`, `agents`, `steps`, `failure`, `decisions`, `totals`. Raises: NotFound."""
+        ...
+
+
 class Approving(Protocol):
     async def list(
         self, who: Principal, *, state: str = "", run_id: str = "", limit: int = 100

@@ -6,7 +6,7 @@ import orjson
 from starlette.responses import Response, StreamingResponse
 
 from adapters.http.api_call import LIST_LIMIT, Call, Recorder, answer
-from adapters.http.api_ports import RunControl
+from adapters.http.api_ports import RunControl, RunExplainer
 from adapters.http.api_views import rfc3339, run_in_full, run_view
 from gateway.core.errors import Conflict, Exhausted, NotFound, Unauthenticated
 from gateway.core.json import Json
@@ -22,11 +22,19 @@ _MAX_SEQ = 2**62
 
 class RunEndpoints:
     def __init__(
-        self, *, runs: RunStore, control: RunControl, recorder: Recorder, authenticator: Authenticator, streams: int
+        self,
+        *,
+        runs: RunStore,
+        control: RunControl,
+        explaining: RunExplainer,
+        recorder: Recorder,
+        authenticator: Authenticator,
+        streams: int,
     ) -> None:
         """`streams`: how many may be followed at once."""
         self._runs = runs
         self._control = control
+        self._explaining = explaining
         self._recorder = recorder
         self._authenticator = authenticator
         self._streams_left = streams
@@ -43,6 +51,10 @@ class RunEndpoints:
     async def get_run(self, call: Call) -> Response:
         run = await self._find(call)
         return answer({"run": run_in_full(run, await self._runs.steps(run.id))})
+
+    async def explain_run(self, call: Call) -> Response:
+        run = await self._find(call)
+        return answer({"explanation": await self._explaining.explain(call.who, run.id)})
 
     async def cancel_run(self, call: Call) -> Response:
         run = await self._find(call)

@@ -70,6 +70,7 @@ def _api_parts(composition: Composition) -> ApiParts:
         runs=foundation.runs,
         control=composition.orchestrator.control,
         approving=composition.orchestrator.approving,
+        explaining=composition.orchestrator.explaining,
         audit=AuditOfGateway(AuditReader(foundation.directory.audit_db)),
         reload=composition.reload,
         clock=foundation.clock,

@@ -10,6 +10,7 @@ from gateway.core.model import Request
 from gateway.core.ports.runs import Run
 from gateway.core.task import TaskState
 from gateway.orchestration.events import content_to_json
+from gateway.orchestration.nesting import depth_of
 from gateway.orchestration.runs import owner_of
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.spec import RunSpec
@@ -105,7 +106,7 @@ class Admission:
             calls=min(calls, default=None),
             tokens=budget.tokens,
             cost_usd=budget.cost_usd,
-            depth=min(request.budget.depth, limits.max_depth - 1),
+            depth=min(request.budget.depth, depth_of(settings) - 1),
         )
 
 

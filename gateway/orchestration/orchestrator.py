@@ -26,6 +26,8 @@ from gateway.orchestration.approving import Approving
 from gateway.orchestration.control import Control
 from gateway.orchestration.events import opened, task_of
 from gateway.orchestration.execution import Execution, ended_from_json
+from gateway.orchestration.explaining import Explaining
+from gateway.orchestration.nesting import with_depth
 from gateway.orchestration.runs import Runs, wanted_from
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.spec import spec_from_json
@@ -61,6 +63,7 @@ class Orchestrator:
         self.runs = Runs(wiring)
         self.control = Control(wiring, self.runs)
         self.approving = Approving(wiring)
+        self.explaining = Explaining(wiring, self.runs)
         self._admission = Admission(wiring, limits)
         self._watching = Watching(wiring, self.runs)
         self._patterns: Mapping[str, PatternType] = {}
@@ -73,7 +76,7 @@ class Orchestrator:
         Raises: InvalidRequest: a workflow names no known pattern, or its pattern refuses its settings; nothing changed.
         """
         check(patterns, workflows)
-        self._patterns, self._workflows = dict(patterns), dict(workflows)
+        self._patterns, self._workflows = dict(patterns), with_depth(workflows)
 
     @property
     def name(self) -> str:
@@ -180,6 +183,7 @@ class Orchestrator:
 
 def check(patterns: Mapping[str, PatternType], workflows: Mapping[str, WorkflowSettings]) -> None:
     """Set up every workflow's pattern once. Raises: InvalidRequest: names the first workflow that is wrong, and why."""
+    with_depth(workflows)
     for slug, settings in workflows.items():
         pattern_type = patterns.get(settings.pattern)
         if pattern_type is None:

@@ -40,8 +40,9 @@ class LimitSettings(BaseModel):
     """Longest one step may take unless it says otherwise, seconds."""
     max_rounds: int = Field(default=2, ge=1, le=10)
     """How often work may be done: the first time, and again where the review finds it wanting."""
-    max_depth: int = Field(default=2, ge=1, le=8)
-    """Levels of orchestration under this workflow: 2 is a supervisor and workers that delegate no further."""
+    max_depth: int | None = Field(default=None, ge=1, le=8)
+    """Levels of orchestration under this workflow: 2 is a supervisor and workers that delegate no further. By default
+    2, or as many as the workflows it names need."""
     concurrency: int = Field(default=4, ge=1, le=64)
     """Steps under way at once; the rest waits."""
     max_steps: int = Field(default=16, ge=1, le=100)

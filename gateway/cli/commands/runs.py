@@ -1,5 +1,7 @@
 """`drawbridge runs`: orchestrated runs, looked into, followed and steered."""
 
+from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -10,6 +12,7 @@ from gateway.cli.failure import FINDING, USAGE, Failure
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import Remote, connect
 from gateway.cli.render import clean, moment, note, say, show, show_line, state, table
+from gateway.cli.run_forms import mermaid, run_table, why
 from gateway.cli.run_views import Calls, answer_of, calls_by_step, event_line, run_tree
 from gateway.core.json import JsonObject, json_list, json_object, json_text
 
@@ -48,16 +51,37 @@ def list_runs(
     )
 
 
+class Form(StrEnum):
+    """How a run may be shown."""
+
+    TREE = "tree"
+    TABLE = "table"
+    MERMAID = "mermaid"
+
+
 @app.command("show")
 def show_run(
-    run_id: RunId = "", last: Last = False, as_json: AsJson = False, config: ConfigPath = None, data: DataPath = None
+    run_id: RunId = "",
+    last: Last = False,
+    form: Annotated[Form, typer.Option("--form", help="A tree, a table of all attempts, or a Mermaid diagram.")] = (
+        Form.TREE
+    ),
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    data: DataPath = None,
 ) -> None:
-    """One run as a tree: who was called, how long it took, what became of it."""
+    """One run: who was called in what order, given what, how long, at what price, where it failed, and why."""
     with connect(place(config, data)) as remote:
         run = _run(remote, run_id, newest=last)
-        calls = _calls(remote, json_text(run.get("id")))
-    said: JsonObject = {**run, "calls": {step: [*made] for step, made in calls.items()}}
-    show(said, lambda: _whole(run, calls), as_json=as_json)
+        found = json_text(run.get("id"))
+        calls = _calls(remote, found)
+        explained = json_object(remote.get("runs", found, "explanation").get("explanation"))
+    said: JsonObject = {**run, "calls": {step: [*made] for step, made in calls.items()}, "explanation": explained}
+    if form is Form.MERMAID and not as_json:
+        say(mermaid(explained).rstrip())
+        return
+    view = partial(run_table, explained) if form is Form.TABLE else partial(_explained, run, calls, explained)
+    show(said, view, as_json=as_json)
 
 
 @app.command()
@@ -124,6 +148,10 @@ def _run(remote: Remote, run_id: str, *, newest: bool = False) -> JsonObject:
 def _calls(remote: Remote, run_id: str) -> Calls:
     said = remote.get("audit", query={"run": run_id, "limit": _MOST_CALLS})
     return calls_by_step(json_object(each) for each in json_list(said.get("records")))
+
+
+def _explained(run: JsonObject, calls: Calls, explained: JsonObject) -> RenderableType:
+    return Group(_whole(run, calls), why(explained))
 
 
 def _whole(run: JsonObject, calls: Calls) -> RenderableType:

@@ -5,6 +5,8 @@ import json
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from gateway.config.schema import json_schema
+from gateway.core.json import json_object
 from gateway.orchestration.settings import WorkflowSettings, keys_from, limits_from
 
 
@@ -56,7 +58,7 @@ def test_what_cannot_be_meant_is_refused(wrong: dict[str, object]) -> None:
 
 def test_limits_have_the_defaults_the_patterns_are_known_for() -> None:
     limits = WorkflowSettings(pattern="p").limits
-    assert (limits.max_rounds, limits.max_depth, limits.concurrency) == (2, 2, 4)
+    assert (limits.max_rounds, limits.max_depth, limits.concurrency) == (2, None, 4)
     assert limits.deadline_s is None
 
 
@@ -79,12 +81,11 @@ def test_a_run_keeps_what_was_set_and_reads_it_back() -> None:
 
 
 def test_every_setting_is_described_in_its_json_schema() -> None:
-    schema = TypeAdapter(WorkflowSettings).json_schema()
-    models = {"WorkflowSettings": schema, **schema["$defs"]}
+    schema = json_schema({"workflows": TypeAdapter(dict[str, WorkflowSettings])})
     undescribed = [
         f"{model}.{name}"
-        for model, shape in models.items()
-        for name, field in shape.get("properties", {}).items()
-        if not field.get("description")
+        for model, shape in json_object(schema["$defs"]).items()
+        for name, field in json_object(json_object(shape).get("properties")).items()
+        if not json_object(field).get("description")
     ]
     assert undescribed == []

@@ -1,0 +1,160 @@
+"""What happened in a run, as answers to the questions asked of it: who, in what order, given what, how long, at what
+price, where it went wrong, and why it was decided so. Pure; made from what is kept of the run.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.limits import Usage
+from gateway.core.ports.runs import RunEvent, RunStep
+from gateway.orchestration.runs import RunTree, StepTree
+
+Events = Mapping[str, Sequence[RunEvent]]
+"""By run id."""
+
+FINE = frozenset({"ok", "running"})
+CONSEQUENCES = frozenset({"skipped", "canceled"})
+"""What becomes of a step because of another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """One attempt, and where in the tree it stands."""
+
+    step: RunStep
+    depth: int
+    last: bool
+    """Whether no later attempt at the step followed."""
+    nested: str
+    """The run it was, if it was one."""
+
+
+def explained(tree: RunTree, events: Events) -> JsonObject:
+    """`run`, `steps` in the order in which they began (attempts one by one, nested ones too), `agents` in the order in
+    which they were first called, `failure` (null where nothing failed for good), `decisions`, `totals`."""
+    run = tree.run
+    placed = sorted(_attempts(tree, 0), key=_begun)
+    steps: list[Json] = [_step_view(number, each, run.created_at_us) for number, each in enumerate(placed, start=1)]
+    return {
+        "run": {
+            "id": run.id,
+            "workflow": run.workflow,
+            "pattern": json_text(run.spec.get("pattern")),
+            "state": run.state,
+            "owner": run.owner,
+            "error": run.error,
+            "tookUs": max(0, run.updated_at_us - run.created_at_us),
+        },
+        "agents": [*dict.fromkeys(each.step.target for each in placed)],
+        "steps": steps,
+        "failure": _failure(tree),
+        "decisions": [*_decisions(tree, events, run.created_at_us)],
+        "totals": {**_usage_view(run.usage), "steps": len({each.step.id for each in placed}), "attempts": len(placed)},
+    }
+
+
+def _begun(placed: _Placed) -> tuple[bool, int, int, str]:
+    """What never began comes last."""
+    step = placed.step
+    return not step.started_at_us, step.started_at_us, placed.depth, step.id
+
+
+def runs_in(tree: RunTree) -> Iterator[RunTree]:
+    """The run, and every run nested in it."""
+    yield tree
+    for step in tree.steps:
+        if step.nested is not None:
+            yield from runs_in(step.nested)
+
+
+def _attempts(tree: RunTree, depth: int) -> Iterator[_Placed]:
+    for step in tree.steps:
+        nested = step.nested.run.id if step.nested is not None else ""
+        for attempt in step.attempts:
+            yield _Placed(attempt, depth, attempt is step.attempts[-1], nested)
+        if step.nested is not None:
+            yield from _attempts(step.nested, depth + 1)
+
+
+def _step_view(number: int, placed: _Placed, began_at_us: int) -> JsonObject:
+    step = placed.step
+    shown: JsonObject = {
+        "number": number,
+        "step": step.id,
+        "target": step.target,
+        "state": step.state,
+        "attempt": step.attempt,
+        "depth": placed.depth,
+        "startedUs": max(0, step.started_at_us - began_at_us),
+        "tookUs": step.duration_us,
+        "received": step.input,
+        "answered": step.value,
+        "summary": step.summary,
+        "reason": step.reason,
+        "labels": step.labels.to_json(),
+        "usage": _usage_view(step.usage),
+        "record": step.record_id,
+    }
+    if step.phase:
+        shown["phase"] = step.phase
+    if placed.nested:
+        shown["run"] = placed.nested
+    if not placed.last:
+        shown["triedAgain"] = True
+    return shown
+
+
+def _usage_view(usage: Usage) -> JsonObject:
+    return {"calls": usage.calls, "tokens": usage.tokens, "costUsd": f"{usage.cost_usd:f}"}
+
+
+def _failure(tree: RunTree) -> "JsonObject | None":
+    """Where it began: the first step, the innermost one, that failed for good and not because of another."""
+    failed = [step for step in tree.steps if _failed(step)]
+    first = min(failed, key=lambda step: step.attempts[-1].started_at_us + step.attempts[-1].duration_us, default=None)
+    if first is None:
+        if not tree.run.error:
+            return None
+        return {"step": "", "target": f"workflow:{tree.run.workflow}", "error": "failed", "reason": tree.run.error}
+    if first.nested is not None and (inner := _failure(first.nested)) is not None:
+        return {**inner, "within": [first.id, *_texts(inner.get("within"))]}
+    last = first.attempts[-1]
+    later: list[Json] = [each.id for each in tree.steps if each.attempts[-1].state in CONSEQUENCES]
+    return {
+        "step": first.id,
+        "target": first.target,
+        "error": last.state,
+        "reason": last.reason,
+        "attempts": len(first.attempts),
+        "record": last.record_id,
+        "consequences": later,
+    }
+
+
+def _failed(step: StepTree) -> bool:
+    return step.attempts[-1].state not in FINE | CONSEQUENCES
+
+
+def _decisions(tree: RunTree, events: Events, began_at_us: int) -> Iterator[JsonObject]:
+    for inner in runs_in(tree):
+        for event in events.get(inner.run.id, ()):
+            detail = json_object(event.body.get("detail"))
+            if detail.get("event") != "decided":
+                continue
+            rest = {name: each for name, each in detail.items() if name not in ("event", "what", "chosen", "because")}
+            shown: JsonObject = {
+                "atUs": max(0, event.at_us - began_at_us),
+                "what": detail.get("what"),
+                "chosen": detail.get("chosen"),
+                "because": detail.get("because"),
+            }
+            if rest:
+                shown["detail"] = rest
+            if inner is not tree:
+                shown["run"] = inner.run.id
+            yield shown
+
+
+def _texts(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
