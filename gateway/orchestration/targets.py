@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 SLUG = r"[a-z0-9-]{1,24}"
@@ -43,6 +43,20 @@ class TargetSettings(BaseModel):
         """The capability's name."""
         named = (("agent", self.agent), ("tool", self.tool), ("workflow", self.workflow))
         return next(f"{kind}:{name}" for kind, name in named if name)
+
+
+def _agent_named(value: object) -> object:
+    return {"agent": value} if isinstance(value, str) else value
+
+
+def _workflow_named(value: object) -> object:
+    return {"workflow": value} if isinstance(value, str) else value
+
+
+Worker = Annotated[TargetSettings, BeforeValidator(_agent_named, json_schema_input_type=str | TargetSettings)]
+"""An agent's slug, or a mapping that names something else."""
+Nested = Annotated[TargetSettings, BeforeValidator(_workflow_named, json_schema_input_type=str | TargetSettings)]
+"""A workflow's slug, or a mapping that names something else."""
 
 
 class UndoSettings(TargetSettings):

@@ -86,7 +86,11 @@ def failing_stages() -> Scene:
 def nested() -> Scene:
     """A workflow that is a stage of another one."""
     return Scene(
-        settings={"pattern": "sequential", "stages": [{"agent": "a"}, {"workflow": "inner"}, {"agent": "c"}]},
+        settings={
+            "pattern": "sequential",
+            "stages": [{"agent": "a"}, {"workflow": "inner"}, {"agent": "c"}],
+            "limits": {"max_depth": 3},
+        },
         others={"inner": {"pattern": "sequential", "stages": [{"agent": "b"}, {"tool": "orders/find"}]}},
         agents=lambda: {name: says({}) for name in ("agent:a", "agent:b", "agent:c", "tool:orders/find")},
     )

@@ -1,0 +1,207 @@
+"""A router: each request goes to the one worker whose it is, several wishes in one message to whoever does them all.
+
+Workers never see each other's results. Whatever decides - a rule, what was decided before, a classifier, a person - is
+told with the features that drove it. A worker may hand back or hand on; whoever has been asked once for a request is
+not asked for it again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.labels import CLEAN, Labels
+from gateway.core.ports.orchestration import Node, Outcome, StepResult, Steps
+from gateway.core.task import Task
+from gateway.patterns.classifying import Request
+from gateway.patterns.conversation import Conversations, Farewell, farewell_in
+from gateway.patterns.replicas import Replicas
+from gateway.patterns.rounds import WANTING
+from gateway.patterns.routing import DAY_S, Route, Routing
+from gateway.patterns.routing_answers import Served, answered, dropped_of, nobody, together
+from gateway.patterns.routing_rules import overlaps
+from gateway.patterns.settings import refuse, slug_of, target_in, whole
+from gateway.patterns.tries import Tried, Tries, note_for, tried
+
+USELESS = ("planner", "executor", "synthesiser", "judge", "critic", "reconciler", "goal_checker")
+"""Roles a router has no use for."""
+DEFAULT_DEPTH = 2
+
+
+class Router:
+    """See `Pattern`."""
+
+    def __init__(self, settings: JsonObject) -> None:
+        """Raises: InvalidRequest: no workers, nothing that says where requests go, or a rule that makes no sense."""
+        refuse(settings, "router", "stages", "plan", "propose", *USELESS)
+        block = json_object(settings.get("router"))
+        ttl_s = block.get("conversation_ttl_s")
+        self.routing = Routing.of(settings)
+        self._replicas = Replicas.in_settings(block, self.routing.workers)
+        self._tries = Tries.of(settings)
+        self._multi_intent = block.get("multi_intent") is not False
+        self._several = target_in(json_object(block.get("several"))) if block.get("several") else ""
+        self._conversations = Conversations(
+            sticky=block.get("hand_off") is True, ttl_s=float(ttl_s) if isinstance(ttl_s, int | float) else DAY_S
+        )
+
+        self._refuse_shallow(json_object(settings.get("limits")))
+
+    def doubts(self) -> tuple[str, ...]:
+        """What is legal, and probably not meant: rules of different workers that hold for the same requests."""
+        return overlaps(self.routing.rules)
+
+    async def run(self, task: Task, steps: Steps) -> Outcome:
+        request, workers = Request.of(task), self.routing.workers
+        owner = await self._conversations.owner(task.context_id, workers, steps)
+        asked: set[str] = set()
+        if owner:
+            route = Route(worker=owner, by="conversation", confidence=1.0, because="the conversation is its own")
+        else:
+            route = await self.routing.route(request, steps)
+        while True:
+            several = len(route.workers) > 1 and self._multi_intent
+            await _told(route, steps, several=several)
+            if several:
+                return await self._all_served(route, request, task, steps)
+            if not route.worker:
+                return nobody(route)
+            served = await self._served(route.worker, request, task, steps)
+            asked.add(route.worker)
+            onward = await self._onward(route, served, asked, task, steps)
+            if onward.kind not in ("back", "to"):
+                return answered(route, served, () if self._multi_intent else dropped_of(route))
+            route = await self._rerouted(onward, route, request, steps, frozenset(asked))
+
+    def _refuse_shallow(self, limits: JsonObject) -> None:
+        nested = [each for each in (*self.routing.workers, self._several) if each.startswith("workflow:")]
+        if nested and whole(limits, "max_depth", DEFAULT_DEPTH) <= DEFAULT_DEPTH:
+            raise InvalidRequest(
+                f"{nested[0]} has workers of its own: that takes limits.max_depth of 3", detail={"setting": "limits"}
+            )
+
+    async def _served(self, worker: str, request: Request, task: Task, steps: Steps) -> Served:
+        """The answer of the worker, of one that does the same, of whoever stands in for it, or of whoever takes the
+        rest."""
+        replicas = await self._replicas.in_order(worker, steps)
+        node = _node(replicas[0], request, CLEAN, task)
+        # Those who do the same are tried first: their answer is no less than was asked for.
+        last = replicas[-1]
+        for replica in replicas[:-1]:
+            result = await steps.call(replace(node, target=replica))
+            if result.ok or result.error not in WANTING:
+                return Served(tried=Tried(result=result))
+            await steps.decided("retry", slug_of(last), because=result.reason or result.error)
+            node = replace(node, again=result.id, note=note_for(result))
+        spare = self.routing.otherwise
+        has_spare = bool(spare) and spare not in replicas and last not in self._tries.stand_ins
+        tries = replace(self._tries, on_failure="partial") if has_spare else self._tries
+        found = await tried(replace(node, target=last), tries, steps)
+        if found.result.ok or not has_spare or found.result.error not in WANTING:
+            return Served(tried=found, notices=(found.notice,) if found.notice else ())
+        await steps.decided("fallback", slug_of(spare), because=found.result.reason or found.result.error)
+        found = await tried(replace(node, target=spare, again=found.result.id), self._tries, steps)
+        notice = f"{slug_of(spare)} answers, because {slug_of(worker)} failed"
+        return Served(tried=found, notices=(notice,) if found.result.ok else ())
+
+    async def _onward(self, route: Route, served: Served, asked: set[str], task: Task, steps: Steps) -> Farewell:
+        """Where the conversation goes on; noted for its next message."""
+        keeps = Farewell(kind="keeps")
+        if not served.result.ok:
+            return keeps
+        try:
+            farewell = farewell_in(served.result, self.routing.workers)
+        except InvalidRequest as error:
+            await steps.decided("hand_off", None, because=error.message)
+            farewell = keeps
+        if farewell.kind == "to" and farewell.to in asked:
+            await steps.decided(
+                "hand_off", None, because=f"{slug_of(farewell.to)} was asked before: it goes in circles"
+            )
+            farewell = keeps
+        owner = {"keeps": route.worker, "to": farewell.to}.get(farewell.kind, "")
+        await self._conversations.given_to(task.context_id, owner, steps)
+        return farewell
+
+    async def _rerouted(
+        self, onward: Farewell, route: Route, request: Request, steps: Steps, asked: frozenset[str]
+    ) -> Route:
+        said_by = slug_of(route.worker)
+        if onward.kind == "to":
+            return Route(worker=onward.to, by="hand_off", confidence=1.0, because=f"{said_by} hands on to it")
+        anew = await self.routing.route(request, steps, without=asked)
+        return replace(anew, because=f"{said_by} handed it back; {anew.because}")
+
+    async def _all_served(self, route: Route, request: Request, task: Task, steps: Steps) -> Outcome:
+        """Every wish of the message, by the workflow that is there for it, or side by side."""
+        if self._several:
+            node = _several_node(self._several, route, request)
+            found = await tried(node, self._tries, steps)
+            return answered(route, Served(tried=found, notices=(found.notice,) if found.notice else ()))
+        wishes: dict[str, list[str]] = {}
+        for intent in route.intents:
+            wishes.setdefault(intent.worker, []).append(intent.text)
+        nodes: dict[str, Node] = {}
+        for number, (worker, texts) in enumerate(wishes.items(), start=1):
+            replicas = await self._replicas.in_order(worker, steps)
+            name = f"{number}-{slug_of(worker).replace('/', '_').replace(':', '_')}"[:40]
+            node = _node(replicas[0], request, route.labels, task, " ".join(filter(None, texts)))
+            nodes[name] = replace(node, part=slug_of(worker))
+        done = await self._side_by_side(nodes, steps)
+        return together(route, done, self._tries.on_failure)
+
+    async def _side_by_side(self, nodes: dict[str, Node], steps: Steps) -> list[Tried]:
+        """What came of each; what failed is done again, by whoever stands in, as long as there are rounds."""
+        done = {name: Tried(result=result) for name, result in (await self._graph(nodes, steps)).items()}
+        for _ in range(1, self._tries.at_most):
+            again = {name: self._again(nodes[name], each.result) for name, each in done.items() if _wanting(each)}
+            for name, each in (await self._graph(again, steps)).items():
+                stand_in = self._tries.stand_ins.get(nodes[name].target)
+                done[name] = Tried(result=each, notice=stand_in.notice if stand_in is not None and each.ok else "")
+        if self._tries.on_failure == "ask":
+            for name, each in done.items():
+                if _wanting(each):
+                    node = self._again(nodes[name], each.result)
+                    done[name] = await tried(node, replace(self._tries, at_most=1), steps)
+        return [*done.values()]
+
+    async def _graph(self, nodes: dict[str, Node], steps: Steps) -> Mapping[str, StepResult]:
+        return await steps.graph(nodes, limit=self._tries.concurrency)
+
+    def _again(self, node: Node, failed: StepResult) -> Node:
+        stand_in = self._tries.stand_ins.get(node.target)
+        target = node.target if stand_in is None else stand_in.target
+        return replace(node, target=target, again=failed.id, note=note_for(failed))
+
+
+def _wanting(done: Tried) -> bool:
+    return not done.result.ok and done.result.error in WANTING
+
+
+async def _told(route: Route, steps: Steps, *, several: bool) -> None:
+    chosen: Json = [*map(slug_of, route.workers)] if several else slug_of(route.worker) or None
+    detail: JsonObject = {"by": route.by, "confidence": round(route.confidence, 3), **route.features}
+    await steps.decided("route", chosen, because=route.because, detail=detail)
+    dropped: list[Json] = [gap.step for gap in dropped_of(route)]
+    if dropped and not several:
+        await steps.decided("drop", dropped, because="several wishes are not looked at here")
+
+
+def _node(target: str, request: Request, labels: Labels, task: Task, text: str = "") -> Node:
+    """The step of whoever is given the request, or the one wish of it that is his."""
+    data = json_object(request.data)
+    if target.startswith("tool:"):
+        # A tool is given arguments, and nothing it did not ask for.
+        return Node(target=target, input={**data} or {"message": request.message})
+    given: JsonObject = {**data, "conversation": task.context_id}
+    if text:
+        given["instruction"] = text
+    return Node(target=target, input=given, labels=labels)
+
+
+def _several_node(target: str, route: Route, request: Request) -> Node:
+    intents: list[Json] = [{"worker": slug_of(each.worker), "text": each.text} for each in route.intents]
+    data: JsonObject = {**json_object(request.data), "intents": intents}
+    if target.startswith("workflow:"):
+        return Node(target=target, input={"message": request.message, "data": data}, labels=route.labels)
+    return Node(target=target, input=data, labels=route.labels)
