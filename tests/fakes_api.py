@@ -16,6 +16,7 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
 from gateway.core.model import Capability, CapabilityKind, Emit, Principal, Request, Result, principal
 from gateway.core.ports.approvals import Approval, ApprovalState
+from gateway.core.ports.costs import Spent
 from gateway.core.ports.gateway import Identity
 from gateway.core.ports.runs import Run, RunEvent, RunStep
 from gateway.core.ports.storage import ApiKey
@@ -253,6 +254,18 @@ class ListAuditReader:
         return [record for record in self.records if record["id"] == record_id and tenant == "default"]
 
 
+class ListCosts:
+    def __init__(self) -> None:
+        self.rows: list[Spent] = []
+        self.limits: list[JsonObject] = []
+
+    async def spent(self, tenant: str, since: str, until: str) -> tuple[Spent, ...]:
+        return tuple(each for each in self.rows if each.tenant == tenant and since <= each.day <= until)
+
+    def budgets(self, tenant: str) -> Sequence[JsonObject]:
+        return self.limits
+
+
 class StateControl:
     """Moves runs as they are told."""
 
@@ -359,6 +372,7 @@ class ApiBench:
         self.runs = MemoryRuns()
         self.approving = DictApproving(an_approval(), an_approval("run_1.q2", role="support"))
         self.audit = ListAuditReader()
+        self.costs = ListCosts()
         self.clock = FakeClock()
         self.parts = ApiParts(
             gateway=self.gateway,
@@ -373,6 +387,7 @@ class ApiBench:
             approving=self.approving,
             explaining=NoExplaining(),
             audit=self.audit,
+            costs=self.costs,
             reload=reloaded,
             clock=self.clock,
             ids=CountingIds(),

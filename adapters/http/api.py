@@ -18,11 +18,13 @@ from adapters.http.api_approvals import ApprovalEndpoints
 from adapters.http.api_call import Call, Recorder, answer, body_of, error_answer
 from adapters.http.api_catalog import CatalogEndpoints
 from adapters.http.api_contract import ENDPOINTS, PREFIX, Endpoint, openapi_document
+from adapters.http.api_costs import CostEndpoints
 from adapters.http.api_keys import AuditEndpoints, KeyEndpoints
 from adapters.http.api_ports import (
     AgentDirectory,
     Approving,
     AuditReader,
+    Costs,
     Directory,
     Explainer,
     Keys,
@@ -59,6 +61,7 @@ class ApiParts:
     approving: Approving
     explaining: RunExplainer
     audit: AuditReader
+    costs: Costs
     reload: Reload
     clock: Clock
     ids: Ids
@@ -145,7 +148,8 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
     agents = AgentEndpoints(agents=parts.agents, recorder=recorder)
     audit = AuditEndpoints(audit=parts.audit)
     approvals = ApprovalEndpoints(approving=parts.approving, recorder=recorder)
-    rooms = (catalog, agents, runs, approvals, keys, audit)
+    costs = CostEndpoints(costs=parts.costs, runs=parts.runs, clock=parts.clock)
+    rooms = (catalog, agents, runs, approvals, keys, costs, audit)
     found = {each.id: getattr(room, each.id) for each in ENDPOINTS for room in rooms if hasattr(room, each.id)}
     missing = [each.id for each in ENDPOINTS if not each.public and each.id not in found]
     if missing:

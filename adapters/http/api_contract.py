@@ -157,6 +157,17 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         body=_ANSWER,
         for_everybody=True,
     ),
+    Endpoint(
+        id="list_costs",
+        method="GET",
+        path="/costs",
+        summary="What was spent, the dearest first, and how much of the budgets that is",
+        query=(
+            Query(name="by", description="agent, tool, workflow, tenant, day or run"),
+            Query(name="since", description="First day, such as 2026-11-28; by default 30 days back"),
+            Query(name="until", description="Last day; by default today"),
+        ),
+    ),
     Endpoint(id="list_keys", method="GET", path="/keys", summary="Keys, without their values"),
     Endpoint(id="mint_key", method="POST", path="/keys", summary="Mint a key; shown this once", body=_KEY, status=201),
     Endpoint(id="revoke_key", method="DELETE", path="/keys/{id}", summary="Revoke a key", status=204),

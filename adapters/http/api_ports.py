@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 from gateway.core.json import Json, JsonObject
 from gateway.core.model import Capability, Principal, PrincipalKind
 from gateway.core.ports.approvals import Approval, ApprovalState
+from gateway.core.ports.costs import Spent
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 
@@ -148,6 +149,16 @@ class AuditReader(Protocol):
 
     async def find(self, tenant: str, record_id: str) -> Sequence[JsonObject]:
         """The intent and the outcome of one call, as far as they are there; see `search`."""
+        ...
+
+
+class Costs(Protocol):
+    async def spent(self, tenant: str, since: str, until: str) -> tuple[Spent, ...]:
+        """What was spent between two days, ends included."""
+        ...
+
+    def budgets(self, tenant: str) -> Sequence[JsonObject]:
+        """Each limit with how much of it is used: `budget`, `limit`, `most`, `spent`, `reserved`, `opensAt`."""
         ...
 
 

@@ -20,7 +20,7 @@ from gateway.app.sections import Sections, load_configuration
 from gateway.config.load import Configuration
 from gateway.core.catalog import EVERY_TENANT, Shelf
 from gateway.core.effects import Effects
-from gateway.core.errors import InvalidRequest
+from gateway.core.errors import InvalidRequest, Unavailable
 from gateway.core.json import JsonObject
 from gateway.core.lists import Lists
 from gateway.core.model import principal
@@ -35,6 +35,7 @@ from gateway.orchestration.run_server import RunServer
 from gateway.orchestration.wiring import Wiring
 from gateway.plugins import load_patterns
 from policies.access.policy import AccessPolicy
+from policies.budgets.meter import CostMeter
 from policies.propose import ProposePolicy
 from policies.scope import ScopePolicy
 
@@ -70,6 +71,10 @@ class Composition:
         self.directory = AgentDirectory(
             foundation.registry, self.neighbours.fetch_card, foundation.clock, lambda: self.sections.slugs
         )
+        self.meter = CostMeter(
+            counter=foundation.counter, ledger=foundation.costs, clock=foundation.clock, warn=self._warn_of_budget
+        )
+        self.meter.configure(sections.prices, sections.budgets)
         self.orchestrator = Orchestrator(self._wiring(), patterns=patterns, workflows=sections.workflows, limits=limits)
         self.lists.add(self.orchestrator, EVERY_TENANT)
         run_server = RunServer(scratch=foundation.scratch, runs=foundation.runs, clock=foundation.clock)
@@ -88,8 +93,11 @@ class Composition:
         """Lists are kept warm and runs go on for as long as the block runs."""
         self.foundation.authenticator.reload(self._credentials(self.sections))
         self.neighbours.apply(self.neighbours.made(self.sections, await registered_agents(self.directory)))
+        await self.meter.open()
         async with anyio.create_task_group() as tasks:
             self.lists.start(tasks)
+            if self.sections.agents and self.sections.prices.count_tokens:
+                tasks.start_soon(to_thread.run_sync, self.foundation.counter.warm)
             # A run that goes on needs the agents it calls; one that hangs must not hold up the others for long.
             await self.pipeline.settled(FIRST_ANSWERS_WITHIN_S)
             await self._launch_if_needed()
@@ -125,6 +133,7 @@ class Composition:
             check(patterns, sections.workflows)
             wanted = self.neighbours.made(sections, await registered_agents(self.directory))
             self._apply(sections, access, patterns, wanted)
+            await self._count_budgets()
             await self._launch_if_needed()
         self._note("configuration.apply", {"digest": configuration.digest})
 
@@ -170,6 +179,7 @@ class Composition:
             self.foundation.authenticator.reload(before)
             raise
         self.orchestrator.configure(patterns, sections.workflows)
+        self.meter.configure(sections.prices, sections.budgets)
         self.sections, self._access = sections, access
         self.lists.poke(WORKFLOWS)
         self._swap()
@@ -210,19 +220,30 @@ class Composition:
         return Snapshot(
             version=f"{self.sections.configuration.digest[:8]}.{self._serial}",
             catalog=self.shelf.catalog(),
-            policies=Policies(requests=judging),
+            policies=Policies(requests=judging, meter=self.meter),
         )
 
     def _swap(self) -> None:
         self.pipeline.swap(self._snapshot())
 
-    def _note(self, operation: str, detail: JsonObject) -> None:
+    async def _count_budgets(self) -> None:
+        """Have new budgets begin with what was spent before them."""
+        try:
+            await self.meter.open()
+        except Unavailable as error:
+            log.warning("budgets that are new begin as if nothing had been spent", reason=error.message)
+
+    def _warn_of_budget(self, tenant: str, detail: JsonObject) -> None:
+        self._note("budget.warning", detail, tenant=tenant)
+
+    def _note(self, operation: str, detail: JsonObject, *, tenant: str = "") -> None:
         foundation = self.foundation
         record = Record(
             id=foundation.ids.new("rec"),
             phase="event",
             at_us=foundation.clock.now_us(),
             principal=None,
+            tenant=tenant,
             operation=operation,
             outcome="ok",
             detail=detail,

@@ -14,6 +14,7 @@ from gateway.app.composition import Composition
 from gateway.app.operations import (
     AgentsOfGateway,
     AuditOfGateway,
+    CostsOfGateway,
     DirectoryOfGateway,
     ExplainerOfGateway,
     KeysOfGateway,
@@ -71,6 +72,7 @@ def _api_parts(composition: Composition) -> ApiParts:
         control=composition.orchestrator.control,
         approving=composition.orchestrator.approving,
         explaining=composition.orchestrator.explaining,
+        costs=CostsOfGateway(composition),
         audit=AuditOfGateway(AuditReader(foundation.directory.audit_db)),
         reload=composition.reload,
         clock=foundation.clock,

@@ -17,6 +17,7 @@ from adapters.net.tls import client_context
 from adapters.storage.approvals import SqlApprovals
 from adapters.storage.audit.keys import load_or_create_audit_keys
 from adapters.storage.audit.log import AuditFile, open_audit
+from adapters.storage.costs import SqlCostLedger, open_costs
 from adapters.storage.database import Database
 from adapters.storage.directory import DataDirectory
 from adapters.storage.effects import SqlEffectLedger
@@ -31,6 +32,7 @@ from adapters.storage.scratch import SqlScratchStore
 from adapters.storage.settings import AuditSettings
 from adapters.storage.tables import GATEWAY_SCHEMA
 from adapters.system import SortableIds, SystemClock
+from adapters.tokens import VocabularyCounter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class Foundation:
     approvals: SqlApprovals
     scratch: SqlScratchStore
     notes: SqlNotes
+    costs: SqlCostLedger
+    counter: VocabularyCounter
     tokens: DelegationTokens
     authenticator: Authenticator
     issuer: KeyIssuer
@@ -76,6 +80,7 @@ async def open_foundation(
         stack.push_async_callback(database.aclose)
         scratch = await SqlScratchStore.open(directory.scratch_db)
         stack.push_async_callback(scratch.aclose)
+        costs = await stack.enter_async_context(open_costs(database))
         export = (folder / settings.export) if settings.export else None
         keys = load_or_create_audit_keys(directory.keys)
         audit = await stack.enter_async_context(
@@ -103,6 +108,8 @@ async def open_foundation(
             approvals=SqlApprovals(database),
             scratch=scratch,
             notes=SqlNotes(database),
+            costs=costs,
+            counter=VocabularyCounter(),
             tokens=tokens,
             authenticator=authenticator,
             issuer=issuer,

@@ -15,6 +15,7 @@ from gateway.core.catalog import EVERY_TENANT, Source
 from gateway.core.errors import Conflict, InvalidRequest, NotFound
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.model import Capability, CapabilityKind, Principal, principal
+from gateway.core.ports.costs import Spent
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 from policies.access.explain import explain
@@ -185,6 +186,19 @@ class AuditOfGateway:
         except NotFound:
             return []
         return [each.to_json() for each in shown]
+
+
+class CostsOfGateway:
+    """See `api_ports.Costs`."""
+
+    def __init__(self, composition: Composition) -> None:
+        self._composition = composition
+
+    async def spent(self, tenant: str, since: str, until: str) -> tuple[Spent, ...]:
+        return await self._composition.foundation.costs.rows(tenant, since=since, until=until)
+
+    def budgets(self, tenant: str) -> Sequence[JsonObject]:
+        return self._composition.meter.state(tenant)
 
 
 class ExplainerOfGateway:

@@ -21,6 +21,7 @@ from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
 from gateway.orchestration.settings import WorkflowSettings
 from policies.access.settings import RoleSettings
+from policies.budgets.settings import BudgetsSettings, PriceSettings
 
 T = TypeVar("T")
 
@@ -31,6 +32,8 @@ SECTIONS: Mapping[str, Section] = {
     "roles": TypeAdapter(dict[str, RoleSettings]),
     "principals": TypeAdapter(dict[str, PrincipalSettings]),
     "workflows": TypeAdapter(dict[str, WorkflowSettings]),
+    "prices": TypeAdapter(PriceSettings),
+    "budgets": TypeAdapter(BudgetsSettings),
     "limits": TypeAdapter(Limits),
     "storage": TypeAdapter(StorageSettings),
     "audit": TypeAdapter(AuditSettings),
@@ -64,6 +67,8 @@ class Sections:
         self.roles = _each(said["roles"], RoleSettings)
         self.principals = _each(said["principals"], PrincipalSettings)
         self.workflows = _each(said["workflows"], WorkflowSettings)
+        self.prices = _as(said["prices"], PriceSettings)
+        self.budgets = _as(said["budgets"], BudgetsSettings)
         self.limits = _as(said["limits"], Limits)
         self.storage = _as(said["storage"], StorageSettings)
         self.audit = _as(said["audit"], AuditSettings)

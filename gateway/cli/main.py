@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "audit": "Read, verify and export the audit log",
     "runs": "List, show, watch, resume and cancel runs",
     "approvals": "List, show, approve and deny what waits for a person",
+    "costs": "Show what was spent, on whom, and what the budgets have left",
     "keys": "Mint, list and revoke keys",
     "connect": "Connect an MCP client: Claude Code, Claude Desktop, Cursor, VS Code",
     "mcp": "Serve MCP over stdio by relaying to the running gateway",

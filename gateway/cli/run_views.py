@@ -96,8 +96,17 @@ def _call_line(call: JsonObject) -> Text:
 
 def _usage(value: JsonObject) -> str:
     usage = json_object(value.get("usage"))
-    parts = [f"{usage['tokens']} tokens"] if usage.get("tokens") else []
+    parts = [_tokens(usage)] if usage.get("tokens") else []
     cost = json_text(usage.get("costUsd"), "0")
     if cost.strip("0."):
         parts.append(f"{cost} USD")
-    return f"  {', '.join(parts)}" if parts else ""
+    parts += [json_text(model) for model in json_list(usage.get("models"))]
+    return clean(f"  {', '.join(parts)}") if parts else ""
+
+
+def _tokens(usage: JsonObject) -> str:
+    """All tokens, which they were, and whether somebody reported them; `about` for what was only counted."""
+    about = "about " if usage.get("countedTokens") else ""
+    given, produced = usage.get("inputTokens"), usage.get("outputTokens")
+    split = f" ({given} in, {produced} out)" if given or produced else ""
+    return f"{about}{usage['tokens']} tokens{split}"

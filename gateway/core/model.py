@@ -10,7 +10,7 @@ from msgspec import Struct
 from gateway.core.content import NOTHING, Body
 from gateway.core.json import Json
 from gateway.core.labels import CLEAN, Labels
-from gateway.core.limits import Budget, Usage
+from gateway.core.limits import NOTHING_USED, Budget, Usage
 from gateway.core.task import Artifact, Task, TaskState
 
 DEFAULT_TENANT = "default"
@@ -157,7 +157,7 @@ class Complete:
     body: Body
     is_error: bool = False
     """The upstream answered, and its answer says that it failed."""
-    usage: Usage = Usage()
+    usage: Usage = NOTHING_USED
     labels: Labels = CLEAN
     meta: Mapping[str, Json] = field(default_factory=dict[str, Json])
 

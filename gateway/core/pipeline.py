@@ -16,7 +16,7 @@ from gateway.core.catalog import Catalog
 from gateway.core.effects import Effects, effect_key
 from gateway.core.errors import ApprovalNeeded, Denied, GatewayError, Internal, InvalidRequest, NotFound, Unavailable
 from gateway.core.json import Json
-from gateway.core.limits import Limits
+from gateway.core.limits import NOTHING_USED, Limits
 from gateway.core.model import (
     READ_OPERATIONS,
     Accepted,
@@ -144,6 +144,8 @@ class Pipeline:
         record.outcome = _outcome_of(result)
         if isinstance(result, Complete):
             record.result, record.usage = result.body, result.usage
+            if result.usage is not NOTHING_USED and plan.meter is None:
+                self._report(request, plan, result)
         record.labels = result.labels
         self._finish(record, started_s)
         return result
@@ -242,6 +244,8 @@ class Pipeline:
         try:
             if leaves is not None:
                 leaves()
+            if plan.meter is not None:
+                return await plan.meter.call(request, capability, entry.upstream, emit)
             return await entry.upstream.call(request, capability, emit)
         finally:
             bulkhead.leave()
@@ -299,6 +303,11 @@ class Pipeline:
             labels=request.labels,
             request=request.body,
         )
+
+    def _report(self, request: Request, plan: Plan, result: Complete) -> None:
+        meter = self._snapshot.policies.meter
+        if meter is not None:
+            meter.note(request, plan.entry.capability, result.usage)
 
     def _finish(self, record: Record, started_s: float) -> None:
         record.duration_us = int((self._clock.monotonic_s() - started_s) * 1_000_000)

@@ -12,6 +12,7 @@ from msgspec import structs
 
 from gateway.core.catalog import Catalog, Entry
 from gateway.core.model import Accepted, AgentClass, Event, Request, Result
+from gateway.core.ports.costs import Meter
 from gateway.core.ports.policy import EventPolicy, RequestPolicy, ResultPolicy
 from gateway.core.verdict import Allow, Ask, Deny, Judgement, Rewrite, Verdict, judge
 
@@ -29,6 +30,8 @@ class Policies:
     requests: Sequence[RequestPolicy]
     results: Sequence[ResultPolicy] = ()
     events: Sequence[EventPolicy] = ()
+    meter: Meter | None = None
+    """What counts, prices and limits calls; None for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,8 @@ class Plan:
     reads_body: bool
     results: tuple[ResultPolicy, ...] = ()
     events: tuple[EventPolicy, ...] = ()
+    meter: Meter | None = None
+    """Through which such calls go; None where they have neither price nor budget."""
 
     @property
     def hidden(self) -> bool:
@@ -137,6 +142,7 @@ class Snapshot:
         denied = any(isinstance(verdict, Deny) for verdict in fixed)
         decided = judge(fixed) if denied or len(fixed) == len(steps) else None
         wanted = [each for each in self.policies.results if each.plan_result(agent, entry.capability) != "skip"]
+        meter = self.policies.meter
         return Plan(
             entry=entry,
             steps=tuple(steps),
@@ -144,6 +150,7 @@ class Snapshot:
             reads_body=reads_body,
             results=tuple(wanted),
             events=tuple(self.policies.events),
+            meter=meter if meter is not None and meter.concerns(agent.tenant, entry.capability) else None,
         )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from decimal import Decimal
 
 import anyio
 import anyio.lowlevel
@@ -12,6 +13,8 @@ import pytest
 from adapters.http.api_contract import ENDPOINTS, PREFIX
 from gateway.core.errors import Unavailable
 from gateway.core.json import JsonObject
+from gateway.core.limits import Usage
+from gateway.core.ports.costs import Spent
 from tests.fakes import tool
 from tests.fakes_api import ApiBench, a_run, a_step
 
@@ -367,3 +370,37 @@ async def test_the_contract_is_public_and_names_every_endpoint() -> None:
         document = (await client.get("/openapi.json")).json()
     named = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     assert named == {(each.method, PREFIX + each.path) for each in ENDPOINTS}
+
+
+async def test_costs_are_added_up_by_what_is_asked_for() -> None:
+    bench = ApiBench()
+    day = "2023-11-14"
+    bench.costs.rows = [
+        Spent(day=day, tenant="default", target="agent:a", workflow="help", usage=Usage(calls=1, tokens=5)),
+        Spent(
+            day=day, tenant="default", target="agent:b", workflow="help", usage=Usage(calls=2, cost_usd=Decimal("0.1"))
+        ),
+        Spent(day="2023-11-13", tenant="default", target="tool:o/x", workflow="", usage=Usage(calls=4)),
+        Spent(day=day, tenant="other", target="agent:a", workflow="help", usage=Usage(calls=99)),
+    ]
+    bench.costs.limits = [{"budget": "tenant default", "limit": "calls_per_day", "most": "10", "spent": "7"}]
+    await bench.runs.open(a_run())
+    async with operator(bench) as client:
+
+        async def by(name: str, **more: str) -> dict[str, int]:
+            said = (await client.get("/costs", params={"by": name, **more})).json()
+            return {row["name"]: row["usage"]["calls"] for row in said["rows"]}
+
+        assert await by("agent") == {"b": 2, "a": 1}
+        assert await by("tool") == {"o/x": 4}
+        assert await by("workflow") == {"help": 3}
+        assert await by("tenant") == {"default": 7}
+        assert await by("day") == {day: 3, "2023-11-13": 4}
+        assert await by("day", since=day) == {day: 3}
+        assert await by("run", since="1970-01-01") == {"run_1": 3}
+        assert await by("run") == {}
+        said = (await client.get("/costs")).json()
+        assert said["total"]["costUsd"] == "0.1"
+        assert said["budgets"] == bench.costs.limits
+        assert (await client.get("/costs", params={"by": "colour"})).status_code == 400
+        assert (await client.get("/costs", params={"since": "yesterday"})).status_code == 400

@@ -4,7 +4,8 @@ import functools
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 
 import anyio
@@ -15,7 +16,9 @@ from adapters.storage.directory import DataDirectory, Endpoint
 from gateway.cli.failure import FINDING, OK, UNREACHABLE, USAGE
 from gateway.cli.main import main
 from gateway.core.json import JsonObject
+from gateway.core.limits import Usage
 from gateway.core.model import Capability
+from gateway.core.ports.costs import Spent
 from tests.fakes_api import ApiBench, a_run, a_step
 
 pytestmark = pytest.mark.anyio
@@ -176,7 +179,7 @@ async def test_a_run_is_shown_as_a_tree(bench: ApiBench, shell: Shell) -> None:
         "ok",
         "denied",
     ]
-    assert "10 tokens, 0.20 USD" in said.out
+    assert "10 tokens (6 in, 4 out), 0.20 USD, m" in said.out
 
 
 async def test_watching_ends_with_the_run_and_says_whether_it_completed(bench: ApiBench, shell: Shell) -> None:
@@ -210,3 +213,34 @@ async def test_a_key_that_does_not_fit_says_where_to_look(shell: Shell, tmp_path
     said = await shell("agents", "list")
     assert said.code == FINDING
     assert "--data" in said.err
+
+
+async def test_costs_are_shown_with_what_the_budgets_have_left(bench: ApiBench, shell: Shell) -> None:
+    usage = Usage(calls=2, tokens=30, cost_usd=Decimal("0.0000001"), counted_tokens=30, models=("m-1",))
+    bench.costs.rows = [Spent(day="2023-11-14", tenant="default", target="agent:a", workflow="", usage=usage)]
+    limit = {
+        "budget": "agent a",
+        "limit": "calls_per_day",
+        "most": "10",
+        "spent": "2",
+        "opensAt": "2023-11-15T00:00:00Z",
+    }
+    bench.costs.limits = [dict(limit)]
+    said = await shell("costs", "--by", "agent")
+    assert said.code == OK
+    [head, row, _, _, budget] = [line.split() for line in said.out.splitlines() if line.strip() or line == ""]
+    assert head[:3] == ["AGENT", "CALLS", "TOKENS"]
+    assert row == ["a", "2", "30", "0", "0", "30", "0.0000001", "m-1"]
+    assert budget[:5] == ["agent", "a", "calls_per_day", "2", "10"]
+    assert json.loads((await shell("costs", "--json")).out)["total"]["calls"] == 2
+    assert "Nothing was spent" in (await shell("costs", "--by", "workflow")).out
+    assert (await shell("costs", "--by", "colour")).code == USAGE
+
+
+async def test_a_run_shows_which_tokens_it_used_on_which_models(bench: ApiBench, shell: Shell) -> None:
+    await bench.runs.open(a_run())
+    counted = Usage(calls=1, tokens=9, input_tokens=4, output_tokens=5, counted_tokens=9)
+    await bench.runs.note_step(replace(a_step("run_1/1"), usage=counted))
+    said = (await shell("runs", "show", "run_1")).out
+    assert "10 tokens (6 in, 4 out), 0.20 USD, m" in said
+    assert "about 9 tokens (4 in, 5 out)" in said

@@ -1,0 +1,79 @@
+"""Costs over REST: what was spent, by whatever it is asked for, and how much of the budgets that is."""
+
+from datetime import UTC, date, datetime, timedelta
+
+from starlette.responses import Response
+
+from adapters.http.api_call import LIST_LIMIT, Call, answer
+from adapters.http.api_ports import Costs
+from adapters.http.api_views import us_from_rfc3339, usage_view
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import Json, JsonObject
+from gateway.core.limits import Usage
+from gateway.core.ports.costs import Spent
+from gateway.core.ports.runs import RunStore
+from gateway.core.ports.world import Clock
+
+BY = ("agent", "tool", "workflow", "tenant", "day", "run")
+DAYS = 30
+"""How many days are added up where nobody says since when."""
+
+
+class CostEndpoints:
+    def __init__(self, *, costs: Costs, runs: RunStore, clock: Clock) -> None:
+        self._costs = costs
+        self._runs = runs
+        self._clock = clock
+
+    async def list_costs(self, call: Call) -> Response:
+        by = call.text("by") or "agent"
+        if by not in BY:
+            raise InvalidRequest(f"by is one of {', '.join(BY)}")
+        today = datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC).date()
+        since = _day(call.text("since"), "since") or today - timedelta(days=DAYS - 1)
+        until = _day(call.text("until"), "until") or today
+        if by == "run":
+            sums = await self._by_run(call.tenant, since, until)
+        else:
+            sums = _by(by, await self._costs.spent(call.tenant, since.isoformat(), until.isoformat()))
+        rows: list[Json] = [{"name": name, "usage": usage_view(usage)} for name, usage in sums.items()]
+        said: JsonObject = {
+            "by": by,
+            "since": since.isoformat(),
+            "until": until.isoformat(),
+            "rows": rows,
+            "total": usage_view(sum(sums.values(), Usage())),
+            "budgets": [*self._costs.budgets(call.tenant)],
+        }
+        return answer(said)
+
+    async def _by_run(self, tenant: str, since: date, until: date) -> dict[str, Usage]:
+        begin_us = us_from_rfc3339(f"{since.isoformat()}T00:00:00Z", "since")
+        end_us = us_from_rfc3339(f"{(until + timedelta(days=1)).isoformat()}T00:00:00Z", "until")
+        runs = await self._runs.list(tenant, limit=LIST_LIMIT)
+        return {run.id: run.usage for run in runs if begin_us <= run.created_at_us < end_us}
+
+
+def _by(by: str, spent: tuple[Spent, ...]) -> dict[str, Usage]:
+    """Sums by name, the dearest first."""
+    sums: dict[str, Usage] = {}
+    for each in spent:
+        kind, _, slug = each.target.partition(":")
+        if by in ("agent", "tool"):
+            name = slug if kind == by else ""
+        else:
+            name = {"workflow": each.workflow, "tenant": each.tenant, "day": each.day}[by]
+        if name:
+            sums[name] = sums.get(name, Usage()) + each.usage
+    if by == "day":
+        return dict(sorted(sums.items(), reverse=True))
+    return dict(sorted(sums.items(), key=lambda each: (-each[1].cost_usd, -each[1].tokens, each[0])))
+
+
+def _day(text: str, name: str) -> date | None:
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{name} is a day such as 2026-11-28") from error
