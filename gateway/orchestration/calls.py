@@ -187,7 +187,7 @@ class Caller:
             principal=run.acting,
             capability=node.target,
             operation="call",
-            budget=run.ledger.left().child(deadline_s=until_s),
+            budget=run.ledger.left().child(deadline_s=until_s, tokens=node.tokens, cost_usd=node.cost_usd),
             body=step_body(run.spec, node, order.results, read),
             protocol="run",
             traceparent=run.spec.traceparent,

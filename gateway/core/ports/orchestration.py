@@ -5,6 +5,7 @@ A pattern sees `Task`, `Steps` and plain values, and nothing else: no engine, no
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal, Protocol
 
 from gateway.core.json import Json, JsonObject
@@ -70,6 +71,14 @@ class StepResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskView:
+    """What a step's target is told of the original task."""
+
+    message: str = ""
+    data: Json = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One step, as data: what to call, with what, after which others."""
 
@@ -86,7 +95,13 @@ class Node:
     """Earlier results handed over in the same way, by the name under which they appear."""
     timeout_s: float | None = None
     """For the whole step, retries included; None for what the workflow's limits say."""
+    tokens: int | None = None
+    """What is left for this step of a share of its own; whoever can be held to it is."""
+    cost_usd: Decimal | None = None
+    """Likewise."""
     phase: Phase = ""
+    task: TaskView | None = None
+    """What it is told of the original task; None for all of it."""
     reads: tuple[str, ...] = ()
     """Scratchpad keys handed to it."""
     publishes: bool = False

@@ -1,0 +1,157 @@
+"""Ground truth: what an answer cites is looked up with an authoritative tool, and what cannot be resolved is named.
+
+`policy_id` names a field, `pages[]` every entry of a list, `citations[].page` a field of every entry.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.ports.orchestration import Gap, Node, StepResult
+from gateway.patterns.settings import objects
+from gateway.patterns.work import Work, decided, side_by_side
+
+Unresolved: TypeAlias = Literal["fail", "drop", "name"]
+LOOKED_UP_AT_MOST = 64
+"""Different values of one field; what is beyond that counts as not resolved."""
+_FIELD = re.compile(r"[A-Za-z0-9_-]+(\[\])?(\.[A-Za-z0-9_-]+(\[\])?)*")
+_MODES: dict[str, Unresolved] = {"fail": "fail", "drop": "drop", "name": "name"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One field that has to be true."""
+
+    field: str
+    target: str
+    """The tool that knows."""
+    argument: str
+    unresolved: Unresolved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """A result that was looked up: without what was dropped, failed where it must not stand."""
+
+    result: StepResult
+    gaps: tuple[Gap, ...] = ()
+
+
+def checks_in(entry: JsonObject) -> tuple[Check, ...]:
+    """What the setting `verify` of a stage or step asks for. Raises: InvalidRequest: a field is none."""
+    checks: list[Check] = []
+    for said in objects(entry.get("verify")):
+        field = json_text(said.get("field"))
+        if not _FIELD.fullmatch(field):
+            raise InvalidRequest(f"{field!r} names no field: write `policy_id`, `pages[]`, `citations[].page`")
+        checks.append(
+            Check(
+                field=field,
+                target=f"tool:{json_text(said.get('tool'))}",
+                argument=json_text(said.get("argument")) or "id",
+                unresolved=_MODES.get(json_text(said.get("unresolved")), "name"),
+            )
+        )
+    return tuple(checks)
+
+
+def verified(checks: tuple[Check, ...], name: str, result: StepResult) -> Work[Verified]:
+    """The result of the step `name`, looked up as far as the checks say."""
+    gaps: list[Gap] = []
+    for number, check in enumerate(checks, 1):
+        if not result.ok:
+            break
+        bad = yield from _not_resolved(check, f"{name[:24]}-check{number}", result)
+        if not bad:
+            continue
+        tool = check.target.partition(":")[2]
+        reason = f"{check.field} {', '.join(_shown(each) for each in bad)} cannot be resolved by {tool}"
+        detail: JsonObject = {"step": name, "field": check.field, "values": bad}
+        yield from decided("unresolved", check.unresolved, because=reason, detail=detail)
+        if check.unresolved == "fail":
+            result = replace(result, ok=False, error="failed", reason=reason)
+            break
+        gaps.append(Gap(step=f"{name}.{check.field}", target=check.target, error="failed", reason=reason))
+        if check.unresolved == "drop":
+            result = _dropped(result, check.field, bad)
+    return Verified(result=result, gaps=tuple(gaps))
+
+
+def found_at(value: Json, field: str) -> list[Json]:
+    """Every value that stands at the field; none where there is no such field."""
+    head, _, rest = field.partition(".")
+    found = json_object(value).get(head.removesuffix("[]"))
+    entries = found if isinstance(found, list) else [] if found is None else [found]
+    return [each for entry in entries for each in found_at(entry, rest)] if rest else entries
+
+
+def without(value: Json, field: str, bad: list[Json]) -> Json:
+    """The value without what is `bad` at the field: without the entries of the innermost list, else the field."""
+    fields = json_object(value)
+    head, _, rest = field.partition(".")
+    name = head.removesuffix("[]")
+    if name not in fields:
+        return value
+    found = fields[name]
+    if isinstance(found, list):
+        kept: Json = [*_kept(found, rest, bad)]
+    elif not rest:
+        kept = None if found in bad else found
+    else:
+        kept = without(found, rest, bad)
+    if kept is None and found is not None:
+        return {key: each for key, each in fields.items() if key != name}
+    return {**fields, name: kept}
+
+
+def confirms(result: StepResult) -> bool:
+    """Whether a lookup found something: an answer that says more than null, empty, or false."""
+    return result.ok and _says_something(result.value)
+
+
+def _not_resolved(check: Check, name: str, result: StepResult) -> Work[list[Json]]:
+    """Values at the field that the tool does not know, each once."""
+    values = list({_shown(each): each for each in found_at(result.value, check.field)}.values())
+    nodes = {
+        f"{name}-{number}": Node(target=check.target, input={check.argument: value}, labels=result.labels)
+        for number, value in enumerate(values[:LOOKED_UP_AT_MOST], 1)
+    }
+    looked_up = yield from side_by_side(nodes)
+    known = [confirms(looked_up[each]) for each in nodes]
+    return [value for value, is_known in zip(values, known, strict=False) if not is_known] + values[LOOKED_UP_AT_MOST:]
+
+
+def _dropped(result: StepResult, field: str, bad: list[Json]) -> StepResult:
+    """The result without what is bad; words that mention it go too."""
+    value = without(result.value, field, bad)
+    told = [each if isinstance(each, str) else json.dumps(each) for each in bad]
+    text = "" if any(each in result.text for each in told) else result.text
+    summary = "" if any(each in result.summary for each in told) else result.summary
+    return replace(result, value=value, text=text, summary=summary)
+
+
+def _kept(entries: list[Json], rest: str, bad: list[Json]) -> Iterator[Json]:
+    for entry in entries:
+        if not rest:
+            if entry not in bad:
+                yield entry
+        elif "[]" in rest:
+            yield without(entry, rest, bad)
+        elif not any(each in bad for each in found_at(entry, rest)):
+            yield entry
+
+
+def _says_something(value: Json) -> bool:
+    if isinstance(value, dict):
+        return any(_says_something(each) for each in value.values())
+    if isinstance(value, list):
+        return any(_says_something(each) for each in value)
+    return value is not None and value is not False and value != ""
+
+
+def _shown(value: Json) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
