@@ -1,6 +1,7 @@
 """What a workflow's settings may name to be called: workers, stages, planned steps, and the roles of a pattern."""
 
-from typing import Annotated
+from decimal import Decimal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
@@ -9,6 +10,9 @@ SLUG = r"[a-z0-9-]{1,24}"
 Slug = Annotated[str, Field(pattern=f"^{SLUG}$")]
 StepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 Share = Annotated[float, Field(gt=0)]
+FIELD = r"^[A-Za-z0-9_-]+(\[\])?(\.[A-Za-z0-9_-]+(\[\])?)*$"
+Shown = Literal["full", "summary", "none"] | tuple[str, ...]
+"""Of the original task."""
 
 
 def _checked_schema(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -66,8 +70,51 @@ class UndoSettings(TargetSettings):
     """May refer to results: `$task.order`, `$STAGE.field`."""
 
 
+class VerifySettings(BaseModel):
+    """A field of an answer that an authoritative tool has to know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    field: str = Field(pattern=FIELD)
+    """What is looked up: `policy_id`, every entry of `pages[]`, `citations[].page`."""
+    tool: str
+    """The tool that knows, `policies/find`; an answer of it that is null, empty or false does not resolve."""
+    argument: str = "id"
+    """Argument under which it is given the value."""
+    unresolved: Literal["fail", "drop", "name"] = "name"
+    """What becomes of a value it does not know: the step fails, the value is left out and named, or only named."""
+
+
+class ApproveSettings(BaseModel):
+    """What a person is asked before a stage begins."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    question: str
+    """The question; what the stage would be given is shown with it."""
+    role: str = ""
+    """Role of the person who is to answer; by default the caller is asked."""
+    timeout_s: float = Field(default=300.0, gt=0)
+    """How long they have, seconds; then the stage is not approved."""
+
+
+class SpeculateSettings(BaseModel):
+    """What the stage before this one is expected to answer, so that this one can begin beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    on: str
+    """The field it is expected in, `$STAGE.field`; of that stage this one is given nothing else."""
+    predict: JsonValue
+    """The value, or where it stands: `$task.category`."""
+    reads: bool = False
+    """It only reads: what it answered to a right guess stands. Without this it proposed, and is asked to commit."""
+
+
 class StageSettings(TargetSettings):
     """One stage of a sequential workflow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
 
     name: StepName | None = None
     """How others refer to it; by default what it calls."""
@@ -87,6 +134,27 @@ class StageSettings(TargetSettings):
     """Runs only if this holds: `$stock.available`, `$quote.amount > 100`, `not $stock.available`."""
     undo: UndoSettings | None = None
     """Called, last stage first, when the run fails after this stage."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Tokens it may use, over all attempts and items; it is stopped at them."""
+    cost_usd: Decimal | None = Field(default=None, gt=0)
+    """What it may cost, likewise."""
+    claims: tuple[str, ...] = ()
+    """Outside resources claimed for the run before it begins: `account:$task.account`."""
+    approve: ApproveSettings | None = None
+    """Asked before it begins."""
+    task: Shown | None = None
+    """What it is told of the original task: `full`, `summary`, `none`, or a list of fields of its data. By default all,
+    and no words but only data where something is passed or hidden."""
+    passed: tuple[str, ...] = Field(default=(), alias="pass")
+    """The only fields it is given of the task and of earlier results, `amount` or `STAGE.amount`, and no free text."""
+    hide: tuple[str, ...] = ()
+    """Fields it is not given, wherever they stand; nor free text, which could say them."""
+    verify: tuple[VerifySettings, ...] = ()
+    """What of its answer is looked up."""
+    takes_lists: bool = Field(default=False, alias="list")
+    """In a batch it is given several items at once, `{"items": [...]}`, and answers as many in the same way."""
+    speculate: SpeculateSettings | None = None
+    """Begins beside the stage before it, on a guess; the work is thrown away when that was wrong."""
 
 
 class PlanStepSettings(TargetSettings):
@@ -106,6 +174,13 @@ class PlanStepSettings(TargetSettings):
     """Longest it may take, seconds; by default what the limits say."""
     optional: bool = False
     """Later steps run even when this one failed."""
+    claims: tuple[str, ...] = ()
+    """Outside resources claimed for the run before it begins: `account:$task.account`."""
+    task: Shown | None = None
+    """What it is told of the original task: `full`, `summary`, `none`, or a list of fields of its data;
+    by default all."""
+    verify: tuple[VerifySettings, ...] = ()
+    """What of its answer is looked up."""
 
 
 class FillerSettings(BaseModel):

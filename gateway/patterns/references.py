@@ -65,13 +65,38 @@ def resolved(value: Json, known: Mapping[str, Json]) -> Json:
 
 def named_in(value: Json) -> Iterable[str]:
     """Names of whatever `value` refers to."""
+    for name, *_ in paths_in(value):
+        yield name
+
+
+def paths_in(value: Json) -> Iterable[tuple[str, ...]]:
+    """Everything `value` refers to, each as name and fields."""
     if isinstance(value, str):
-        match = _REFERENCE.fullmatch(value)
-        if match is not None:
-            yield match[1]
+        if is_reference(value):
+            yield tuple(value[1:].split("."))
     elif isinstance(value, list | dict):
         for each in value.values() if isinstance(value, dict) else value:
-            yield from named_in(each)
+            yield from paths_in(each)
+
+
+def is_reference(text: str) -> bool:
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def filled(text: str, known: Mapping[str, Json]) -> str:
+    """`text` with every reference within it replaced by the text or number it stands for; by nothing where there is
+    neither: `account:$task.account`."""
+
+    def found(match: re.Match[str]) -> str:
+        value = _found(match, known)
+        return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+
+    return _REFERENCE.sub(found, text)
+
+
+def names_filled_in(texts: Iterable[str]) -> list[str]:
+    """Names of whatever the texts refer to within themselves."""
+    return [match[1] for text in texts for match in _REFERENCE.finditer(text)]
 
 
 def without_nothing(value: JsonObject) -> JsonObject:

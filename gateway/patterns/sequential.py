@@ -1,30 +1,39 @@
-"""Stages, one after another: each is given the task, what it needs of the earlier results, and the rest in summary."""
+"""Stages, one after another: each is given the task, what it needs of the earlier results, and the rest in summary.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+For a batch the stages overlap, each at work on another item (`batches`); a stage may begin early, on what the one
+before it is expected to answer (`speculation`).
+"""
+
+from dataclasses import dataclass, field
 
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, json_object, json_text
-from gateway.core.labels import join_all
-from gateway.core.ports.orchestration import Gap, Node, Outcome, StepResult, Steps
+from gateway.core.json import JsonObject, json_object
+from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
-from gateway.patterns.references import TASK, Condition, condition_from, named_in, resolved, without_nothing
-from gateway.patterns.settings import contract, objects, refuse, seconds, target_in, texts
+from gateway.patterns.batches import Batch, batch_in
+from gateway.patterns.handover import Before
+from gateway.patterns.references import resolved
+from gateway.patterns.settings import DEFAULT_CONCURRENCY, refuse, seconds, whole
+from gateway.patterns.shares import Share
+from gateway.patterns.speculation import Early, ahead_of, node_for
+from gateway.patterns.stage_work import StageEnd, stage_ways, staged
+from gateway.patterns.stages import Stage, stages_in
+from gateway.patterns.work import carried_out
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    name: str
-    target: str
-    input: JsonObject
-    input_schema: "JsonObject | None"
-    output_schema: "JsonObject | None"
-    reads: tuple[str, ...]
-    timeout_s: float | None
-    optional: bool
-    when: Condition | None
-    undo: tuple[str, JsonObject] | None
-    """What to call, with which input, should the run fail after this stage."""
+@dataclass(slots=True, kw_only=True)
+class Course:
+    """How far it has got."""
+
+    task: Task
+    done: dict[str, StepResult] = field(default_factory=dict[str, StepResult])
+    gaps: list[Gap] = field(default_factory=list[Gap])
+    notices: list[str] = field(default_factory=list[str])
+    spent: dict[str, Share] = field(default_factory=dict[str, Share])
+
+    @property
+    def before(self) -> Before:
+        return Before(task=self.task, done=self.done)
 
 
 class Sequential:
@@ -32,141 +41,105 @@ class Sequential:
 
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: no stages, a name twice, or a reference to a stage that does not come before."""
-        refuse(settings, "sequential", "planner", "plan", "propose", "fallback", "synthesiser")
-        self._stages: list[Stage] = []
-        known = {TASK}
-        for entry in objects(settings.get("stages")):
-            stage = _stage(entry, known)
-            self._stages.append(stage)
-            known.add(stage.name)
-        if not self._stages:
-            raise InvalidRequest("the pattern sequential needs stages", detail={"setting": "stages"})
+        refuse(settings, "sequential", "planner", "plan", "propose", "synthesiser")
+        limits = json_object(settings.get("limits"))
+        self._batch = batch_in(json_object(settings.get("sequential")))
+        self._stages = stages_in(settings, batch=self._batch is not None)
+        self._ways = stage_ways(settings, limits)
+        self._concurrency = whole(limits, "concurrency", DEFAULT_CONCURRENCY)
+        _refuse_small_limits(self._stages, limits)
 
     async def run(self, task: Task, steps: Steps) -> Outcome:
-        done: dict[str, StepResult] = {}
-        gaps: list[Gap] = []
-        for stage in self._stages:
-            known = _known(task, done)
-            if stage.when is not None and not stage.when.holds(known):
+        if self._batch is not None:
+            return await Batch(self._batch, self._stages, self._ways, task, steps).run(self._concurrency)
+        course = Course(task=task)
+        early: Early | None = None
+        for stage, following in zip(self._stages, (*self._stages[1:], None), strict=True):
+            if stage.when is not None and not stage.when.holds(course.before.known):
+                if early is not None:
+                    await early.dropped(steps, because=f"{stage.name} is not needed")
+                    early = None
                 await steps.emit("skipped", {"stage": stage.name}, text=f"{stage.name}: not needed")
                 continue
-            result = await steps.call(_node(stage, known, done))
-            if result.ok:
-                done[stage.name] = result
-                _register_undo(stage, task, done, steps)
-                continue
-            gaps.append(Gap(step=stage.name, target=stage.target, error=result.error, reason=result.reason))
-            if not stage.optional:
-                return _failed(stage, result, done, gaps)
-        return _finished(done, gaps)
+            begun, early = early, None
+            if begun is not None:
+                end = await begun.taken(course.before, self._ways, steps, limit=self._concurrency)
+            else:
+                early = await _begun_early(following, stage, course, steps)
+                work = staged(stage, node_for(stage, course.before), self._ways)
+                end = await carried_out(work, steps, limit=self._concurrency)
+            failed = await _noted(stage, end, course, steps)
+            if failed or (not end.result.ok and self._ways.on_failure == "fail"):
+                return _failed(stage, end.result, course)
+        return _finished(course)
 
 
-def _stage(entry: JsonObject, known: set[str]) -> Stage:
-    target = target_in(entry)
-    name = json_text(entry.get("name")) or target.rpartition(":")[2].rpartition("/")[2]
-    if name in known:
-        raise InvalidRequest(f"two stages are called {name}: give one of them another name")
-    when = condition_from(text) if (text := json_text(entry.get("when"))) else None
-    undo = json_object(entry.get("undo"))
-    stage = Stage(
-        name=name,
-        target=target,
-        input=json_object(entry.get("input")),
-        input_schema=contract(entry.get("input_schema")),
-        output_schema=contract(entry.get("output_schema")),
-        reads=texts(entry.get("reads")),
-        timeout_s=seconds(entry.get("timeout_s")),
-        optional=entry.get("optional") is True,
-        when=when,
-        undo=(target_in(undo), json_object(undo.get("input"))) if undo else None,
-    )
-    # What is undone may refer to the stage itself, what it is given may not.
-    _refuse_unknown(name, known, stage.input, when.reference if when else None)
-    _refuse_unknown(name, known | {name}, undo.get("input"))
-    return stage
+async def _begun_early(following: Stage | None, stage: Stage, course: Course, steps: Steps) -> Early | None:
+    early = ahead_of(following, stage, course.before)
+    if early is not None:
+        await early.begin(steps)
+    return early
 
 
-def _refuse_unknown(stage: str, known: set[str], *values: Json) -> None:
-    for value in values:
-        for name in named_in(value):
-            if name not in known:
-                raise InvalidRequest(f"stage {stage} refers to ${name}, which does not come before it")
-
-
-def _known(task: Task, done: dict[str, StepResult]) -> dict[str, Json]:
-    """What references stand for."""
-    message = task.message
-    given: Json = None if message is None else message.structured
-    said = {} if message is None else {"message": message.text}
-    return {TASK: {**said, **json_object(given)}, **{name: result.value for name, result in done.items()}}
-
-
-def _node(stage: Stage, known: Mapping[str, Json], done: dict[str, StepResult]) -> Node:
-    return Node(
-        target=stage.target,
-        input=_input(stage, known),
-        # Fields of any earlier result may be among the arguments.
-        labels=join_all(result.labels for result in done.values()),
-        given={} if stage.target.startswith("tool:") else _handed_over(stage, done),
-        timeout_s=stage.timeout_s,
-        reads=stage.reads,
-        publishes=True,
-        input_schema=stage.input_schema,
-        output_schema=stage.output_schema,
-    )
-
-
-def _input(stage: Stage, known: Mapping[str, Json]) -> JsonObject:
-    """What the stage's settings say, and every field its contract names that anything before it has, latest first."""
-    found: JsonObject = {}
-    for field in _fields(stage):
-        holders = (json_object(value) for value in reversed(list(known.values())))
-        holder = next((value for value in holders if field in value), None)
-        if holder is not None:
-            found[field] = holder[field]
-    return {**found, **without_nothing(json_object(resolved(stage.input, known)))}
-
-
-def _handed_over(stage: Stage, done: dict[str, StepResult]) -> dict[str, StepResult]:
-    """Earlier results: of the fields the contract names all; without a contract all of the last; else the summary."""
-    fields = _fields(stage)
-    last = next(reversed(done), "")
-    handed: dict[str, StepResult] = {}
-    for name, result in done.items():
-        value: Json = result.value if name == last and not fields else None
-        if fields:
-            value = {field: each for field, each in json_object(result.value).items() if field in fields} or None
-        handed[name] = replace(result, value=value)
-    return handed
-
-
-def _fields(stage: Stage) -> list[str]:
-    schema = stage.input_schema or {}
-    return list(dict.fromkeys((*json_object(schema.get("properties")), *texts(schema.get("required")))))
-
-
-def _register_undo(stage: Stage, task: Task, done: dict[str, StepResult], steps: Steps) -> None:
+async def _noted(stage: Stage, end: StageEnd, course: Course, steps: Steps) -> bool:
+    """Keep how a stage ended; whether the run has failed by it."""
+    course.spent[stage.name] = end.share
+    course.notices += end.notices
+    course.gaps += end.gaps
+    result = end.result
+    if not result.ok:
+        course.gaps.append(Gap(step=stage.name, target=result.target, error=result.error, reason=result.reason))
+        return not (stage.optional or end.skip)
+    course.done[stage.name] = result
+    await steps.part(stage.name, result.value, text=result.text)
     if stage.undo is not None:
         target, given = stage.undo
-        steps.compensate(target, resolved(given, _known(task, done)))
+        steps.compensate(target, resolved(given, course.before.known))
+    return False
 
 
-def _finished(done: dict[str, StepResult], gaps: list[Gap]) -> Outcome:
-    if not done:
-        return Outcome(text="Nothing was done.", gaps=tuple(gaps), error="no stage succeeded" if gaps else "")
-    last = done[next(reversed(done))]
+def _finished(course: Course) -> Outcome:
+    gaps = tuple(course.gaps)
+    if not course.done:
+        error = "no stage succeeded" if gaps else ""
+        return Outcome(text="Nothing was done.", gaps=gaps, error=error, why=_report(course))
+    last = course.done[next(reversed(course.done))]
     text = last.text or last.summary or "Done."
-    if gaps:
-        text += "\nLeft out: " + "; ".join(f"{gap.step} ({gap.reason or gap.error})" for gap in gaps)
-    return Outcome(text=text, value=last.value, gaps=tuple(gaps))
+    left_out = [f"{gap.step} ({gap.reason or gap.error})" for gap in gaps if gap.step in course.spent]
+    if left_out:
+        text += "\nLeft out: " + "; ".join(left_out)
+    if unconfirmed := [gap.reason for gap in gaps if gap.step not in course.spent]:
+        text += "\nNot confirmed: " + "; ".join(unconfirmed)
+    return Outcome(text=text, value=last.value, gaps=gaps, notices=tuple(course.notices), why=_report(course))
 
 
-def _failed(stage: Stage, result: StepResult, done: dict[str, StepResult], gaps: list[Gap]) -> Outcome:
+def _failed(stage: Stage, result: StepResult, course: Course) -> Outcome:
     error = f"stage {stage.name} failed: {result.reason or result.error}"
-    reached = ", ".join(done) or "nothing"
+    reached = ", ".join(course.done) or "nothing"
     return Outcome(
         text=f"{error}. Done before: {reached}.",
-        value={name: each.value for name, each in done.items()},
-        gaps=tuple(gaps),
+        value={name: each.value for name, each in course.done.items()},
+        gaps=tuple(course.gaps),
         error=error,
+        notices=tuple(course.notices),
+        why=_report(course),
     )
+
+
+def _report(course: Course) -> JsonObject:
+    """What each stage used."""
+    spent: JsonObject = {name: share.to_json() for name, share in course.spent.items()}
+    return {"stages": spent} if spent else {}
+
+
+def _refuse_small_limits(stages: tuple[Stage, ...], limits: JsonObject) -> None:
+    """Raises: InvalidRequest: not even a run in which nothing goes wrong could keep them."""
+    needed = [stage for stage in stages if not stage.optional and stage.when is None]
+    calls, deadline_s = limits.get("calls"), seconds(limits.get("deadline_s"))
+    if isinstance(calls, int) and calls < len(needed):
+        message = f"limits.calls is {calls}, and the stages need {len(needed)}"
+        raise InvalidRequest(message, detail={"setting": "limits"})
+    fixed_s = sum(stage.timeout_s or 0.0 for stage in needed if stage.speculate is None)
+    if deadline_s is not None and fixed_s > deadline_s:
+        message = f"limits.deadline_s is {deadline_s:g}, and the stages may take {fixed_s:g} one after another"
+        raise InvalidRequest(message, detail={"setting": "limits"})

@@ -1,5 +1,6 @@
 """Reads a workflow's settings as its pattern is handed them. Pure; the configuration has checked shapes before."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -48,6 +49,11 @@ def stand_ins(settings: JsonObject) -> dict[str, StandIn]:
 def slug_of(target: str) -> str:
     """The name a capability has in settings: `refunds` for `agent:refunds`, `orders/find` for a tool."""
     return target.partition(":")[2]
+
+
+def step_name(text: str) -> str:
+    """The text as the name of a step: letters, digits, _ and -, at most 40."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", text)[:40]
 
 
 def texts(value: Json) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.ports.orchestration import Gap, Node, StepResult
 from gateway.patterns.settings import objects
 from gateway.patterns.work import Work, decided, side_by_side
@@ -84,8 +84,11 @@ def verified(checks: tuple[Check, ...], name: str, result: StepResult) -> Work[V
 def found_at(value: Json, field: str) -> list[Json]:
     """Every value that stands at the field; none where there is no such field."""
     head, _, rest = field.partition(".")
-    found = json_object(value).get(head.removesuffix("[]"))
-    entries = found if isinstance(found, list) else [] if found is None else [found]
+    fields, name = json_object(value), head.removesuffix("[]")
+    found = fields.get(name)
+    entries: list[Json] = [found]
+    if isinstance(found, list) or name not in fields:
+        entries = json_list(found)
     return [each for entry in entries for each in found_at(entry, rest)] if rest else entries
 
 
@@ -100,10 +103,10 @@ def without(value: Json, field: str, bad: list[Json]) -> Json:
     if isinstance(found, list):
         kept: Json = [*_kept(found, rest, bad)]
     elif not rest:
-        kept = None if found in bad else found
+        kept = None if _among(found, bad) else found
     else:
         kept = without(found, rest, bad)
-    if kept is None and found is not None:
+    if kept is None and (found is not None or (not rest and _among(None, bad))):
         return {key: each for key, each in fields.items() if key != name}
     return {**fields, name: kept}
 
@@ -115,7 +118,7 @@ def confirms(result: StepResult) -> bool:
 
 def _not_resolved(check: Check, name: str, result: StepResult) -> Work[list[Json]]:
     """Values at the field that the tool does not know, each once."""
-    values = list({_shown(each): each for each in found_at(result.value, check.field)}.values())
+    values = list({_key(each): each for each in found_at(result.value, check.field)}.values())
     nodes = {
         f"{name}-{number}": Node(target=check.target, input={check.argument: value}, labels=result.labels)
         for number, value in enumerate(values[:LOOKED_UP_AT_MOST], 1)
@@ -137,11 +140,11 @@ def _dropped(result: StepResult, field: str, bad: list[Json]) -> StepResult:
 def _kept(entries: list[Json], rest: str, bad: list[Json]) -> Iterator[Json]:
     for entry in entries:
         if not rest:
-            if entry not in bad:
+            if not _among(entry, bad):
                 yield entry
         elif "[]" in rest:
             yield without(entry, rest, bad)
-        elif not any(each in bad for each in found_at(entry, rest)):
+        elif not any(_among(each, bad) for each in found_at(entry, rest)):
             yield entry
 
 
@@ -153,5 +156,14 @@ def _says_something(value: Json) -> bool:
     return value is not None and value is not False and value != ""
 
 
+def _among(value: Json, bad: list[Json]) -> bool:
+    # As JSON tells values apart: for Python true is 1.
+    return any(_key(value) == _key(each) for each in bad)
+
+
+def _key(value: Json) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
 def _shown(value: Json) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return value if isinstance(value, str) else _key(value)

@@ -67,7 +67,7 @@ def called(node: Node) -> Work[StepResult]:
     """One step."""
     told = yield node
     if not isinstance(told, StepResult):
-        raise AssertionError("unreachable: a step comes to a result")
+        raise TypeError("unreachable: a step comes to a result")
     return told
 
 
@@ -77,7 +77,7 @@ def side_by_side(nodes: Mapping[str, Node]) -> Work[Mapping[str, StepResult]]:
         return {}
     told = yield nodes
     if not isinstance(told, Mapping):
-        raise AssertionError("unreachable: several steps come to several results")
+        raise TypeError("unreachable: several steps come to several results")
     return told
 
 
@@ -85,7 +85,7 @@ def asked(question: Question, timeout_s: float) -> Work[Answer]:
     """A person's answer."""
     told = yield Inquiry(question=question, timeout_s=timeout_s)
     if not isinstance(told, Answer):
-        raise AssertionError("unreachable: a question comes to an answer")
+        raise TypeError("unreachable: a question comes to an answer")
     return told
 
 

@@ -1,0 +1,114 @@
+"""What a stage is given: the task, what its contract names of the earlier results, the rest in summary; and of all
+that only what it may see. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.labels import join_all
+from gateway.core.ports.orchestration import Node, StepResult
+from gateway.core.task import Task
+from gateway.patterns.references import TASK, filled, resolved, without_nothing
+from gateway.patterns.stages import ITEM, Stage
+from gateway.patterns.views import result_seen, seen, task_view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """All there is when a stage begins."""
+
+    task: Task
+    done: Mapping[str, StepResult] = field(default_factory=dict[str, StepResult])
+    """Results of the stages before it, in their order."""
+    item: Json = None
+    """Of a batch."""
+    left_out: tuple[str, ...] = ()
+    """Members of the task's data that no stage is told: a batch's items, of which each gets its own."""
+
+    @property
+    def known(self) -> dict[str, Json]:
+        """What references stand for."""
+        message = self.task.message
+        given: Json = None if message is None else message.structured
+        said = {} if message is None else {"message": message.text}
+        item = {} if self.item is None else {ITEM: self.item}
+        done = {name: result.value for name, result in self.done.items()}
+        return {TASK: {**said, **json_object(given)}, **item, **done}
+
+
+def node_of(stage: Stage, before: Before) -> Node:
+    """The step that a stage is."""
+    known = {name: seen(value, name, stage.sight) for name, value in before.known.items()}
+    return Node(
+        target=stage.target,
+        input=_input(stage, before, known),
+        # Fields of any earlier result may be among the arguments.
+        labels=join_all(result.labels for result in before.done.values()),
+        given={} if stage.is_tool else _handed_over(stage, before.done),
+        timeout_s=stage.timeout_s,
+        task=task_view(stage.sight, before.task, before.left_out),
+        reads=stage.reads,
+        publishes=True,
+        input_schema=stage.input_schema,
+        output_schema=stage.output_schema,
+        claims=tuple(filled(each, before.known) for each in stage.claims),
+    )
+
+
+def node_of_list(stage: Stage, nodes: list[Node]) -> Node:
+    """One step for several items: their inputs as a list under `items`, their answers likewise."""
+    first = nodes[0]
+    items: list[Json] = [node.input for node in nodes]
+    return replace(
+        first,
+        input={"items": items},
+        labels=join_all(node.labels for node in nodes),
+        given={f"{number}-{name}": each for number, node in enumerate(nodes, 1) for name, each in node.given.items()},
+        input_schema=_list_of(stage.input_schema, len(nodes)),
+        output_schema=_list_of(stage.output_schema or {}, len(nodes)),
+        claims=tuple(dict.fromkeys(claim for node in nodes for claim in node.claims)),
+    )
+
+
+def answers_of_list(result: StepResult, count: int) -> list[StepResult]:
+    """The answer to a list of items, for each of them."""
+    answers = json_object(result.value).get("items")
+    values = answers if isinstance(answers, list) else []
+    return [replace(result, value=value, text="", summary="") for value in values[:count]]
+
+
+def _list_of(schema: "JsonObject | None", count: int) -> "JsonObject | None":
+    if schema is None:
+        return None
+    items: JsonObject = {"type": "array", "minItems": count, "maxItems": count, "items": schema}
+    return {"type": "object", "required": ["items"], "properties": {"items": items}}
+
+
+def _input(stage: Stage, before: Before, known: Mapping[str, Json]) -> JsonObject:
+    """What the stage's settings say, and every field its contract names that anything before it has, latest first."""
+    found: JsonObject = {}
+    for name in stage.fields:
+        holders = (json_object(value) for value in reversed(list(known.values())))
+        holder = next((value for value in holders if name in value), None)
+        if holder is not None:
+            found[name] = holder[name]
+    said = without_nothing(json_object(resolved(stage.input, known)))
+    item = {} if stage.is_tool or before.item is None or stage.fields else {ITEM: known[ITEM]}
+    return {**found, **without_nothing(item), **said}
+
+
+def _handed_over(stage: Stage, done: Mapping[str, StepResult]) -> dict[str, StepResult]:
+    """Earlier results: of the fields the contract names all; without a contract all of the last; else the summary."""
+    fields = stage.fields
+    last = [*done][-1] if done else ""
+    handed: dict[str, StepResult] = {}
+    for name, result in done.items():
+        shown = result_seen(result, name, stage.sight)
+        value: Json = shown.value if name == last and not fields else None
+        if fields:
+            value = {field: each for field, each in json_object(shown.value).items() if field in fields} or None
+        elif stage.sight.passed:
+            # What it names it is given, from wherever it is.
+            value = shown.value
+        handed[name] = replace(shown, value=value)
+    return handed
