@@ -294,7 +294,7 @@ def test_a_queue_keeps_order_never_holds_too_many_and_loses_nothing_unnamed(
 
 
 def batch_scene() -> Scene:
-    """Stages that overlap, a list, a lookup, a stand-in, and an item that is undone."""
+    """Stages that overlap, a list, and an item that is undone."""
 
     async def score(asked: Asked) -> Json:
         return {"items": [{"score": json_object(each)["item"]} for each in json_list(asked.input["items"])]}
@@ -307,24 +307,18 @@ def batch_scene() -> Scene:
                 {"agent": "score", "list": True},
                 {"agent": "ship"},
             ],
-            "fallback": {"reserve": "other"},
             "sequential": {"batch": {"items": "$task.items", "queue": 1, "list_size": 1}},
             "limits": {"concurrency": 1},
         },
         data={"items": [1, 2]},
         agents=lambda: {
-            "agent:reserve": says(failing_value()),
-            "agent:other": says({}),
+            "agent:reserve": says({"reserved": True}),
             "agent:score": score,
             "agent:ship": fails_on_two,
             "tool:shop/release": says({}),
         },
         same_log=False,
     )
-
-
-def failing_value() -> Json:
-    return {"reserved": True}
 
 
 @pytest.mark.parametrize("where", INSTANTS)
