@@ -35,7 +35,8 @@ class Approval:
     timeout_s: float
 
     def asked(self, about: str) -> Question:
-        schema: JsonObject = {"type": "string", "enum": ["yes", "no"]}
+        # Somebody with a role approves or denies; the caller answers in words.
+        schema: "JsonObject | None" = None if self.role else {"type": "string", "enum": ["yes", "no"]}
         return Question(prompt=f"{self.question} {about}".strip(), schema=schema, role=self.role)
 
 

@@ -1,14 +1,16 @@
 """What is done about a stage that fails, what it may spend, who approves it, and what it is not shown."""
 
+import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.content import Content, data_part, text_part
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.limits import Usage
-from gateway.core.model import Complete, Event, StatusChanged
+from gateway.core.model import Complete, Event, StatusChanged, principal
+from gateway.core.ports.approvals import ApprovalState
 from gateway.core.ports.orchestration import StepResult
 from gateway.core.task import Task, TaskState
 from gateway.orchestration.settings import WorkflowSettings
@@ -162,7 +164,7 @@ async def test_a_nested_run_gets_the_share_of_its_stage_as_its_budget() -> None:
     around.workflows["inner"] = WorkflowSettings.model_validate(inner)
 
     async def costly(asked: Asked) -> Complete:
-        return answer({}, usage=Usage(tokens=45))
+        return answer({}, usage=Usage(tokens=40))
 
     around.agents.answers |= {"agent:x": costly, "agent:b": says({})}
     async with around.up():
@@ -170,6 +172,7 @@ async def test_a_nested_run_gets_the_share_of_its_stage_as_its_budget() -> None:
     assert len(around.agents.asked_of("agent:x")) == 2
 
 
+@settings(deadline=None)
 @given(used=st.lists(st.integers(0, 50), max_size=8), tokens=st.integers(1, 100))
 def test_a_share_only_shrinks_and_is_never_handed_out_twice(used: list[int], tokens: int) -> None:
     share = Share(tokens=tokens)
@@ -184,7 +187,7 @@ def test_a_share_only_shrinks_and_is_never_handed_out_twice(used: list[int], tok
 
 @pytest.mark.parametrize(("reply", "runs"), [("yes", True), ("no", False), ("I would rather not", False)])
 async def test_a_stage_begins_once_a_person_approves(reply: str, runs: bool) -> None:
-    approve: JsonObject = {"question": "Pay it?", "role": "claims", "timeout_s": 5}
+    approve: JsonObject = {"question": "Pay it?", "timeout_s": 5}
     around = world({"agent": "assess"}, {"tool": "bank/pay", "input": {"amount": "$assess.amount"}, "approve": approve})
     around.agents.answers |= {"agent:assess": says({"amount": 30}), "tool:bank/pay": says({"paid": True})}
     async with around.up():
@@ -194,6 +197,21 @@ async def test_a_stage_begins_once_a_person_approves(reply: str, runs: bool) -> 
     [run] = around.runs.log
     said = [json_object(event.body) for event in around.runs.log[run].values()]
     assert any('Pay it? (pay would be given {"amount": 30})' in str(body) for body in said)
+
+
+@pytest.mark.parametrize("verdict", ["approved", "denied"])
+async def test_a_stage_is_approved_by_somebody_with_the_role_it_names(verdict: ApprovalState) -> None:
+    around = world({"agent": "a", "approve": {"question": "Pay it?", "role": "chief", "timeout_s": 5}})
+    around.agents.answers["agent:a"] = says({})
+    async with around.up() as (orchestrator, _):
+        await around.ask(meta={"return_immediately": True, "message_id": "m"})
+        while not around.approvals.kept:
+            await anyio.lowlevel.checkpoint()
+        [approval] = around.approvals.kept
+        chief = principal("carl", roles=frozenset({"chief"}))
+        await orchestrator.approving.answer(chief, approval, verdict)
+        await around.ask(meta={"message_id": "m"})
+    assert len(around.agents.asked) == (1 if verdict == "approved" else 0)
 
 
 async def test_what_nobody_approves_in_time_is_not_done() -> None:
@@ -285,6 +303,7 @@ FIELDS = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(value=FIELDS, words=st.text(alphabet="xy", max_size=5))
 def test_what_is_hidden_is_nowhere_in_what_is_shown(value: JsonObject, words: str) -> None:
     sight = Sight(hidden=("secret",))

@@ -3,12 +3,13 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidRequest, Unavailable
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.labels import Labels
+from gateway.core.model import Complete
 from gateway.core.ports.orchestration import StepResult
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.sequential import Sequential
@@ -76,7 +77,8 @@ async def test_words_that_mention_what_was_dropped_are_dropped_too() -> None:
     around.agents.answers["agent:adviser"] = adviser  # pyright: ignore[reportArgumentType] - an answer is a result
     async with around.up():
         result = await around.ask()
-    text = result.body.content().text  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(result, Complete)
+    text = result.body.content().text
     assert "See page 99" not in text
     assert "Not confirmed: pages[] 99 cannot be resolved" in text
 
@@ -154,6 +156,7 @@ VALUES = st.recursive(
 PLACES = st.lists(st.sampled_from(["a", "b", "a[]", "b[]"]), min_size=1, max_size=3).map(".".join)
 
 
+@settings(deadline=None)
 @given(value=VALUES, field=PLACES, bad=st.lists(LEAVES, max_size=4))
 def test_nothing_that_is_bad_is_left_at_the_field_and_nothing_is_added(
     value: Json, field: str, bad: list[Json]
