@@ -36,7 +36,7 @@ class Approval:
 
     def asked(self, about: str) -> Question:
         # Somebody with a role approves or denies; the caller answers in words.
-        schema: "JsonObject | None" = None if self.role else {"type": "string", "enum": ["yes", "no"]}
+        schema: JsonObject | None = None if self.role else {"type": "string", "enum": ["yes", "no"]}
         return Question(prompt=f"{self.question} {about}".strip(), schema=schema, role=self.role)
 
 
