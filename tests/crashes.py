@@ -47,6 +47,8 @@ class Scene:
     """Patterns that no entry point offers."""
     replies: tuple[str, ...] = ()
     """What the caller answers to the run's questions, in turn."""
+    fails: bool = False
+    """Whether the run is meant to fail: one that fails by mistake would outlive every crash."""
     same_log: bool = True
     """Whether what is told of the run is the same too; not where it depends on who of several was first."""
 
@@ -93,6 +95,7 @@ async def undisturbed(scene: Scene) -> tuple[Course, list[Place]]:
     """How it goes when nothing happens, and the places at which something could."""
     around = scene.world()
     calm = await course(scene, around)
+    assert calm.failed == scene.fails, calm.answer
     return calm, [(_named(around, run), number) for run, entry in around.entries.items() for number in entry.slots]
 
 

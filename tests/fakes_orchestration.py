@@ -1,7 +1,7 @@
 """A world for runs: stores that survive a crash, agents that know what they have been told, and a path between them."""
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -12,7 +12,7 @@ from adapters.durable.memory import Entry as JournalEntry
 from adapters.durable.memory import MemoryJournal, Where, copied
 from adapters.system import SortableIds, SystemClock
 from gateway.core.content import Content, Plain, data_part, text_part
-from gateway.core.errors import Conflict, GatewayError, NotFound
+from gateway.core.errors import Conflict, GatewayError, InvalidRequest, NotFound
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import Labels
 from gateway.core.limits import Budget, Limits, Usage
@@ -31,8 +31,9 @@ from gateway.core.model import (
     ignore_event,
     principal,
 )
+from gateway.core.ports.dead_letters import DeadLetter, DeadState
 from gateway.core.ports.gateway import Gateway
-from gateway.core.ports.journal import Journal
+from gateway.core.ports.journal import Journal, Write
 from gateway.core.ports.orchestration import Entry, PatternType
 from gateway.core.ports.runs import NOTES_AT_MOST, NotePlace, Run, RunEvent, RunStep
 from gateway.core.ports.storage import OpenStep
@@ -76,6 +77,22 @@ class MemoryRuns:
             output=run.output if output is None else output,
             usage=run.usage if usage is None else usage,
         )
+
+    async def pause(self, run_id: str, at_us: int) -> bool:
+        run = self._run(run_id)
+        if not run.paused_at_us:
+            self.runs[run_id] = replace(run, paused_at_us=at_us)
+        return not run.paused_at_us
+
+    async def unpause(self, run_id: str, at_us: int) -> bool:
+        run = self._run(run_id)
+        if run.paused_at_us:
+            self.runs[run_id] = replace(run, paused_at_us=0, held_us=run.held_us + at_us - run.paused_at_us)
+        return bool(run.paused_at_us)
+
+    async def hold(self, run_id: str, by_us: int) -> None:
+        run = self._run(run_id)
+        self.runs[run_id] = replace(run, held_us=run.held_us + by_us)
 
     async def find(self, tenant: str, run_id: str) -> Run | None:
         run = self.runs.get(run_id)
@@ -185,6 +202,23 @@ class MemoryScratch:
         written = self.entries[run_id, entry.key] = replace(entry, version=actual + 1)
         return written
 
+    async def writes(self, run_id: str) -> tuple[Write, ...]:
+        return tuple(
+            Write(once=once, key=made.key, version=made.version, writer=made.writer)
+            for (of_run, once), made in self.outcomes.items()
+            if of_run == run_id and isinstance(made, Entry)
+        )
+
+    async def copy(self, origin: str, run_id: str, once: Collection[str]) -> None:
+        self.entries = {place: entry for place, entry in self.entries.items() if place[0] != run_id}
+        self.outcomes = {place: outcome for place, outcome in self.outcomes.items() if place[0] != run_id}
+        for (of_run, name), made in list(self.outcomes.items()):
+            if of_run == origin and name in once and isinstance(made, Entry):
+                self.outcomes[run_id, name] = made
+                known = self.entries.get((run_id, made.key))
+                if known is None or known.version < made.version:
+                    self.entries[run_id, made.key] = made
+
     async def claim(self, tenant: str, run_id: str, resource: str, *, until_us: int, now_us: int) -> bool:
         holder, until = self.claims.get((tenant, resource), ("", 0))
         if holder not in ("", run_id) and until > now_us:
@@ -222,6 +256,46 @@ class MemoryNotes:
     async def get(self, place: NotePlace, *, now_us: int, limit: int) -> tuple[Json, ...]:
         there = [(at_us, value) for value, at_us, until_us in self.notes.get(place, {}).values() if until_us > now_us]
         return tuple(value for _, value in reversed(there))[:limit]
+
+
+class MemoryDeadLetters:
+    """See `DeadLetters`."""
+
+    def __init__(self) -> None:
+        self.letters: dict[str, DeadLetter] = {}
+
+    async def add(self, letter: DeadLetter) -> None:
+        known = self.letters.get(letter.run_id)
+        if known is None or known.state != "open":
+            self.letters[letter.run_id] = letter
+
+    async def find(self, tenant: str, run_id: str) -> DeadLetter | None:
+        letter = self.letters.get(run_id)
+        return letter if letter is not None and letter.tenant == tenant else None
+
+    async def list(
+        self, tenant: str, *, workflow: str = "", settled: bool = False, limit: int = 50
+    ) -> tuple[DeadLetter, ...]:
+        found = [
+            letter
+            for letter in self.letters.values()
+            if letter.tenant == tenant and workflow in ("", letter.workflow) and (settled or letter.state == "open")
+        ]
+        return tuple(sorted(found, key=lambda letter: (letter.at_us, letter.run_id), reverse=True)[:limit])
+
+    async def settle(
+        self, tenant: str, run_id: str, state: DeadState, *, at_us: int, by: str, retried_as: str = ""
+    ) -> bool:
+        letter = await self.find(tenant, run_id)
+        if letter is None or letter.state != "open":
+            return False
+        said = {"state": state, "settled_at_us": at_us, "settled_by": by, "retried_as": retried_as}
+        self.letters[run_id] = replace(letter, **said)
+        return True
+
+
+def no_pattern(name: str) -> PatternType:
+    raise InvalidRequest(f"there is no pattern {name}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,6 +441,8 @@ class World:
     scratch: MemoryScratch = field(default_factory=MemoryScratch)
     notes: MemoryNotes = field(default_factory=MemoryNotes)
     approvals: MemoryApprovals = field(default_factory=MemoryApprovals)
+    dead_letters: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
+    load_pattern: Callable[[str], PatternType] = no_pattern
     clock: Clock = field(default_factory=SystemClock)
     limits: Limits = field(default_factory=Limits)
     entries: dict[str, JournalEntry] = field(default_factory=dict[str, JournalEntry])
@@ -380,6 +456,8 @@ class World:
             scratch=self.scratch,
             notes=self.notes,
             approvals=self.approvals,
+            dead_letters=self.dead_letters,
+            load_pattern=self.load_pattern,
             clock=self.clock,
             ids=SortableIds(),
             mint=lambda step: f"token of {step.step_id}",

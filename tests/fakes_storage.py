@@ -190,6 +190,22 @@ class MemoryRunStore:
             usage=run.usage if usage is None else usage,
         )
 
+    async def pause(self, run_id: str, at_us: int) -> bool:
+        run = self._existing(run_id)
+        if not run.paused_at_us:
+            self._runs[run_id] = replace(run, paused_at_us=at_us)
+        return not run.paused_at_us
+
+    async def unpause(self, run_id: str, at_us: int) -> bool:
+        run = self._existing(run_id)
+        if run.paused_at_us:
+            self._runs[run_id] = replace(run, paused_at_us=0, held_us=run.held_us + at_us - run.paused_at_us)
+        return bool(run.paused_at_us)
+
+    async def hold(self, run_id: str, by_us: int) -> None:
+        run = self._existing(run_id)
+        self._runs[run_id] = replace(run, held_us=run.held_us + by_us)
+
     async def find(self, tenant: str, run_id: str) -> Run | None:
         run = self._runs.get(run_id)
         return run if run is not None and run.tenant == tenant else None

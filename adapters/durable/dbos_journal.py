@@ -14,9 +14,8 @@ What DBOS leaves to its users is decided here, once:
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,11 +27,12 @@ from dbos import error as dbos_error
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from adapters.durable.dbos_records import copy_records, recorded
 from adapters.durable.dbos_slot import TAKEN_AWAY, DbosSlot, outside
 from adapters.durable.sqlite_engine import Synchronous, open_engine
 from gateway.core.errors import Conflict, Exhausted, GatewayError, Internal, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject, json_object
-from gateway.core.ports.journal import RunBody, RunInterrupted, Slot
+from gateway.core.ports.journal import Recorded, RunBody, RunInterrupted, Slot
 
 T = TypeVar("T")
 
@@ -56,7 +56,8 @@ _STATES = {
     "CANCELLED": "canceled",
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "dead",
 }
-_ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_GIVEN_UP = ["ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_ENDED = ["SUCCESS", "CANCELLED", *_GIVEN_UP]
 
 
 class DbosJournal:
@@ -139,6 +140,19 @@ class DbosJournal:
         if await self.state(run_id) != "pending":
             self._pending.discard(run_id)
 
+    async def fork(self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int]) -> None:
+        if await self.state(run_id):
+            return
+        if not await self.state(origin):
+            raise _no_run(origin)
+        await self._in_database(partial(copy_records, self._running(), origin, run_id, slots))
+        await self.start(run_id, spec)
+
+    async def recorded(self, run_id: str) -> Mapping[int, Recorded]:
+        if not await self.state(run_id):
+            raise _no_run(run_id)
+        return await recorded(run_id)
+
     async def wait(self, run_id: str) -> JsonObject:
         while True:
             task = self._tasks.get(run_id)
@@ -200,12 +214,13 @@ class DbosJournal:
         except dbos_error.DBOSNonExistentWorkflowError as error:
             raise _no_run(run_id) from error
 
-    async def prune(self, before_us: int) -> tuple[str, ...]:
-        before = datetime.fromtimestamp(before_us / 1e6, UTC).isoformat()
-        ids = await self._ids_in(_ENDED, completed_before=before, limit=500)
-        if ids:
-            await outside(DBOS.delete_workflows_async(ids))
-        return tuple(ids)
+    async def given_up(self) -> tuple[str, ...]:
+        return tuple(await self._ids_in(_GIVEN_UP, sort_desc=True, limit=500))
+
+    async def forget(self, run_ids: Collection[str]) -> None:
+        ended = await self._ids_in(_ENDED, workflow_ids=list(run_ids)) if run_ids else []
+        if ended:
+            await outside(DBOS.delete_workflows_async(ended))
 
     def _build(self, engine: Engine) -> None:
         built = DBOS(config=self._config(engine))
@@ -257,9 +272,20 @@ class DbosJournal:
         with SetWorkflowID(run_id):
             await DBOS.start_workflow_async(self._workflow, run_id, spec)
 
-    async def _status(self, run_id: str) -> WorkflowStatus | None:
+    def _running(self) -> Engine:
         if self._engine is None:
             raise Unavailable("the durable engine is not running")
+        return self._engine
+
+    async def _in_database(self, act: Callable[[], T]) -> T:
+        try:
+            return await to_thread.run_sync(act)
+        except SQLAlchemyError as error:
+            _logger.exception("the durable engine's database failed")
+            raise Unavailable("the durable engine cannot be used at the moment") from error
+
+    async def _status(self, run_id: str) -> WorkflowStatus | None:
+        self._running()
         return await outside(DBOS.get_workflow_status_async(run_id))
 
     async def _ids_in(self, states: list[str], **narrowed: Any) -> list[str]:

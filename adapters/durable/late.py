@@ -1,11 +1,11 @@
 """A journal that is not there before somebody needs it: gateways without workflows neither load nor run an engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeAlias
 
 from gateway.core.errors import Unavailable
 from gateway.core.json import Json, JsonObject
-from gateway.core.ports.journal import Journal, RunBody, Slot
+from gateway.core.ports.journal import Journal, Recorded, RunBody, Slot
 
 MakeJournal: TypeAlias = Callable[[], Journal]
 
@@ -57,8 +57,17 @@ class LateJournal:
     async def send(self, run_id: str, topic: str, message: Json, key: str) -> None:
         await self._journal.send(run_id, topic, message, key)
 
-    async def prune(self, before_us: int) -> tuple[str, ...]:
-        return await self._journal.prune(before_us)
+    async def fork(self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int]) -> None:
+        await self._journal.fork(run_id, spec, origin=origin, slots=slots)
+
+    async def recorded(self, run_id: str) -> Mapping[int, Recorded]:
+        return await self._journal.recorded(run_id)
+
+    async def given_up(self) -> tuple[str, ...]:
+        return await self._journal.given_up()
+
+    async def forget(self, run_ids: Collection[str]) -> None:
+        await self._journal.forget(run_ids)
 
     @property
     def _journal(self) -> Journal:

@@ -1,7 +1,7 @@
 """The engine's twin for tests: it keeps its journal in memory, and can crash wherever a test wants it to."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 
 from gateway.core.errors import Conflict, Exhausted, Internal, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject
-from gateway.core.ports.journal import RunBody, RunInterrupted, Slot
+from gateway.core.ports.journal import Recorded, RunBody, RunInterrupted, Slot
 
 Where = Literal["before", "after", "unrecorded"]
 """Before a step acts; after it was recorded; or between the two, when its effect is there and its record is not."""
@@ -79,6 +79,17 @@ class MemoryJournal:
         entry = self.entries[run_id] = Entry(spec=_stored(spec))
         self._group.start_soon(self._run, run_id, entry)
 
+    async def fork(self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int]) -> None:
+        if run_id in self.entries:
+            return
+        recorded = self._entry(origin).slots
+        await self.start(run_id, spec)
+        # Its task has not begun yet: nothing was awaited.
+        self.entries[run_id].slots |= {slot: recorded[slot] for slot in slots if slot in recorded}
+
+    async def recorded(self, run_id: str) -> Mapping[int, Recorded]:
+        return {slot: Recorded(name, result) for slot, (name, result) in sorted(self._entry(run_id).slots.items())}
+
     async def wait(self, run_id: str) -> JsonObject:
         entry = self._entry(run_id)
         while entry.state == "pending":
@@ -144,12 +155,13 @@ class MemoryJournal:
         arrived, entry.arrived = entry.arrived, anyio.Event()
         arrived.set()
 
-    async def prune(self, before_us: int) -> tuple[str, ...]:
-        """Nothing here has a time: everything that ended goes."""
-        ended = tuple(run_id for run_id, entry in self.entries.items() if entry.state != "pending")
-        for run_id in ended:
-            del self.entries[run_id]
-        return ended
+    async def given_up(self) -> tuple[str, ...]:
+        return tuple(run_id for run_id, entry in self.entries.items() if entry.state in ("failed", "dead"))
+
+    async def forget(self, run_ids: Collection[str]) -> None:
+        for run_id in run_ids:
+            if run_id in self.entries and self.entries[run_id].state != "pending":
+                del self.entries[run_id]
 
     def crash(self) -> None:
         """End as a killed process would: nothing is recorded any more."""

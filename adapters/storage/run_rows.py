@@ -49,6 +49,8 @@ def row_from_run(run: Run) -> dict[str, Any]:
         "output": run.output,
         "error": run.error,
         "spec": dict(run.spec),
+        "paused_at_us": run.paused_at_us or None,
+        "held_us": run.held_us,
         **row_from_usage(run.usage),
     }
 
@@ -69,6 +71,8 @@ def run_from_row(row: RowMapping) -> Run:
         usage=usage_from_row(row),
         key=row["key"] or "",
         spec=row["spec"],
+        paused_at_us=row["paused_at_us"] or 0,
+        held_us=row["held_us"],
     )
 
 

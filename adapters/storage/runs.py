@@ -3,7 +3,7 @@
 from typing import Any
 
 import anyio
-from sqlalchemy import BindParameter, Connection, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, Update, bindparam, func, insert, select, update
 
 from adapters.storage.run_rows import row_from_run, row_from_step, row_from_usage, run_from_row, step_from_row
 from adapters.storage.tables import run_events, run_steps, runs
@@ -19,6 +19,16 @@ _FIND_BY_KEY = select(runs).where(runs.c.tenant == bindparam("of_tenant"), runs.
 _TENANT = select(runs.c.tenant).where(runs.c.id == _RUN)
 _OPEN = insert(runs)
 _UPDATE = update(runs).where(runs.c.id == _RUN)
+_NOW_US: BindParameter[int] = bindparam("now_us", type_=runs.c.held_us.type)
+_PAUSE = update(runs).where(runs.c.id == _RUN, runs.c.paused_at_us.is_(None)).values(paused_at_us=_NOW_US)
+_UNPAUSE = (
+    update(runs)
+    .where(runs.c.id == _RUN, runs.c.paused_at_us.is_not(None))
+    .values(held_us=runs.c.held_us + _NOW_US - runs.c.paused_at_us, paused_at_us=None)
+)
+_HOLD = (
+    update(runs).where(runs.c.id == _RUN).values(held_us=runs.c.held_us + bindparam("by_us", type_=runs.c.held_us.type))
+)
 
 _SAME_STEP = (run_steps.c.run_id == _RUN, run_steps.c.id == bindparam("of_id"), run_steps.c.attempt == bindparam("nth"))
 _REPLACE_STEP = update(run_steps).where(*_SAME_STEP)
@@ -105,6 +115,21 @@ class SqlRunStore:
                 raise NotFound("no such run")
 
         await self._database.write(act, about=run_id)
+
+    async def pause(self, run_id: str, at_us: int) -> bool:
+        return await self._changed(_PAUSE, {"of_run": run_id, "now_us": at_us})
+
+    async def unpause(self, run_id: str, at_us: int) -> bool:
+        return await self._changed(_UNPAUSE, {"of_run": run_id, "now_us": at_us})
+
+    async def hold(self, run_id: str, by_us: int) -> None:
+        await self._changed(_HOLD, {"of_run": run_id, "by_us": by_us})
+
+    async def _changed(self, statement: Update, values: dict[str, Any]) -> bool:
+        def act(connection: Connection) -> bool:
+            return connection.execute(statement, values).rowcount > 0
+
+        return await self._database.write(act, about=values["of_run"])
 
     async def find(self, tenant: str, run_id: str) -> Run | None:
         place = {"of_tenant": tenant, "of_run": run_id}

@@ -1,6 +1,6 @@
 """Scratchpads of all runs; on SQLite in a file of their own: in the engine's they would fight its one writer."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.labels import labels_from_json
+from gateway.core.ports.journal import Write
 from gateway.core.ports.orchestration import Entry
 
 _TABLES = MetaData()
@@ -71,6 +72,7 @@ _ADD = insert(entries)
 _REPLACE = update(entries).where(entries.c.run_id == _RUN, entries.c.key == _KEY)
 _WRITTEN = select(writes.c.outcome).where(writes.c.run_id == _RUN, writes.c.once == bindparam("of_once"))
 _REMEMBER = insert(writes)
+_WRITES = select(writes.c.once, writes.c.outcome).where(writes.c.run_id == _RUN)
 _CLAIMED = select(claims).where(claims.c.tenant == _TENANT, claims.c.resource == _RESOURCE)
 _CLAIM = insert(claims)
 _MOVE_CLAIM = update(claims).where(claims.c.tenant == _TENANT, claims.c.resource == _RESOURCE)
@@ -122,6 +124,33 @@ class SqlScratchStore:
         if "actual" in outcome:
             raise conflict_from(outcome)
         return _entry_from(outcome)
+
+    async def writes(self, run_id: str) -> tuple[Write, ...]:
+        rows = await self._database.read(lambda connection: connection.execute(_WRITES, {"of_run": run_id}).all())
+        return tuple(
+            Write(once=row.once, key=row.outcome["key"], version=row.outcome["version"], writer=row.outcome["writer"])
+            for row in rows
+            if "version" in row.outcome
+        )
+
+    async def copy(self, origin: str, run_id: str, once: Collection[str]) -> None:
+        wanted = frozenset(once)
+
+        def act(connection: Connection) -> None:
+            found = connection.execute(_WRITES, {"of_run": origin}).all()
+            made = [row for row in found if row.once in wanted and "version" in row.outcome]
+            for statement in _FORGET:
+                connection.execute(statement, {"of_run": run_id})
+            if made:
+                connection.execute(
+                    _REMEMBER, [{"run_id": run_id, "once": row.once, "outcome": row.outcome} for row in made]
+                )
+                latest = {
+                    row.outcome["key"]: row.outcome for row in sorted(made, key=lambda row: row.outcome["version"])
+                }
+                connection.execute(_ADD, [{"run_id": run_id, **outcome} for outcome in latest.values()])
+
+        await self._database.write(act)
 
     async def claim(self, tenant: str, run_id: str, resource: str, *, until_us: int, now_us: int) -> bool:
         place = {"of_tenant": tenant, "of_resource": resource}

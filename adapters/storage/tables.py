@@ -242,6 +242,9 @@ runs = Table(
     _json("output"),
     _said("error"),
     _json("spec"),
+    # NULL: not paused.
+    _time_or_never("paused_at_us"),
+    Column("held_us", BigInteger, nullable=False, server_default="0"),
     *_spent(),
     UniqueConstraint("tenant", "key", name="runs_by_key"),
     Index("runs_newest", "tenant", "created_at_us", "id"),
@@ -308,6 +311,26 @@ notes = Table(
     _time("until_us"),
 )
 
+dead_letters = Table(
+    "dead_letters",
+    TABLES,
+    _key("run_id"),
+    _text("tenant"),
+    _text("workflow"),
+    _text("owner"),
+    _text("cause"),
+    _said("reason"),
+    _text("step"),
+    _text("target"),
+    _number("attempts"),
+    _time("at_us"),
+    _text("state"),
+    _time("settled_at_us"),
+    _text("settled_by"),
+    _text("retried_as"),
+    Index("dead_letters_newest", "tenant", "at_us", "run_id"),
+)
+
 
 def _to_2(connection: Connection) -> None:
     """Which tokens they were and on which models; what a step was given; the ledger of costs."""
@@ -329,4 +352,11 @@ def _to_4(connection: Connection) -> None:
     approvals.create(connection)
 
 
-GATEWAY_SCHEMA = Schema(name="gateway", number=4, tables=TABLES, migrations={2: _to_2, 3: _to_3, 4: _to_4})
+def _to_5(connection: Connection) -> None:
+    """Since when runs are paused, and for how long their clocks stood still; dead letters."""
+    connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN paused_at_us BIGINT")
+    connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN held_us BIGINT DEFAULT '0' NOT NULL")
+    dead_letters.create(connection)
+
+
+GATEWAY_SCHEMA = Schema(name="gateway", number=5, tables=TABLES, migrations={2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5})

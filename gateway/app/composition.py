@@ -1,6 +1,6 @@
 """The gateway as one thing: the path and its neighbours, put together, and put right when the file changes."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -47,9 +47,10 @@ FIRST_ANSWERS_WITHIN_S = 2.0
 """How long runs wait at a start for upstreams to answer for the first time, seconds."""
 
 
-def access_policy(sections: Sections) -> AccessPolicy:
-    """The access policy of these sections. Raises: InvalidRequest."""
-    return AccessPolicy(roles=sections.roles, lines=sections.configuration.line_of, grants=sections.grants)
+def access_policy(sections: Sections, earlier: Mapping[str, Sequence[str]] | None = None) -> AccessPolicy:
+    """The access policy of these sections, with what runs of `earlier` versions are granted. Raises: InvalidRequest."""
+    grants = {**sections.grants, **(earlier or {})}
+    return AccessPolicy(roles=sections.roles, lines=sections.configuration.line_of, grants=grants)
 
 
 class Composition:
@@ -75,7 +76,9 @@ class Composition:
             counter=foundation.counter, ledger=foundation.costs, clock=foundation.clock, warn=self._warn_of_budget
         )
         self.meter.configure(sections.prices, sections.budgets)
-        self.orchestrator = Orchestrator(self._wiring(), patterns=patterns, workflows=sections.workflows, limits=limits)
+        self.orchestrator = Orchestrator(
+            self._wiring(), patterns=patterns, workflows=sections.workflows, limits=limits, on_versions=self._regrant
+        )
         self.lists.add(self.orchestrator, EVERY_TENANT)
         run_server = RunServer(scratch=foundation.scratch, runs=foundation.runs, clock=foundation.clock)
         self.lists.add(run_server, EVERY_TENANT)
@@ -128,10 +131,11 @@ class Composition:
         """Bring a configuration into force. Raises: InvalidRequest: it cannot be; nothing changed."""
         async with self._reloading:
             sections = Sections(configuration)
-            access = access_policy(sections)
             patterns = patterns_for(sections)
             check(patterns, sections.workflows)
             wanted = self.neighbours.made(sections, await registered_agents(self.directory))
+            # Last, and with nothing awaited behind it: no run of an earlier version begins in between.
+            access = access_policy(sections, self.orchestrator.grants(sections.workflows))
             self._apply(sections, access, patterns, wanted)
             await self._count_budgets()
             await self._launch_if_needed()
@@ -202,6 +206,8 @@ class Composition:
             scratch=foundation.scratch,
             notes=foundation.notes,
             approvals=foundation.approvals,
+            dead_letters=foundation.dead_letters,
+            load_pattern=lambda name: load_patterns((name,))[name],
             clock=foundation.clock,
             ids=foundation.ids,
             mint=foundation.tokens.mint,
@@ -222,6 +228,11 @@ class Composition:
             catalog=self.shelf.catalog(),
             policies=Policies(requests=judging, meter=self.meter),
         )
+
+    def _regrant(self) -> None:
+        """A run goes on that began with an earlier version of its workflow."""
+        self._access = access_policy(self.sections, self.orchestrator.grants(self.sections.workflows))
+        self._swap()
 
     def _swap(self) -> None:
         self.pipeline.swap(self._snapshot())

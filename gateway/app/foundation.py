@@ -19,6 +19,7 @@ from adapters.storage.audit.keys import load_or_create_audit_keys
 from adapters.storage.audit.log import AuditFile, open_audit
 from adapters.storage.costs import SqlCostLedger, open_costs
 from adapters.storage.database import Database
+from adapters.storage.dead_letters import SqlDeadLetters
 from adapters.storage.directory import DataDirectory
 from adapters.storage.effects import SqlEffectLedger
 from adapters.storage.keys import SqlKeyStore
@@ -55,6 +56,7 @@ class Foundation:
     notes: SqlNotes
     costs: SqlCostLedger
     counter: VocabularyCounter
+    dead_letters: SqlDeadLetters
     tokens: DelegationTokens
     authenticator: Authenticator
     issuer: KeyIssuer
@@ -110,6 +112,7 @@ async def open_foundation(
             notes=SqlNotes(database),
             costs=costs,
             counter=VocabularyCounter(),
+            dead_letters=SqlDeadLetters(database),
             tokens=tokens,
             authenticator=authenticator,
             issuer=issuer,

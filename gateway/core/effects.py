@@ -29,7 +29,9 @@ def effect_key(request: Request, capability: Capability) -> str:
         return f"{who.tenant}/{who.subject}:{request.idempotency_key}"
     if not request.run_id or request.principal.kind != "agent":
         return ""
-    named = f"{request.run_id}\n{request.step_id}\n{capability.name}\n".encode()
+    # The run in which the step began: one that was taken over into another run keeps its effects' keys.
+    home = request.step_id.partition("/")[0] or request.run_id
+    named = f"{home}\n{request.step_id}\n{capability.name}\n".encode()
     return sha256(named + _canonical_arguments(request)).hexdigest()
 
 

@@ -1,6 +1,7 @@
 """From a call to the run it starts, or started before. Knows nothing of watching and ending."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 
 from gateway.core.errors import Conflict, Exhausted, InvalidRequest
@@ -10,6 +11,8 @@ from gateway.core.model import Request
 from gateway.core.ports.runs import Run
 from gateway.core.task import TaskState
 from gateway.orchestration.events import content_to_json
+from gateway.orchestration.forks import start
+from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.nesting import depth_of
 from gateway.orchestration.runs import owner_of
 from gateway.orchestration.settings import WorkflowSettings
@@ -20,8 +23,9 @@ from gateway.orchestration.wiring import Wiring
 class Admission:
     """Starts runs."""
 
-    def __init__(self, wiring: Wiring, limits: Limits) -> None:
+    def __init__(self, wiring: Wiring, limits: Limits, morgue: Morgue) -> None:
         self._wiring = wiring
+        self._morgue = morgue
         self._limits = limits
 
     async def run_for(self, request: Request, slug: str, settings: WorkflowSettings) -> Run:
@@ -65,14 +69,15 @@ class Admission:
         if state not in (TaskState.SUBMITTED, TaskState.REJECTED) or await self._wiring.journal.state(run.id):
             return
         at_us = self._wiring.clock.now_us()
-        parent = json_text(run.spec.get("parent_run"))
         try:
-            await self._wiring.journal.start(run.id, dict(run.spec), parent=parent)
+            await start(self._wiring, run)
         except Exhausted as error:
             await self._wiring.runs.update(run.id, state=TaskState.REJECTED.value, at_us=at_us, error=error.message)
+            await self._morgue.receive(replace(run, error=error.message), "rejected")
             raise
         if state is TaskState.REJECTED:
             await self._wiring.runs.update(run.id, state=TaskState.WORKING.value, at_us=at_us)
+            await self._morgue.gone_on(run, by=run.owner)
 
     def _spec(self, request: Request, slug: str, settings: WorkflowSettings) -> RunSpec:
         message, data = _said(request)

@@ -11,6 +11,7 @@ from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.runs import RunStep
 from gateway.orchestration.chronicle import Chronicle
 from gateway.orchestration.ledger import Ledger
+from gateway.orchestration.pauses import Gate
 from gateway.orchestration.settings import KeySettings, LimitSettings
 from gateway.orchestration.spec import RunSpec
 from gateway.orchestration.wiring import Wiring
@@ -34,6 +35,8 @@ class RunContext:
     """Owns what goes on beside the pattern; ends with the run."""
     remote_tasks: dict[str, str]
     """What whoever works on a step calls the work, by step id."""
+    gate: Gate
+    """Closed while the run is paused."""
     leaving: anyio.Event
     """Set when the gateway goes down: what fails from then on says nothing about the step."""
 

@@ -10,7 +10,10 @@ from gateway.core.model import Request, ignore_event
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.runs import Run, RunStep
 from gateway.core.task import TaskState
-from gateway.orchestration.events import status_body
+from gateway.orchestration.events import progress_body, status_body
+from gateway.orchestration.forks import Forks
+from gateway.orchestration.morgue import Morgue
+from gateway.orchestration.pauses import Gates
 from gateway.orchestration.runs import Runs
 from gateway.orchestration.spec import RunSpec, spec_from_json
 from gateway.orchestration.wiring import Wiring
@@ -24,9 +27,12 @@ TELL_S = 5.0
 class Control:
     """Acts on runs, whoever has checked that the asker may."""
 
-    def __init__(self, wiring: Wiring, runs: Runs) -> None:
+    def __init__(self, wiring: Wiring, runs: Runs, morgue: Morgue) -> None:
         self._wiring = wiring
+        self._morgue = morgue
         self._runs = runs
+        self._forks = Forks(wiring)
+        self.gates = Gates(wiring)
         self._gateway: Gateway | None = None
         self._canceling: set[str] = set()
         self._ending: set[str] = set()
@@ -44,6 +50,7 @@ class Control:
     def over(self, run_id: str) -> None:
         """The run's body has ended, one way or another."""
         self._ending.discard(run_id)
+        self.gates.over(run_id)
 
     async def cancel(self, run_id: str) -> None:
         """Cancel a run by its id. Raises: NotFound; Conflict: it has ended."""
@@ -65,18 +72,50 @@ class Control:
             self._canceling.discard(run.id)
         return await self._wiring.runs.find(run.tenant, run.id) or run
 
+    async def pause(self, run_id: str) -> None:
+        """Let no further step of the run begin; those under way go on, and its clock stands still.
+
+        Raises: NotFound; Conflict: it has ended.
+        """
+        run = await self._run(run_id)
+        if TaskState(run.state).terminal:
+            raise Conflict(f"run {run.id} has ended and cannot be paused", detail={"state": run.state})
+        at_us = self._wiring.clock.now_us()
+        if await self._wiring.runs.pause(run.id, at_us):
+            self.gates.look_again(run.id)
+            await self._wiring.runs.append(
+                run.id, f"paused {at_us}", progress_body("paused", {"event": "paused"}), at_us
+            )
+
     async def resume(self, run_id: str) -> None:
-        """Let a canceled run, or one that was given up, go on behind its last finished step.
+        """Let a run go on: one that is paused, or was canceled or given up, behind its last finished step. Its clock
+        had stood still meanwhile.
 
         Raises: NotFound; Conflict: it has ended otherwise.
         """
         run = await self._run(run_id)
+        runs, at_us = self._wiring.runs, self._wiring.clock.now_us()
+        stopped = TaskState(run.state).terminal
+        if stopped and await self._wiring.journal.state(run.id) in ("canceled", "dead"):
+            # Before it goes on: what it still may do it reckons when it begins.
+            await runs.hold(run.id, at_us - await self._last_at_work(run))
         await self._wiring.journal.resume(run.id)
-        at_us = self._wiring.clock.now_us()
-        if TaskState(run.state).terminal:
-            await self._wiring.runs.update(run.id, state=TaskState.WORKING.value, at_us=at_us)
-            body = status_body(TaskState.WORKING, "resumed")
-            await self._wiring.runs.append(run.id, f"resumed {at_us}", body, at_us)
+        if stopped:
+            await self._morgue.gone_on(run, by="")
+            await runs.update(run.id, state=TaskState.WORKING.value, at_us=at_us)
+            await runs.append(run.id, f"resumed {at_us}", status_body(TaskState.WORKING, "resumed"), at_us)
+        if await runs.unpause(run.id, at_us):
+            self.gates.look_again(run.id)
+            body = progress_body("goes on", {"event": "unpaused"})
+            await runs.append(run.id, f"unpaused {at_us}", body, at_us)
+
+    async def fork(self, run_id: str, step: str) -> Run:
+        """See `Forks.fork`."""
+        return await self._forks.fork(await self._run(run_id), step)
+
+    async def retried(self, run_id: str) -> Run:
+        """See `Forks.retried`."""
+        return await self._forks.retried(await self._run(run_id))
 
     async def answered(self, run: Run, request: Request) -> int:
         """Give the run the answer it waits for; the place in its log where that was.
@@ -99,14 +138,10 @@ class Control:
         await self._wiring.journal.send(run.id, f"answer {number}", message, f"{run.id} {key}")
         return asked.seq
 
-    async def prune(self, before_us: int) -> int:
-        """Forget journals and scratchpads of runs that ended before then; how many. What is shown of them stays."""
-        forgotten = 0
-        while ids := await self._wiring.journal.prune(before_us):
-            for run_id in ids:
-                await self._wiring.scratch.forget(run_id)
-            forgotten += len(ids)
-        return forgotten
+    async def _last_at_work(self, run: Run) -> int:
+        """When the run's last step ended, or began, UTC microseconds."""
+        steps = await self._wiring.runs.steps(run.id)
+        return max((step.started_at_us + step.duration_us for step in steps), default=run.created_at_us)
 
     async def _run(self, run_id: str) -> Run:
         kept = await self._wiring.journal.spec(run_id)

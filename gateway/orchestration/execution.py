@@ -1,26 +1,28 @@
 """The body of every run: its pattern, what it may use, how it ends. Runs in the engine's task, again after a crash."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
 from gateway.core.content import Content, data_part, text_part
-from gateway.core.errors import GatewayError, Internal, InvalidRequest
+from gateway.core.errors import GatewayError, Internal
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import Labels, join_all, labels_from_json
 from gateway.core.limits import Usage, usage_from_json
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import RunInterrupted
 from gateway.core.ports.orchestration import Gap, Outcome, Pattern, PatternType, StepResult
-from gateway.core.ports.runs import RunStep
+from gateway.core.ports.runs import Run, RunStep
 from gateway.core.task import Task, TaskState, Turn
 from gateway.orchestration.chronicle import Chronicle
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import artifact_body, content_from_json, content_to_json, status_body
 from gateway.orchestration.ledger import Ledger
+from gateway.orchestration.morgue import Morgue
+from gateway.orchestration.pauses import Gates
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.settings import keys_from, limits_from
 from gateway.orchestration.spec import RunSpec
@@ -76,11 +78,16 @@ class Execution:
     patterns: Mapping[str, PatternType]
     spec: RunSpec
     leaving: anyio.Event
+    gates: Gates
+    morgue: Morgue
     may_end: Callable[[], bool]
     """Asked before the end is told: False if the run was canceled meanwhile."""
 
     async def run(self) -> JsonObject:
         """The run's outcome. Raises: RunInterrupted."""
+        run = await persistently(lambda: self.wiring.runs.find(self.spec.tenant, self.spec.run_id))
+        if run is None:
+            raise Internal(f"nothing is kept of run {self.spec.run_id} but its journal")
         rows = await persistently(lambda: self.wiring.runs.steps(self.spec.run_id))
         # Whatever the body raises leaves the group as it is, not wrapped in a group of its own.
         ended: Ended | None = None
@@ -88,7 +95,7 @@ class Execution:
         async with anyio.create_task_group() as group:
             with Chronicle(self.wiring, self.spec.run_id, group) as chronicle:
                 try:
-                    ended = await self._to_the_end(self._context(chronicle, rows, group))
+                    ended = await self._to_the_end(run, self._context(run, chronicle, rows, group))
                 except Exception as error:  # noqa: BLE001 - raised again below, outside the group
                     failure = error
                 await chronicle.drained()
@@ -96,10 +103,10 @@ class Execution:
             raise failure
         if ended is None:
             raise AssertionError("unreachable: it ended or failed")
-        await self._finish(ended)
+        await self._finish(run, ended)
         return ended.to_json()
 
-    def _context(self, chronicle: Chronicle, rows: Iterable[RunStep], group: TaskGroup) -> RunContext:
+    def _context(self, run: Run, chronicle: Chronicle, rows: Iterable[RunStep], group: TaskGroup) -> RunContext:
         clock = self.wiring.clock
         return RunContext(
             wiring=self.wiring,
@@ -108,16 +115,17 @@ class Execution:
             acting=self.spec.acting,
             limits=limits_from(self.spec.settings),
             keys=keys_from(self.spec.settings),
-            ledger=Ledger(budget=self.spec.budget(clock.now_us(), clock.monotonic_s())),
+            ledger=Ledger(budget=self.spec.budget(clock.now_us() - run.held_us, clock.monotonic_s())),
             chronicle=chronicle,
             rows={(row.id, row.attempt): row for row in rows},
             group=group,
             remote_tasks={},
+            gate=self.gates.of(run),
             leaving=self.leaving,
         )
 
-    async def _to_the_end(self, context: RunContext) -> Ended:
-        await self._announce()
+    async def _to_the_end(self, run: Run, context: RunContext) -> Ended:
+        await self._announce(run)
         steps = RunSteps(context)
         try:
             outcome = await self._outcome(steps)
@@ -130,10 +138,9 @@ class Execution:
         undone = await steps.undo() if outcome.error else []
         return _ended(outcome, steps, undone, self.spec)
 
-    async def _announce(self) -> None:
+    async def _announce(self, run: Run) -> None:
         runs, run_id, at_us = self.wiring.runs, self.spec.run_id, self.wiring.clock.now_us()
-        run = await persistently(lambda: runs.find(self.spec.tenant, run_id))
-        if run is None or TaskState(run.state) is TaskState.SUBMITTED:
+        if TaskState(run.state) is TaskState.SUBMITTED:
             await persistently(lambda: runs.update(run_id, state=TaskState.WORKING.value, at_us=at_us))
             await persistently(lambda: runs.append(run_id, "working", status_body(TaskState.WORKING), at_us))
 
@@ -152,10 +159,11 @@ class Execution:
     def _pattern(self) -> Pattern:
         pattern_type = self.patterns.get(self.spec.pattern)
         if pattern_type is None:
-            raise InvalidRequest(f"there is no pattern {self.spec.pattern}")
+            # No workflow of the present configuration needs it; this run began under an earlier one.
+            pattern_type = self.wiring.load_pattern(self.spec.pattern)
         return pattern_type(self.spec.settings)
 
-    async def _finish(self, ended: Ended) -> None:
+    async def _finish(self, run: Run, ended: Ended) -> None:
         """Tell the end. All of it may be told twice, by a run that crashed right after it."""
         if not self.may_end():
             await anyio.sleep_forever()  # until the cancellation under way arrives
@@ -168,6 +176,8 @@ class Execution:
         )
         await persistently(lambda: self.wiring.scratch.release_all(run_id))
         await persistently(lambda: self.wiring.approvals.withdraw(run_id))
+        if state is TaskState.FAILED:
+            await self.morgue.receive(replace(run, error=ended.error), "failed")
         await persistently(lambda: runs.append(run_id, ANSWER, artifact_body(ANSWER, ended.content), at_us))
         await persistently(lambda: runs.append(run_id, "ended", status_body(state, ended.error), at_us))
 

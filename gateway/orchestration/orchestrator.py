@@ -4,7 +4,7 @@ Runs belong to the engine. Whoever calls starts one, or finds the one it started
 running out of time, changes nothing for the run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
 
@@ -24,13 +24,16 @@ from gateway.core.task import TaskState
 from gateway.orchestration.admission import Admission
 from gateway.orchestration.approving import Approving
 from gateway.orchestration.control import Control
+from gateway.orchestration.dead_letters import DeadLetterOffice
 from gateway.orchestration.events import opened, task_of
 from gateway.orchestration.execution import Execution, ended_from_json
 from gateway.orchestration.explaining import Explaining
+from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.nesting import with_depth
 from gateway.orchestration.runs import Runs, wanted_from
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.spec import spec_from_json
+from gateway.orchestration.versions import Versions
 from gateway.orchestration.watching import Watching
 from gateway.orchestration.wiring import Wiring
 
@@ -55,17 +58,21 @@ class Orchestrator:
         patterns: Mapping[str, PatternType],
         workflows: Mapping[str, WorkflowSettings],
         limits: Limits,
+        on_versions: Callable[[], None] = lambda: None,
     ) -> None:
-        """Raises: InvalidRequest: see `configure`."""
+        """`on_versions` is called when `grants` has changed. Raises: InvalidRequest: see `configure`."""
         self._wiring = wiring
         self._gateway: Gateway | None = None
         self._leaving = anyio.Event()
-        self.runs = Runs(wiring)
-        self.control = Control(wiring, self.runs)
         self.approving = Approving(wiring)
+        self._morgue = Morgue(wiring)
+        self.runs = Runs(wiring, self._morgue)
+        self.control = Control(wiring, self.runs, self._morgue)
         self.explaining = Explaining(wiring, self.runs)
-        self._admission = Admission(wiring, limits)
+        self.dead_letters = DeadLetterOffice(wiring, self.control, self._morgue)
+        self._admission = Admission(wiring, limits, self._morgue)
         self._watching = Watching(wiring, self.runs)
+        self._versions = Versions(on_versions)
         self._patterns: Mapping[str, PatternType] = {}
         self._workflows: Mapping[str, WorkflowSettings] = {}
         self.configure(patterns, workflows)
@@ -77,6 +84,11 @@ class Orchestrator:
         """
         check(patterns, workflows)
         self._patterns, self._workflows = dict(patterns), with_depth(workflows)
+        self._versions.configure(self._workflows)
+
+    def grants(self, workflows: Mapping[str, WorkflowSettings]) -> dict[str, tuple[str, ...]]:
+        """What runs under way may call that began with other versions than these."""
+        return self._versions.grants(with_depth(workflows))
 
     @property
     def name(self) -> str:
@@ -167,16 +179,20 @@ class Orchestrator:
         gateway = self._gateway
         if gateway is None:
             raise Conflict("the orchestrator was not launched")
+        spec = spec_from_json(kept)
         execution = Execution(
             wiring=self._wiring,
             gateway=gateway,
             patterns=self._patterns,
-            spec=spec_from_json(kept),
+            spec=spec,
             leaving=self._leaving,
+            gates=self.control.gates,
+            morgue=self._morgue,
             may_end=partial(self.control.may_end, run_id),
         )
         try:
-            return await execution.run()
+            with self._versions.under_way(spec):
+                return await execution.run()
         finally:
             self.control.over(run_id)
 

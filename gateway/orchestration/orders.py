@@ -28,11 +28,21 @@ class Order:
     """Others may be under way: what it writes on the scratchpad without having seen it must not be there yet."""
     until_s: float
     """Monotonic seconds at which the run, or the graph it is part of, ends."""
+    held_s: float = 0.0
+    """How long the run's clock had stood still in this process when `until_s` was reckoned."""
+    home: str = ""
+    """The run in which it happens, or happened: another one where it was taken over."""
+    group: int = 0
+    """Slot of the first of those that were drawn together."""
 
     @property
     def message_id(self) -> str:
         """The same for every delivery of this order, and no other's: agents tell repeats by it."""
-        return self.id if self.first_attempt == 1 else f"{self.id}.{self.first_attempt}"
+        named = self.id if self.first_attempt == 1 else f"{self.id}.{self.first_attempt}"
+        if not self.home or self.id.startswith(f"{self.home}/"):
+            return named
+        # Another attempt at a step of another run, which may have made further ones itself.
+        return f"{named}@{self.home}"
 
     @property
     def kind(self) -> str:
@@ -51,6 +61,11 @@ class Order:
         asked = [self.message_id, node.input, node.phase, list(node.reads), given]
         digest = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         return f"{node.target}#{digest[:16]}"
+
+    def drawn(self) -> JsonObject:
+        """What is kept beside the result for whoever wants to go on from here."""
+        given: list[Json] = [each.id for each in self.results.values()]
+        return {"message": self.message_id, "group": self.group, "given": given, "claims": [*self.node.claims]}
 
     def row(self, result: StepResult, *, state: str = "") -> RunStep:
         """The step as it is shown, in `state`, or as `result` says."""

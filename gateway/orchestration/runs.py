@@ -10,6 +10,7 @@ from gateway.core.model import Principal
 from gateway.core.ports.runs import Run, RunStep
 from gateway.core.task import Task, TaskPage, TaskState
 from gateway.orchestration.events import status_body, task_of
+from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.wiring import Wiring
 
 LISTED_AT_MOST = 1000
@@ -57,8 +58,9 @@ class Wanted:
 class Runs:
     """What is kept of runs, by owner."""
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, morgue: Morgue) -> None:
         self._wiring = wiring
+        self._morgue = morgue
 
     async def find(self, who: Principal, run_id: str, workflow: str = "") -> Run:
         """A run of the caller's own, or, for an operator, of the tenant. Raises: NotFound: also if it is another's."""
@@ -99,7 +101,8 @@ class Runs:
         """The run, its state set right where the engine knows that it ended without saying so."""
         if TaskState(run.state).terminal:
             return run
-        stopped = _STOPPED.get(await self._wiring.journal.state(run.id))
+        ended = await self._wiring.journal.state(run.id)
+        stopped = _STOPPED.get(ended)
         if stopped is None:
             return run
         state, reason = stopped
@@ -107,6 +110,8 @@ class Runs:
         latest = await self._wiring.runs.find(run.tenant, run.id)
         if latest is None or TaskState(latest.state).terminal:
             return latest or run
+        if state is TaskState.FAILED:
+            await self._morgue.receive(replace(latest, error=reason), "dead" if ended == "dead" else "failed")
         await self.stopped(run.id, state, reason)
         return await self._wiring.runs.find(run.tenant, run.id) or run
 

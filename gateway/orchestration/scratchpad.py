@@ -66,7 +66,7 @@ class RunScratchpad:
             until_us = now_us + int(ttl_s * 1e6)
             tenant = self._run.spec.tenant
             claimed = await self._run.wiring.scratch.claim(tenant, self._id, resource, until_us=until_us, now_us=now_us)
-            return {"claimed": claimed}
+            return {"claimed": claimed, "ttl_s": ttl_s}
 
         return (await self._run.wiring.journal.draw().run(f"scratchpad.claim:{resource}", act))["claimed"] is True
 

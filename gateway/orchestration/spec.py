@@ -1,7 +1,10 @@
 """With what a run was started, as it is kept: enough to go on after a crash, under another process. Holds no secret."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from hashlib import sha256
 
 from gateway.core.content import Content, data_part, text_part
 from gateway.core.errors import Internal
@@ -38,6 +41,28 @@ class RunSpec:
     tokens: int | None = None
     cost_usd: Decimal | None = None
     depth: int
+    origin: str = ""
+    """The run this one was made from; empty for one that was asked for."""
+    origin_step: str = ""
+    """Step of `origin` from which on this run does everything anew; empty: from its beginning."""
+    homes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    """By run, slots whose records were taken over from it. Their steps keep the ids they had there."""
+    redone: tuple[int, ...] = ()
+    """Slots whose steps are further attempts at those that `origin` had there: they keep their ids as well, so that
+    what one of them brought about is not brought about twice."""
+
+    @property
+    def version(self) -> str:
+        """Of the workflow, as the run began with it: a digest of its settings."""
+        return version_of(self.settings)
+
+    def home(self, slot: int) -> str:
+        """Id of the run in which what stands in the slot happened."""
+        return next((run_id for run_id, slots in self.homes.items() if slot in slots), self.run_id)
+
+    def name_of(self, slot: int) -> str:
+        """With what the ids of steps that begin in this slot begin."""
+        return self.origin if slot in self.redone else self.home(slot)
 
     @property
     def tenant(self) -> str:
@@ -47,7 +72,8 @@ class RunSpec:
     def acting(self) -> Principal:
         """As whom the run calls: the workflow, on its caller's behalf."""
         name = f"workflow:{self.workflow}"
-        return principal(name, kind="workflow", tenant=self.tenant, roles=frozenset({name}), behind=self.caller)
+        roles = frozenset({name, version_role(self.workflow, self.version)})
+        return principal(name, kind="workflow", tenant=self.tenant, roles=roles, behind=self.caller)
 
     @property
     def task_content(self) -> Content:
@@ -87,6 +113,11 @@ class RunSpec:
             "tokens": self.tokens,
             "cost_usd": None if self.cost_usd is None else str(self.cost_usd),
             "depth": self.depth,
+            "version": self.version,
+            "origin": self.origin,
+            "origin_step": self.origin_step,
+            "redone": [*self.redone],
+            "homes": {run_id: [*slots] for run_id, slots in self.homes.items()},
         }
 
 
@@ -116,7 +147,25 @@ def spec_from_json(value: JsonObject) -> RunSpec:
         tokens=_whole(value.get("tokens")),
         cost_usd=Decimal(cost_usd) if isinstance(cost_usd, str) else None,
         depth=depth,
+        origin=json_text(value.get("origin")),
+        origin_step=json_text(value.get("origin_step")),
+        redone=tuple(slot for slot in json_list(value.get("redone")) if isinstance(slot, int)),
+        homes={
+            run_id: tuple(slot for slot in json_list(slots) if isinstance(slot, int))
+            for run_id, slots in json_object(value.get("homes")).items()
+        },
     )
+
+
+def version_of(settings: JsonObject) -> str:
+    """Tells versions of a workflow apart: the same settings, whatever stands around them, are the same version."""
+    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def version_role(workflow: str, version: str) -> str:
+    """The role in which runs of one version act, beside the workflow's own: what its configuration named then is
+    granted to it for as long as one of them is under way."""
+    return f"workflow:{workflow}@{version}"
 
 
 def principal_to_json(who: Principal) -> JsonObject:

@@ -22,6 +22,7 @@ from gateway.orchestration.graphs import in_order, is_step_name, skipped, usable
 from gateway.orchestration.notes import keep, kept
 from gateway.orchestration.offers import offer_from_json, offer_of, offer_to_json
 from gateway.orchestration.orders import Order
+from gateway.orchestration.pauses import prolonged
 from gateway.orchestration.questions import Questions
 from gateway.orchestration.results import result_from_json, result_to_json
 from gateway.orchestration.scratchpad import RunScratchpad
@@ -36,6 +37,7 @@ class RunSteps:
         self._scratchpad = RunScratchpad(run)
         self._task_id = anyio.get_current_task().id
         self._spent = Usage()
+        self._held_s = 0.0
         self._attempts: dict[str, int] = {}
         self._emitted = 0
         self._questions = Questions(run)
@@ -58,7 +60,7 @@ class RunSteps:
 
     async def call(self, node: Node) -> StepResult:
         slot = self._run.wiring.journal.draw()
-        order = self._order(node, node.again or f"{self._run.spec.run_id}/{slot.number}", _last(node.target))
+        order = self._order(node, slot, _last(node.target))
         result = await self._in_slot(slot, replace(order, results=node.given))
         self._account(order, result)
         return result
@@ -73,13 +75,9 @@ class RunSteps:
         if deadline_s is not None:
             until_s = min(until_s, await self._after(deadline_s))
         slots = {name: self._run.wiring.journal.draw() for name in names}
-        place = f"{self._run.spec.run_id}/{slots[names[0]].number}"
+        first = slots[names[0]]
         orders = {
-            name: replace(
-                self._order(nodes[name], nodes[name].again or f"{place}/{name}", name),
-                until_s=until_s,
-                side_by_side=True,
-            )
+            name: replace(self._order(nodes[name], slots[name], name, first=first), until_s=until_s, side_by_side=True)
             for name in names
         }
         if len({order.id for order in orders.values()}) != len(orders):
@@ -96,7 +94,7 @@ class RunSteps:
         if not is_step_name(name):
             raise InvalidRequest(f"{name!r} is no name of a step: letters, digits, _ and -, at most 40")
         slot = self._run.wiring.journal.draw()
-        order = self._order(node, node.again or f"{self._run.spec.run_id}/{slot.number}", name)
+        order = self._order(node, slot, name)
         self._begun.start(name, Begun(order=replace(order, results=node.given, side_by_side=True), slot=slot))
 
     async def finished(self, *, timeout_s: float | None = None) -> tuple[str, StepResult] | None:
@@ -168,11 +166,7 @@ class RunSteps:
         return tuple(json_list((await self._run.wiring.journal.draw().run(f"recall {topic}", act))["values"]))
 
     async def now(self) -> float:
-        async def act() -> JsonObject:
-            return {"now": self._run.wiring.clock.now_us() / 1e6}
-
-        now = (await self._run.wiring.journal.draw().run("now", act))["now"]
-        return float(now) if isinstance(now, int | float) else 0.0
+        return (await self._moment())[0]
 
     async def undo(self) -> list[StepResult]:
         """Call every registered compensation, last first, each until it is done or has been tried three times."""
@@ -231,10 +225,10 @@ class RunSteps:
             nonlocal live
             live = True
             if begun is None:
-                return result_to_json(await self._caller.do(order))
+                return {**result_to_json(await self._do(order)), "drawn": order.drawn()}
             with begun.work:
-                return result_to_json(await self._caller.do(order))
-            return result_to_json(await self._caller.dropped(order, begun.dropped))
+                return {**result_to_json(await self._do(order)), "drawn": order.drawn()}
+            return {**result_to_json(await self._caller.dropped(order, begun.dropped)), "drawn": order.drawn()}
 
         result = result_from_json(await slot.run(order.journal_name, act))
         if not live:
@@ -246,7 +240,19 @@ class RunSteps:
     async def _done(self, begun: Begun) -> StepResult:
         return await self._in_slot(begun.slot, begun.order, begun)
 
-    def _order(self, node: Node, step_id: str, name: str) -> Order:
+    async def _do(self, order: Order) -> StepResult:
+        """Have a step done as soon as steps may begin."""
+        gate, ledger = self._run.gate, self._run.ledger
+        await gate.passed()
+        if gate.held_s > self._held_s:
+            ledger.budget = prolonged(ledger.budget, gate.held_s - self._held_s)
+            self._held_s = gate.held_s
+        until_s = order.until_s + gate.held_s - order.held_s
+        return await self._caller.do(replace(order, until_s=until_s, held_s=gate.held_s))
+
+    def _order(self, node: Node, slot: Slot, name: str, *, first: Slot | None = None) -> Order:
+        home, named = self._run.spec.home(slot.number), self._run.spec.name_of(slot.number)
+        step_id = node.again or (f"{named}/{slot.number}" if first is None else f"{named}/{first.number}/{name}")
         if node.again and node.again not in self._attempts:
             raise InvalidRequest(f"there is no step {node.again} to try again")
         outer = self._run.spec.phase
@@ -260,6 +266,9 @@ class RunSteps:
             node=node,
             first_attempt=self._attempts.get(step_id, 0) + 1,
             until_s=self._run.ledger.budget.deadline_s,
+            held_s=self._held_s,
+            home=home,
+            group=(first or slot).number,
         )
 
     def _account(self, order: Order, result: StepResult) -> None:
@@ -268,10 +277,22 @@ class RunSteps:
         self.results.append((order.name, result))
 
     async def _after(self, seconds: float) -> float:
-        """The monotonic time that is `seconds` after now, the same moment after a crash."""
+        """The monotonic time that is `seconds` after now, the same moment after a crash, but for the time in which the
+        run's clock stood still."""
         clock = self._run.wiring.clock
-        until_us = (await self.now() + seconds) * 1e6
+        then_s, held_us = await self._moment()
+        until_us = (then_s + seconds) * 1e6 + self._run.gate.held_us - held_us
         return clock.monotonic_s() + (until_us - clock.now_us()) / 1e6
+
+    async def _moment(self) -> tuple[float, int]:
+        """UTC seconds, and for how long the run's clock had stood still by then, microseconds."""
+
+        async def act() -> JsonObject:
+            return {"now": self._run.wiring.clock.now_us() / 1e6, "held_us": self._run.gate.held_us}
+
+        said = await self._run.wiring.journal.draw().run("now", act)
+        now, held_us = said["now"], said.get("held_us")
+        return (float(now) if isinstance(now, int | float) else 0.0, held_us if isinstance(held_us, int) else 0)
 
     def _check_own_task(self) -> None:
         if anyio.get_current_task().id != self._task_id:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.core.ports.approvals import Approvals
+from gateway.core.ports.dead_letters import DeadLetters
 from gateway.core.ports.journal import Journal, ScratchStore
+from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.runs import NoteStore, RunStore
 from gateway.core.ports.storage import OpenStep, OpenSteps
 from gateway.core.ports.world import Clock, Ids
@@ -20,9 +22,14 @@ class Wiring:
     scratch: ScratchStore
     notes: NoteStore
     approvals: Approvals
+    dead_letters: DeadLetters
     clock: Clock
     ids: Ids
     mint: Callable[[OpenStep], str]
     """The delegation token of an open step; empty for none. Never kept."""
     agent_roles: Callable[[str, str], frozenset[str]]
     """(tenant, slug) -> the roles an agent acts in."""
+    load_pattern: Callable[[str], PatternType]
+    """A pattern no configured workflow names. Raises: InvalidRequest: it is not installed."""
+    alone: bool = True
+    """Whether no other process works on the same runs."""

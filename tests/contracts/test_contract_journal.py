@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -350,10 +351,73 @@ async def test_a_step_may_start_another_run_and_wait_for_it(engines: Engines) ->
         assert await journal.wait("run_1") == {"inner": "run_1.1"}
 
 
-async def test_ended_runs_are_forgotten_on_request(engines: Engines) -> None:
-    async with engines.open(echo) as journal:
+async def test_ended_runs_are_forgotten_on_request_and_no_others(engines: Engines) -> None:
+    go_on = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        if run_id == "run_2":
+            await go_on.wait()
+        return {}
+
+    async with engines.open(body) as journal:
         await journal.start("run_1", {})
+        await journal.start("run_2", {})
         await journal.wait("run_1")
-        assert await journal.prune(4_102_444_800_000_000) == ("run_1",)
-        assert await journal.prune(4_102_444_800_000_000) == ()
+        await journal.forget(("run_1", "run_2", "run_3"))
         assert await journal.state("run_1") == ""
+        assert await journal.spec("run_1") is None
+        assert await journal.state("run_2") == "pending"
+        go_on.set()
+        await journal.wait("run_2")
+        await journal.forget(("run_2",))
+        assert await journal.state("run_2") == ""
+
+
+async def test_a_fork_finds_what_it_takes_over_and_does_the_rest_itself(engines: Engines) -> None:
+    acted: list[tuple[str, str]] = []
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        async def act(name: str) -> JsonObject:
+            acted.append((run_id, name))
+            return {"name": name, "by": run_id}
+
+        slots = {name: journal.draw() for name in ("a", "b", "c")}
+        said = {name: (await slot.run(name, partial(act, name)))["by"] for name, slot in slots.items()}
+        return {"by": [*said.values()], "heard": await journal.receive("topic", 5.0), "spec": spec}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {"n": 1})
+        await journal.send("run_1", "topic", "hello", "key")
+        await journal.wait("run_1")
+        found = await journal.recorded("run_1")
+        assert {slot: found[slot].name for slot in (1, 2, 3)} == {1: "a", 2: "b", 3: "c"}
+        assert found[2].result == {"name": "b", "by": "run_1"}
+        await journal.fork("run_2", {"n": 2}, origin="run_1", slots=[slot for slot in found if slot != 2])
+        await journal.fork("run_2", {"n": 3}, origin="run_1", slots=[])
+        said = {"by": ["run_1", "run_2", "run_1"], "heard": "hello", "spec": {"n": 2}}
+        assert await journal.wait("run_2") == said
+        assert await journal.spec("run_2") == {"n": 2}
+        await journal.forget(("run_1",))
+        assert {slot for slot in await journal.recorded("run_2")} == {*found}
+        with pytest.raises(NotFound):
+            await journal.fork("run_3", {}, origin="run_1", slots=[1])
+        with pytest.raises(NotFound):
+            await journal.recorded("run_1")
+    async with engines.open(body) as journal:
+        assert await journal.wait("run_2") == said
+    assert acted == [("run_1", "a"), ("run_1", "b"), ("run_1", "c"), ("run_2", "b")]
+
+
+async def test_a_run_that_ended_without_an_outcome_is_given_up(engines: Engines) -> None:
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        if spec:
+            raise KeyError("a bug")
+        return {}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {"fail": True})
+        await journal.start("run_2", {})
+        with pytest.raises(Internal):
+            await journal.wait("run_1")
+        await journal.wait("run_2")
+        assert await journal.given_up() == ("run_1",)

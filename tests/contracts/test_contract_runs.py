@@ -249,3 +249,15 @@ async def test_every_waiter_of_a_run_wakes_on_an_append(store: RunStore) -> None
 
     event = RunEvent(run_id="run_1", seq=1, at_us=21, body={"n": 1})
     assert woken == [(event,), (event,)]
+
+
+async def test_a_pause_begins_once_ends_once_and_is_counted(store: RunStore) -> None:
+    await store.open(RUN)
+    assert not await store.unpause("run_1", 5)
+    assert await store.pause("run_1", 10)
+    assert not await store.pause("run_1", 15)
+    assert await store.find("default", "run_1") == replace(RUN, paused_at_us=10)
+    assert await store.unpause("run_1", 30)
+    assert not await store.unpause("run_1", 40)
+    await store.hold("run_1", 2**40)
+    assert await store.find("default", "run_1") == replace(RUN, held_us=20 + 2**40)

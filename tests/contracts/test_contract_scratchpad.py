@@ -125,6 +125,27 @@ async def test_a_claim_is_given_back_by_its_holder_only(store: ScratchStore) -> 
     assert await claim("one")
 
 
+async def test_a_copy_has_what_these_writes_made_and_nothing_later(store: ScratchStore) -> None:
+    await store.put("run", entry("price", 1), expected_version=0, once="slot 1")
+    await store.put("run", entry("price", 2), expected_version=1, once="slot 2")
+    await store.put("run", entry("price", 3), expected_version=2, once="slot 3")
+    await store.put("run", entry("stock", 5), expected_version=0, once="slot 4")
+    with pytest.raises(Conflict):
+        await store.put("run", entry("stock", 6), expected_version=0, once="slot 5")
+    assert {write.once: (write.key, write.version) for write in await store.writes("run")} == {
+        **{"slot 1": ("price", 1), "slot 2": ("price", 2)},
+        **{"slot 3": ("price", 3), "slot 4": ("stock", 1)},
+    }
+    await store.put("copy", entry("old", 1), expected_version=0, once="")
+    assert await store.claim("t", "copy", "account:1", until_us=1000, now_us=0)
+    await store.copy("run", "copy", ("slot 1", "slot 2", "slot 5"))
+    assert {each.key: (each.value, each.version) for each in (await store.all("copy")).values()} == {"price": (2, 2)}
+    assert [write.once for write in await store.writes("copy")] == ["slot 1", "slot 2"]
+    assert not await store.claim("t", "other", "account:1", until_us=1000, now_us=0)
+    assert (await store.put("copy", entry("price", 9), expected_version=2, once="")).version == 3
+    assert (await store.all("run"))["price"].version == 3
+
+
 async def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
     opened = await SqlScratchStore.open(tmp_path / "scratch.db")
     await opened.put("run", entry("price", 1), expected_version=0, once="slot 1")

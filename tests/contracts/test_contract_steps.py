@@ -36,11 +36,13 @@ from tests.fakes_orchestration import (
     ANA,
     Agents,
     Asked,
+    MemoryDeadLetters,
     MemoryNotes,
     MemoryOpenSteps,
     MemoryRuns,
     MemoryScratch,
     StraightPath,
+    no_pattern,
     told,
 )
 from tests.fakes_storage import MemoryApprovals
@@ -162,6 +164,8 @@ def wired(
         scratch=scratch,
         notes=notes,
         approvals=MemoryApprovals(),
+        dead_letters=MemoryDeadLetters(),
+        load_pattern=no_pattern,
         clock=SystemClock(),
         ids=SortableIds(),
         mint=lambda step: "",

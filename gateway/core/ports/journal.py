@@ -1,6 +1,7 @@
 """What the orchestrator needs of the outside: the durable engine, a place for scratchpads. No pattern sees these."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.core.json import Json, JsonObject
@@ -13,6 +14,15 @@ class RunInterrupted(Exception):
     Goes through a run's body untouched; no pattern has business with it. Unless it was canceled, the run goes on at the
     next launch.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a run's journal has in one place."""
+
+    name: str
+    result: JsonObject
+    """Empty where the place is not a step's: a message that was received, a pause."""
 
 
 class Slot(Protocol):
@@ -56,6 +66,19 @@ class Journal(Protocol):
         """
         ...
 
+    async def fork(self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int]) -> None:
+        """As `start`, for a run that finds these slots of `origin` in its journal as if they were its own.
+
+        `origin` has ended and does not go on; both share nothing from here on.
+
+        Raises: NotFound: there is no `origin` any more; Exhausted; Unavailable.
+        """
+        ...
+
+    async def recorded(self, run_id: str) -> Mapping[int, Recorded]:
+        """What the run's journal has, by slot. Raises: NotFound."""
+        ...
+
     async def wait(self, run_id: str) -> JsonObject:
         """The run's outcome, once it has one. Raises: NotFound; Internal: the run ended without one."""
         ...
@@ -91,10 +114,23 @@ class Journal(Protocol):
         """Send a message to a run; the same `key` counts once. Raises: NotFound."""
         ...
 
-    async def prune(self, before_us: int) -> tuple[str, ...]:
-        """Forget runs that ended before then; their ids, so that others can forget them too. Some at a time: call until
-        nothing comes back."""
+    async def given_up(self) -> tuple[str, ...]:
+        """Runs that ended without an outcome, `failed` or `dead`; at most some hundreds, latest first."""
         ...
+
+    async def forget(self, run_ids: Collection[str]) -> None:
+        """Erase what is kept of runs that have ended; others and unknown ones are left alone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """One write to a scratchpad that was made."""
+
+    once: str
+    key: str
+    version: int
+    writer: str
 
 
 class ScratchStore(Protocol):
@@ -122,6 +158,15 @@ class ScratchStore(Protocol):
 
     async def release_all(self, run_id: str) -> None:
         """The run has ended."""
+        ...
+
+    async def writes(self, run_id: str) -> tuple[Write, ...]:
+        """Everything written under a name of its own, see `put`; refused writes left out."""
+        ...
+
+    async def copy(self, origin: str, run_id: str, once: Collection[str]) -> None:
+        """Give a run the scratchpad that `origin` had when these of its writes, and no others, had been made. What the
+        run has itself is replaced."""
         ...
 
     async def forget(self, run_id: str) -> None:

@@ -30,6 +30,10 @@ class Run:
     key: str = ""
     """What finds the run again: (owner, workflow, message id or idempotency key)."""
     spec: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    paused_at_us: int = 0
+    """Since when no further step begins; 0 for a run that is not paused."""
+    held_us: int = 0
+    """For how long the run's clock has stood still: pauses that are over, and what a stop or a fork left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,18 @@ class RunStore(Protocol):
     async def update(
         self, run_id: str, *, state: str, at_us: int, output: Json = None, error: str = "", usage: Usage | None = None
     ) -> None: ...
+
+    async def pause(self, run_id: str, at_us: int) -> bool:
+        """No further step of the run is to begin. False where it is paused already."""
+        ...
+
+    async def unpause(self, run_id: str, at_us: int) -> bool:
+        """Steps may begin again; its clock had stood still meanwhile. False where the run is not paused."""
+        ...
+
+    async def hold(self, run_id: str, by_us: int) -> None:
+        """Note that the run's clock has stood still for so much longer."""
+        ...
 
     async def find(self, tenant: str, run_id: str) -> Run | None: ...
 

@@ -164,7 +164,9 @@ async def test_a_file_of_the_first_version_gets_what_was_added_since(tmp_path: P
                 connection.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
         connection.execute("ALTER TABLE open_steps DROP COLUMN given")
         connection.execute("DROP TABLE costs")
-        for table in ("notes", "approvals"):
+        for column in ("paused_at_us", "held_us"):
+            connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
+        for table in ("notes", "approvals", "dead_letters"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE schema_number SET number = 1")
         connection.commit()

@@ -12,6 +12,7 @@ import anyio
 from adapters.durable.dbos_journal import DbosJournal
 from adapters.storage.approvals import SqlApprovals
 from adapters.storage.database import Database
+from adapters.storage.dead_letters import SqlDeadLetters
 from adapters.storage.notes import SqlNotes
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.runs import SqlRunStore
@@ -28,7 +29,7 @@ from gateway.orchestration.orchestrator import Orchestrator
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
 from gateway.patterns.supervisor import Supervisor
-from tests.fakes_orchestration import ANA, Agents, StraightPath, answer, told
+from tests.fakes_orchestration import ANA, Agents, StraightPath, answer, no_pattern, told
 
 SETTINGS = WorkflowSettings.model_validate(
     {
@@ -85,6 +86,8 @@ async def main(directory: Path, port: int) -> None:
         approvals=SqlApprovals(database),
         scratch=scratch,
         notes=SqlNotes(database),
+        dead_letters=SqlDeadLetters(database),
+        load_pattern=no_pattern,
         clock=SystemClock(),
         ids=SortableIds(),
         mint=lambda step: f"token of {step.step_id}",

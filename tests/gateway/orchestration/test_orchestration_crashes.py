@@ -80,7 +80,7 @@ def failing_stages() -> Scene:
         "tool:undo/a": says({}),
         "tool:undo/b": says({}),
     }
-    return Scene(settings=settings, agents=lambda: agents)
+    return Scene(settings=settings, agents=lambda: agents, fails=True)
 
 
 def nested() -> Scene:

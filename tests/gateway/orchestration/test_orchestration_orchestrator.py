@@ -539,21 +539,3 @@ async def test_what_fails_because_the_gateway_goes_down_says_nothing_about_the_s
     around.agents.answers["agent:a"] = says({"a": 2})
     async with around.up():
         assert told(await around.ask("go", meta={"message_id": "m"}))["answer"] == {"a": 2}
-
-
-async def test_ended_runs_are_forgotten_where_they_are_executed_and_stay_where_they_are_shown() -> None:
-    async def doing(task: Task, steps: Steps) -> Json:
-        return (await steps.scratchpad.put("key", 1, expected_version=0)).version
-
-    around = world(doing)
-    async with around.up() as (orchestrator, journal):
-        await around.ask("go")
-        run_id = only_run(around)
-        while await journal.state(run_id) == "pending":
-            await anyio.lowlevel.checkpoint()
-        assert await orchestrator.control.prune(4_102_444_800_000_000) == 1
-        assert await journal.state(run_id) == ""
-        result = await around.request("task.get", meta={"task": run_id})
-    assert isinstance(result, Accepted)
-    assert result.task.state is TaskState.COMPLETED
-    assert around.scratch.entries == {}

@@ -1,0 +1,47 @@
+"""What DBOS has recorded of runs, read and copied in its own tables. Runs nothing."""
+
+from collections.abc import Collection, Mapping
+
+from dbos import DBOS
+from sqlalchemy import BindParameter, Engine, TextClause, bindparam, text
+
+from adapters.durable.dbos_slot import outside
+from gateway.core.json import json_object
+from gateway.core.ports.journal import Recorded
+
+_COLUMNS = (
+    "function_id, function_name, output, error, child_workflow_id, started_at_epoch_ms, completed_at_epoch_ms,"
+    " serialization, application_name, retention_timestamp"
+)
+_SLOTS: BindParameter[object] = bindparam("slots", expanding=True)
+_ROWS_AT_ONCE = 500
+"""SQLite takes some thousands of parameters in one statement."""
+
+
+async def recorded(run_id: str) -> Mapping[int, Recorded]:
+    """What stands in a run's places, by number."""
+    steps = await outside(DBOS.list_workflow_steps_async(run_id))
+    return {
+        step["function_id"]: Recorded(step["function_name"], json_object(step["output"]))
+        for step in steps
+        if step["error"] is None
+    }
+
+
+def copy_records(engine: Engine, origin: str, run_id: str, slots: Collection[int]) -> None:
+    """Give a run that is not there yet these records of another. DBOS finds them when it comes to their places."""
+    statement = _copy("dbos." if engine.dialect.name == "postgresql" else "")
+    places = sorted(slots)
+    with engine.begin() as connection:
+        for start in range(0, len(places), _ROWS_AT_ONCE):
+            given = {"origin": origin, "run_id": run_id, "slots": places[start : start + _ROWS_AT_ONCE]}
+            connection.execute(statement, given)
+
+
+def _copy(schema: str) -> TextClause:
+    return text(
+        f"INSERT INTO {schema}operation_outputs (workflow_uuid, {_COLUMNS})"  # noqa: S608 - nothing of it is given
+        f" SELECT :run_id, {_COLUMNS} FROM {schema}operation_outputs"
+        " WHERE workflow_uuid = :origin AND function_id IN :slots"
+        " ON CONFLICT DO NOTHING"
+    ).bindparams(_SLOTS)

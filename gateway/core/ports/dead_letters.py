@@ -1,0 +1,55 @@
+"""Runs that did not come to a good end and wait for somebody to look at them."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+DeadCause = Literal["failed", "dead", "rejected"]
+"""It failed for good; it was under way at too many crashes; there was no room for it."""
+DeadState = Literal["open", "retried", "dropped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """One run in the queue."""
+
+    run_id: str
+    tenant: str
+    workflow: str
+    owner: str
+    cause: DeadCause
+    reason: str
+    """For people."""
+    step: str
+    """Id of the step where the failure began; empty where none did."""
+    target: str
+    """What that step called."""
+    attempts: int
+    """How often it was tried."""
+    at_us: int
+    state: DeadState = "open"
+    settled_at_us: int = 0
+    settled_by: str = ""
+    retried_as: str = ""
+    """The run that goes on in its place; its own id where it goes on itself."""
+
+
+class DeadLetters(Protocol):
+    """The queue. Every look into it is one tenant's."""
+
+    async def add(self, letter: DeadLetter) -> None:
+        """Put a run into the queue. One that is open there is left as it is; one that was settled is open again."""
+        ...
+
+    async def find(self, tenant: str, run_id: str) -> DeadLetter | None: ...
+
+    async def list(
+        self, tenant: str, *, workflow: str = "", settled: bool = False, limit: int = 50
+    ) -> tuple[DeadLetter, ...]:
+        """Newest first; with `settled`, those that were retried or dropped as well."""
+        ...
+
+    async def settle(
+        self, tenant: str, run_id: str, state: DeadState, *, at_us: int, by: str, retried_as: str = ""
+    ) -> bool:
+        """Retried or dropped. False where nothing is open under this id."""
+        ...
