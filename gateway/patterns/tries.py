@@ -56,7 +56,7 @@ async def tried(node: Node, tries: Tries, steps: Steps) -> Tried:
     while not found.result.ok and found.result.error not in ("budget", "deadline"):
         if tries.on_failure == "fail":
             return replace(found, fails_run=True)
-        choice = await _choice(found.result, steps) if tries.on_failure == "ask" else "skip"
+        choice = await choice_about(found.result, steps) if tries.on_failure == "ask" else "skip"
         if choice != "retry":
             return replace(found, fails_run=choice == "fail")
         again = replace(node, again=found.result.id, note=note_for(found.result))
@@ -86,7 +86,7 @@ async def _tried(node: Node, tries: Tries, steps: Steps) -> Tried:
     return Tried(result=taken_over, notice=stand_in.notice if taken_over.ok else "")
 
 
-async def _choice(failed: StepResult, steps: Steps) -> str:
+async def choice_about(failed: StepResult, steps: Steps) -> str:
     """What the caller wants done about a failure; `skip` where it says nothing in time, or nothing that can be done."""
     prompt = f"{slug_of(failed.target)} failed: {failed.reason or failed.error}. Try again, go on without it, or fail?"
     answer = await steps.ask(Question(prompt=prompt, schema=_CHOICES), timeout_s=ASK_TIMEOUT_S)
