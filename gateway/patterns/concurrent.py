@@ -15,7 +15,7 @@ from gateway.core.ports.orchestration import Node, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.dealing import Share, dealing_in, shares_of
 from gateway.patterns.found import Found, account, brief, conflicts_told, nothing, worded_by_rule
-from gateway.patterns.gathering import Ask, Gathering, Manner, on_failure_in
+from gateway.patterns.gathering import Ask, Gathering, Manner, gather_s_in, on_failure_in
 from gateway.patterns.goals import GOAL_RULES, Again, Verdict, asked_again, judged_by_checker, judged_by_rule
 from gateway.patterns.merging import MERGE_RULES, Merged, Said, merged
 from gateway.patterns.merging_settings import merging_in
@@ -25,16 +25,12 @@ from gateway.patterns.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_ROUNDS,
     refuse,
-    seconds,
     slug_of,
     stand_ins,
     texts,
     whole,
 )
 from gateway.patterns.sufficiency import refuse_small_limits
-
-GATHER_SHARE = 0.9
-"""Of the deadline; the rest is for making one of what came."""
 
 
 class Concurrent:
@@ -56,7 +52,7 @@ class Concurrent:
         self._template = template_from(template) if template else None
         self._max_rounds = whole(limits, "max_rounds", DEFAULT_ROUNDS)
         roles = [each for each in (self._goal_checker, self._reconciler, self._synthesiser) if each and each.target]
-        self._gather_s = _gather_s(block, limits)
+        self._gather_s = gather_s_in(block, limits)
         self._manner = Manner(
             concurrency=whole(limits, "concurrency", DEFAULT_CONCURRENCY),
             on_failure=on_failure_in(limits),
@@ -186,11 +182,6 @@ class Concurrent:
                 "answered": [*found.gathering.good],
             },
         )
-
-
-def _gather_s(block: JsonObject, limits: JsonObject) -> float | None:
-    given, deadline_s = seconds(block.get("gather_s")), seconds(limits.get("deadline_s"))
-    return GATHER_SHARE * deadline_s if given is None and deadline_s is not None else given
 
 
 def _as_report(result: StepResult, template: Template) -> StepResult:

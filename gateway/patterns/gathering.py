@@ -11,10 +11,12 @@ from typing import Literal, TypeAlias
 
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Gap, Node, Question, StepError, StepResult, Steps
-from gateway.patterns.settings import StandIn, slug_of
+from gateway.patterns.settings import StandIn, seconds, slug_of
 
 OnFailure: TypeAlias = Literal["partial", "fail", "ask"]
 
+GATHER_SHARE = 0.9
+"""Of the deadline; the rest is for making one of what came."""
 ANSWER_WAIT_S = 300.0
 """Longest the caller is waited for, where there is no deadline."""
 
@@ -24,6 +26,12 @@ _STOOD_IN_FOR: frozenset[StepError] = frozenset({"failed", "timeout", "unavailab
 def on_failure_in(limits: JsonObject) -> OnFailure:
     said = limits.get("on_failure")
     return "fail" if said == "fail" else "ask" if said == "ask" else "partial"
+
+
+def gather_s_in(block: JsonObject, limits: JsonObject) -> float | None:
+    """Seconds for which they are waited for; None where nothing says."""
+    given, deadline_s = seconds(block.get("gather_s")), seconds(limits.get("deadline_s"))
+    return GATHER_SHARE * deadline_s if given is None and deadline_s is not None else given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
