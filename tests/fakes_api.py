@@ -10,7 +10,7 @@ import anyio
 import uvicorn
 
 from adapters.http.api import Api, ApiParts
-from adapters.http.api_ports import AgentEntry, AuditQuery, KeyOrder, UpstreamState
+from adapters.http.api_ports import AgentEntry, AuditQuery, KeyOrder, ToolsOfRun, UpstreamState
 from gateway.core.errors import Conflict, GatewayError, NotFound, Unauthenticated
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
@@ -279,6 +279,14 @@ class StateControl:
         await self._runs.update(run_id, state="working", at_us=9)
 
 
+class Advised:
+    """Says what it was asked about, and which tools it was told of."""
+
+    async def advise(self, who: Principal, tools: ToolsOfRun, *, run_id: str = "", workflow: str = "") -> JsonObject:
+        used = await tools(run_id or "run_1")
+        return {"about": run_id or workflow, "tools": {subject: [*sorted(names)] for subject, names in used.items()}}
+
+
 class NoExplaining:
     """Says of every run that nothing happened."""
 
@@ -386,6 +394,7 @@ class ApiBench:
             control=StateControl(self.runs),
             approving=self.approving,
             explaining=NoExplaining(),
+            advising=Advised(),
             audit=self.audit,
             costs=self.costs,
             reload=reloaded,

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from adapters.http.api_advice import AdviceEndpoints
 from adapters.http.api_agents import AgentEndpoints
 from adapters.http.api_approvals import ApprovalEndpoints
 from adapters.http.api_call import Call, Recorder, answer, body_of, error_answer
@@ -21,6 +22,7 @@ from adapters.http.api_contract import ENDPOINTS, PREFIX, Endpoint, openapi_docu
 from adapters.http.api_costs import CostEndpoints
 from adapters.http.api_keys import AuditEndpoints, KeyEndpoints
 from adapters.http.api_ports import (
+    Advising,
     AgentDirectory,
     Approving,
     AuditReader,
@@ -60,6 +62,7 @@ class ApiParts:
     control: RunControl
     approving: Approving
     explaining: RunExplainer
+    advising: Advising
     audit: AuditReader
     costs: Costs
     reload: Reload
@@ -149,7 +152,8 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
     audit = AuditEndpoints(audit=parts.audit)
     approvals = ApprovalEndpoints(approving=parts.approving, recorder=recorder)
     costs = CostEndpoints(costs=parts.costs, runs=parts.runs, clock=parts.clock)
-    rooms = (catalog, agents, runs, approvals, keys, costs, audit)
+    advice = AdviceEndpoints(advising=parts.advising, audit=parts.audit)
+    rooms = (catalog, agents, runs, approvals, advice, keys, costs, audit)
     found = {each.id: getattr(room, each.id) for each in ENDPOINTS for room in rooms if hasattr(room, each.id)}
     missing = [each.id for each in ENDPOINTS if not each.public and each.id not in found]
     if missing:

@@ -126,6 +126,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=(Query(name="after", type="integer"),),
         media_type="text/event-stream",
     ),
+    Endpoint(
+        id="advise",
+        method="GET",
+        path="/advice",
+        summary="What the record suggests of one run, or of a workflow's latest ones",
+        query=(Query(name="run"), Query(name="workflow")),
+    ),
     Endpoint(id="cancel_run", method="POST", path="/runs/{id}/cancel", summary="Cancel a run", status=202),
     Endpoint(id="resume_run", method="POST", path="/runs/{id}/resume", summary="Resume a stopped run", status=202),
     Endpoint(

@@ -1,8 +1,8 @@
 """What the REST API needs of the gateway's parts, as protocols and values. Knows neither HTTP nor any of the parts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from gateway.core.json import Json, JsonObject
 from gateway.core.model import Capability, Principal, PrincipalKind
@@ -116,6 +116,19 @@ class RunControl(Protocol):
     async def cancel(self, run_id: str) -> None: ...
 
     async def resume(self, run_id: str) -> None: ...
+
+
+ToolsOfRun: TypeAlias = Callable[[str], Awaitable[Mapping[str, frozenset[str]]]]
+"""Run id -> which tools each agent called in it, by subject and capability name."""
+
+
+class Advising(Protocol):
+    async def advise(self, who: Principal, tools: ToolsOfRun, *, run_id: str = "", workflow: str = "") -> JsonObject:
+        """What the record suggests of one run, or of a workflow's latest: `runs`, `findings`, `warnings`.
+
+        Raises: NotFound.
+        """
+        ...
 
 
 class RunExplainer(Protocol):

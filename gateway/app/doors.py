@@ -73,6 +73,7 @@ def _api_parts(composition: Composition) -> ApiParts:
         approving=composition.orchestrator.approving,
         explaining=composition.orchestrator.explaining,
         costs=CostsOfGateway(composition),
+        advising=composition.orchestrator.advising,
         audit=AuditOfGateway(AuditReader(foundation.directory.audit_db)),
         reload=composition.reload,
         clock=foundation.clock,

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "tools": "List and show what can be called, and by whom",
     "audit": "Read, verify and export the audit log",
     "runs": "List, show, watch, resume and cancel runs",
+    "advise": "Name the pattern that fits the work, or what the record suggests",
     "approvals": "List, show, approve and deny what waits for a person",
     "costs": "Show what was spent, on whom, and what the budgets have left",
     "keys": "Mint, list and revoke keys",

@@ -22,6 +22,7 @@ from gateway.core.ports.runs import Run
 from gateway.core.ports.upstream import Listing
 from gateway.core.task import TaskState
 from gateway.orchestration.admission import Admission
+from gateway.orchestration.advising import Advising
 from gateway.orchestration.approving import Approving
 from gateway.orchestration.control import Control
 from gateway.orchestration.dead_letters import DeadLetterOffice
@@ -71,6 +72,7 @@ class Orchestrator:
         self.explaining = Explaining(wiring, self.runs)
         self.dead_letters = DeadLetterOffice(wiring, self.control, self._morgue)
         self._admission = Admission(wiring, limits, self._morgue)
+        self.advising = Advising(wiring, self.runs)
         self._watching = Watching(wiring, self.runs)
         self._versions = Versions(on_versions)
         self._patterns: Mapping[str, PatternType] = {}

@@ -404,3 +404,12 @@ async def test_costs_are_added_up_by_what_is_asked_for() -> None:
         assert said["budgets"] == bench.costs.limits
         assert (await client.get("/costs", params={"by": "colour"})).status_code == 400
         assert (await client.get("/costs", params={"since": "yesterday"})).status_code == 400
+
+
+async def test_advice_is_on_a_run_or_on_a_workflow_and_not_on_both() -> None:
+    async with operator(ApiBench()) as client:
+        said = (await client.get("/advice", params={"run": "run_1"})).json()["advice"]
+        both = await client.get("/advice", params={"run": "run_1", "workflow": "help"})
+        neither = await client.get("/advice")
+    assert said["about"] == "run_1"
+    assert (both.status_code, neither.status_code) == (400, 400)

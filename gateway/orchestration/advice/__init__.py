@@ -1,0 +1,1 @@
+"""Which pattern fits which work, what it will take, and what the record of runs suggests. Pure."""

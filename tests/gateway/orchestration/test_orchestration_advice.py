@@ -1,0 +1,170 @@
+"""Advice: the pattern that fits, what it takes, and what a record suggests."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.json import JsonObject, json_list, json_object, json_text
+from gateway.core.ports.runs import Run, RunStep
+from gateway.orchestration.advice.answers import on_record, on_traits
+from gateway.orchestration.advice.choice import PATTERNS, SINGLE, cases
+from gateway.orchestration.advice.prediction import predicted
+from gateway.orchestration.advice.starts import start_of
+from gateway.orchestration.advice.traits import QUESTIONS, Traits
+from gateway.orchestration.advice.warnings import of_workflow
+from gateway.orchestration.runs import RunTree, StepTree
+
+
+@pytest.mark.parametrize(
+    ("traits", "pattern"),
+    [
+        ({}, SINGLE),
+        ({"steps": 6, "predictable": False}, SINGLE),
+        ({"specialists": 4}, "router"),
+        ({"specialists": 4, "steps": 4, "dependencies": "chain"}, "sequential"),
+        ({"specialists": 3, "sources": 5, "steps": 5}, "concurrent"),
+        ({"specialists": 3, "intents": 3, "steps": 3, "dependencies": "graph", "predictable": False}, "supervisor"),
+        ({"specialists": 2, "steps": 12, "predictable": False, "step_usd": 0.05}, "plan_execute"),
+        ({"specialists": 2, "opinions": True, "high_stakes": True}, "consensus"),
+        ({"specialists": 4, "peers": True, "predictable": False}, "mesh"),
+        ({"specialists": 2, "polish": True}, "reflection"),
+        ({"specialists": 3, "open_ended": True, "predictable": False, "steps": 4}, "event_driven"),
+    ],
+)
+def test_each_kind_of_work_gets_its_pattern(traits: JsonObject, pattern: str) -> None:
+    advice = on_traits(Traits.model_validate(traits))
+    assert advice["pattern"] == pattern
+    assert advice["because"]
+    assert advice["start"]
+
+
+def test_ten_pieces_in_a_row_are_all_right_in_a_fifth_of_cases() -> None:
+    traits = Traits(steps=10, step_success=0.85, dependencies="chain", specialists=2)
+    will = predicted("sequential", traits)
+    assert round(will.success, 2) == 0.20
+    assert (will.calls, will.latency_s) == (10, 50)
+    [warning] = json_list(on_traits(traits)["warnings"])
+    assert "20%" in json_text(warning)
+
+
+def test_more_tools_than_an_agent_can_choose_among_are_warned_of() -> None:
+    advice = on_traits(Traits(tools=35, specialists=12))
+    assert advice["pattern"] != SINGLE
+    warnings = " ".join(json_text(each) for each in json_list(advice["warnings"]))
+    assert "35 tools" in warnings
+    assert "12 agents" in warnings
+
+
+@given(
+    st.builds(
+        Traits,
+        intents=st.floats(1, 10),
+        steps=st.integers(1, 200),
+        dependencies=st.sampled_from(["none", "chain", "graph"]),
+        predictable=st.booleans(),
+        opinions=st.booleans(),
+        sources=st.integers(1, 50),
+        high_stakes=st.booleans(),
+        polish=st.booleans(),
+        open_ended=st.booleans(),
+        specialists=st.integers(1, 50),
+        peers=st.booleans(),
+        tools=st.integers(0, 500),
+        step_success=st.floats(0.01, 1),
+    )
+)
+def test_whatever_the_work_is_like_there_is_a_reasoned_answer(traits: Traits) -> None:
+    advice = on_traits(traits)
+    assert advice["pattern"] in PATTERNS
+    for case in cases(traits):
+        will = predicted(case.pattern, traits)
+        assert 0 <= will.success <= 1
+        assert will.calls >= 1
+        assert will.latency_s > 0
+        assert will.cost_usd >= 0
+
+
+def test_every_pattern_has_a_start_and_every_trait_a_question() -> None:
+    assert all(start_of(pattern) for pattern in PATTERNS)
+    assert {name for name, _ in QUESTIONS} == set(Traits.model_fields)
+
+
+def test_agents_that_are_one_and_agents_that_are_too_many_are_warned_of() -> None:
+    tools = {"a": frozenset({"t1", "t2"}), "b": frozenset({"t1", "t2"}), "c": frozenset(map(str, range(30)))}
+    said = " ".join(of_workflow(["a", "b", "c", *map(str, range(9))], tools, ["a", "b", "c"]))
+    assert "12 agents" in said
+    assert "a and b are always called" in said
+    assert "c calls 30 tools" in said
+    assert "b and c" not in said
+
+
+# What a record suggests
+
+
+def step(slug: str, began_s: float, took_s: float, *states: str) -> StepTree:
+    attempts = tuple(
+        RunStep(
+            run_id="run",
+            id=f"run/{slug}",
+            parent="run",
+            target=f"agent:{slug}",
+            state=state,
+            attempt=number,
+            started_at_us=int(began_s * 1e6),
+            duration_us=int(took_s * 1e6),
+        )
+        for number, state in enumerate(states or ("ok",), start=1)
+    )
+    return StepTree(id=f"run/{slug}", target=f"agent:{slug}", attempts=attempts)
+
+
+def tree(*steps: StepTree) -> RunTree:
+    run = Run(
+        id="run",
+        workflow="help",
+        tenant="default",
+        owner="ana",
+        state="completed",
+        context_id="c",
+        created_at_us=0,
+        updated_at_us=1,
+    )
+    return RunTree(run=run, steps=steps)
+
+
+def found(*trees: RunTree, **tools: frozenset[str]) -> dict[str, JsonObject]:
+    said = on_record(trees, {f"agent:{slug}": names for slug, names in tools.items()})
+    return {json_text(json_object(each)["what"]): json_object(each) for each in json_list(said["findings"])}
+
+
+def test_agents_that_always_follow_each_other_and_share_tools_are_named() -> None:
+    shared = frozenset({"tool:orders/find"})
+    runs = [tree(step("a", 1, 2), step("b", 4, 2), step("c", 4, 2)) for _ in range(3)]
+    finding = found(*runs, a=shared, b=shared)["sequential_and_sharing"]
+    assert finding["targets"] == ["agent:a", "agent:b"]
+    assert "3 of 3 runs" in json_text(finding["evidence"])
+    assert "sequential_and_sharing" not in found(*runs, a=shared, c=frozenset({"tool:x/y"}))
+    overlapping = tree(step("a", 1, 5), step("b", 4, 2))
+    assert "sequential_and_sharing" not in found(*runs, overlapping, a=shared, b=shared)
+
+
+def test_steps_that_had_to_be_tried_again_are_named_with_what_helps() -> None:
+    finding = found(tree(step("a", 1, 2, "schema", "ok"), step("b", 1, 2)))["retries"]
+    assert finding["targets"] == ["agent:a"]
+    assert "contract" in json_text(finding["suggestion"])
+
+
+def test_work_that_never_overlapped_is_named() -> None:
+    in_a_row = tree(step("a", 1, 2), step("b", 4, 2))
+    assert found(in_a_row)["unused_parallelism"]["targets"] == ["agent:a", "agent:b"]
+    assert "unused_parallelism" not in found(in_a_row, tree(step("a", 1, 5), step("b", 2, 2)))
+
+
+def test_whoever_takes_most_of_the_time_and_whatever_stopped_runs_is_named() -> None:
+    said = found(tree(step("a", 1, 20), step("b", 1, 2), step("c", 1, 2, "budget")))
+    assert said["bottleneck"]["targets"] == ["agent:a"]
+    assert said["over_budget"]["targets"] == ["agent:c"]
+
+
+def test_a_record_without_anything_to_say_says_nothing() -> None:
+    assert on_record([tree(step("a", 1, 2), step("b", 1, 2))], {}) == {"runs": 1, "findings": [], "warnings": []}
