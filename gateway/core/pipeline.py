@@ -15,6 +15,7 @@ from msgspec import structs
 from gateway.core.catalog import Catalog
 from gateway.core.effects import Effects, effect_key
 from gateway.core.errors import ApprovalNeeded, Denied, GatewayError, Internal, InvalidRequest, NotFound, Unavailable
+from gateway.core.hops import Hops
 from gateway.core.json import Json
 from gateway.core.limits import NOTHING_USED, Limits
 from gateway.core.model import (
@@ -57,6 +58,7 @@ class Pipeline:
         self._ids = ids
         self._limits = limits
         self._bulkheads: dict[str, Bulkhead] = {}
+        self._hops = Hops()
         self._changed = anyio.Event()
         self._settled = anyio.Event()
 
@@ -122,8 +124,9 @@ class Pipeline:
         record = self._record_of(request)
         try:
             plan = self._plan(request)
-            request = self._judged(request, plan, record)
-            result = await self._run(request, plan, record, emit)
+            request = self._judged(self._hops.bounded(request), plan, record)
+            run = self._run_by_agent if plan.entry.capability.kind == "agent" else self._run
+            result = await run(request, plan, record, emit)
             result = self._judged_result(request, plan, record, result)
         except GatewayError as error:
             error.detail.setdefault("record", record.id)
@@ -185,6 +188,14 @@ class Pipeline:
                 )
             case _:
                 assert_never(deciding)
+
+    async def _run_by_agent(self, request: Request, plan: Plan, record: Record, emit: Emit) -> Result:
+        """As `_run`, while the agent has no more depth for calls of its own than this one leaves."""
+        self._hops.began(request)
+        try:
+            return await self._run(request, plan, record, emit)
+        finally:
+            self._hops.ended(request)
 
     async def _run(self, request: Request, plan: Plan, record: Record, emit: Emit) -> Result:
         capability = plan.entry.capability
