@@ -38,6 +38,10 @@ class PlanRules:
     targets: frozenset[str]
     """Capability names work may be given to."""
     max_steps: int
+    executor: str = ""
+    """Who takes a step that names nobody; empty: every step has to."""
+    done: frozenset[str] = frozenset()
+    """Ids of steps of an earlier plan that are done: others may come after them, none may be called the same."""
 
 
 def plan_from(value: Json, rules: PlanRules, labels: Labels = CLEAN) -> dict[str, PlanStep]:
@@ -53,10 +57,10 @@ def plan_from(value: Json, rules: PlanRules, labels: Labels = CLEAN) -> dict[str
     plan: dict[str, PlanStep] = {}
     for entry in entries:
         step = _step(json_object(entry), rules, labels)
-        if step.id in plan:
+        if step.id in plan or step.id in rules.done:
             raise InvalidRequest(f"two steps have the id {step.id}")
         plan[step.id] = step
-    _refuse_disorder(plan)
+    _refuse_disorder(plan, rules.done)
     return plan
 
 
@@ -75,11 +79,12 @@ def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
     step_id = json_text(entry.get("id"))
     if not _ID.fullmatch(step_id):
         raise InvalidRequest(f"{step_id!r} is no id: letters, digits, _ and -, at most 40")
-    target = target_in(entry)
-    if target not in rules.targets:
+    named = any(entry.get(kind) for kind in ("agent", "tool", "workflow"))
+    target = rules.executor if rules.executor and not named else target_in(entry)
+    if target not in rules.targets and target != rules.executor:
         known = ", ".join(sorted(rules.targets))
         raise InvalidRequest(f"step {step_id} wants {target}, and there is only {known}")
-    given = entry.get("input")
+    given = entry.get("input", entry.get("instruction"))
     return PlanStep(
         id=step_id,
         target=target,
@@ -93,9 +98,9 @@ def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
     )
 
 
-def _refuse_disorder(plan: Mapping[str, PlanStep]) -> None:
+def _refuse_disorder(plan: Mapping[str, PlanStep], done: frozenset[str]) -> None:
     for step in plan.values():
-        unknown = [each for each in step.after if each not in plan]
+        unknown = [each for each in step.after if each not in plan and each not in done]
         if unknown:
             raise InvalidRequest(f"step {step.id} comes after {', '.join(unknown)}, which is not in the plan")
     try:

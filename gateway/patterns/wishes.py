@@ -63,7 +63,7 @@ def intents_in(hits: list[Hit], scores: Mapping[str, float], text: str) -> tuple
         return ()
     worded: dict[str, list[str]] = {}
     current = owners[min(owners)]
-    for part, said in enumerate(_parts(text)):
+    for part, said in enumerate(parts_of(text, breaks_in(text))):
         current = owners.get(part, current)
         worded.setdefault(current, []).append(said)
     return tuple(Intent(worker=worker, text=" ".join(each for each in said if each)) for worker, said in worded.items())
@@ -81,7 +81,7 @@ def _torn(hits: list[Hit], owners: Mapping[int, str]) -> bool:
     )
 
 
-def _parts(text: str) -> list[str]:
-    breaks = breaks_in(text)
+def parts_of(text: str, breaks: list[int]) -> list[str]:
+    """The parts themselves, without what parts them."""
     starts, ends = [0, *breaks], [*breaks, len(text)]
     return [_BREAK.sub("", text[start:end]).strip() for start, end in zip(starts, ends, strict=True)]
