@@ -20,7 +20,7 @@ RECORD = 100
 """Steps of the record that are looked at, newest first."""
 ITS_OWN: frozenset[StepError] = frozenset({"failed", "schema", "timeout"})
 """Failures that say something about the tier."""
-MONTH_S = 2_592_000.0
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Tiers:
     tiers: tuple[Tier, ...]
     bar: float = 0.8
     prior_steps: float = 4.0
-    record_ttl_s: float = MONTH_S
+    record_days: float = 30.0
 
     @classmethod
     def of(cls, settings: JsonObject) -> "Tiers":
@@ -66,7 +66,7 @@ class Tiers:
             tiers=tiers or (Tier(target=_asked(executor)),),
             bar=_number(block, "bar", 0.8),
             prior_steps=_number(block, "prior_steps", 4.0),
-            record_ttl_s=_number(block, "record_ttl_s", MONTH_S),
+            record_days=_number(block, "record_days", 30.0),
         )
 
     @property
@@ -124,7 +124,7 @@ class TierRecord:
         self.outcomes.setdefault(result.target, []).insert(0, result.ok)
         value: Json = result.ok
         note_id = f"{result.id}.{result.attempts}"
-        ttl_s = self.tiers.record_ttl_s
+        ttl_s = self.tiers.record_days * DAY_S
         await steps.note(Note(topic=TIER, key=result.target, value=value, id=note_id, ttl_s=ttl_s))
 
 

@@ -26,8 +26,8 @@ class PlanExecuteSettings(BaseModel):
     """Share of steps a tier has to have succeeded at to be given one to begin with."""
     prior_steps: float = Field(default=4.0, gt=0)
     """How many steps of the record the expected share counts as much as."""
-    record_ttl_s: float = Field(default=2_592_000.0, gt=0)
-    """How long a step's success counts for its tier."""
+    record_days: float = Field(default=30.0, gt=0)
+    """How many days a step's success counts for its tier."""
     planner_cost: float | None = Field(default=None, gt=0)
     """What the planner's tokens cost, in the tiers' terms; by default as much as the top tier's."""
     synthesiser_cost: float | None = Field(default=None, gt=0)
