@@ -119,7 +119,7 @@ LISTED_APART = {
         f"{''.join(word.title() for word in name.split('_'))}Settings": f"### `workflows.*.{name}`"
         for name in (
             *("router", "sequential", "concurrent", "supervisor", "plan_execute", "consensus", "mesh", "reflection"),
-            "event_driven",
+            *("event_driven", "canary"),
         )
     },
 }

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gateway.core.json import JsonObject, json_from
+from gateway.orchestration.blocks.canary import CanarySettings
 from gateway.orchestration.blocks.concurrent import ConcurrentSettings
 from gateway.orchestration.blocks.consensus import ConsensusSettings
 from gateway.orchestration.blocks.event_driven import EventDrivenSettings
@@ -153,6 +154,8 @@ class WorkflowSettings(BaseModel):
     """Of the pattern reflection."""
     event_driven: EventDrivenSettings = EventDrivenSettings()
     """Of the pattern event_driven."""
+    canary: CanarySettings = CanarySettings()
+    """Of the pattern canary."""
     options: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     """For patterns of plug-ins."""
 
