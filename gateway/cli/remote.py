@@ -111,17 +111,23 @@ def connect(place: Place, environment: Mapping[str, str] = environ) -> Remote:
 
     Raises: Failure: none has been started, or its operator key cannot be read.
     """
-    url = environment.get(URL_VARIABLE, "").rstrip("/")
-    if not url:
-        endpoint = place.data.read_endpoint()
-        if endpoint is None:
-            raise Failure(
-                f"no gateway is running on {place.data.root}",
-                "Start one with `drawbridge serve`, or say where its data is with --data.",
-                code=UNREACHABLE,
-            )
-        url = endpoint.url
+    url = gateway_url(place, environment)
     return Remote(url, environment.get(KEY_VARIABLE) or _operator_key(place))
+
+
+def gateway_url(place: Place, environment: Mapping[str, str] = environ) -> str:
+    """Where it answers, without a slash at its end. Raises: Failure: none has been started."""
+    url = environment.get(URL_VARIABLE, "").rstrip("/")
+    if url:
+        return url
+    endpoint = place.data.read_endpoint()
+    if endpoint is None:
+        raise Failure(
+            f"no gateway is running on {place.data.root}",
+            "Start one with `drawbridge serve`, or say where its data is with --data.",
+            code=UNREACHABLE,
+        )
+    return endpoint.url
 
 
 def running_url(place: Place) -> str:
