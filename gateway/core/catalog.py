@@ -65,6 +65,14 @@ class Catalog:
         source = self.sources.get(owner)
         return source.listing.about if source is not None and source.listing is not None else {}
 
+    def made_anew_since(self, earlier: "Catalog") -> frozenset[str]:
+        """Owners that are gone, or that another upstream answers for."""
+        return frozenset(
+            owner
+            for owner, source in earlier.sources.items()
+            if owner not in self.sources or self.sources[owner].upstream is not source.upstream
+        )
+
     def gaps(self, tenant: str) -> dict[str, str]:
         """The tenant's upstreams whose entries are missing or out of date, each with the reason."""
         return {

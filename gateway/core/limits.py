@@ -112,6 +112,22 @@ def usage_from_json(value: Json) -> Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How many calls of one target may be under way; None for what `Limits` says."""
+
+    owner_concurrency: int | None = None
+    """In flight to its server or agent."""
+    owner_queue: int | None = None
+    """Waiting for its server or agent."""
+    concurrency: int | None = None
+    """In flight to this capability alone."""
+
+
+AS_LIMITED = Bounds()
+"""Nothing of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Sizes and times nothing may exceed; the section `limits` of the configuration."""
 
@@ -137,6 +153,18 @@ class Limits:
     """Calls in flight to one upstream."""
     upstream_queue: int = 256
     """Calls waiting for one upstream; beyond that the answer is QUOTA_EXCEEDED."""
+    tenant_concurrency: int = 48
+    """Of these in flight, those of one tenant, where an upstream serves every tenant."""
+    tenant_queue: int = 192
+    """Of these waiting, likewise."""
+    breaker_failures: int = 3
+    """Failures in a row after which a tool or agent is left alone for a while; 0 for never."""
+    breaker_cooldown_s: float = 30.0
+    """How long it is left alone before one call finds out whether it is back, seconds."""
+    answers: int = 10_000
+    """Answers of deterministic tools and agents that are remembered."""
+    answers_bytes: int = 64 * 1024 * 1024
+    """What they may take together, bytes; a single one a sixteenth of it."""
     streams: int = 2000
     """Open server-sent event streams."""
     sessions: int = 10_000

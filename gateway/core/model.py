@@ -10,7 +10,7 @@ from msgspec import Struct
 from gateway.core.content import NOTHING, Body
 from gateway.core.json import Json
 from gateway.core.labels import CLEAN, Labels
-from gateway.core.limits import NOTHING_USED, Budget, Usage
+from gateway.core.limits import AS_LIMITED, NOTHING_USED, Bounds, Budget, Usage
 from gateway.core.task import Artifact, Task, TaskState
 
 DEFAULT_TENANT = "default"
@@ -81,6 +81,19 @@ Effect = Literal["read", "sink"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remembering:
+    """How long answers of a capability are remembered, and what for. An operator's word, never an upstream's."""
+
+    ttl_s: float
+    fresh: bool
+    """The same input always has the same answer: it is given without asking again."""
+    stale: bool
+    """When the target fails, its last answer is given, however old, and marked as such."""
+    personal: bool = False
+    """The answer may depend on who asks, not only on what they may do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capability:
     """One thing that can be called."""
 
@@ -106,6 +119,9 @@ class Capability:
     idempotency: str = ""
     """How the upstream learns the idempotency key: `meta`, `argument:NAME`, or empty for not at all."""
     timeout_s: float | None = None
+    bounds: Bounds = AS_LIMITED
+    remembering: Remembering | None = None
+    """None where no answer is kept."""
     digest: str = ""
     """SHA-256, hex, of the canonical definition."""
 

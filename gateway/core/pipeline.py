@@ -5,14 +5,16 @@ recorded; a call with side effects has been recorded, durably, before it left as
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import anyio
 import structlog
 from msgspec import structs
 
+from gateway.core.answers import TARGET_FAILED, Answers, AnswersView, question_of
 from gateway.core.catalog import Catalog
+from gateway.core.chaos import Chaos
 from gateway.core.effects import Effects, effect_key
 from gateway.core.errors import ApprovalNeeded, Denied, GatewayError, Internal, InvalidRequest, NotFound, Unavailable
 from gateway.core.hops import Hops
@@ -35,30 +37,49 @@ from gateway.core.plans import Plan, Policies, Snapshot, rewritten, rewritten_re
 from gateway.core.ports.storage import AuditLog
 from gateway.core.ports.world import Clock, Ids
 from gateway.core.record import Outcome, Record
-from gateway.core.resilience import Bulkhead
+from gateway.core.resilience import OwnerView, Resilience
 from gateway.core.verdict import Allow, Ask, Deny, Rewrite
 
 log = structlog.get_logger(__name__)
 
-STREAMS = ("task.subscribe", "subscribe")
+TARGETS: frozenset[CapabilityKind] = frozenset({"tool", "prompt", "resource", "template", "agent"})
+"""Kinds whose calls leave the gateway."""
 SAY_GOODBYE_S = 2.0
 """How long what must still be written after a cancellation may take, seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What is under way, waits, fails and is remembered, by server and agent."""
+
+    owners: tuple[tuple[OwnerView, AnswersView], ...]
+    answers: int
+    answers_bytes: int
+    """Of all tenants together."""
 
 
 class Pipeline:
     """See `ports.gateway.Gateway`, which it implements."""
 
     def __init__(
-        self, *, snapshot: Snapshot, audit: AuditLog, effects: Effects, clock: Clock, ids: Ids, limits: Limits
+        self,
+        *,
+        snapshot: Snapshot,
+        audit: AuditLog,
+        effects: Effects,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+        chaos: Chaos | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._audit = audit
         self._effects = effects
         self._clock = clock
         self._ids = ids
-        self._limits = limits
-        self._bulkheads: dict[str, Bulkhead] = {}
         self._hops = Hops()
+        self._resilience = Resilience(clock=clock, limits=limits, chaos=chaos)
+        self._answers = Answers(clock, entries=limits.answers, size_bytes=limits.answers_bytes)
         self._changed = anyio.Event()
         self._settled = anyio.Event()
 
@@ -78,6 +99,9 @@ class Pipeline:
 
     def swap(self, snapshot: Snapshot) -> None:
         """Judge and route by `snapshot` from the next call on; calls under way finish on their own."""
+        changed = snapshot.catalog.made_anew_since(self._snapshot.catalog)
+        self._resilience.forget(snapshot.catalog, changed)
+        self._answers.forget(changed)
         self._snapshot = snapshot
         if all(source.state != "starting" for source in snapshot.catalog.sources.values()):
             self._settled.set()
@@ -113,6 +137,14 @@ class Pipeline:
 
     def gaps(self, tenant: str) -> Mapping[str, str]:
         return self._snapshot.catalog.gaps(tenant)
+
+    def load(self, tenant: str) -> Load:
+        """How busy the tenant's servers and agents are now; for whoever scales or mends them."""
+        first = {each.owner: each for each in self._snapshot.catalog.of(tenant, TARGETS)}
+        owners = tuple(
+            (self._resilience.view(owner, each), self._answers.view(owner)) for owner, each in sorted(first.items())
+        )
+        return Load(owners=owners, answers=self._answers.entries, answers_bytes=self._answers.size_bytes)
 
     def note(self, record: Record) -> None:
         record.snapshot = self._snapshot.version
@@ -199,12 +231,16 @@ class Pipeline:
 
     async def _run(self, request: Request, plan: Plan, record: Record, emit: Emit) -> Result:
         capability = plan.entry.capability
+        if capability.remembering is not None:
+            question = question_of(request, capability)
+            if question is not None:
+                return await self._remembered(question, request, plan, record, emit)
         if capability.effect == "read" or request.operation in READ_OPERATIONS:
-            return await self._route(request, plan, emit)
+            return await self._route(request, plan, record, emit)
         key = effect_key(request, capability) if capability.kind == "tool" else ""
         if not key:
             await self._audit.record_durably(_intent_of(record))
-            return await self._route(request, plan, emit)
+            return await self._route(request, plan, record, emit)
         record.idempotency_key = key
         remembered = await self._effects.begin(request, capability, key)
         if remembered is not None:
@@ -212,13 +248,34 @@ class Pipeline:
             return remembered
         return await self._once(structs.replace(request, idempotency_key=key), plan, record, emit)
 
+    async def _remembered(self, question: bytes, request: Request, plan: Plan, record: Record, emit: Emit) -> Result:
+        """From memory what was answered before, from the target what was not, and from memory again if that fails."""
+        capability = plan.entry.capability
+        known = self._answers.fresh(question, capability)
+        if known is not None:
+            record.detail = {**record.detail, "cached": True}
+            return known
+        if capability.effect != "read":
+            await self._audit.record_durably(_intent_of(record))
+        try:
+            result = await self._route(request, plan, record, emit)
+        except TARGET_FAILED as error:
+            known = self._answers.stale(question, capability, error)
+            if known is None:
+                raise
+            record.detail = {**record.detail, "cached": True, **known.meta, "reason": error.message}
+            return known
+        if "chaos" not in record.detail:
+            self._answers.keep(question, capability, result)
+        return result
+
     async def _once(self, request: Request, plan: Plan, record: Record, emit: Emit) -> Result:
         """Run a call whose effect was begun in the ledger, and tell the ledger what came of it."""
         key = request.idempotency_key
         left: list[bool] = []
         try:
             await self._audit.record_durably(_intent_of(record))
-            result = await self._route(request, plan, emit, lambda: left.append(True))
+            result = await self._route(request, plan, record, emit, lambda: left.append(True))
         except BaseException as error:
             # What is known of the effect must be written even when the call was cancelled. Whatever ended a call that
             # still stood in line, nothing came of it.
@@ -233,45 +290,12 @@ class Pipeline:
         return result
 
     async def _route(
-        self, request: Request, plan: Plan, emit: Emit, leaves: Callable[[], None] | None = None
+        self, request: Request, plan: Plan, record: Record, emit: Emit, leaves: Callable[[], None] | None = None
     ) -> Result:
         """Run the call at its upstream; `leaves` is called when nothing holds it back any longer."""
-        entry = plan.entry
-        capability = entry.capability
-        timeout_s = capability.timeout_s
-        if timeout_s is not None:
-            budget = request.budget.until(self._clock.monotonic_s() + timeout_s)
-            if budget is not request.budget:
-                request = structs.replace(request, budget=budget)
         if plan.events:
             emit = self._judging(request, plan, emit)
-        if capability.kind == "workflow" or request.operation in STREAMS:
-            # Runs are bounded by the orchestrator, and a wait for one must not take a place from its own steps; doors
-            # bound the streams that only listen.
-            return await entry.upstream.call(request, capability, emit)
-        bulkhead = self._bulkhead(capability.owner)
-        if not bulkhead.try_enter():
-            await bulkhead.enter(request.budget.deadline_s)
-        try:
-            if leaves is not None:
-                leaves()
-            if plan.meter is not None:
-                return await plan.meter.call(request, capability, entry.upstream, emit)
-            return await entry.upstream.call(request, capability, emit)
-        finally:
-            bulkhead.leave()
-
-    def _bulkhead(self, owner: str) -> Bulkhead:
-        bulkhead = self._bulkheads.get(owner)
-        if bulkhead is None:
-            bulkhead = Bulkhead(
-                owner,
-                concurrency=self._limits.upstream_concurrency,
-                queue=self._limits.upstream_queue,
-                clock=self._clock,
-            )
-            self._bulkheads[owner] = bulkhead
-        return bulkhead
+        return await self._resilience.call(plan, request, record, emit, leaves)
 
     def _judging(self, request: Request, plan: Plan, emit: Emit) -> Emit:
         async def judged(event: Event) -> None:

@@ -1,82 +1,253 @@
-"""Keeps one slow upstream from taking the others with it. Knows upstreams by name only."""
+"""The last stretch of the path: a place at the target, its breaker, and the call itself.
 
-from collections import deque
+A call to a healthy target with room pays for looking up its lane, and for three comparisons.
+"""
 
-import anyio
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from gateway.core.errors import DeadlineExceeded, Exhausted
+import structlog
+from msgspec import structs
+
+from gateway.core.breaker import Breaker, BreakerView
+from gateway.core.bulkhead import Bulkhead, Room, room
+from gateway.core.catalog import EVERY_TENANT, Catalog, Entry
+from gateway.core.chaos import Chaos
+from gateway.core.errors import DeadlineExceeded, GatewayError, Internal, Unavailable, UpstreamFailed
+from gateway.core.json import json_object
+from gateway.core.limits import Limits
+from gateway.core.model import Capability, Emit, Request, Result
 from gateway.core.ports.world import Clock
+from gateway.core.record import Record
+
+log = structlog.get_logger(__name__)
+
+STREAMS = ("task.subscribe", "subscribe")
+MOST_OF_ITS_TIME = 0.9
+"""A target that had this share of the time calls are given has used it up, although the caller's deadline came first by
+what the way to it took."""
 
 
-class Bulkhead:
-    """At most `concurrency` calls in flight and `queue` waiting, first come, first served.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacesView:
+    """How full a bulkhead is."""
 
-    Entering without contention neither awaits nor allocates. A place that becomes free is handed to the next in line
-    before anybody new can take it.
-    """
+    name: str
+    in_flight: int
+    waiting: int
+    concurrency: int
+    queue: int
 
-    __slots__ = ("_clock", "_concurrency", "_in_flight", "_name", "_queue", "_waiting")
 
-    def __init__(self, name: str, *, concurrency: int, queue: int, clock: Clock) -> None:
-        self._name = name
-        self._concurrency = concurrency
-        self._queue = queue
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerView:
+    """How a server or agent is doing by the calls to it."""
+
+    owner: str
+    places: PlacesView
+    capabilities: tuple[PlacesView, ...] = ()
+    """Those with room of their own."""
+    breakers: tuple[BreakerView, ...] = ()
+    """Those that are not closed, or have counted failures."""
+
+
+class Lane:
+    """What stands between the path and one capability. Made at its first call, renewed when it is listed anew."""
+
+    __slots__ = ("breaker", "capability", "own", "owner")
+
+    def __init__(self, capability: Capability, owner: Bulkhead, own: Bulkhead | None, breaker: Breaker | None) -> None:
+        self.capability = capability
+        self.owner = owner
+        self.own = own
+        """Room of its own, inside its owner's."""
+        self.breaker = breaker
+
+
+class Resilience:
+    """See the module. Belongs to the event loop."""
+
+    def __init__(self, *, clock: Clock, limits: Limits, chaos: Chaos | None = None) -> None:
         self._clock = clock
-        self._in_flight = 0
-        self._waiting: deque[anyio.Event] = deque()
+        self._limits = limits
+        self._chaos = chaos
+        self._owners: dict[str, Bulkhead] = {}
+        self._lanes: dict[str, Lane] = {}
 
-    @property
-    def in_flight(self) -> int:
-        return self._in_flight
+    async def call(
+        self, entry: Entry, request: Request, record: Record, emit: Emit, leaves: Callable[[], None] | None = None
+    ) -> Result:
+        """Run the call at its upstream; `leaves` is called when nothing holds it back any longer.
 
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
-
-    def try_enter(self) -> bool:
-        """Take a place if one is free."""
-        if self._in_flight >= self._concurrency:
-            return False
-        self._in_flight += 1
-        return True
-
-    async def enter(self, deadline_s: float) -> None:
-        """Wait for a place until `deadline_s` (monotonic).
-
-        Raises: Exhausted: the queue is full too; DeadlineExceeded: no place came free in time.
+        Raises: as `Upstream.call`; Exhausted: there is no room; Unavailable: its breaker is open.
         """
-        if self.try_enter():
-            return
-        if len(self._waiting) >= self._queue:
-            raise Exhausted(
-                f"{self._name} is busy: {self._concurrency} calls under way and {self._queue} waiting",
-                detail={"limit": "upstream_queue", "upstream": self._name},
-                retry_after_s=1.0,
-            )
-        turn = anyio.Event()
-        self._waiting.append(turn)
+        capability = entry.capability
+        caller_s = request.budget.deadline_s
+        if capability.timeout_s is not None:
+            budget = request.budget.until(self._clock.monotonic_s() + capability.timeout_s)
+            if budget is not request.budget:
+                request = structs.replace(request, budget=budget)
+        if capability.kind == "workflow" or request.operation in STREAMS:
+            # Runs are bounded by the orchestrator, and a wait for one must not take a place from its own steps; doors
+            # bound the streams that only listen.
+            return await self._reached(entry, request, record, emit)
+        lane = self._lanes.get(capability.name)
+        if lane is None or lane.capability is not capability:
+            lane = self._laid(capability)
+        # Who gives up a task must be heard, by whoever is left there to hear it.
+        breaker = lane.breaker if request.operation != "task.cancel" else None
+        if breaker is not None and not breaker.closed:
+            _checked(breaker, record)
+        tenant, own = request.principal.tenant, lane.own
+        if own is not None and not own.try_enter(tenant):
+            await own.enter(tenant, request.budget.deadline_s)
         try:
-            with anyio.fail_after(max(0.0, deadline_s - self._clock.monotonic_s())):
-                await turn.wait()
-        except TimeoutError as error:
-            self._give_up(turn)
-            raise DeadlineExceeded(
-                f"{self._name} was busy until the deadline", detail={"upstream": self._name}
-            ) from error
-        except BaseException:
-            self._give_up(turn)
+            if not lane.owner.try_enter(tenant):
+                await lane.owner.enter(tenant, request.budget.deadline_s)
+            try:
+                return await self._made(breaker, caller_s, entry, request, record, emit, leaves)
+            finally:
+                lane.owner.leave(tenant)
+        finally:
+            if own is not None:
+                own.leave(tenant)
+
+    def forget(self, catalog: Catalog, changed: frozenset[str]) -> None:
+        """Drop what is known of owners that were made anew, and of capabilities that are gone."""
+        for name, lane in list(self._lanes.items()):
+            if lane.capability.owner in changed or name not in catalog.entries:
+                del self._lanes[name]
+        for owner in changed:
+            self._owners.pop(owner, None)
+
+    def view(self, owner: str, capability: Capability) -> OwnerView:
+        """How the owner of `capability` is doing now."""
+        lanes = [lane for lane in self._lanes.values() if lane.capability.owner == owner]
+        places = self._owners.get(owner) or Bulkhead(owner, self._room(capability), clock=self._clock)
+        breakers = [lane.breaker.view() for lane in lanes if lane.breaker is not None]
+        return OwnerView(
+            owner=owner,
+            places=_places(owner, places),
+            capabilities=tuple(_places(lane.capability.name, lane.own) for lane in lanes if lane.own is not None),
+            breakers=tuple(each for each in breakers if each.failures),
+        )
+
+    def _laid(self, capability: Capability) -> Lane:
+        """The lane to a capability; what was known of it under an earlier listing stays known."""
+        before = self._lanes.get(capability.name)
+        owner = self._owners.get(capability.owner)
+        if owner is None:
+            owner = self._owners[capability.owner] = Bulkhead(
+                capability.owner, self._room(capability), clock=self._clock
+            )
+        else:
+            owner.resize(self._room(capability))
+        own = before.own if before is not None else None
+        concurrency = capability.bounds.concurrency
+        if concurrency is None:
+            own = None
+        elif own is None:
+            own = Bulkhead(capability.name, self._room(capability, concurrency), clock=self._clock)
+        else:
+            own.resize(self._room(capability, concurrency))
+        breaker = before.breaker if before is not None else self._breaker(capability.name)
+        lane = self._lanes[capability.name] = Lane(capability, owner, own, breaker)
+        return lane
+
+    def _breaker(self, name: str) -> Breaker | None:
+        if self._limits.breaker_failures <= 0:
+            return None
+        return Breaker(
+            name,
+            failures=self._limits.breaker_failures,
+            cooldown_s=self._limits.breaker_cooldown_s,
+            clock=self._clock,
+        )
+
+    def _room(self, capability: Capability, concurrency: int | None = None) -> Room:
+        limits, bounds = self._limits, capability.bounds
+        if concurrency is None:
+            concurrency = bounds.owner_concurrency
+        return room(
+            limits.upstream_concurrency if concurrency is None else concurrency,
+            limits.upstream_queue if bounds.owner_queue is None else bounds.owner_queue,
+            shared=capability.tenant == EVERY_TENANT,
+            tenant_concurrency=limits.tenant_concurrency,
+            tenant_queue=limits.tenant_queue,
+        )
+
+    async def _reached(self, entry: Entry, request: Request, record: Record, emit: Emit) -> Result:
+        if self._chaos is not None:
+            return await self._chaos.call(entry, request, record, emit)
+        return await entry.upstream.call(request, entry.capability, emit)
+
+    async def _made(
+        self,
+        breaker: Breaker | None,
+        caller_s: float,
+        entry: Entry,
+        request: Request,
+        record: Record,
+        emit: Emit,
+        leaves: Callable[[], None] | None,
+    ) -> Result:
+        """The call, with what came of it told to the breaker; `caller_s` is until when the caller waits."""
+        ticket = 0 if breaker is None else _admitted(breaker, record)
+        if leaves is not None:
+            leaves()
+        if breaker is None:
+            return await self._reached(entry, request, record, emit)
+        began_s = self._clock.monotonic_s()
+        try:
+            result = await self._reached(entry, request, record, emit)
+        except GatewayError as error:
+            if not self._is_its_failure(error, entry.capability, caller_s, began_s):
+                breaker.said_nothing(ticket)
+            elif breaker.failed(ticket):
+                log.warning("a breaker opened", target=entry.capability.name, code=error.wire.code)
+                record.detail = {**record.detail, "breaker": "opened"}
             raise
+        except BaseException:
+            breaker.said_nothing(ticket)
+            raise
+        breaker.succeeded(ticket)
+        return result
 
-    def leave(self) -> None:
-        """Give the place to the next in line, or back."""
-        if self._waiting:
-            self._waiting.popleft().set()
-        else:
-            self._in_flight -= 1
+    def _is_its_failure(self, error: GatewayError, capability: Capability, caller_s: float, began_s: float) -> bool:
+        """Whether the target failed, rather than the caller, a policy or the time the caller had."""
+        if isinstance(error, DeadlineExceeded):
+            now_s = self._clock.monotonic_s()
+            its_time_s = capability.timeout_s or self._limits.call_timeout_s
+            return now_s < caller_s or now_s - began_s >= its_time_s * MOST_OF_ITS_TIME
+        if isinstance(error, UpstreamFailed):
+            # What a server says about one request says nothing about the server, unless it says that it is broken:
+            # or anybody could have a tool closed for everybody by three wrong arguments.
+            code = json_object(error.detail.get("upstream")).get("code", Internal.wire.jsonrpc)
+            return code == Internal.wire.jsonrpc
+        return isinstance(error, Unavailable)
 
-    def _give_up(self, turn: anyio.Event) -> None:
-        """Leave the line; a place that was handed over in the same moment goes on to the next."""
-        if turn.is_set():
-            self.leave()
-        else:
-            self._waiting.remove(turn)
+
+def _checked(breaker: Breaker, record: Record) -> None:
+    try:
+        breaker.check()
+    except Unavailable as error:
+        record.detail = {**record.detail, "breaker": error.detail["breaker"]}
+        raise
+
+
+def _admitted(breaker: Breaker, record: Record) -> int:
+    if breaker.closed:
+        return breaker.admit()
+    _checked(breaker, record)
+    record.detail = {**record.detail, "breaker": "probe"}
+    return breaker.admit()
+
+
+def _places(name: str, bulkhead: Bulkhead) -> PlacesView:
+    return PlacesView(
+        name=name,
+        in_flight=bulkhead.in_flight,
+        waiting=bulkhead.waiting,
+        concurrency=bulkhead.room.concurrency,
+        queue=bulkhead.room.queue,
+    )

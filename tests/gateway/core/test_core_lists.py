@@ -3,13 +3,13 @@
 import anyio
 import pytest
 
+from gateway.core.bulkhead import Bulkhead, room
 from gateway.core.catalog import Catalog, Shelf
 from gateway.core.errors import DeadlineExceeded, Exhausted, UpstreamFailed
 from gateway.core.limits import Limits
 from gateway.core.lists import Lists
 from gateway.core.model import CapabilityKind
 from gateway.core.ports.upstream import Listing
-from gateway.core.resilience import Bulkhead
 from tests.fakes import FakeClock, FakeUpstream, tool
 
 pytestmark = pytest.mark.anyio
@@ -157,58 +157,58 @@ async def test_a_retired_upstream_leaves_the_shelf_at_once_and_is_closed_after_i
 
 async def test_a_bulkhead_hands_places_on_in_order_and_gives_up_at_the_deadline() -> None:
     clock = FakeClock()
-    bulkhead = Bulkhead("orders", concurrency=1, queue=2, clock=clock)
+    bulkhead = Bulkhead("orders", room(1, 2), clock=clock)
     order: list[str] = []
     gave_up = anyio.Event()
 
     async def enter(name: str, deadline_s: float) -> None:
         try:
-            await bulkhead.enter(deadline_s)
+            await bulkhead.enter("default", deadline_s)
         except DeadlineExceeded:
             order.append(f"{name} gave up")
             gave_up.set()
         else:
             order.append(name)
 
-    await bulkhead.enter(2000)
+    await bulkhead.enter("default", 2000)
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(enter, "late", clock.monotonic_s())
             tasks.start_soon(enter, "next", clock.monotonic_s() + 5)
             await gave_up.wait()
-            bulkhead.leave()
+            bulkhead.leave("default")
     assert order == ["late gave up", "next"]
     assert (bulkhead.in_flight, bulkhead.waiting) == (1, 0)
-    bulkhead.leave()
+    bulkhead.leave("default")
     assert bulkhead.in_flight == 0
 
 
 async def test_a_canceled_wait_leaves_the_line_and_passes_on_what_it_was_just_given() -> None:
-    bulkhead = Bulkhead("orders", concurrency=1, queue=2, clock=FakeClock())
-    await bulkhead.enter(2000)
+    bulkhead = Bulkhead("orders", room(1, 2), clock=FakeClock())
+    await bulkhead.enter("default", 2000)
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(bulkhead.enter, 2000)
+            tasks.start_soon(bulkhead.enter, "default", 2000)
             await anyio.wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
-            bulkhead.leave()
+            bulkhead.leave("default")
     assert (bulkhead.in_flight, bulkhead.waiting) == (0, 0)
-    assert bulkhead.try_enter()
+    assert bulkhead.try_enter("default")
 
 
 async def test_a_wait_that_is_canceled_while_in_line_leaves_it() -> None:
-    bulkhead = Bulkhead("orders", concurrency=1, queue=2, clock=FakeClock())
-    await bulkhead.enter(2000)
+    bulkhead = Bulkhead("orders", room(1, 2), clock=FakeClock())
+    await bulkhead.enter("default", 2000)
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(bulkhead.enter, 2000)
+            tasks.start_soon(bulkhead.enter, "default", 2000)
             await anyio.wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
     assert (bulkhead.in_flight, bulkhead.waiting) == (1, 0)
 
 
 async def test_a_full_queue_refuses() -> None:
-    bulkhead = Bulkhead("orders", concurrency=1, queue=0, clock=FakeClock())
-    await bulkhead.enter(2000)
+    bulkhead = Bulkhead("orders", room(1, 0), clock=FakeClock())
+    await bulkhead.enter("default", 2000)
     with pytest.raises(Exhausted):
-        await bulkhead.enter(2000)
+        await bulkhead.enter("default", 2000)
