@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
 from gateway.core.catalog import Shelf
+from gateway.core.chaos import Chaos
 from gateway.core.content import NOTHING, Body, plain
 from gateway.core.effects import Effects
 from gateway.core.errors import Unavailable
@@ -219,14 +220,19 @@ class Path:
     """A pipeline over fake upstreams, with everything a test may want to look at."""
 
     def __init__(
-        self, *upstreams: FakeUpstream, policies: Sequence[RequestPolicy] | None = None, limits: Limits | None = None
+        self,
+        *upstreams: FakeUpstream,
+        policies: Sequence[RequestPolicy] | None = None,
+        limits: Limits | None = None,
+        tenant: str = "default",
     ) -> None:
         self.clock = FakeClock()
+        self.chaos = Chaos(self.clock, CountingIds())
         self.audit = ListAudit()
         self.ledger = DictLedger()
         self.shelf = Shelf()
         for upstream in upstreams:
-            self.shelf.add(upstream, "default")
+            self.shelf.add(upstream, tenant)
             self.shelf.arrived(upstream.name, Listing(capabilities=upstream.offered))
         self.policies = Policies(requests=[Says(GRANT)] if policies is None else policies)
         self.pipeline = Pipeline(
@@ -236,6 +242,7 @@ class Path:
             clock=self.clock,
             ids=CountingIds(),
             limits=limits or Limits(),
+            chaos=self.chaos,
         )
         self.events: list[Event] = []
 

@@ -54,7 +54,7 @@ def question_of(request: Request, capability: Capability) -> bytes | None:
     if (
         request.operation != "call"
         or request.continuation
-        or request.phase == "commit"
+        or (request.phase == "commit" and capability.effect != "read")
         or request.protocol == "a2a"
         or "resume" in request.meta
         or "task" in request.meta
@@ -70,6 +70,7 @@ def question_of(request: Request, capability: Capability) -> bytes | None:
         "behind": [[*sorted(each)] for each in who.agent_class.behind],
         "capability": capability.name,
         "digest": capability.digest,
+        "phase": "" if capability.effect == "read" else request.phase,
         "labels": request.labels.to_json(),
     }
     if capability.remembering is not None and capability.remembering.personal:
