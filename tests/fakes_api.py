@@ -11,6 +11,9 @@ import uvicorn
 
 from adapters.http.api import Api, ApiParts
 from adapters.http.api_ports import AgentEntry, AuditQuery, KeyOrder, ToolsOfRun, UpstreamState
+from gateway.core.answers import AnswersView
+from gateway.core.breaker import BreakerView
+from gateway.core.chaos import Chaos
 from gateway.core.errors import Conflict, GatewayError, NotFound, Unauthenticated
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
@@ -22,6 +25,7 @@ from gateway.core.ports.runs import Run, RunEvent, RunStep
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 from gateway.core.record import Record
+from gateway.core.resilience import Load, OwnerView, PlacesView
 from tests.fakes import CountingIds, FakeClock, tool
 
 OLGA = principal("olga", kind="operator", roles=frozenset({"owner"}))
@@ -106,6 +110,27 @@ class ListPrincipals:
 
     def find(self, tenant: str, subject: str) -> Principal | None:
         return next((each for each in self.all(tenant) if each.subject == subject), None)
+
+
+class FixedLoad:
+    """A busy server, and an agent whose breaker is open."""
+
+    def __init__(self) -> None:
+        full = PlacesView(name="orders", in_flight=3, waiting=2, concurrency=3, queue=10)
+        idle = PlacesView(name="refunds", in_flight=0, waiting=0, concurrency=64, queue=256)
+        own = PlacesView(name="tool:orders/refund", in_flight=1, waiting=0, concurrency=1, queue=10)
+        breaker = BreakerView(target="agent:refunds", state="open", failures=3, retry_after_s=12.34)
+        self.said = Load(
+            owners=(
+                (OwnerView(owner="orders", places=full, capabilities=(own,)), AnswersView(hits=3, misses=1)),
+                (OwnerView(owner="refunds", places=idle, breakers=(breaker,)), AnswersView()),
+            ),
+            answers=1,
+            answers_bytes=200,
+        )
+
+    def load(self, tenant: str) -> Load:
+        return self.said
 
 
 class OneAnswer:
@@ -382,6 +407,8 @@ class ApiBench:
         self.audit = ListAuditReader()
         self.costs = ListCosts()
         self.clock = FakeClock()
+        self.load = FixedLoad()
+        self.chaos = Chaos(self.clock, CountingIds())
         self.parts = ApiParts(
             gateway=self.gateway,
             authenticator=self.authenticator,
@@ -397,6 +424,8 @@ class ApiBench:
             advising=Advised(),
             audit=self.audit,
             costs=self.costs,
+            load=self.load,
+            chaos=self.chaos,
             reload=reloaded,
             clock=self.clock,
             ids=CountingIds(),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import anyio
 import structlog
 
-from adapters.a2a.card import CheckedCard, FetchCard, card_url, check_card
+from adapters.a2a.card import DELEGATION, CheckedCard, FetchCard, card_url, check_card
 from adapters.a2a.compose import (
     INPUT_SCHEMA,
     extra_headers,
@@ -32,8 +32,8 @@ from gateway.core.errors import (
     UpstreamFailed,
 )
 from gateway.core.json import Json, json_list, json_object, json_text
-from gateway.core.limits import Limits
-from gateway.core.model import Capability, Complete, Emit, Request, Result
+from gateway.core.limits import Bounds, Limits
+from gateway.core.model import Capability, Complete, Emit, Remembering, Request, Result
 from gateway.core.ports.upstream import Listing
 from gateway.core.ports.world import Ids, Secrets
 
@@ -104,6 +104,8 @@ class A2aUpstream:
             effect="sink",
             idempotency="meta" if self._settings.idempotent else "",
             timeout_s=self._settings.timeout_s,
+            bounds=Bounds(owner_concurrency=self._settings.concurrency, owner_queue=self._settings.queue),
+            remembering=self._remembering(card),
             digest=card.digest,
         )
         about: dict[str, Json] = {"card": card.card, "digest": card.digest, "skills": skills}
@@ -155,6 +157,18 @@ class A2aUpstream:
             # A policy stopped the stream: what the agent goes on to do is no longer wanted by anybody.
             await exchange.cancel()
             raise
+
+    def _remembering(self, card: CheckedCard) -> Remembering | None:
+        settings = self._settings
+        if not settings.deterministic and not settings.stale_on_error:
+            return None
+        return Remembering(
+            ttl_s=settings.cache_ttl_s,
+            fresh=settings.deterministic,
+            stale=settings.stale_on_error,
+            # With a token it looks things up for whoever is behind the step, and may find something else for another.
+            personal=bool(settings.delegation) or DELEGATION in card.extensions,
+        )
 
     async def _about_tasks(self, exchange: Exchange, request: Request, card: CheckedCard) -> Result:
         if request.operation == "task.list":

@@ -1,6 +1,6 @@
 """The section `agents` of the configuration: one entry an agent. Knows how it is written, not what is done with it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +28,16 @@ class AgentSettings(BaseModel):
     """For rules about `tag:NAME`."""
     timeout_s: float | None = Field(default=None, gt=0)
     """Longest one call may take, seconds."""
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Calls in flight to it; by default `limits.upstream_concurrency`."""
+    queue: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Calls waiting for it; by default `limits.upstream_queue`."""
+    deterministic: bool = False
+    """The same input always has the same answer, and asking changes nothing: answers are remembered."""
+    cache_ttl_s: Annotated[float, Field(gt=0)] = 86_400.0
+    """How long an answer is remembered, seconds."""
+    stale_on_error: bool = False
+    """When it fails, its last answer to the same input is given, however old, and marked."""
     tenant: str = "default"
     """Whose agent it is; `*` for everybody's."""
     trust: Literal["trusted", "untrusted"] = "untrusted"

@@ -21,15 +21,18 @@ from adapters.http.api_catalog import CatalogEndpoints
 from adapters.http.api_contract import ENDPOINTS, PREFIX, Endpoint, openapi_document
 from adapters.http.api_costs import CostEndpoints
 from adapters.http.api_keys import AuditEndpoints, KeyEndpoints
+from adapters.http.api_load import LoadEndpoints
 from adapters.http.api_ports import (
     Advising,
     AgentDirectory,
     Approving,
     AuditReader,
+    ChaosControl,
     Costs,
     Directory,
     Explainer,
     Keys,
+    LoadReader,
     Principals,
     Reload,
     RunControl,
@@ -65,6 +68,8 @@ class ApiParts:
     advising: Advising
     audit: AuditReader
     costs: Costs
+    load: LoadReader
+    chaos: ChaosControl
     reload: Reload
     clock: Clock
     ids: Ids
@@ -153,7 +158,8 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
     approvals = ApprovalEndpoints(approving=parts.approving, recorder=recorder)
     costs = CostEndpoints(costs=parts.costs, runs=parts.runs, clock=parts.clock)
     advice = AdviceEndpoints(advising=parts.advising, audit=parts.audit)
-    rooms = (catalog, agents, runs, approvals, advice, keys, costs, audit)
+    load = LoadEndpoints(load=parts.load, chaos=parts.chaos, recorder=recorder)
+    rooms = (catalog, agents, runs, approvals, advice, keys, costs, audit, load)
     found = {each.id: getattr(room, each.id) for each in ENDPOINTS for room in rooms if hasattr(room, each.id)}
     missing = [each.id for each in ENDPOINTS if not each.public and each.id not in found]
     if missing:

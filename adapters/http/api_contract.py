@@ -64,6 +64,22 @@ _KEY = _object(
     "subject",
 )
 _ANSWER = _object({"value": {}, "comment": {"type": "string", "maxLength": 2000}})
+_CHAOS = _object(
+    {
+        "target": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 300,
+            "description": "A name, or a glob over names",
+        },
+        "fault": {"type": "string", "minLength": 1, "maxLength": 4000, "description": "Such as delay=2s, or kill"},
+        "share": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        "for_s": {"type": "number", "exclusiveMinimum": 0, "maximum": 86400},
+        "seed": {"type": "integer"},
+    },
+    "target",
+    "fault",
+)
 _AUDIT_QUERY = (
     Query(name="subject", description="Who called"),
     Query(name="call", description="Glob over capability names, such as tool:orders/*"),
@@ -189,6 +205,22 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             Query(name="args", description="Arguments as a JSON object"),
         ),
     ),
+    Endpoint(
+        id="load",
+        method="GET",
+        path="/load",
+        summary="Calls in flight and waiting by server and agent, breakers, and what is answered from memory",
+    ),
+    Endpoint(id="list_chaos", method="GET", path="/chaos", summary="Faults that are injected now"),
+    Endpoint(
+        id="add_chaos",
+        method="POST",
+        path="/chaos",
+        summary="Inject a fault into calls of your tenant, for a while; only where gateway.chaos allows it",
+        body=_CHAOS,
+        status=201,
+    ),
+    Endpoint(id="remove_chaos", method="DELETE", path="/chaos/{id}", summary="End an injection", status=204),
     Endpoint(id="reload", method="POST", path="/reload", summary="Read the configuration again, as a whole or not"),
     Endpoint(id="openapi", method="GET", path="/openapi.json", summary="This document", public=True),
 )

@@ -4,12 +4,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
+from gateway.core.breaker import BreakerView
+from gateway.core.chaos import Active, ChaosOrder
 from gateway.core.json import Json, JsonObject
 from gateway.core.model import Capability, Principal, PrincipalKind
 from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.core.ports.costs import Spent
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
+from gateway.core.resilience import Load
 
 UpstreamKind = Literal["server", "agent", "workflow"]
 
@@ -25,6 +28,8 @@ class UpstreamState:
     failed; `waiting`: not asked yet."""
     reason: str = ""
     capabilities: int = 0
+    breakers: tuple[BreakerView, ...] = ()
+    """Those that let no call through, or only a probe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,26 @@ class AuditQuery:
     """Only records later in the log than this sequence number, oldest first; None for the latest ones."""
     text: str = ""
     limit: int = 50
+
+
+class LoadReader(Protocol):
+    def load(self, tenant: str) -> Load:
+        """How busy the tenant's servers and agents are now."""
+        ...
+
+
+class ChaosControl(Protocol):
+    """Kept within one tenant."""
+
+    def add(self, order: ChaosOrder) -> Active:
+        """Raises: Denied: chaos is not allowed here; NotFound: nothing is called that; InvalidRequest; Exhausted."""
+        ...
+
+    def of(self, tenant: str) -> Sequence[Active]: ...
+
+    def remove(self, tenant: str, injection_id: str) -> bool:
+        """False where the tenant has no such injection."""
+        ...
 
 
 class AgentDirectory(Protocol):

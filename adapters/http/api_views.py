@@ -4,12 +4,16 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from adapters.http.api_ports import AgentEntry, UpstreamState
+from gateway.core.answers import AnswersView
+from gateway.core.breaker import BreakerView
+from gateway.core.chaos import Active
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_from, json_list, json_object, json_text
 from gateway.core.limits import Usage
 from gateway.core.model import Capability, Principal
 from gateway.core.ports.runs import Run, RunStep
 from gateway.core.ports.storage import ApiKey
+from gateway.core.resilience import Load, OwnerView, PlacesView
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -79,6 +83,64 @@ def upstream_view(upstream: UpstreamState) -> JsonObject:
         "state": upstream.state,
         "reason": upstream.reason,
         "capabilities": upstream.capabilities,
+        "breakers": [breaker_view(each) for each in upstream.breakers],
+    }
+
+
+def load_view(load: Load) -> JsonObject:
+    return {
+        "owners": [_owner_view(owner, answers) for owner, answers in load.owners],
+        "answers": load.answers,
+        "answersBytes": load.answers_bytes,
+    }
+
+
+def _owner_view(owner: OwnerView, answers: AnswersView) -> JsonObject:
+    asked = answers.hits + answers.misses
+    return {
+        "owner": owner.owner,
+        **_places_view(owner.places),
+        "capabilities": [{"name": each.name, **_places_view(each)} for each in owner.capabilities],
+        "breakers": [breaker_view(each) for each in owner.breakers],
+        "answers": {
+            "hits": answers.hits,
+            "misses": answers.misses,
+            "stale": answers.stale,
+            "hitRate": round(answers.hits / asked, 4) if asked else None,
+        },
+    }
+
+
+def _places_view(places: PlacesView) -> JsonObject:
+    return {
+        "inFlight": places.in_flight,
+        "waiting": places.waiting,
+        "concurrency": places.concurrency,
+        "queue": places.queue,
+    }
+
+
+def breaker_view(breaker: BreakerView) -> JsonObject:
+    return {
+        "target": breaker.target,
+        "state": breaker.state,
+        "failures": breaker.failures,
+        "retryAfterSeconds": round(breaker.retry_after_s, 1),
+    }
+
+
+def chaos_view(active: Active) -> JsonObject:
+    injection = active.injection
+    return {
+        "id": injection.id,
+        "target": injection.target,
+        "fault": str(injection.fault),
+        "share": injection.share,
+        "seed": injection.seed,
+        "by": active.by,
+        "until": rfc3339(active.until_us),
+        "calls": active.calls,
+        "struck": active.struck,
     }
 
 

@@ -72,6 +72,7 @@ class Health:
     ready: bool = False
     stopping: bool = False
     gaps: Callable[[], Mapping[str, str]] = field(default=dict[str, str])
+    open_breakers: Callable[[], int] = field(default=int)
 
 
 class Server:
@@ -147,7 +148,8 @@ class Server:
         elif path == "/readyz":
             ready = self._health.ready and not self._health.stopping
             status = "ready" if ready else "stopping" if self._health.stopping else "starting"
-            await respond(send, 200 if ready else 503, {"status": status, "gaps": len(self._health.gaps())})
+            said = {"status": status, "gaps": len(self._health.gaps()), "breakers": self._health.open_breakers()}
+            await respond(send, 200 if ready else 503, said)
         else:
             message = "nothing is here; the doors are /mcp, /mcp/{server}, /agents/{name} and /api/v1"
             await respond(send, 404, {"error": {"message": message}})

@@ -20,6 +20,8 @@ class ListenSettings(BaseModel):
     """Further `Host` values to answer to, with or without port. The address itself and `public_url` always count."""
     allowed_origins: tuple[str, ...] = ()
     """`Origin` values of browser pages that may call, for example `http://localhost:6274`."""
+    chaos: bool = False
+    """Whether operators may inject faults into calls of their own tenant (`drawbridge chaos`). Not for production."""
 
     @field_validator("public_url")
     @classmethod

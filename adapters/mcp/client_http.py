@@ -49,7 +49,7 @@ class McpHttpUpstream:
         """
         address = address_from_url(settings.url)
         limits = PoolLimits(
-            connections=parts.limits.upstream_concurrency,
+            connections=settings.concurrency or parts.limits.upstream_concurrency,
             queue=parts.limits.upstream_queue,
             connect_timeout_s=parts.limits.connect_timeout_s,
         )

@@ -10,7 +10,8 @@ from adapters.mcp.client_wire import METHOD_NOT_FOUND
 from adapters.mcp.settings import ServerSettings, ToolSettings
 from gateway.core.errors import GatewayError, UpstreamFailed
 from gateway.core.json import Json, JsonObject, canonical_json, json_list, json_object, json_text
-from gateway.core.model import Capability, CapabilityKind, Effect
+from gateway.core.limits import Bounds
+from gateway.core.model import Capability, CapabilityKind, Effect, Remembering
 from gateway.core.ports.upstream import Listing
 
 Ask: TypeAlias = Callable[[str, JsonObject], Awaitable[JsonObject]]
@@ -96,6 +97,7 @@ class _Reader:
         tags = frozenset((*settings.tags, *tool.tags))
         if kind == "tool" and json_object(definition.get("annotations")).get("destructiveHint") is True:
             tags |= {"destructive"}
+        effect = _effect(kind, tool, tags)
         return Capability(
             name=name,
             kind=kind,
@@ -108,9 +110,13 @@ class _Reader:
             input_schema=_schema(definition.get("inputSchema")),
             output_schema=_schema(definition.get("outputSchema")),
             tags=tags,
-            effect=_effect(kind, tool, tags),
+            effect=effect,
             idempotency=tool.idempotency,
             timeout_s=tool.timeout_s or settings.timeout_s,
+            bounds=Bounds(
+                owner_concurrency=settings.concurrency, owner_queue=settings.queue, concurrency=tool.concurrency
+            ),
+            remembering=_remembering(tool) if effect == "read" else None,
             digest=_digest(definition),
         )
 
@@ -120,6 +126,12 @@ def _effect(kind: CapabilityKind, tool: ToolSettings, tags: frozenset[str]) -> E
         return "read"
     # A tag on the whole server is a coarse statement: what calls itself destructive is not covered by it.
     return "read" if "read" in tags and "destructive" not in tags else "sink"
+
+
+def _remembering(tool: ToolSettings) -> Remembering | None:
+    if not tool.deterministic and not tool.stale_on_error:
+        return None
+    return Remembering(ttl_s=tool.cache_ttl_s, fresh=tool.deterministic, stale=tool.stale_on_error)
 
 
 def _problems(definition: JsonObject, local: str, *, known: bool) -> Iterator[str]:

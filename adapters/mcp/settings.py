@@ -20,6 +20,7 @@ _IDEMPOTENCY = re.compile(r"meta|argument:[^:]+")
 _OWN_HEADERS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection", "accept"})
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+Places = Annotated[int, Field(ge=1, le=100_000)]
 
 
 def is_reference(value: str) -> bool:
@@ -57,6 +58,14 @@ class ToolSettings(BaseModel):
     """How the tool learns the idempotency key: `meta`, `argument:NAME`, or not at all."""
     timeout_s: Seconds | None = None
     """Longest one call of it may take, seconds."""
+    concurrency: Places | None = None
+    """Calls of it in flight, of those to its server."""
+    deterministic: bool = False
+    """The same arguments always have the same answer: it is remembered. For reads only."""
+    cache_ttl_s: Annotated[float, Field(gt=0)] = 86_400.0
+    """How long an answer is remembered, seconds."""
+    stale_on_error: bool = False
+    """When it fails, its last answer to the same arguments is given, however old, and marked. For reads only."""
 
     _tags = field_validator("tags")(_checked_tags)
 
@@ -90,6 +99,10 @@ class ServerSettings(BaseModel):
     """What is known of single tools, by the names the server gives them."""
     timeout_s: Seconds | None = None
     """Longest one call may take, seconds."""
+    concurrency: Places | None = None
+    """Calls in flight to it; by default `limits.upstream_concurrency`."""
+    queue: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Calls waiting for it; by default `limits.upstream_queue`."""
     tenant: str = DEFAULT_TENANT
     """Whose it is; `*` for every tenant's."""
     trust: Literal["trusted", "untrusted"] = "untrusted"
@@ -127,6 +140,13 @@ class ServerSettings(BaseModel):
             raise ValueError("env and cwd belong to a command, not to a url")
         if self.command and self.headers:
             raise ValueError("headers belong to a url, not to a command")
+        return self
+
+    @model_validator(mode="after")
+    def _remembers_reads_only(self) -> "ServerSettings":
+        for name, tool in self.tools.items():
+            if (tool.deterministic or tool.stale_on_error) and "read" not in (*tool.tags, *self.tags):
+                raise ValueError(f"tools.{name}: only answers of reads are remembered; tag it read if it is one")
         return self
 
 

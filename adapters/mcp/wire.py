@@ -26,6 +26,9 @@ CLIENT_CAPABILITIES_KEY = META_PREFIX + "clientCapabilities"
 IDEMPOTENCY_KEY = "drawbridge/idempotency-key"
 """In `params._meta`: the key under which a sink call happens once."""
 
+_OF_THE_CALL = frozenset({IDEMPOTENCY_KEY, "progressToken", "traceparent", "tracestate", "baggage"})
+"""Members of `_meta` that differ from call to call and say nothing about what is asked."""
+
 _members = msgspec.json.Decoder(dict[str, Raw])
 _value = msgspec.json.Decoder()
 encode = msgspec.json.Encoder().encode
@@ -48,11 +51,11 @@ class Params:
         self._content: Content | None = None
 
     def content(self) -> Content:
-        """`structured` holds the arguments; parts are empty."""
+        """`structured` holds the arguments, `metadata` what of `_meta` is the client's own; parts are empty."""
         if self._content is None:
             arguments = self.members.get("arguments")
             value = {} if arguments is None else decode_strictly(bytes(arguments))
-            self._content = Content(structured=value)
+            self._content = Content(structured=value, metadata=_own_metadata(self.members.get("_meta")))
         return self._content
 
 
@@ -104,6 +107,14 @@ class Frame:
 
     def content(self) -> Content:
         return Content(structured=decode_value(self.raw))
+
+
+def _own_metadata(meta: Raw | None) -> JsonObject:
+    """What the protocol and its transport know nothing of, and a server may go by."""
+    if meta is None:
+        return {}
+    said = json_object(decode_strictly(bytes(meta)))
+    return {name: each for name, each in said.items() if not name.startswith(META_PREFIX) and name not in _OF_THE_CALL}
 
 
 def decode_value(raw: bytes) -> Json:

@@ -19,6 +19,7 @@ from gateway.app.neighbours import Neighbours, Wanted, registered_agents
 from gateway.app.sections import Sections, load_configuration
 from gateway.config.load import Configuration
 from gateway.core.catalog import EVERY_TENANT, Shelf
+from gateway.core.chaos import Chaos
 from gateway.core.effects import Effects
 from gateway.core.errors import InvalidRequest, Unavailable
 from gateway.core.json import JsonObject
@@ -65,6 +66,7 @@ class Composition:
         self._reloading = anyio.Lock()
         self._journal = LateJournal(partial(durable_engine, foundation.directory.runs_db))
         limits = sections.limits
+        self.chaos = Chaos(foundation.clock, foundation.ids) if sections.listen.chaos else None
         self.shelf = Shelf()
         self.lists = Lists(self.shelf, limits=limits, on_change=self._swap)
         self.guard = EgressGuard(sections.egress)
@@ -89,6 +91,7 @@ class Composition:
             clock=foundation.clock,
             ids=foundation.ids,
             limits=limits,
+            chaos=self.chaos,
         )
 
     @asynccontextmanager

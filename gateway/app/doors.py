@@ -14,6 +14,7 @@ from gateway.app.composition import Composition
 from gateway.app.operations import (
     AgentsOfGateway,
     AuditOfGateway,
+    ChaosOfGateway,
     CostsOfGateway,
     DirectoryOfGateway,
     ExplainerOfGateway,
@@ -36,7 +37,10 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
     foundation, limits = composition.foundation, composition.sections.limits
     gateway, authenticator = composition.pipeline, foundation.authenticator
     clock, ids = foundation.clock, foundation.ids
-    health = Health(gaps=lambda: gateway.gaps("default"))
+    health = Health(
+        gaps=lambda: gateway.gaps("default"),
+        open_breakers=lambda: sum(len(owner.open_breakers) for owner, _ in gateway.load("default").owners),
+    )
     mcp = McpDoor(gateway=gateway, authenticator=authenticator, clock=clock, ids=ids, limits=limits)
     a2a = A2aDoor(
         gateway,
@@ -75,6 +79,8 @@ def _api_parts(composition: Composition) -> ApiParts:
         costs=CostsOfGateway(composition),
         advising=composition.orchestrator.advising,
         audit=AuditOfGateway(AuditReader(foundation.directory.audit_db)),
+        load=composition.pipeline,
+        chaos=ChaosOfGateway(composition),
         reload=composition.reload,
         clock=foundation.clock,
         ids=foundation.ids,

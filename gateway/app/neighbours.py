@@ -104,7 +104,7 @@ class Neighbours:
             settings=wanted.settings,
             card=None,
             fetch=self.fetch_card if wanted.registered else self._fetch_configured,
-            open_pool=self._pools(slug, self._guard if wanted.registered else None),
+            open_pool=self._pools(slug, wanted.settings, self._guard if wanted.registered else None),
             secrets=foundation.secrets,
             ids=foundation.ids,
             limits=self._limits,
@@ -118,9 +118,9 @@ class Neighbours:
     async def _fetch_configured(self, url: str) -> bytes:
         return (await fetch(url, guard=None, tls=self._foundation.tls, limit_bytes=CARD_BYTES)).body
 
-    def _pools(self, slug: str, guard: EgressGuard | None) -> Callable[[Address], Pool]:
+    def _pools(self, slug: str, settings: AgentSettings, guard: EgressGuard | None) -> Callable[[Address], Pool]:
         limits = PoolLimits(
-            connections=self._limits.upstream_concurrency + self._limits.upstream_queue,
+            connections=(settings.concurrency or self._limits.upstream_concurrency) + self._limits.upstream_queue,
             queue=self._limits.upstream_queue,
             connect_timeout_s=self._limits.connect_timeout_s,
         )

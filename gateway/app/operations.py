@@ -1,6 +1,7 @@
 """What the REST API asks of the running gateway, answered by its parts."""
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 
 from anyio import to_thread
@@ -11,8 +12,10 @@ from adapters.identity.apikeys import KeyGrant
 from adapters.identity.issuing import KeyIssuer
 from adapters.storage.audit.reader import AuditReader, Query
 from gateway.app.composition import Composition
+from gateway.core.breaker import BreakerView
 from gateway.core.catalog import EVERY_TENANT, Source
-from gateway.core.errors import Conflict, InvalidRequest, NotFound
+from gateway.core.chaos import Active, ChaosOrder
+from gateway.core.errors import Conflict, Denied, InvalidRequest, NotFound
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.model import Capability, CapabilityKind, Principal, principal
 from gateway.core.ports.costs import Spent
@@ -34,10 +37,12 @@ class DirectoryOfGateway:
 
     def upstreams(self, tenant: str) -> Sequence[UpstreamState]:
         sources = self._composition.pipeline.catalog.sources
+        load = self._composition.pipeline.load(tenant)
+        breakers = {owner.owner: owner.open_breakers for owner, _ in load.owners}
         theirs = [(slug, each) for slug, each in sorted(sources.items()) if each.tenant in (tenant, EVERY_TENANT)]
-        return [self._state(slug, each) for slug, each in theirs]
+        return [self._state(slug, each, breakers.get(slug, ())) for slug, each in theirs]
 
-    def _state(self, slug: str, source: Source) -> UpstreamState:
+    def _state(self, slug: str, source: Source, breakers: tuple[BreakerView, ...]) -> UpstreamState:
         kind: UpstreamKind = "server" if slug in self._composition.sections.servers or slug == "run" else "agent"
         if slug == "workflows":
             kind = "workflow"
@@ -47,7 +52,9 @@ class DirectoryOfGateway:
                 state = "waiting"
             case "up" | "stale" | "down":
                 state = source.state
-        return UpstreamState(slug=slug, kind=kind, state=state, reason=source.problem, capabilities=count)
+        return UpstreamState(
+            slug=slug, kind=kind, state=state, reason=source.problem, capabilities=count, breakers=breakers
+        )
 
 
 class AgentsOfGateway:
@@ -157,6 +164,33 @@ class PrincipalsOfGateway:
         """By subject; an agent by its slug alone, too."""
         named = {each.subject: each for each in self.all(tenant)}
         return named.get(subject) or named.get(f"agent:{subject}")
+
+
+class ChaosOfGateway:
+    """See `api_ports.ChaosControl`."""
+
+    def __init__(self, composition: Composition) -> None:
+        self._composition = composition
+
+    def add(self, order: ChaosOrder) -> Active:
+        chaos = self._composition.chaos
+        if chaos is None:
+            raise Denied(
+                "this gateway allows no chaos; set gateway.chaos to true, and start it again",
+                detail={"policy": "chaos", "rule": "off"},
+            )
+        known = self._composition.pipeline.catalog.of(order.tenant, EVERY_KIND)
+        if not any(fnmatchcase(each.name, order.target) for each in known):
+            raise NotFound(f"nothing of yours is called {order.target}")
+        return chaos.add(order)
+
+    def of(self, tenant: str) -> Sequence[Active]:
+        chaos = self._composition.chaos
+        return () if chaos is None else chaos.of(tenant)
+
+    def remove(self, tenant: str, injection_id: str) -> bool:
+        chaos = self._composition.chaos
+        return chaos is not None and chaos.remove(tenant, injection_id)
 
 
 class AuditOfGateway:

@@ -116,6 +116,19 @@ def _upstreams(status: JsonObject) -> Iterator[Finding]:
         else:
             level: Level = "error" if state == "down" else "warning"
             yield Finding(about=about, level=level, text=f"{state}: {reason}" if reason else state)
+        yield from _breakers(each)
+
+
+def _breakers(upstream: JsonObject) -> Iterator[Finding]:
+    for each in map(json_object, json_list(upstream.get("breakers"))):
+        left = each.get("retryAfterSeconds")
+        when = f"the next call in {left} s finds out whether it is back" if left else "the next call finds out"
+        yield Finding(
+            about=f"breaker of {json_text(each.get('target'))}",
+            level="warning",
+            text=f"{json_text(each.get('state')).replace('_', ' ')} after {each.get('failures')} failures; {when}",
+            hint=f"`drawbridge audit search --call {json_text(each.get('target'))} --outcome error` has the failures.",
+        )
 
 
 def _clock(status: JsonObject) -> Finding:

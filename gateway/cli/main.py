@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "keys": "Mint, list and revoke keys",
     "connect": "Connect an MCP client: Claude Code, Claude Desktop, Cursor, VS Code",
     "mcp": "Serve MCP over stdio by relaying to the running gateway",
+    "chaos": "Inject faults into a running gateway that allows it",
     "doctor": "Find out what is wrong",
     "config": "Print the configuration's JSON Schema",
 }

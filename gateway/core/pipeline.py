@@ -5,14 +5,14 @@ recorded; a call with side effects has been recorded, durably, before it left as
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 import anyio
 import structlog
 from msgspec import structs
 
-from gateway.core.answers import TARGET_FAILED, Answers, AnswersView, question_of
+from gateway.core.answers import TARGET_FAILED, Answers, question_of
 from gateway.core.catalog import Catalog
 from gateway.core.chaos import Chaos
 from gateway.core.effects import Effects, effect_key
@@ -37,7 +37,7 @@ from gateway.core.plans import Plan, Policies, Snapshot, rewritten, rewritten_re
 from gateway.core.ports.storage import AuditLog
 from gateway.core.ports.world import Clock, Ids
 from gateway.core.record import Outcome, Record
-from gateway.core.resilience import OwnerView, Resilience
+from gateway.core.resilience import Load, Resilience
 from gateway.core.verdict import Allow, Ask, Deny, Rewrite
 
 log = structlog.get_logger(__name__)
@@ -46,16 +46,6 @@ TARGETS: frozenset[CapabilityKind] = frozenset({"tool", "prompt", "resource", "t
 """Kinds whose calls leave the gateway."""
 SAY_GOODBYE_S = 2.0
 """How long what must still be written after a cancellation may take, seconds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """What is under way, waits, fails and is remembered, by server and agent."""
-
-    owners: tuple[tuple[OwnerView, AnswersView], ...]
-    answers: int
-    answers_bytes: int
-    """Of all tenants together."""
 
 
 class Pipeline:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 from msgspec import structs
 
+from gateway.core.answers import AnswersView
 from gateway.core.breaker import Breaker, BreakerView
 from gateway.core.bulkhead import Bulkhead, Room, room
 from gateway.core.catalog import EVERY_TENANT, Catalog, Entry
@@ -49,6 +50,22 @@ class OwnerView:
     """Those with room of their own."""
     breakers: tuple[BreakerView, ...] = ()
     """Those that are not closed, or have counted failures."""
+
+    @property
+    def open_breakers(self) -> tuple[BreakerView, ...]:
+        """Those that let no call through, or only a probe."""
+        return tuple(each for each in self.breakers if each.state != "closed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What is under way, waits, fails and is remembered, by server and agent."""
+
+    owners: tuple[tuple[OwnerView, AnswersView], ...]
+    answers: int
+    """Remembered now."""
+    answers_bytes: int
+    """What they take; of all tenants together, as is the number."""
 
 
 class Lane:

@@ -63,7 +63,9 @@ async def test_the_status_names_version_snapshot_and_upstreams() -> None:
         "startedAt": "2023-11-14T22:13:20.000000Z",
         "now": "2023-11-14T22:14:50.000000Z",
         "uptimeSeconds": 90,
-        "upstreams": [{"slug": "orders", "kind": "server", "state": "up", "reason": "", "capabilities": 2}],
+        "upstreams": [
+            {"slug": "orders", "kind": "server", "state": "up", "reason": "", "capabilities": 2, "breakers": []}
+        ],
         "gaps": {"calendar": "it cannot be reached"},
     }
 
@@ -413,3 +415,64 @@ async def test_advice_is_on_a_run_or_on_a_workflow_and_not_on_both() -> None:
         neither = await client.get("/advice")
     assert said["about"] == "run_1"
     assert (both.status_code, neither.status_code) == (400, 400)
+
+
+async def test_load_says_what_is_under_way_what_fails_and_what_memory_was_good_for() -> None:
+    async with operator(ApiBench()) as client:
+        said = (await client.get("/load")).json()
+    orders, refunds = said["owners"]
+    assert orders == {
+        "owner": "orders",
+        "inFlight": 3,
+        "waiting": 2,
+        "concurrency": 3,
+        "queue": 10,
+        "capabilities": [
+            {"name": "tool:orders/refund", "inFlight": 1, "waiting": 0, "concurrency": 1, "queue": 10},
+        ],
+        "breakers": [],
+        "answers": {"hits": 3, "misses": 1, "stale": 0, "hitRate": 0.75},
+    }
+    assert refunds["breakers"] == [
+        {"target": "agent:refunds", "state": "open", "failures": 3, "retryAfterSeconds": 12.3},
+    ]
+    assert refunds["answers"]["hitRate"] is None
+    assert (said["answers"], said["answersBytes"]) == (1, 200)
+
+
+async def test_chaos_is_ordered_listed_ended_and_recorded() -> None:
+    bench = ApiBench()
+    order = {"target": "agent:refunds", "fault": "delay=2s", "share": 0.2, "for_s": 60}
+    async with operator(bench) as client:
+        added = await client.post("/chaos", json=order)
+        listed = (await client.get("/chaos")).json()
+        injection = added.json()["injection"]
+        ended = await client.delete(f"/chaos/{injection['id']}")
+        again = await client.delete(f"/chaos/{injection['id']}")
+    assert (added.status_code, ended.status_code, again.status_code) == (201, 204, 404)
+    assert listed["injections"] == [injection]
+    assert injection == {
+        "id": injection["id"],
+        "target": "agent:refunds",
+        "fault": "delay=2s",
+        "share": 0.2,
+        "seed": 0,
+        "by": "olga",
+        "until": "2023-11-14T22:14:20.000000Z",
+        "calls": 0,
+        "struck": 0,
+    }
+    noted = [(each.operation, each.phase, each.outcome) for each in bench.gateway.records]
+    assert noted[:2] == [("chaos.add", "intent", ""), ("chaos.add", "outcome", "ok")]
+    assert bench.gateway.records[0].detail["fault"] == "delay=2s"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"fault": "explode"}, {"share": 0}, {"share": 2}, {"for_s": 0}, {"for_s": 1e9}, {"more": 1}]
+)
+async def test_a_wrong_order_of_chaos_is_refused(wrong: JsonObject) -> None:
+    bench = ApiBench()
+    order = {"target": "agent:refunds", "fault": "kill", **wrong} if wrong else {}
+    async with operator(bench) as client:
+        assert (await client.post("/chaos", json=order)).status_code == 400
+    assert bench.chaos.of("default") == ()

@@ -130,11 +130,11 @@ async def test_headers_that_claim_an_identity_never_reach_a_door() -> None:
 async def test_probes_tell_alive_from_ready() -> None:
     listening = Listening()
     assert await listening.ask("/healthz") == (200, {"status": "ok"})
-    assert await listening.ask("/readyz") == (503, {"status": "starting", "gaps": 0})
+    assert await listening.ask("/readyz") == (503, {"status": "starting", "gaps": 0, "breakers": 0})
     listening.health.ready = True
-    assert await listening.ask("/readyz") == (200, {"status": "ready", "gaps": 0})
+    assert await listening.ask("/readyz") == (200, {"status": "ready", "gaps": 0, "breakers": 0})
     listening.health.stopping = True
-    assert await listening.ask("/readyz") == (503, {"status": "stopping", "gaps": 0})
+    assert await listening.ask("/readyz") == (503, {"status": "stopping", "gaps": 0, "breakers": 0})
 
 
 async def test_a_doors_own_failure_is_left_to_break_the_connection() -> None:

@@ -201,6 +201,25 @@ async def test_runs_are_steered(bench: ApiBench, shell: Shell) -> None:
     assert json.loads(resumed.out)["state"] == "working"
 
 
+async def test_chaos_is_added_listed_and_removed(bench: ApiBench, shell: Shell) -> None:
+    added = await shell("chaos", "add", "--target", "agent:refunds", "--fault", "kill", "--share", "0.2", "--for", "5m")
+    listed = await shell("chaos", "list")
+    removed = await shell("chaos", "remove", added.out.strip())
+    again = await shell("chaos", "remove", added.out.strip())
+    empty = await shell("chaos", "list", "--json")
+    assert (added.code, removed.code, again.code) == (OK, OK, FINDING)
+    assert "kill at agent:refunds until 2023-11-14 22:18:20" in added.err
+    assert added.out.strip() in listed.out
+    assert json.loads(empty.out) == {"injections": []}
+    assert bench.chaos.of("default") == ()
+
+
+async def test_a_fault_that_is_none_says_which_there_are(shell: Shell) -> None:
+    said = await shell("chaos", "add", "--target", "agent:refunds", "--fault", "explode")
+    assert said.code == USAGE
+    assert "there are delay, kill" in said.err
+
+
 async def test_a_gateway_that_is_gone_exits_with_3(shell: Shell, tmp_path: Path) -> None:
     data = DataDirectory(root=tmp_path / ".drawbridge")
     data.write_endpoint(Endpoint(url="http://127.0.0.1:9", pid=1, started_at_us=1))

@@ -1,0 +1,127 @@
+"""An agent that dies and comes back, and faults on purpose: seen by whoever calls and by whoever operates."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.e2e.conftest import Serve
+from tests.e2e.gateways import ROOT, Caller, Gateway, free_port, operator, until
+
+pytestmark = pytest.mark.anyio
+
+COOLDOWN_S = 5.0
+PORT = free_port()
+
+
+@contextmanager
+def agent(gateway: Gateway) -> Generator[subprocess.Popen[bytes]]:
+    """An A2A agent as a process of its own, until it is killed."""
+    command = [sys.executable, "-m", "examples.support.triage", "--port", str(PORT)]
+    environment = {**gateway.environment, "GATEWAY_MCP_URL": f"{gateway.url}/mcp"}
+    with gateway.log.open("ab") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        until(_answers, lambda: f"the agent did not start; the log ends:\n{gateway.log_tail()}")
+        yield process
+    finally:
+        process.kill()
+        process.wait(timeout=20)
+
+
+def _answers() -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/.well-known/agent-card.json", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def breakers(gateway: Gateway) -> int:
+    with urllib.request.urlopen(f"{gateway.url}/readyz", timeout=5) as answer:
+        return json.loads(answer.read())["breakers"]
+
+
+@pytest.fixture(scope="module")
+def gateway(serve: Serve) -> Gateway:
+    return serve(
+        {
+            "gateway": {"chaos": True},
+            "agents": {"triage": {"card": f"http://127.0.0.1:{PORT}", "timeout_s": 10}},
+            "roles": {"all": {"allow": ["*"]}},
+            "principals": {"ana": {"roles": ["all"], "key": "env:ANA_KEY"}},
+            "limits": {"breaker_cooldown_s": COOLDOWN_S, "list_timeout_s": 0.5, "refresh_s": 1},
+            "egress": {"allow": ["127.0.0.0/8"], "ports": []},
+        }
+    )
+
+
+async def asked(ana: Caller) -> dict[str, Any]:
+    """What the agent's tool answers."""
+    said = await ana.call("agents__triage", message="Refund me, please")
+    result: dict[str, Any] = said.get("result", said)
+    return result
+
+
+async def seen(ana: Caller) -> None:
+    with anyio.fail_after(30):
+        while "agents__triage" not in await ana.tools():  # noqa: ASYNC110 - another process gets there
+            await anyio.sleep(0.05)
+
+
+async def test_a_dying_agent_is_left_alone_and_found_again_when_it_is_back(gateway: Gateway) -> None:
+    async with Caller(gateway, "ana") as ana:
+        with agent(gateway):
+            await seen(ana)
+            assert (await asked(ana))["isError"] is False
+        refused = [await asked(ana) for _ in range(4)]
+        assert [each["isError"] for each in refused] == [True] * 4
+        records = [await record_of(gateway, each) for each in refused]
+        assert [each.get("detail", {}).get("breaker") for each in records] == [None, None, "opened", "open"]
+        assert breakers(gateway) == 1
+        assert "breaker of agent:triage" in gateway.drawbridge("doctor").stdout
+        with agent(gateway), anyio.fail_after(30):
+            while (await asked(ana))["isError"]:  # noqa: ASYNC110 - the cooldown is the gateway's
+                await anyio.sleep(0.1)
+            assert breakers(gateway) == 0
+
+
+async def record_of(gateway: Gateway, said: dict[str, Any]) -> dict[str, Any]:
+    async with operator(gateway) as olga:
+        record_id = said["_meta"]["drawbridge/error"]["record"]
+        return await olga.record(record_id)
+
+
+async def test_chaos_strikes_by_command_shows_in_the_record_and_ends_by_command(gateway: Gateway) -> None:
+    with agent(gateway):
+        async with Caller(gateway, "ana") as ana, operator(gateway) as olga:
+            await seen(ana)
+            fault = "falsehood=refund=>replace"
+            added = gateway.drawbridge("chaos", "add", "--target", "agent:triage", "--fault", fault, "--for", "5m")
+            assert added.returncode == 0, added.stderr
+            injection = added.stdout.strip()
+            struck = await asked(ana)
+            listed = gateway.drawbridge("chaos", "list")
+            removed = gateway.drawbridge("chaos", "remove", injection)
+            honest = await asked(ana)
+            assert "replace" in json.dumps(struck)
+            assert "refund" in json.dumps(honest)
+            assert injection in listed.stdout
+            assert removed.returncode == 0
+            records = await olga.records(2, call="agent:triage", outcome="ok")
+            chaotic = [each for each in records if "chaos" in each.get("detail", {})]
+            assert [each["detail"]["chaos"][0]["id"] for each in chaotic] == [injection]
+            assert f"chaos:{injection}" in chaotic[0]["labels"]["untrusted"]
+
+
+async def test_a_gateway_that_does_not_allow_chaos_refuses_it(serve: Serve) -> None:
+    peaceful = serve({"roles": {}, "principals": {}})
+    said = peaceful.drawbridge("chaos", "add", "--target", "agent:triage", "--fault", "kill")
+    assert said.returncode == 1
+    assert "gateway.chaos" in said.stderr
