@@ -29,6 +29,9 @@ IDEMPOTENCY_KEY = "drawbridge/idempotency-key"
 _OF_THE_CALL = frozenset({IDEMPOTENCY_KEY, "progressToken", "traceparent", "tracestate", "baggage"})
 """Members of `_meta` that differ from call to call and say nothing about what is asked."""
 
+_CALLED_WITH = frozenset({"name", "arguments", "_meta", "requestState", "inputResponses"})
+"""Members of a call's parameters; the last two are told by `Request.continuation`."""
+
 _members = msgspec.json.Decoder(dict[str, Raw])
 _value = msgspec.json.Decoder()
 encode = msgspec.json.Encoder().encode
@@ -51,11 +54,11 @@ class Params:
         self._content: Content | None = None
 
     def content(self) -> Content:
-        """`structured` holds the arguments, `metadata` what of `_meta` is the client's own; parts are empty."""
+        """`structured` holds the arguments, `metadata` what the client says beside them; parts are empty."""
         if self._content is None:
             arguments = self.members.get("arguments")
             value = {} if arguments is None else decode_strictly(bytes(arguments))
-            self._content = Content(structured=value, metadata=_own_metadata(self.members.get("_meta")))
+            self._content = Content(structured=value, metadata=_said_beside(self.members))
         return self._content
 
 
@@ -109,12 +112,16 @@ class Frame:
         return Content(structured=decode_value(self.raw))
 
 
-def _own_metadata(meta: Raw | None) -> JsonObject:
-    """What the protocol and its transport know nothing of, and a server may go by."""
-    if meta is None:
-        return {}
-    said = json_object(decode_strictly(bytes(meta)))
-    return {name: each for name, each in said.items() if not name.startswith(META_PREFIX) and name not in _OF_THE_CALL}
+def _said_beside(members: Mapping[str, Raw]) -> JsonObject:
+    """What a server may go by although the protocol's revision knows nothing of it: in `_meta`, and as `params.NAME`."""
+    meta = members.get("_meta")
+    told = {} if meta is None else json_object(decode_strictly(bytes(meta)))
+    said: JsonObject = {
+        name: each for name, each in told.items() if not name.startswith(META_PREFIX) and name not in _OF_THE_CALL
+    }
+    if others := members.keys() - _CALLED_WITH:
+        said |= {f"params.{name}": decode_value(bytes(members[name])) for name in others}
+    return said
 
 
 def decode_value(raw: bytes) -> Json:

@@ -12,13 +12,14 @@ from adapters.a2a.client import A2aUpstream
 from gateway.core.content import Content, Plain
 from gateway.core.errors import DeadlineExceeded, Denied, InDoubt, InvalidRequest, UpstreamFailed
 from gateway.core.json import Json
-from gateway.core.limits import Budget
+from gateway.core.limits import Bounds, Budget
 from gateway.core.model import (
     ArtifactAdded,
     Complete,
     Event,
     InputRequired,
     Principal,
+    Remembering,
     Request,
     Result,
     StatusChanged,
@@ -76,6 +77,17 @@ def kinds(events: list[Event]) -> list[str]:
         for event in events
         if isinstance(event, TaskOpened | StatusChanged | ArtifactAdded)
     ]
+
+
+@pytest.mark.parametrize(("delegation", "personal"), [(False, False), (True, True), ("required", True)])
+async def test_what_an_agent_says_is_remembered_for_whoever_it_acts_for(
+    agent: str, delegation: object, personal: bool
+) -> None:
+    settings = {"deterministic": True, "cache_ttl_s": 60, "concurrency": 2, "queue": 3, "delegation": delegation}
+    async with upstream_to(agent, **settings) as upstream:
+        (capability,) = (await upstream.capabilities()).capabilities
+    assert capability.remembering == Remembering(ttl_s=60, fresh=True, stale=False, personal=personal)
+    assert capability.bounds == Bounds(owner_concurrency=2, owner_queue=3)
 
 
 async def test_the_card_becomes_one_capability_with_its_skills_as_tags(agent: str) -> None:

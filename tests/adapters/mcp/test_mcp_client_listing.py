@@ -9,7 +9,8 @@ from adapters.mcp.client_wire import METHOD_NOT_FOUND
 from adapters.mcp.settings import ServerSettings, ToolSettings
 from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed
 from gateway.core.json import Json, JsonObject, canonical_json
-from gateway.core.model import Capability
+from gateway.core.limits import Bounds
+from gateway.core.model import Capability, Remembering
 from gateway.core.ports.upstream import Listing
 
 pytestmark = pytest.mark.anyio
@@ -102,6 +103,27 @@ async def test_what_the_configuration_knows_of_a_tool_counts_for_that_tool_only(
     known, other = listing.capabilities
     assert (known.idempotency, known.timeout_s, known.tags) == ("argument:key", 2, frozenset({"money"}))
     assert (other.idempotency, other.timeout_s, other.tags) == ("", 9, frozenset())
+
+
+async def test_room_and_memory_are_the_configurations_word_and_only_reads_are_remembered() -> None:
+    settings: JsonObject = {
+        "concurrency": 3,
+        "queue": 4,
+        "tags": ["read"],
+        "tools": {
+            "find": {"concurrency": 1, "deterministic": True, "cache_ttl_s": 60},
+            "last": {"stale_on_error": True},
+            "wipe": {"deterministic": True},
+        },
+    }
+    wipe: JsonObject = {"name": "wipe", "annotations": {"destructiveHint": True}}
+    listing = await tools({"name": "find"}, {"name": "last"}, wipe, {"name": "other"}, **settings)
+    find, last, wipes, other = listing.capabilities
+    assert find.bounds == Bounds(owner_concurrency=3, owner_queue=4, concurrency=1)
+    assert other.bounds == Bounds(owner_concurrency=3, owner_queue=4)
+    assert find.remembering == Remembering(ttl_s=60, fresh=True, stale=False)
+    assert last.remembering == Remembering(ttl_s=86_400, fresh=False, stale=True)
+    assert (wipes.remembering, other.remembering) == (None, None)
 
 
 async def test_a_bad_definition_costs_itself_and_is_reported() -> None:

@@ -155,3 +155,18 @@ def test_without_a_token_there_is_nothing_to_swap(members: JsonObject) -> None:
     before = raw(members)
     assert swap_token(before, 41) is None
     assert before == raw(members)
+
+
+def test_what_is_said_beside_the_arguments_is_told_apart_from_what_differs_from_call_to_call() -> None:
+    meta: JsonObject = {
+        "io.modelcontextprotocol/clientInfo": {"name": "x"},
+        "progressToken": 7,
+        "traceparent": "00-1",
+        "locale": "de",
+    }
+    body = Params(raw({"name": "a", "arguments": {"a": 1}, "_meta": meta, "task": {"ttl": 1}}), era="modern")
+    assert body.content().structured == {"a": 1}
+    assert body.content().metadata == {"locale": "de", "params.task": {"ttl": 1}}
+    twice = Params({"arguments": Raw(b"{}"), "_meta": Raw(b'{"locale": "de", "locale": "en"}')}, era="modern")
+    with pytest.raises(InvalidRequest):
+        twice.content()

@@ -14,6 +14,8 @@ from adapters.mcp.settings import ServerSettings, check_slug
         {"url": "https://a.test/mcp", "tools": {"refund": {"idempotency": "argument:key", "timeout_s": 5}}},
         {"url": "https://a.test/mcp", "tools": {"refund": {"idempotency": "meta"}}, "tenant": "*", "trust": "trusted"},
         {"url": "https://a.test/mcp", "headers": {"x-key": "keyring:shop/key"}},
+        {"url": "https://a.test/mcp", "tags": ["read"], "tools": {"find": {"deterministic": True}}, "concurrency": 2},
+        {"url": "https://a.test/mcp", "tools": {"find": {"tags": ["read"], "stale_on_error": True}}, "queue": 0},
     ],
 )
 def test_a_server_is_described_in_a_few_lines(section: dict[str, object]) -> None:
@@ -41,6 +43,11 @@ def test_a_server_is_described_in_a_few_lines(section: dict[str, object]) -> Non
         ({"url": "http://a.test", "trust": "maybe"}, "trusted"),
         ({"url": "http://a.test", "tools": {"x": {"idempotency": "header:x"}}}, "argument:NAME"),
         ({"url": "http://a.test", "unknown": 1}, "Extra inputs"),
+        ({"url": "http://a.test", "concurrency": 0}, "greater than or equal to 1"),
+        ({"url": "http://a.test", "queue": -1}, "greater than or equal to 0"),
+        ({"url": "http://a.test", "tools": {"x": {"deterministic": True}}}, "tag it read"),
+        ({"url": "http://a.test", "tools": {"x": {"stale_on_error": True}}}, "tag it read"),
+        ({"url": "http://a.test", "tools": {"x": {"cache_ttl_s": 0}}}, "greater than 0"),
     ],
 )
 def test_a_mistake_is_named(section: dict[str, object], says: str) -> None:
