@@ -113,7 +113,7 @@ class Frame:
 
 
 def _said_beside(members: Mapping[str, Raw]) -> JsonObject:
-    """What a server may go by although the protocol's revision knows nothing of it: in `_meta`, and as `params.NAME`."""
+    """What a server may go by although this revision knows nothing of it: in `_meta`, and as `params.NAME`."""
     meta = members.get("_meta")
     told = {} if meta is None else json_object(decode_strictly(bytes(meta)))
     said: JsonObject = {

@@ -81,10 +81,10 @@ def kinds(events: list[Event]) -> list[str]:
 
 @pytest.mark.parametrize(("delegation", "personal"), [(False, False), (True, True), ("required", True)])
 async def test_what_an_agent_says_is_remembered_for_whoever_it_acts_for(
-    agent: str, delegation: object, personal: bool
+    agent: str, delegation: bool | str, personal: bool
 ) -> None:
-    settings = {"deterministic": True, "cache_ttl_s": 60, "concurrency": 2, "queue": 3, "delegation": delegation}
-    async with upstream_to(agent, **settings) as upstream:
+    remembered = upstream_to(agent, deterministic=True, cache_ttl_s=60, concurrency=2, queue=3, delegation=delegation)
+    async with remembered as upstream:
         (capability,) = (await upstream.capabilities()).capabilities
     assert capability.remembering == Remembering(ttl_s=60, fresh=True, stale=False, personal=personal)
     assert capability.bounds == Bounds(owner_concurrency=2, owner_queue=3)
