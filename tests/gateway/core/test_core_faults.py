@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.content import Content, Plain, content_of, data_part, plain, text_part
@@ -79,6 +79,7 @@ def test_a_fault_concerns_its_own_tenants_calls_to_what_it_names() -> None:
     assert not given_.concerns("default", "tool:shop/refund")
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.floats(min_value=0.05, max_value=1.0), st.integers())
 def test_the_same_calls_are_struck_again_and_about_as_many_as_were_asked_for(share: float, seed: int) -> None:
     first = [injection("kill", share=share, seed=seed).strikes(str(number)) for number in range(400)]
