@@ -14,7 +14,7 @@ from hashlib import sha256
 from gateway.core.content import Content, Part, Plain
 from gateway.core.errors import DeadlineExceeded, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
 from gateway.core.json import Json, JsonObject, canonical_json, json_object
-from gateway.core.limits import Usage
+from gateway.core.limits import NOTHING_USED
 from gateway.core.model import Capability, Complete, Request, Result
 from gateway.core.ports.world import Clock
 
@@ -118,7 +118,7 @@ class Answers:
             return None
         self._kept.move_to_end(question)
         self._count(capability.owner, hits=1)
-        return replace(kept.answer, usage=Usage(), meta={"cached": True, "age_s": round(age_s, 3)})
+        return replace(kept.answer, usage=NOTHING_USED, meta={"cached": True, "age_s": round(age_s, 3)})
 
     def stale(self, question: bytes, capability: Capability, error: GatewayError) -> Complete | None:
         """The last answer there was, marked with its age, in place of `error`."""
@@ -130,7 +130,7 @@ class Answers:
         age_s = round(self._clock.monotonic_s() - kept.at_s, 3)
         notice = f"{capability.name} failed ({error.wire.reason}); this is its answer of {age_s:.0f} s ago"
         meta: JsonObject = {"stale": {"age_s": age_s, "reason": error.wire.reason}, "quality": [notice]}
-        return replace(kept.answer, usage=Usage(), meta=meta)
+        return replace(kept.answer, usage=NOTHING_USED, meta=meta)
 
     def keep(self, question: bytes, capability: Capability, result: Result) -> None:
         """Remember an answer; one that says that it failed is none."""

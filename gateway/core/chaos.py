@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import anyio
 
-from gateway.core.catalog import Entry
 from gateway.core.content import NOTHING
 from gateway.core.errors import DeadlineExceeded, Exhausted, InvalidRequest
 from gateway.core.faults import Fault, Injection, distorted, error_of
 from gateway.core.json import Json
-from gateway.core.model import Complete, Emit, Operation, Request, Result
+from gateway.core.model import Capability, Complete, Emit, Operation, Request, Result
+from gateway.core.ports.upstream import Listing, Upstream
 from gateway.core.ports.world import Clock, Ids
 from gateway.core.record import Record
 
@@ -90,10 +90,15 @@ class Chaos:
         del self._active[injection_id]
         return True
 
-    async def call(self, entry: Entry, request: Request, record: Record, emit: Emit) -> Result:
+    def around(self, upstream: Upstream, record: Record) -> Upstream:
+        """The upstream as one call finds it, whose record is `record`; itself while nothing is at work."""
+        return _Shaken(self, upstream, record) if self._active else upstream
+
+    async def call(
+        self, upstream: Upstream, record: Record, request: Request, capability: Capability, emit: Emit
+    ) -> Result:
         """The upstream's answer, or what is left of it. See `Upstream.call`."""
-        upstream, capability = entry.upstream, entry.capability
-        struck = self._striking(request, capability.name) if self._active and request.operation in STRUCK else ()
+        struck = self._striking(request, capability.name) if request.operation in STRUCK else ()
         if not struck:
             return await upstream.call(request, capability, emit)
         _note(record, struck, {})
@@ -138,6 +143,30 @@ class Chaos:
         over = [name for name, each in self._active.items() if each.until_us <= now_us]
         for name in over:
             del self._active[name]
+
+
+class _Shaken:
+    """See `Upstream`."""
+
+    __slots__ = ("_chaos", "_record", "_upstream")
+
+    def __init__(self, chaos: Chaos, upstream: Upstream, record: Record) -> None:
+        self._chaos = chaos
+        self._upstream = upstream
+        self._record = record
+
+    @property
+    def name(self) -> str:
+        return self._upstream.name
+
+    async def capabilities(self) -> Listing:
+        return await self._upstream.capabilities()
+
+    async def call(self, request: Request, capability: Capability, emit: Emit) -> Result:
+        return await self._chaos.call(self._upstream, self._record, request, capability, emit)
+
+    async def aclose(self) -> None:
+        await self._upstream.aclose()
 
 
 def _note(record: Record, struck: tuple[Injection, ...], remarks: Mapping[str, Json]) -> None:

@@ -15,7 +15,7 @@ from gateway.core.content import EMPTY, Content, Part, Plain, text_part
 from gateway.core.errors import GatewayError, InvalidRequest, UpstreamFailed
 from gateway.core.json import Json, json_object
 from gateway.core.labels import Labels
-from gateway.core.limits import Usage
+from gateway.core.limits import NOTHING_USED
 from gateway.core.model import Accepted, Complete, Result
 
 FaultKind: TypeAlias = Literal["delay", "kill", "error", "malformed", "empty", "wrong_schema", "falsehood"]
@@ -122,7 +122,7 @@ def distorted(result: Result, injection: Injection) -> Result:
     labels = result.labels.join(Labels(untrusted=frozenset({f"chaos:{injection.id}"})))
     if fault.kind == "error":
         failed = Plain(Content(parts=(text_part(fault.message or "it failed"),)))
-        usage = result.usage if isinstance(result, Complete) else Usage()
+        usage = result.usage if isinstance(result, Complete) else NOTHING_USED
         return Complete(body=failed, is_error=True, labels=labels, usage=usage)
     said = result.body.content()
     changed = _distorted(said, fault)

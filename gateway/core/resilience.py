@@ -12,12 +12,14 @@ from msgspec import structs
 from gateway.core.answers import AnswersView
 from gateway.core.breaker import Breaker, BreakerView
 from gateway.core.bulkhead import Bulkhead, Room, room
-from gateway.core.catalog import EVERY_TENANT, Catalog, Entry
+from gateway.core.catalog import EVERY_TENANT, Catalog
 from gateway.core.chaos import Chaos
 from gateway.core.errors import DeadlineExceeded, GatewayError, Internal, Unavailable, UpstreamFailed
 from gateway.core.json import json_object
 from gateway.core.limits import Limits
 from gateway.core.model import Capability, Emit, Request, Result
+from gateway.core.plans import Plan
+from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Clock
 from gateway.core.record import Record
 
@@ -92,13 +94,13 @@ class Resilience:
         self._lanes: dict[str, Lane] = {}
 
     async def call(
-        self, entry: Entry, request: Request, record: Record, emit: Emit, leaves: Callable[[], None] | None = None
+        self, plan: Plan, request: Request, record: Record, emit: Emit, leaves: Callable[[], None] | None = None
     ) -> Result:
         """Run the call at its upstream; `leaves` is called when nothing holds it back any longer.
 
         Raises: as `Upstream.call`; Exhausted: there is no room; Unavailable: its breaker is open.
         """
-        capability = entry.capability
+        capability = plan.entry.capability
         caller_s = request.budget.deadline_s
         if capability.timeout_s is not None:
             budget = request.budget.until(self._clock.monotonic_s() + capability.timeout_s)
@@ -107,7 +109,7 @@ class Resilience:
         if capability.kind == "workflow" or request.operation in STREAMS:
             # Runs are bounded by the orchestrator, and a wait for one must not take a place from its own steps; doors
             # bound the streams that only listen.
-            return await self._reached(entry, request, record, emit)
+            return await self._upstream(plan, record).call(request, capability, emit)
         lane = self._lanes.get(capability.name)
         if lane is None or lane.capability is not capability:
             lane = self._laid(capability)
@@ -122,7 +124,7 @@ class Resilience:
             if not lane.owner.try_enter(tenant):
                 await lane.owner.enter(tenant, request.budget.deadline_s)
             try:
-                return await self._made(breaker, caller_s, entry, request, record, emit, leaves)
+                return await self._made(breaker, caller_s, plan, request, record, emit, leaves)
             finally:
                 lane.owner.leave(tenant)
         finally:
@@ -193,16 +195,21 @@ class Resilience:
             tenant_queue=limits.tenant_queue,
         )
 
-    async def _reached(self, entry: Entry, request: Request, record: Record, emit: Emit) -> Result:
-        if self._chaos is not None:
-            return await self._chaos.call(entry, request, record, emit)
-        return await entry.upstream.call(request, entry.capability, emit)
+    def _upstream(self, plan: Plan, record: Record) -> Upstream:
+        upstream = plan.entry.upstream
+        return upstream if self._chaos is None else self._chaos.around(upstream, record)
+
+    async def _reached(self, plan: Plan, request: Request, record: Record, emit: Emit) -> Result:
+        upstream = self._upstream(plan, record)
+        if plan.meter is not None:
+            return await plan.meter.call(request, plan.entry.capability, upstream, emit)
+        return await upstream.call(request, plan.entry.capability, emit)
 
     async def _made(
         self,
         breaker: Breaker | None,
         caller_s: float,
-        entry: Entry,
+        plan: Plan,
         request: Request,
         record: Record,
         emit: Emit,
@@ -213,15 +220,15 @@ class Resilience:
         if leaves is not None:
             leaves()
         if breaker is None:
-            return await self._reached(entry, request, record, emit)
+            return await self._reached(plan, request, record, emit)
         began_s = self._clock.monotonic_s()
         try:
-            result = await self._reached(entry, request, record, emit)
+            result = await self._reached(plan, request, record, emit)
         except GatewayError as error:
-            if not self._is_its_failure(error, entry.capability, caller_s, began_s):
+            if not self._is_its_failure(error, plan.entry.capability, caller_s, began_s):
                 breaker.said_nothing(ticket)
             elif breaker.failed(ticket):
-                log.warning("a breaker opened", target=entry.capability.name, code=error.wire.code)
+                log.warning("a breaker opened", target=plan.entry.capability.name, code=error.wire.code)
                 record.detail = {**record.detail, "breaker": "opened"}
             raise
         except BaseException:

@@ -14,7 +14,7 @@ from gateway.core.errors import Denied, GatewayError, Unavailable, UpstreamFaile
 from gateway.core.faults import fault_from_text
 from gateway.core.json import Json
 from gateway.core.labels import Labels
-from gateway.core.limits import Limits, Usage
+from gateway.core.limits import NOTHING_USED, Limits, Usage
 from gateway.core.model import (
     AgentClass,
     Capability,
@@ -92,7 +92,7 @@ async def test_the_same_question_is_answered_from_memory_with_its_labels_and_cos
     assert isinstance(first, Complete)
     assert isinstance(again, Complete)
     assert counting.asked == 1
-    assert again == replace(first, usage=Usage(), meta={"cached": True, "age_s": 60.0})
+    assert again == replace(first, usage=NOTHING_USED, meta={"cached": True, "age_s": 60.0})
     assert [(each.outcome, each.detail) for each in path.audit.records] == [("ok", {}), ("ok", {"cached": True})]
     (_, answers), *_ = path.pipeline.load("default").owners
     assert (answers.hits, answers.misses, answers.stale) == (1, 1, 0)
