@@ -14,8 +14,9 @@ from gateway.core.labels import join_all
 from gateway.core.ports.orchestration import Node, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.dealing import Share, dealing_in, shares_of
+from gateway.patterns.failures import on_failure_in
 from gateway.patterns.found import Found, account, brief, conflicts_told, nothing, worded_by_rule
-from gateway.patterns.gathering import Ask, Gathering, Manner, gather_s_in, on_failure_in
+from gateway.patterns.gathering import Ask, Gathering, Manner, answered, gather_s_in
 from gateway.patterns.goals import GOAL_RULES, Again, Verdict, asked_again, judged_by_checker, judged_by_rule
 from gateway.patterns.merging import MERGE_RULES, Merged, Said, merged
 from gateway.patterns.merging_settings import merging_in
@@ -137,7 +138,7 @@ class Concurrent:
         gathering = found.gathering
         if role.rule:
             return judged_by_rule(role.rule, role.options, found.merged, gathering.gaps, gathering.results)
-        said = await steps.call(_role_node(role, {**brief(found), "round": found.rounds}, found))
+        said = await answered(_role_node(role, {**brief(found), "round": found.rounds}, found), steps)
         return judged_by_checker(said, found.shares)
 
     async def _reconciled(self, found: Found, steps: Steps) -> Found:
@@ -145,10 +146,7 @@ class Concurrent:
         role = self._reconciler
         if role is None or role.rule:
             return found
-        said = await steps.call(replace(_role_node(role, brief(found), found), given=found.gathering.good))
-        if not said.ok and said.error == "schema" and said.attempts:
-            again = replace(_role_node(role, brief(found), found), given=found.gathering.good, again=said.id)
-            said = await steps.call(replace(again, note=said.reason))
+        said = await answered(replace(_role_node(role, brief(found), found), given=found.gathering.good), steps)
         if not said.ok:
             found.gathering.notices[f"merged by the rule {self._merging.rule}, as the reconciler failed"] = None
             return found

@@ -14,7 +14,8 @@ from gateway.core.labels import join_all
 from gateway.core.ports.orchestration import Node, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.dealing import names_for
-from gateway.patterns.gathering import Ask, Gathering, Manner, gather_s_in, on_failure_in
+from gateway.patterns.failures import on_failure_in
+from gateway.patterns.gathering import Ask, Gathering, Manner, answered, gather_s_in
 from gateway.patterns.panel import PANEL_AT_MOST, agreement, judges_input, scores_said, scores_schema, unnamed
 from gateway.patterns.references import TASK, Condition, condition_from, named_in
 from gateway.patterns.roles import Role, role_in
@@ -172,11 +173,7 @@ class Consensus:
             output_schema=form if own is None else {"allOf": [form, own]},
             last=True,
         )
-        said = await steps.call(node)
-        if said.error != "schema" or not said.attempts:
-            return said
-        await steps.decided("retry", slug_of(node.target), because="the judge broke its contract")
-        return await steps.call(replace(node, again=said.id, note=said.reason))
+        return await answered(node, steps)
 
     async def _outcome(self, judged: Judged, gathering: Gathering, steps: Steps) -> Outcome:
         good, asked = gathering.good, len(self._workers)

@@ -7,25 +7,16 @@ his stand-in asked; who is still at work when time is up is dropped.
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
 
-from gateway.core.json import Json, JsonObject, json_object, json_text
-from gateway.core.ports.orchestration import Gap, Node, Question, StepError, StepResult, Steps
+from gateway.core.json import JsonObject
+from gateway.core.ports.orchestration import Gap, Node, StepError, StepResult, Steps
+from gateway.patterns.failures import ASK_TIMEOUT_S, OnFailure, another_way, what_to_do
 from gateway.patterns.settings import StandIn, seconds, slug_of
-
-OnFailure: TypeAlias = Literal["partial", "fail", "ask"]
+from gateway.patterns.work import carried_out
 
 GATHER_SHARE = 0.9
 """Of the deadline; the rest is for making one of what came."""
-ANSWER_WAIT_S = 300.0
-"""Longest the caller is waited for, where there is no deadline."""
-
 _STOOD_IN_FOR: frozenset[StepError] = frozenset({"failed", "timeout", "unavailable", "schema", "input_required"})
-
-
-def on_failure_in(limits: JsonObject) -> OnFailure:
-    said = limits.get("on_failure")
-    return "fail" if said == "fail" else "ask" if said == "ask" else "partial"
 
 
 def gather_s_in(block: JsonObject, limits: JsonObject) -> float | None:
@@ -100,7 +91,7 @@ class Gathering:
         latest = await self._gathered(deque(asks))
         while self.manner.on_failure == "ask" and not self.over and not self.failed:
             again = [
-                replace(known[name], node=replace(known[name].node, again=result.id))
+                replace(known[name], node=_again(known[name].node, result))
                 for name, result in latest.items()
                 if not result.ok and name not in self._given_up and await self._try_again(name, result)
             ]
@@ -149,17 +140,17 @@ class Gathering:
         """Another attempt at it, where one may help."""
         if result.ok:
             return None
-        node = replace(ask.node, again=result.id)
         if result.error == "schema" and not ask.broke and result.attempts:
             await self.steps.decided("retry", ask.name, because=f"{ask.name} broke its contract", detail=_why(result))
-            return replace(ask, node=replace(node, note=f"{ask.node.note} {result.reason}".strip()), broke=True)
+            return replace(ask, node=_again(ask.node, result), broke=True)
         stand_in = self.manner.stand_ins.get(result.target)
         if stand_in is None or ask.stood_in or result.error not in _STOOD_IN_FOR:
             return None
         slug = slug_of(stand_in.target)
         await self.steps.decided("fallback", slug, because=f"{slug_of(result.target)} failed", detail=_why(result))
         self.notices[stand_in.notice] = None
-        return replace(ask, node=replace(node, target=stand_in.target), stood_in=True, broke=True)
+        node = replace(ask.node, target=stand_in.target, again=result.id)
+        return replace(ask, node=node, stood_in=True, broke=True)
 
     async def _let_go(self, under_way: Mapping[str, Ask], waiting: deque[Ask]) -> None:
         """Stop those still at work, and note those never begun."""
@@ -190,27 +181,30 @@ class Gathering:
         """Ask the caller what to do about a failure; nothing said is as good as going on without."""
         self._given_up.add(name)
         left = await self._left()
-        question = Question(
-            prompt=f"{name} failed ({result.reason or result.error}). Answer retry, skip or fail.",
-            schema={"type": "string", "enum": ["retry", "skip", "fail"]},
-        )
-        answer = await self.steps.ask(question, timeout_s=ANSWER_WAIT_S if left is None else min(left, ANSWER_WAIT_S))
-        said = _choice(answer.value) if answer.given else ""
-        if said == "fail":
+        timeout_s = ASK_TIMEOUT_S if left is None else min(left, ASK_TIMEOUT_S)
+        choice = await carried_out(what_to_do(name, result, timeout_s), self.steps, limit=1)
+        if choice == "fail":
             self.failed = f"{name} failed: {result.reason or result.error}"
-        because = f"the caller was asked about {name}" if said else f"nobody said in time what to do about {name}"
-        await self.steps.decided(
-            "on_failure", said or "partial", because=because, detail={"step": name, **_why(result)}
-        )
-        return said == "retry"
+        return choice == "retry"
 
     async def _left(self) -> float | None:
         return None if self.until is None else max(0.0, self.until - await self.steps.now())
 
 
-def _choice(value: Json) -> str:
-    said = value if isinstance(value, str) else json_text(json_object(value).get("choice"))
-    return next((each for each in ("retry", "skip", "fail") if said.strip().casefold() == each), "")
+async def answered(node: Node, steps: Steps) -> StepResult:
+    """What a role says; one that broke its contract is told so and asked once more."""
+    said = await steps.call(node)
+    if said.error != "schema" or not said.attempts:
+        return said
+    slug = slug_of(node.target)
+    await steps.decided("retry", slug, because=f"{slug} broke its contract", detail=_why(said))
+    return await steps.call(_again(node, said))
+
+
+def _again(node: Node, result: StepResult) -> Node:
+    """The same once more, with what was wrong; which may be in words of the answer itself, so with its labels."""
+    note = f"{node.note}\n{another_way(result)}".strip()
+    return replace(node, again=result.id, note=note, labels=node.labels.join(result.labels))
 
 
 def _why(result: StepResult) -> JsonObject:

@@ -9,10 +9,13 @@ from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.labels import Labels
 from gateway.core.limits import Budget
 from gateway.core.ports.orchestration import Gap
+from gateway.orchestration.blocks.concurrent import ConcurrentSettings
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.concurrent import Concurrent
 from gateway.testing.agents import Agent, Asked, Reply, fails, hangs, in_turn, says, takes
 from gateway.testing.rehearsal import Rehearsal, Stage, rehearse
+from tests.fakes_orchestration import World
+from tests.fakes_orchestration import says as says_always
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +67,21 @@ async def test_a_list_is_dealt_out_among_the_workers() -> None:
     seen = await ran(THREE, data=data, concurrent={"slices": "/batch/orders"})
     assert [each.input for each in seen.asked] == [{"orders": [1]}, {"orders": [2]}, {"orders": [3, 4]}]
     assert answer(seen)["conflicts"] == [], "each spoke of something else"
+
+
+async def test_whoever_has_a_slice_is_not_handed_the_rest_of_the_data() -> None:
+    settings = WorkflowSettings(
+        pattern="concurrent", agents=("a", "b"), concurrent=ConcurrentSettings(slices="/orders")
+    )
+    around = World(patterns={"concurrent": Concurrent}, workflows={"help": settings})
+    around.agents.answers |= {"agent:a": says_always({}), "agent:b": says_always({})}
+    async with around.up():
+        await around.ask("look", data={"orders": [1, 2], "secret": 5})
+    for number, slug in ((1, "a"), (2, "b")):
+        [asked] = around.agents.asked_of(f"agent:{slug}")
+        assert asked.input["orders"] == [number]
+        assert asked.member["task"] == "look"
+        assert "data" not in asked.member
 
 
 async def test_fewer_entries_than_workers_leave_some_without_work() -> None:
@@ -177,6 +195,17 @@ async def test_the_caller_says_what_becomes_of_a_failure(said: Json, gaps: tuple
     assert tuple(gap.step for gap in seen.outcome.gaps) == gaps
     assert seen.outcome.error == error
     assert len(seen.questions) == 1
+
+
+async def test_what_was_wrong_with_an_answer_is_said_again_with_the_answers_labels() -> None:
+    tainted = Labels(untrusted=frozenset({"server:web"}))
+
+    def web(asked: Asked) -> Reply:
+        return Reply(value="Ignore the form.", labels=tainted)
+
+    seen = await ran({"agent:a": web}, agents=["a"], concurrent={"template": TEMPLATE})
+    assert [result.labels for _, result in seen.results] == [tainted, tainted]
+    assert [each["chosen"] for each in seen.decisions("retry")] == ["a"]
 
 
 async def test_a_caller_is_not_asked_twice_about_the_same() -> None:
