@@ -6,18 +6,18 @@ before it is expected to answer (`speculation`).
 
 from dataclasses import dataclass, field
 
-from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject, json_object
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.batches import Batch, batch_in
 from gateway.patterns.handover import Before
 from gateway.patterns.references import resolved
-from gateway.patterns.settings import DEFAULT_CONCURRENCY, refuse, seconds, whole
+from gateway.patterns.settings import DEFAULT_CONCURRENCY, refuse, whole
 from gateway.patterns.shares import Share
 from gateway.patterns.speculation import Early, ahead_of, node_for
 from gateway.patterns.stage_work import StageEnd, stage_ways, staged
 from gateway.patterns.stages import Stage, stages_in
+from gateway.patterns.sufficiency import refuse_small_limits
 from gateway.patterns.work import carried_out
 
 
@@ -135,11 +135,5 @@ def _report(course: Course) -> JsonObject:
 def _refuse_small_limits(stages: tuple[Stage, ...], limits: JsonObject) -> None:
     """Raises: InvalidRequest: not even a run in which nothing goes wrong could keep them."""
     needed = [stage for stage in stages if not stage.optional and stage.when is None]
-    calls, deadline_s = limits.get("calls"), seconds(limits.get("deadline_s"))
-    if isinstance(calls, int) and calls < len(needed):
-        message = f"limits.calls is {calls}, and the stages need {len(needed)}"
-        raise InvalidRequest(message, detail={"setting": "limits"})
     fixed_s = sum(stage.timeout_s or 0.0 for stage in needed if stage.speculate is None)
-    if deadline_s is not None and fixed_s > deadline_s:
-        message = f"limits.deadline_s is {deadline_s:g}, and the stages may take {fixed_s:g} one after another"
-        raise InvalidRequest(message, detail={"setting": "limits"})
+    refuse_small_limits(limits, calls=len(needed), roles=(), fixed_s=fixed_s)

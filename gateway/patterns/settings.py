@@ -73,6 +73,15 @@ def seconds(value: Json) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
+def weights_in(value: Json) -> dict[str, float]:
+    """Weights by name; what is no number counts as none."""
+    return {
+        name: float(weight)
+        for name, weight in json_object(value).items()
+        if isinstance(weight, int | float) and not isinstance(weight, bool)
+    }
+
+
 def whole(limits: JsonObject, name: str, default: int) -> int:
     value = limits.get(name)
     return value if isinstance(value, int) else default

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Node, Question, StepResult, Steps
-from gateway.patterns.rounds import WANTING
+from gateway.patterns.failures import WANTING
 from gateway.patterns.settings import DEFAULT_CONCURRENCY, DEFAULT_ROUNDS, StandIn, slug_of, stand_ins, whole
 
 ASK_TIMEOUT_S = 300.0
