@@ -18,12 +18,15 @@ from gateway.cli.offline import problems_of
 from gateway.cli.options import Place
 from gateway.cli.place_contents import listen_url, sections_of
 from gateway.cli.remote import Remote, connect, running_url
+from gateway.cli.routes_recorded import recent_routes
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.json import JsonObject, json_list, json_object, json_text
 
 Level = Literal["ok", "warning", "error"]
 
 _MOST_PRINCIPALS = 20
+_ROUTES = 40
+"""Runs of a router that are looked at."""
 _BUILT_IN = ("run", "workflows")
 _CLOCK_TOLERANCE_S = 5.0
 
@@ -101,6 +104,7 @@ def _running(at: Place) -> Iterator[Finding]:
             yield from _upstreams(status)
             yield _clock(status)
             yield from _principals(remote)
+            yield from _routers(at, remote)
     except Failure as failure:
         yield Finding(about="gateway", level="error", text=failure.message, hint=failure.hint)
 
@@ -129,6 +133,21 @@ def _breakers(upstream: JsonObject) -> Iterator[Finding]:
             text=f"{json_text(each.get('state')).replace('_', ' ')} after {each.get('failures')} failures; {when}",
             hint=f"`drawbridge audit search --call {json_text(each.get('target'))} --outcome error` has the failures.",
         )
+
+
+def _routers(at: Place, remote: Remote) -> Iterator[Finding]:
+    """Whether whoever decides where requests go is less and less sure."""
+    try:
+        workflows = sections_of(at).workflows
+    except GatewayError:
+        # What is wrong with the file is told above; the gateway runs on with an older one.
+        return
+    for slug in [slug for slug, each in workflows.items() if each.pattern == "router"]:
+        report = recent_routes(remote, slug, _ROUTES)
+        if report["falling"]:
+            text = f"confidence of its decisions fell from {report['older']} to {report['newer']}"
+            hint = f"`drawbridge router eval --workflow {slug} --recent {_ROUTES}` shows who decides."
+            yield Finding(about=f"router {slug}", level="warning", text=text, hint=hint)
 
 
 def _clock(status: JsonObject) -> Finding:

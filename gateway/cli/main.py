@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "approvals": "List, show, approve and deny what waits for a person",
     "costs": "Show what was spent, on whom, and what the budgets have left",
     "judge": "Compare a workflow's judge with people, on a gold set",
+    "router": "Measure where requests go, on a labelled set or by the record",
     "keys": "Mint, list and revoke keys",
     "connect": "Connect an MCP client: Claude Code, Claude Desktop, Cursor, VS Code",
     "mcp": "Serve MCP over stdio by relaying to the running gateway",

@@ -9,6 +9,7 @@ from gateway.config.problems import ConfigurationError, Problem
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.json import Json, JsonObject
 from gateway.core.model import Capability, Principal, principal
+from gateway.orchestration.doubts import doubts
 from gateway.orchestration.orchestrator import check
 from gateway.plugins import load_patterns
 from policies.access.explain import capability_named, explain
@@ -25,7 +26,12 @@ def problems_of(at: Place) -> tuple[Problem, ...]:
     try:
         access_of(sections)
         workflows = sections.workflows
-        check(load_patterns({each.pattern for each in workflows.values()}), workflows)
+        patterns = load_patterns({each.pattern for each in workflows.values()})
+        check(patterns, workflows)
+        found += [
+            sections.configuration.problem(f"workflows.{slug}", doubt, severity="warning")
+            for slug, doubt in doubts(patterns, workflows)
+        ]
     except GatewayError as error:
         found.append(Problem(message=error.message, file=str(at.config)))
     return tuple(found)

@@ -27,6 +27,7 @@ class Remote:
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url
+        self.key = key
         # Neither a proxy nor a .netrc of the environment may come between the command line and its gateway.
         self._client = httpx2.Client(
             base_url=f"{url}/api/v1",

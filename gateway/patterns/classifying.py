@@ -8,7 +8,7 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.ports.orchestration import Offer, StepResult, Steps
 from gateway.core.task import Task
-from gateway.patterns.roles import Role
+from gateway.patterns.roles import Role, said_by
 from gateway.patterns.routing_rules import Judgement
 from gateway.patterns.settings import slug_of
 from gateway.patterns.verdicts import Verdict, by_words, verdict_from
@@ -35,15 +35,7 @@ async def verdict_on(
     offers = await steps.offers(candidates)
     if role.rule:
         return by_words(request.message, offers), CLEAN
-    scores: JsonObject = {slug_of(worker): score for worker, score in judgement.scores.items()}
-    given: JsonObject = {
-        "instruction": "Say which worker this request is for, and how sure you are: "
-        '{"worker": NAME, "confidence": 0 to 1}. Where it has several wishes for different workers, add '
-        '"intents": [{"worker", "text"}].',
-        "request": request.message,
-        "workers": [_described(each) for each in offers.values()],
-        "scores": scores,
-    }
+    given = question_on(request, [*offers.values()], judgement)
     before: StepResult | None = None
     wrong = ""
     for _ in range(2):
@@ -58,12 +50,25 @@ async def verdict_on(
     return f"the classifier's answer is none: {wrong}"
 
 
+def question_on(request: Request, offers: Sequence[Offer], judgement: Judgement) -> JsonObject:
+    """What a classifier is asked. `offers`: of everybody it may name."""
+    scores: JsonObject = {slug_of(worker): score for worker, score in judgement.scores.items()}
+    return {
+        "instruction": "Say which worker this request is for, and how sure you are: "
+        '{"worker": NAME, "confidence": 0 to 1}. Where it has several wishes for different workers, add '
+        '"intents": [{"worker", "text"}].',
+        "request": request.message,
+        "workers": [_described(each) for each in offers],
+        "scores": scores,
+    }
+
+
 def _read(said: StepResult, candidates: Sequence[str]) -> Verdict | str:
     """The verdict in a classifier's answer, or what is wrong with that."""
     if not said.ok:
         return said.reason
     try:
-        return verdict_from(said.value, candidates)
+        return verdict_from(said_by(said), candidates)
     except InvalidRequest as error:
         return error.message
 

@@ -12,7 +12,7 @@ from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.plan import PlanRules, PlanStep, plan_from
-from gateway.patterns.roles import required_role, role_in
+from gateway.patterns.roles import required_role, role_in, said_by
 from gateway.patterns.rounds import gap_of
 from gateway.patterns.settings import (
     DEFAULT_STEPS,
@@ -140,7 +140,7 @@ class PlanExecute:
             spent.append(Spent(by="planner", usage=said.usage, cost=self._planner_cost, counts=said.ok or attempt == 1))
             try:
                 if said.ok:
-                    return plan_from(said.value, rules, said.labels)
+                    return plan_from(said_by(said), rules, said.labels)
                 wrong = f"the planner gave none ({said.reason or said.error})"
             except InvalidRequest as error:
                 wrong = error.message

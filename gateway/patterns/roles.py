@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
-from gateway.core.ports.orchestration import Node
+from gateway.core.ports.orchestration import Node, StepResult
 from gateway.patterns.settings import contract, seconds, target_in
 
 
@@ -68,3 +68,9 @@ def required_role(settings: JsonObject, name: str, pattern: str, rules: Collecti
     if role is None:
         raise InvalidRequest(f"the pattern {pattern} needs a {name}", detail={"setting": name})
     return role
+
+
+def said_by(result: StepResult) -> Json:
+    """What whoever fills a role answered; of a workflow its answer alone, without what a run says about itself."""
+    fields = json_object(result.value)
+    return fields["answer"] if result.target.startswith("workflow:") and "answer" in fields else result.value

@@ -1,0 +1,25 @@
+"""What workflows say that is legal, and probably not meant."""
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol, runtime_checkable
+
+from gateway.core.ports.orchestration import PatternType
+from gateway.orchestration.settings import WorkflowSettings
+
+
+@runtime_checkable
+class Doubting(Protocol):
+    """A pattern that has something to say about its own settings."""
+
+    def doubts(self) -> tuple[str, ...]:
+        """In words, for whoever wrote them."""
+        ...
+
+
+def doubts(patterns: Mapping[str, PatternType], workflows: Mapping[str, WorkflowSettings]) -> Iterator[tuple[str, str]]:
+    """(slug, doubt) of workflows whose patterns are set up without an error."""
+    for slug, settings in workflows.items():
+        pattern = patterns[settings.pattern](settings.to_json())
+        if isinstance(pattern, Doubting):
+            for doubt in pattern.doubts():
+                yield slug, doubt
