@@ -101,6 +101,20 @@ async def test_each_entry_can_be_a_step_of_its_own() -> None:
     assert list(json_object(answer(seen)["merged"])) == ["a-1", "b-2", "c-3", "a-4"]
 
 
+async def test_tools_and_workflows_work_beside_agents_under_names_of_their_own() -> None:
+    staff = {name: says({}) for name in ("agent:find", "tool:orders/find", "workflow:find")}
+    seen = await ran(staff, agents=["find"], tools=["orders/find"], workflows=["find"])
+    assert list(seen.parts) == ["find", "find-2", "find-3"]
+
+
+async def test_a_part_may_lie_in_a_list() -> None:
+    staff: dict[str, Agent] = {"agent:a": says({})}
+    seen = await ran(staff, data={"x": ["p", {"q": 7}]}, agents=["a"], concurrent={"parts": {"a": "/x/1/q"}})
+    assert [each.input for each in seen.asked] == [7]
+    seen = await ran(staff, data={"x": ["p"]}, agents=["a"], concurrent={"parts": {"a": "/x/1/q"}})
+    assert "nothing at /x/1/q" in seen.outcome.error
+
+
 async def test_each_worker_can_have_a_part_of_its_own() -> None:
     data: Json = {"law": {"suits": 2}, "press": ["x"], "books": {"a/b": 3}}
     parts = {"a": "/law", "b": "/press", "c": "/books/a~1b"}
@@ -182,6 +196,13 @@ async def test_one_failure_can_fail_the_run() -> None:
     assert seen.outcome.error == "b failed: no"
     assert [(gap.step, gap.error) for gap in seen.outcome.gaps] == [("b", "failed"), ("c", "canceled")]
     assert seen.outcome.value == {"a": {"price": 10}}
+
+
+async def test_what_had_ended_when_another_failed_is_kept() -> None:
+    agents: dict[str, Agent] = {"agent:a": takes(3, fails("no")), "agent:b": takes(3, says({"price": 1}))}
+    seen = await ran(agents, agents=["a", "b"], limits={"on_failure": "fail"})
+    assert seen.outcome.value == {"b": {"price": 1}}
+    assert [gap.step for gap in seen.outcome.gaps] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -378,6 +399,14 @@ async def test_a_report_that_breaks_the_form_is_a_schema_error_with_the_form_in_
     assert gap.reason.endswith(TEMPLATE)
     assert list(seen.parts) == ["a"]
     assert len(seen.asked_of("agent:b")) == 2, "asked again once, and no more"
+
+
+async def test_a_report_that_is_data_already_is_held_to_the_form_too() -> None:
+    good: Json = {"sections": [{"title": "A bill", "Sender": "x", "Amount": 1}]}
+    agents: dict[str, Agent] = {"agent:a": says(good), "agent:b": says({"sections": [{"title": "B", "Amount": 1}]})}
+    seen = await ran(agents, agents=["a", "b"], concurrent={"template": TEMPLATE})
+    assert answer(seen)["merged"] == {"a": good}
+    assert "section 1 lacks Sender" in seen.outcome.gaps[0].reason
 
 
 async def test_an_instruction_in_a_report_reaches_the_synthesiser_as_data_with_its_labels() -> None:

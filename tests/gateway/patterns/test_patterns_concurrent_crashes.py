@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+import anyio
 import pytest
 
-from gateway.core.json import Json
+from gateway.core.json import Json, json_object
 from gateway.core.model import Complete
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
-from tests.fakes_orchestration import Answering, Asked, failing, says
+from tests.fakes_orchestration import Answering, Asked, failing, says, told
 
 pytestmark = pytest.mark.anyio
 
@@ -71,3 +72,19 @@ def asking() -> Scene:
 @pytest.mark.parametrize("scene", [due_diligence, asking], ids=lambda each: each.__name__)
 async def test_a_crash_changes_neither_the_answer_nor_what_was_done(scene: Callable[[], Scene], where: Instant) -> None:
     await outlives_crashes(scene(), where)
+
+
+async def test_who_is_late_is_told_to_stop_and_the_rest_is_the_answer() -> None:
+    async def late(asked: Asked) -> Json:
+        await anyio.sleep_forever()
+        return {}
+
+    settings = {"pattern": "concurrent", "agents": ["quick", "late"], "concurrent": {"gather_s": 0.2}}
+    around = Scene(settings=settings, agents=lambda: {"agent:quick": says({"n": 1}), "agent:late": late}).world()
+    async with around.up():
+        result = told(await around.ask())
+    assert json_object(result["answer"])["merged"] == {"quick": {"n": 1}}
+    assert result["gaps"] == [
+        {"step": "late", "target": "agent:late", "error": "deadline", "reason": "still at work when time was up"}
+    ]
+    assert around.open_steps.steps == {}

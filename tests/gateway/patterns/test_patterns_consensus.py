@@ -203,6 +203,12 @@ async def test_the_next_answers_where_the_one_fails() -> None:
     assert seen.outcome.gaps == ()
 
 
+async def test_nobody_left_to_answer_alone_is_an_error() -> None:
+    seen = await ran({name: fails("no") for name in PANEL}, consensus=HIGH)
+    assert seen.outcome.error == "nobody answered"
+    assert [gap.step for gap in seen.outcome.gaps] == ["b", "a", "c"]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
