@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from adapters.a2a.wire.envelope import decode_object, deeper_than
 from adapters.net.address import Address, address_from_url
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import JsonObject, canonical_json, json_list, json_object, json_text
+from gateway.core.json import Json, JsonObject, canonical_json, json_list, json_object, json_text
 
 FetchCard: TypeAlias = Callable[[str], Awaitable[bytes]]
 """The body behind a URL, bounded in size and time. Raises: GatewayError."""
@@ -204,3 +204,9 @@ def _skill(skill: JsonObject, place: str) -> Skill:
             _bounded(json_text(tag), f"{place}tags", LONGEST_NAME) for tag in json_list(skill.get("tags"))[:MOST_SKILLS]
         ),
     )
+
+
+def knows_delegation(card: Json) -> bool:
+    """Whether a card declares that its agent knows what to do with a step's token."""
+    extensions = json_list(json_object(json_object(card).get("capabilities")).get("extensions"))
+    return any(json_object(each).get("uri") == DELEGATION for each in extensions)

@@ -26,6 +26,8 @@ class AgentSettings(BaseModel):
     """Sent with every request; values are literal or references `env:X`, `file:X`, `keyring:S/N`."""
     tags: tuple[str, ...] = ()
     """For rules about `tag:NAME`."""
+    context_tokens: int | None = Field(default=None, ge=256)
+    """Its window: the most tokens a message to it may have; what exceeds is left out, and said to be."""
     timeout_s: float | None = Field(default=None, gt=0)
     """Longest one call may take, seconds."""
     concurrency: Annotated[int, Field(ge=1, le=100_000)] | None = None

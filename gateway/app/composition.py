@@ -9,6 +9,7 @@ import anyio
 import structlog
 from anyio import to_thread
 
+from adapters.a2a.card import knows_delegation
 from adapters.a2a.registry import AgentDirectory
 from adapters.durable.late import LateJournal
 from adapters.identity.credentials import Credential, operator_credential, principal_credentials
@@ -30,6 +31,7 @@ from gateway.core.plans import Policies, Snapshot
 from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.policy import RequestPolicy
 from gateway.core.record import Record
+from gateway.orchestration.fitting import Reader
 from gateway.orchestration.orchestrator import NAME as WORKFLOWS
 from gateway.orchestration.orchestrator import Orchestrator, check
 from gateway.orchestration.run_server import RunServer
@@ -82,7 +84,13 @@ class Composition:
             self._wiring(), patterns=patterns, workflows=sections.workflows, limits=limits, on_versions=self._regrant
         )
         self.lists.add(self.orchestrator, EVERY_TENANT)
-        run_server = RunServer(scratch=foundation.scratch, runs=foundation.runs, clock=foundation.clock)
+        run_server = RunServer(
+            scratch=foundation.scratch,
+            runs=foundation.runs,
+            clock=foundation.clock,
+            journal=self._journal,
+            open_steps=foundation.open_steps,
+        )
         self.lists.add(run_server, EVERY_TENANT)
         self.pipeline = Pipeline(
             snapshot=self._snapshot(),
@@ -215,6 +223,8 @@ class Composition:
             ids=foundation.ids,
             mint=foundation.tokens.mint,
             agent_roles=self._agent_roles,
+            counter=foundation.counter,
+            reader=self._reader,
         )
 
     def _agent_roles(self, tenant: str, slug: str) -> frozenset[str]:
@@ -222,6 +232,15 @@ class Composition:
         if settings is None or settings.tenant not in (tenant, EVERY_TENANT):
             return frozenset()
         return frozenset(settings.roles)
+
+    def _reader(self, tenant: str, slug: str) -> Reader:
+        settings = self.neighbours.agent_settings(slug)
+        if settings is None or settings.tenant not in (tenant, EVERY_TENANT):
+            return Reader()
+        return Reader(
+            context_tokens=settings.context_tokens,
+            fetches=bool(settings.delegation) or knows_delegation(self.pipeline.about(slug).get("card")),
+        )
 
     def _snapshot(self) -> Snapshot:
         self._serial += 1

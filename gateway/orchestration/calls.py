@@ -12,6 +12,7 @@ import anyio
 import structlog
 from msgspec import structs
 
+from gateway.core.content import Body
 from gateway.core.contracts import violation
 from gateway.core.errors import Conflict, GatewayError
 from gateway.core.labels import join_all
@@ -23,10 +24,11 @@ from gateway.orchestration.context import RunContext
 from gateway.orchestration.deliveries import Delivery, cancel_nested, deliver
 from gateway.orchestration.events import part_body, progress_body, warning_body
 from gateway.orchestration.keys import refuse_reader, refuse_writer
-from gateway.orchestration.messages import step_body
+from gateway.orchestration.messages import said_to
 from gateway.orchestration.orders import Order, described
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.results import cut, refused
+from gateway.orchestration.summaries import fitted_for
 
 log = structlog.get_logger(__name__)
 
@@ -105,14 +107,14 @@ class Caller:
         if order.until_s <= started_s:
             return replace(begun, error="deadline", reason="time was up before this step began")
         ledger = self._run.ledger
-        reservation = ledger.reserve(last=order.node.last)
+        reservation = ledger.reserve(order.node.target, last=order.node.last)
         if reservation is None:
             return replace(begun, error="budget", reason="the run's budget has no room for another step")
         result = begun
         try:
             result = await self._checked(order, begun, started_s)
         finally:
-            ledger.settle(reservation, result.usage)
+            ledger.settle(reservation, result.usage, order.node.target)
         return result
 
     async def _checked(self, order: Order, begun: StepResult, started_s: float) -> StepResult:
@@ -121,7 +123,12 @@ class Caller:
             return replace(begun, error="schema", reason=f"what it would be given breaks its contract: {broken}")
         await self._claim(order)
         read = await self._read(order)
-        result = await self._tried(self._delivery(order, read, started_s), self._with_labels(order, begun, read))
+        begun = self._with_labels(order, begun, read)
+        said = said_to(self._run.spec, node, order.results, read)
+        if order.kind == "agent":
+            said, used = await fitted_for(self._run, order, said, begun.labels)
+            begun = replace(begun, usage=begun.usage + used)
+        result = await self._tried(self._delivery(order, said.body(), started_s), begun)
         if not result.ok:
             return result
         if node.output_schema and (broken := violation(node.output_schema, result.value)):
@@ -177,7 +184,7 @@ class Caller:
         labels = join_all((self._run.spec.labels, order.node.labels, *given, *seen))
         return replace(begun, labels=labels, reads=versions)
 
-    def _delivery(self, order: Order, read: dict[str, Entry], started_s: float) -> Delivery:
+    def _delivery(self, order: Order, body: Body, started_s: float) -> Delivery:
         """Raises: Exhausted: no depth is left for a further level."""
         run, node = self._run, order.node
         timeout_s = run.limits.timeout_s if node.timeout_s is None else node.timeout_s
@@ -188,7 +195,7 @@ class Caller:
             capability=node.target,
             operation="call",
             budget=run.ledger.left().child(deadline_s=until_s, tokens=node.tokens, cost_usd=node.cost_usd),
-            body=step_body(run.spec, node, order.results, read),
+            body=body,
             protocol="run",
             traceparent=run.spec.traceparent,
             run_id=run.spec.run_id,

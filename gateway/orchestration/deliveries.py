@@ -6,11 +6,13 @@ import anyio
 from msgspec import structs
 
 from gateway.core.errors import DeadlineExceeded, GatewayError
-from gateway.core.json import Json
-from gateway.core.model import Event, Request, TaskOpened, ignore_event, principal
+from gateway.core.json import Json, json_object, json_text
+from gateway.core.model import Complete, Event, Request, TaskOpened, ignore_event, principal
+from gateway.core.ports.costs import WARNINGS
 from gateway.core.ports.orchestration import StepResult
 from gateway.core.ports.storage import OpenStep
 from gateway.orchestration.context import RunContext
+from gateway.orchestration.events import warning_body
 from gateway.orchestration.orders import Order
 from gateway.orchestration.results import answered, refused
 
@@ -51,6 +53,8 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
         request = structs.replace(delivery.request, meta=_meta(run, delivery, opened))
         with anyio.CancelScope(deadline=delivery.until_s):
             answer = await run.gateway.call(request, on_event)
+            if isinstance(answer, Complete) and WARNINGS in answer.meta:
+                await _tell_of_budgets(run, answer)
             return answered(begun, answer)
         late = replace(begun, error="timeout", reason=f"{order.node.target} did not answer in time")
     except DeadlineExceeded as error:
@@ -63,6 +67,11 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
     if delivery.until_s >= order.until_s:
         return replace(late, error="deadline", reason=f"{order.node.target} was still at work when time was up")
     return late
+
+
+async def _tell_of_budgets(run: RunContext, answer: Complete) -> None:
+    for key, text in json_object(answer.meta[WARNINGS]).items():
+        await run.chronicle.event(key, warning_body(json_text(text)))
 
 
 def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
@@ -85,6 +94,7 @@ def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
         deadline_at_us=now_us + int((delivery.until_s - now_s) * 1e6),
         calls_left=delivery.request.budget.calls,
         traceparent=spec.traceparent,
+        given=tuple((name, result.id) for name, result in order.results.items()),
     )
 
 

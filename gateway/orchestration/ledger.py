@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from msgspec import structs
 
-from gateway.core.limits import WARN_SHARE, Budget, Usage
+from gateway.core.limits import NOTHING_USED, WARN_SHARE, Budget, Usage
 
 SYNTHESIS_SHARE = 0.1
 """Kept back of tokens and cost, so that there is something left to word a partial answer with."""
@@ -15,12 +15,14 @@ SYNTHESIS_SHARE = 0.1
 class Ledger:
     """Steps that run side by side reserve here before they begin, and settle when they have ended.
 
-    Nobody knows beforehand what an agent will spend, so a step reserves what the ones before it spent on average.
+    Nobody knows beforehand what an agent will spend, so a step reserves what the ones before it spent on average: those
+    of the same target, or all of them where its target has had none.
     """
 
     budget: Budget
     _settled: Usage = field(default_factory=Usage)
     _steps: int = 0
+    _by_target: dict[str, tuple[int, Usage]] = field(default_factory=dict[str, tuple[int, Usage]])
     _reserved: list[Usage] = field(default_factory=list[Usage])
     _warned: bool = False
 
@@ -28,25 +30,27 @@ class Ledger:
     def spent(self) -> Usage:
         return self._settled
 
-    def reserve(self, *, last: bool = False) -> Usage | None:
+    def reserve(self, target: str = "", *, last: bool = False) -> Usage | None:
         """A reservation for one more step, or None if the budget has no room for it. `last`: a step that words the
         answer: it may use what was kept back, and begins as long as anything is left."""
-        estimate = Usage(calls=1) if last else self._average()
+        estimate = Usage(calls=1) if last else self._average(target)
         held = sum(self._reserved, self._settled)
         if not _fits(held + estimate, self.budget, Decimal(1) if last else Decimal(1) - Decimal(str(SYNTHESIS_SHARE))):
             return None
         self._reserved.append(estimate)
         return estimate
 
-    def settle(self, reservation: Usage, used: Usage) -> None:
+    def settle(self, reservation: Usage, used: Usage, target: str = "") -> None:
         """The step has ended and used that."""
         self._reserved.remove(reservation)
-        self.add(used)
+        self.add(used, target)
 
-    def add(self, used: Usage) -> None:
+    def add(self, used: Usage, target: str = "") -> None:
         """What a step used whose reservation was made before a crash."""
         self._settled = self._settled + used
         self._steps += 1
+        steps, spent = self._by_target.get(target, (0, NOTHING_USED))
+        self._by_target[target] = (steps + 1, spent + used)
 
     def warning(self) -> str:
         """What to say, once, when most of some part of the budget is gone; else empty."""
@@ -69,9 +73,9 @@ class Ledger:
             cost_usd=None if budget.cost_usd is None else max(Decimal(0), budget.cost_usd - held.cost_usd),
         )
 
-    def _average(self) -> Usage:
-        steps = max(1, self._steps)
-        return Usage(calls=1, tokens=self._settled.tokens // steps, cost_usd=self._settled.cost_usd / steps)
+    def _average(self, target: str) -> Usage:
+        steps, spent = self._by_target.get(target, (max(1, self._steps), self._settled))
+        return Usage(calls=1, tokens=spent.tokens // steps, cost_usd=spent.cost_usd / steps)
 
 
 def _fits(held: Usage, budget: Budget, share: Decimal) -> bool:

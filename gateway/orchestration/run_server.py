@@ -10,11 +10,13 @@ from gateway.core.errors import Conflict, Denied, InvalidRequest
 from gateway.core.json import Json, JsonObject, canonical_json, json_object, json_text
 from gateway.core.labels import Labels, labels_from_json
 from gateway.core.model import Capability, Complete, Emit, Request, Result
-from gateway.core.ports.journal import ScratchStore
+from gateway.core.ports.journal import Journal, ScratchStore
 from gateway.core.ports.orchestration import Entry
 from gateway.core.ports.runs import RunStore
+from gateway.core.ports.storage import OpenSteps
 from gateway.core.ports.upstream import Listing
 from gateway.core.ports.world import Clock
+from gateway.orchestration.fetching import part_of
 from gateway.orchestration.keys import refuse_reader, refuse_writer
 from gateway.orchestration.scratchpad import entry_to_json
 from gateway.orchestration.settings import KeySettings, keys_from
@@ -75,6 +77,17 @@ TOOLS: tuple[Capability, ...] = (
         {"resource": _KEY, "seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": CLAIM_AT_MOST_S}},
         ["resource"],
     ),
+    _tool(
+        "fetch_result",
+        "A result this step was handed as a summary or reference: all of it, or what a JSON Pointer (/lines/0) names.",
+        {
+            "step": {**_KEY, "description": "The name under which it was handed over."},
+            "pointer": {"type": "string", "maxLength": 1000},
+            "offset": {"type": "integer", "minimum": 0, "description": "Of a long text: where to go on."},
+        },
+        ["step"],
+        "read",
+    ),
     _tool("release", "Give back what this run claimed.", {"resource": _KEY}, ["resource"]),
 )
 
@@ -84,12 +97,22 @@ _Act = Callable[[Request, Mapping[str, KeySettings], JsonObject], Awaitable[Json
 class RunServer:
     """See `ports.upstream.Upstream`. Every tool acts on the run the caller's token belongs to, and on no other."""
 
-    def __init__(self, *, scratch: ScratchStore, runs: RunStore, clock: Clock) -> None:
+    def __init__(
+        self, *, scratch: ScratchStore, runs: RunStore, clock: Clock, journal: Journal, open_steps: OpenSteps
+    ) -> None:
         self._scratch = scratch
         self._runs = runs
         self._clock = clock
+        self._journal = journal
+        self._open_steps = open_steps
         self._acts: Mapping[str, _Act] = MappingProxyType(
-            {"scratchpad_get": self._get, "scratchpad_put": self._put, "claim": self._claim, "release": self._release}
+            {
+                "scratchpad_get": self._get,
+                "scratchpad_put": self._put,
+                "claim": self._claim,
+                "release": self._release,
+                "fetch_result": self._fetch,
+            }
         )
 
     @property
@@ -154,6 +177,21 @@ class RunServer:
         resource = _text(given, "resource")
         await self._scratch.release(request.principal.tenant, request.run_id, resource)
         return {"resource": resource, "released": True}
+
+    async def _fetch(self, request: Request, keys: Mapping[str, KeySettings], given: JsonObject) -> JsonObject:
+        name, pointer, offset = _text(given, "step"), json_text(given.get("pointer")), given.get("offset", 0)
+        if not isinstance(offset, int) or offset < 0:
+            raise InvalidRequest("`offset` is a number from 0 upwards")
+        step = self._open_steps.find(request.run_id, request.step_id)
+        handed = dict(step.given) if step is not None else {}
+        if name not in handed:
+            raise Denied(f"this step was not handed a result called {name}: {', '.join(handed) or 'none'}")
+        # A step that was tried again is recorded again: the latest counts.
+        recorded = reversed(await self._journal.recorded(request.run_id))
+        result = next((each for each in recorded if each.get("id") == handed[name] and "value" in each), None)
+        if result is None:
+            raise InvalidRequest(f"the result of {name} is not recorded")
+        return {"step": name, **part_of(result["value"], pointer, offset), "labels": result.get("labels")}
 
 
 def _slug(request: Request) -> str:

@@ -232,7 +232,7 @@ class RunSteps:
 
         result = result_from_json(await slot.run(order.journal_name, act))
         if not live:
-            self._run.ledger.add(result.usage)
+            self._run.ledger.add(result.usage, order.node.target)
         # On replay too: the crash may have cut off what was to be told.
         await self._caller.tell(order, result)
         return result

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.core.ports.approvals import Approvals
+from gateway.core.ports.costs import TokenCounter
 from gateway.core.ports.dead_letters import DeadLetters
 from gateway.core.ports.journal import Journal, ScratchStore
 from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.runs import NoteStore, RunStore
 from gateway.core.ports.storage import OpenStep, OpenSteps
 from gateway.core.ports.world import Clock, Ids
+from gateway.orchestration.fitting import Reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,3 +35,7 @@ class Wiring:
     """A pattern no configured workflow names. Raises: InvalidRequest: it is not installed."""
     alone: bool = True
     """Whether no other process works on the same runs."""
+    counter: TokenCounter | None = None
+    """Counts what agents are told; None where no window is to be kept."""
+    reader: Callable[[str, str], Reader] = lambda tenant, slug: Reader()
+    """(tenant, slug) -> what an agent can read."""

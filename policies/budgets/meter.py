@@ -14,7 +14,7 @@ from gateway.core.content import Content
 from gateway.core.json import JsonObject, json_text
 from gateway.core.limits import Usage
 from gateway.core.model import Capability, Complete, Emit, Request, Result
-from gateway.core.ports.costs import CostLedger, Spent, TokenCounter
+from gateway.core.ports.costs import WARNINGS, CostLedger, Spent, TokenCounter
 from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Clock
 from policies.budgets.settings import BudgetSettings, BudgetsSettings, PriceSettings
@@ -23,8 +23,6 @@ from policies.budgets.windows import Account, Hold, Warned, day_of, release
 
 log = structlog.get_logger(__name__)
 
-WARNINGS = "budget_warnings"
-"""Under which name in an answer's meta a run finds what to tell of budgets."""
 MOST_TARGETS = 10_000
 _MEMORY = 20
 """About how many calls back an estimate remembers."""

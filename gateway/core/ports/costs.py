@@ -8,6 +8,9 @@ from gateway.core.limits import Usage
 from gateway.core.model import Capability, Emit, Request, Result
 from gateway.core.ports.upstream import Upstream
 
+WARNINGS = "budget_warnings"
+"""Under which name in an answer's meta a run finds what to tell of budgets, by key."""
+
 
 class TokenCounter(Protocol):
     """Counts as a widespread tokenizer does: which one whoever reads the text has, nobody here knows."""

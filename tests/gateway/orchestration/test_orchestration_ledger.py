@@ -33,6 +33,16 @@ def test_a_step_reserves_what_the_ones_before_it_used_on_average() -> None:
     assert book.reserve() is None
 
 
+def test_a_step_reserves_what_its_own_target_used_and_an_unknown_one_what_all_did() -> None:
+    book = ledger(tokens=1000)
+    for target, tokens in (("agent:a", 30), ("agent:a", 50), ("agent:b", 100)):
+        reservation = book.reserve(target)
+        assert reservation is not None
+        book.settle(reservation, Usage(calls=1, tokens=tokens), target)
+    estimates = [book.reserve(target) for target in ("agent:a", "agent:b", "agent:c")]
+    assert [each.tokens for each in estimates if each is not None] == [40, 100, 60]
+
+
 def test_something_is_kept_back_for_the_last_word() -> None:
     book = ledger(cost_usd=Decimal(1))
     book.add(Usage(cost_usd=Decimal("0.95")))

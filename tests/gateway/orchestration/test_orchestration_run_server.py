@@ -2,6 +2,7 @@
 
 import pytest
 
+from adapters.durable.memory import Entry, MemoryJournal
 from gateway.core.content import Content, Plain
 from gateway.core.errors import Denied, InvalidRequest
 from gateway.core.json import JsonObject, json_object
@@ -9,9 +10,10 @@ from gateway.core.labels import Labels
 from gateway.core.limits import Budget
 from gateway.core.model import Complete, Request, ignore_event, principal
 from gateway.core.ports.runs import Run
+from gateway.core.ports.storage import OpenStep
 from gateway.orchestration.run_server import TOOLS, RunServer
 from tests.fakes import FakeClock
-from tests.fakes_orchestration import ANA, MemoryRuns, MemoryScratch
+from tests.fakes_orchestration import ANA, MemoryOpenSteps, MemoryRuns, MemoryScratch
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +31,14 @@ class Served:
 
     def __init__(self) -> None:
         self.runs, self.scratch, self.clock = MemoryRuns(), MemoryScratch(), FakeClock()
-        self.server = RunServer(scratch=self.scratch, runs=self.runs, clock=self.clock)
+        self.journal, self.open_steps = MemoryJournal(), MemoryOpenSteps()
+        self.server = RunServer(
+            scratch=self.scratch,
+            runs=self.runs,
+            clock=self.clock,
+            journal=self.journal,
+            open_steps=self.open_steps,
+        )
 
     async def opened(self, run_id: str = "run_1") -> "Served":
         run = Run(
@@ -82,11 +91,12 @@ async def test_its_tools_belong_to_every_tenant_and_change_nothing_outside() -> 
         "tool:run/scratchpad_get",
         "tool:run/scratchpad_put",
         "tool:run/claim",
+        "tool:run/fetch_result",
         "tool:run/release",
     ]
     assert {each.tenant for each in listing.capabilities} == {"*"}
     assert {each.effect for each in listing.capabilities} == {"read"}
-    assert len({each.digest for each in listing.capabilities}) == 4
+    assert len({each.digest for each in listing.capabilities}) == 5
 
 
 async def test_a_key_is_read_and_written_by_version() -> None:
@@ -184,3 +194,26 @@ async def test_what_it_does_not_have_it_refuses() -> None:
     )
     with pytest.raises(InvalidRequest):
         await served.server.call(request, capability, ignore_event)
+
+
+async def test_a_step_fetches_what_it_was_handed_and_nothing_else() -> None:
+    served = await Served().opened()
+    labels: JsonObject = Labels(untrusted=frozenset({"agent:quotes"})).to_json()
+    quote: JsonObject = {"id": "run_1/1", "value": {"lines": [{"price": 5}], "note": "n"}, "labels": labels}
+    secret: JsonObject = {"id": "run_1/0", "value": "not for everybody"}
+    served.journal.entries["run_1"] = Entry(spec={}, slots={0: ("a", secret), 1: ("b", {}), 2: ("c", quote)})
+    step = OpenStep(
+        run_id="run_1", step_id="run_1/2", agent="refunds", actor=REFUNDS, phase="", given=(("quote", "run_1/1"),)
+    )
+    await served.open_steps.open(step)
+    answer = await served.call("fetch_result", {"step": "quote", "pointer": "/lines/0"})
+    assert json_object(answer.body.content().structured)["value"] == {"price": 5}
+    assert answer.labels.untrusted == {"agent:quotes"}
+    assert (await served.said("fetch_result", {"step": "quote"}))["value"] == quote["value"]
+    for other in ("run_1/0", "run_1/1", "else"):
+        with pytest.raises(Denied, match="was not handed"):
+            await served.call("fetch_result", {"step": other})
+    with pytest.raises(Denied):
+        await served.call("fetch_result", {"step": "quote"}, step_id="run_1/3")
+    with pytest.raises(InvalidRequest):
+        await served.call("fetch_result", {"step": "quote", "pointer": "lines"})

@@ -15,7 +15,8 @@ from gateway.core.json import JsonObject
 from gateway.core.limits import Usage
 from gateway.core.model import Capability, Complete, Emit, Request, Result, principal
 from gateway.core.plans import Policies
-from policies.budgets.meter import WARNINGS, CostMeter
+from gateway.core.ports.costs import WARNINGS
+from policies.budgets.meter import CostMeter
 from policies.budgets.settings import BudgetsSettings, PriceSettings
 from tests.fakes import ANA, GRANT, FakeUpstream, Path, Says, a_request, tool
 from tests.fakes_costs import MemoryCostLedger, WordCounter

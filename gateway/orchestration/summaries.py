@@ -1,0 +1,100 @@
+"""A step's message, made to fit its reader; an agent may say in few words what exceeds. Part of the step's slot."""
+
+from functools import partial
+
+import anyio
+import structlog
+
+from gateway.core.content import Content, Plain, data_part, text_part
+from gateway.core.errors import GatewayError
+from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.labels import Labels
+from gateway.core.limits import NOTHING_USED, Usage
+from gateway.core.model import Complete, Request, ignore_event
+from gateway.orchestration.context import RunContext
+from gateway.orchestration.events import warning_body
+from gateway.orchestration.fitting import fitted, with_references
+from gateway.orchestration.messages import Said
+from gateway.orchestration.orders import Order
+from gateway.orchestration.results import SUMMARY_CHARS, cut
+
+log = structlog.get_logger(__name__)
+
+SUMMARY_S = 30.0
+"""Longest a summary may take; after that the result's own stands."""
+_ASKED = "Say in at most 80 words what this holds that matters for the following work, and nothing else: "
+
+
+async def fitted_for(run: RunContext, order: Order, said: Said, labels: Labels) -> tuple[Said, Usage]:
+    """What the step says in the end, and what making it fit has used. What was left out is told as an event.
+
+    Raises: Exhausted: the instruction alone is more than the agent reads.
+    """
+    wiring = run.wiring
+    reader = wiring.reader(run.spec.tenant, order.slug)
+    if reader.fetches:
+        said = with_references(said)
+    window, counter = reader.context_tokens, wiring.counter
+    if window is None or counter is None:
+        return said, NOTHING_USED
+    used: list[Usage] = []
+    contract = frozenset(json_object(dict(order.node.input_schema or {}).get("properties")))
+    summarise = partial(_summary, run, order, said.instruction, labels, used)
+    outcome = await fitted(said, window, counter, contract=contract, summarise=summarise)
+    if warning := outcome.warning(order.name, window):
+        await run.chronicle.event(f"{order.message_id}:context", warning_body(cut(warning, 1000)))
+    return outcome.said, sum(used, NOTHING_USED)
+
+
+async def _summary(
+    run: RunContext, order: Order, instruction: str, labels: Labels, used: list[Usage], name: str, value: Json
+) -> str:
+    """What the workflow's summariser makes of a value; empty where there is none, or it fails."""
+    target = _summariser(run.spec.settings)
+    if not target:
+        return ""
+    now_s = run.wiring.clock.monotonic_s()
+    until_s = min(order.until_s, now_s + SUMMARY_S)
+    content = Content(parts=(text_part(_ASKED + instruction), data_part(value)), structured=value)
+    message_id = f"{order.message_id}.summary.{name}"
+    try:
+        request = Request(
+            id=run.wiring.ids.new("req"),
+            principal=run.acting,
+            capability=target,
+            operation="call",
+            budget=run.ledger.left().child(deadline_s=until_s),
+            body=Plain(content),
+            protocol="run",
+            labels=labels,
+            traceparent=run.spec.traceparent,
+            run_id=run.spec.run_id,
+            step_id=order.id,
+            phase=order.node.phase,
+            # The same after a crash: an agent that knows repeats gives the answer it gave.
+            meta={"message_id": message_id, "context_id": message_id},
+        )
+        with anyio.CancelScope(deadline=until_s):
+            answer = await run.gateway.call(request, ignore_event)
+            return _told(answer, used) if isinstance(answer, Complete) else ""
+    except GatewayError as error:
+        log.info("nobody summarised", run=run.spec.run_id, step=order.id, reason=error.message)
+    return ""
+
+
+def _told(answer: Complete, used: list[Usage]) -> str:
+    used.append(answer.usage + Usage(calls=1))
+    content = answer.body.content()
+    said = json_object(content.structured)
+    text = json_text(said.get("summary")) or content.text
+    return "" if answer.is_error else cut(text, SUMMARY_CHARS)
+
+
+def _summariser(settings: JsonObject) -> str:
+    """The capability that fills the role, if somebody does; a rule summarises nothing."""
+    role = settings.get("summariser")
+    if isinstance(role, str):
+        return f"agent:{role}" if role else ""
+    filled = json_object(role)
+    named = ((kind, json_text(filled.get(kind))) for kind in ("agent", "tool", "workflow"))
+    return next((f"{kind}:{name}" for kind, name in named if name), "")
