@@ -84,7 +84,7 @@ async def test_then_the_scratchpad_the_task_and_the_input_go_and_the_contracts_f
         "the end of free",
     ]
     assert outcome.said.given["bound"] == given["bound"]
-    tight = await fitted(whole, 150, WordCounter(), contract=contract, summarise=nobody)
+    tight = await fitted(whole, 200, WordCounter(), contract=contract, summarise=nobody)
     assert tight.left_out[-1] == "the end of bound"
     assert tight.said.instruction == whole.instruction
 
@@ -132,7 +132,10 @@ def test_the_instruction_stands_before_and_after_what_was_handed_over() -> None:
 
 
 def test_a_part_of_a_result_is_found_by_its_pointer() -> None:
-    value: Json = {"a/b": [{"c": 1}], "long": "y" * (MOST_BYTES * 2), "big": [["z" * 100] * 50] * 50}
+    long = "y" * (MOST_BYTES * 2)
+    lines: list[Json] = ["z" * 100] * 50
+    big: list[Json] = [lines] * 50
+    value: JsonObject = {"a/b": [{"c": 1}], "long": long, "big": big}
     assert part_of(value, "/a~1b/0/c")["value"] == 1
     assert part_of(value, "")["fields"] == ["a/b", "long", "big"]
     assert part_of(value, "/big")["items"] == 50
@@ -143,7 +146,7 @@ def test_a_part_of_a_result_is_found_by_its_pointer() -> None:
     while isinstance(offset, int):
         piece = part_of(value, "/long", offset)
         pieces, offset = pieces + str(piece["value"]), piece.get("next_offset")
-    assert pieces == value["long"]
+    assert pieces == long
 
 
 @pytest.mark.parametrize("pointer", ["a", "/nothing", "/a~1b/7", "/a~1b/x", "/a~1b/0/c/d"])

@@ -13,6 +13,7 @@ from gateway.core.limits import Usage
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import Entry, Node, Outcome, PatternType, StepResult, Steps
 from gateway.core.task import Task
+from gateway.orchestration.messages import AGAIN
 from gateway.orchestration.settings import WorkflowSettings
 from tests.fakes_orchestration import Asked, MemoryScratch, World, answer, failing, says, told
 
@@ -70,7 +71,7 @@ async def test_a_step_reaches_its_agent_with_everything_it_is_due() -> None:
             "task": "refund it",
         },
     }
-    assert asked.text == "refund it"
+    assert asked.text == f"refund it\n{AGAIN}refund it"
     assert request.principal.chain == ("ana", "workflow:help")
     [version] = request.principal.roles - {"workflow:help"}
     assert version.startswith("workflow:help@")
