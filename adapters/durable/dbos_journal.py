@@ -175,13 +175,6 @@ class DbosJournal:
         status = await self._status(run_id)
         return None if status is None or status.input is None else status.input["args"][1]
 
-    async def recorded(self, run_id: str) -> list[JsonObject]:
-        if await self._status(run_id) is None:
-            return []
-        steps = await outside(DBOS.list_workflow_steps_async(run_id))
-        outputs: list[Json] = [step["output"] for step in steps]
-        return [json_object(output) for output in outputs if output]
-
     async def cancel(self, run_id: str) -> None:
         if await self._status(run_id) is None:
             raise _no_run(run_id)

@@ -42,9 +42,6 @@ class LateJournal:
     async def spec(self, run_id: str) -> "JsonObject | None":
         return await self._journal.spec(run_id)
 
-    async def recorded(self, run_id: str) -> list[JsonObject]:
-        return await self._journal.recorded(run_id)
-
     async def cancel(self, run_id: str) -> None:
         await self._journal.cancel(run_id)
 

@@ -106,10 +106,6 @@ class MemoryJournal:
         entry = self.entries.get(run_id)
         return None if entry is None else entry.spec
 
-    async def recorded(self, run_id: str) -> list[JsonObject]:
-        entry = self.entries.get(run_id)
-        return [] if entry is None else [result for _, (_, result) in sorted(entry.slots.items())]
-
     async def cancel(self, run_id: str) -> None:
         entry = self._entry(run_id)
         if entry.state not in ("pending", "dead"):

@@ -187,8 +187,9 @@ class RunServer:
         if name not in handed:
             raise Denied(f"this step was not handed a result called {name}: {', '.join(handed) or 'none'}")
         # A step that was tried again is recorded again: the latest counts.
-        recorded = reversed(await self._journal.recorded(request.run_id))
-        result = next((each for each in recorded if each.get("id") == handed[name] and "value" in each), None)
+        recorded = await self._journal.recorded(request.run_id)
+        results = [json_object(each.result) for _, each in sorted(recorded.items(), reverse=True)]
+        result = next((each for each in results if each.get("id") == handed[name] and "value" in each), None)
         if result is None:
             raise InvalidRequest(f"the result of {name} is not recorded")
         return {"step": name, **part_of(result["value"], pointer, offset), "labels": result.get("labels")}

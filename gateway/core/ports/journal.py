@@ -91,10 +91,6 @@ class Journal(Protocol):
         """With what the run was started; None where there is no such run."""
         ...
 
-    async def recorded(self, run_id: str) -> "list[JsonObject]":
-        """What the slots of a run returned so far, in their order; empty where there is no such run."""
-        ...
-
     async def cancel(self, run_id: str) -> None:
         """End a run where it stands; one that has ended stays as it is."""
         ...
