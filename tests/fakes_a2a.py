@@ -71,7 +71,7 @@ class Badges:
         known = identities or (Identity(principal=ANA), Identity(principal=BOB))
         self.by_name = {each.principal.subject + each.run_id: each for each in known}
 
-    def identify(self, authorization: bytes) -> Identity:
+    async def authenticate(self, authorization: bytes) -> Identity:
         identity = self.by_name.get(authorization.decode().removeprefix("Bearer "))
         if identity is None:
             raise Unauthenticated("send Authorization: Bearer with an API key")

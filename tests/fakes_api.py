@@ -44,7 +44,7 @@ class TableAuthenticator:
     def __init__(self, tokens: Mapping[str, Principal]) -> None:
         self.tokens = dict(tokens)
 
-    def identify(self, authorization: bytes) -> Identity:
+    async def authenticate(self, authorization: bytes) -> Identity:
         who = self.tokens.get(authorization.decode("latin-1").removeprefix("Bearer "))
         if who is None:
             raise Unauthenticated("an API key is expected")

@@ -56,7 +56,7 @@ class Badges:
     def __init__(self, known: dict[bytes, Identity] | None = None) -> None:
         self.known = dict(EVERYBODY) if known is None else known
 
-    def identify(self, authorization: bytes) -> Identity:
+    async def authenticate(self, authorization: bytes) -> Identity:
         try:
             return self.known[authorization]
         except KeyError:

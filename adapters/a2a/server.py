@@ -80,7 +80,7 @@ class A2aDoor:
             return
         identity = None
         if not self._public_cards:
-            identity = self._authenticator.identify(asgi.header(scope, b"authorization"))
+            identity = await self._authenticator.authenticate(asgi.header(scope, b"authorization"))
         shown = self._cards.find(slug, None if identity is None else identity.principal)
         sharing = b"public" if self._public_cards else b"private"
         headers = ((b"etag", shown.etag), (b"cache-control", sharing + b", max-age=60"), (b"vary", b"authorization"))
@@ -95,7 +95,7 @@ class A2aDoor:
             await asgi.answer(send, 405, b"", ((b"allow", b"POST"),))
             return
         # Before anything is read, so that nobody unknown makes the gateway hold a body.
-        identity = self._authenticator.identify(asgi.header(scope, b"authorization"))
+        identity = await self._authenticator.authenticate(asgi.header(scope, b"authorization"))
         call_id, status = NO_ID, 200
         try:
             body = await self._body(scope, receive)

@@ -103,7 +103,7 @@ class Api:
             try:
                 if handler is None:
                     return answer(self._document)
-                who = self._known(request, endpoint.id)
+                who = await self._known(request, endpoint.id)
                 if not endpoint.for_everybody:
                     self._refuse_all_but_operators(who, endpoint.id)
                 body = await body_of(request, validator) if validator is not None else {}
@@ -117,9 +117,10 @@ class Api:
 
         return serve
 
-    def _known(self, request: Request, operation: str) -> Principal:
+    async def _known(self, request: Request, operation: str) -> Principal:
         try:
-            return self._authenticator.identify(request.headers.get("authorization", "").encode("latin-1")).principal
+            authorization = request.headers.get("authorization", "").encode("latin-1")
+            return (await self._authenticator.authenticate(authorization)).principal
         except Unauthenticated as error:
             self._recorder.refused(f"api.{operation}", None, error)
             raise

@@ -8,7 +8,7 @@ from starlette.responses import Response, StreamingResponse
 from adapters.http.api_call import LIST_LIMIT, Call, Recorder, answer
 from adapters.http.api_ports import RunControl, RunExplainer
 from adapters.http.api_views import rfc3339, run_in_full, run_view
-from gateway.core.errors import Conflict, Exhausted, NotFound, Unauthenticated
+from gateway.core.errors import Conflict, Exhausted, NotFound, Unauthenticated, Unavailable
 from gateway.core.json import Json
 from gateway.core.ports.gateway import Authenticator
 from gateway.core.ports.runs import Run, RunEvent, RunStore
@@ -106,17 +106,18 @@ class RunEndpoints:
                     return
                 if not events:
                     yield b": waiting\n\n"
-                if not self._still_allowed(call):
+                if not await self._still_allowed(call):
                     yield b'event: error\ndata: {"reason":"UNAUTHENTICATED"}\n\n'
                     return
         finally:
             self._streams_left += 1
 
-    def _still_allowed(self, call: Call) -> bool:
+    async def _still_allowed(self, call: Call) -> bool:
         """A stream outlives what was checked when it began; a revoked key ends it."""
         try:
-            who = self._authenticator.identify(call.request.headers.get("authorization", "").encode()).principal
-        except Unauthenticated:
+            authorization = call.request.headers.get("authorization", "").encode()
+            who = (await self._authenticator.authenticate(authorization)).principal
+        except (Unauthenticated, Unavailable):
             return False
         return who.kind == "operator" and who.tenant == call.tenant
 

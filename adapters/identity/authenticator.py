@@ -6,7 +6,7 @@ calls - time, open steps, their labels - is looked at on each. Every change of c
 """
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Protocol, TypeVar
@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from adapters.identity.apikeys import KeyMint, key_id
 from adapters.identity.credentials import AGENT_PREFIX, Credential, CredentialTable, credential_table
 from adapters.identity.delegation import Delegation, DelegationTokens
-from gateway.core.errors import Unauthenticated
+from gateway.core.errors import Unauthenticated, Unavailable
 from gateway.core.labels import join_all
 from gateway.core.model import Principal, principal
 from gateway.core.ports.gateway import Identity
@@ -31,15 +31,29 @@ _EMPTY = CredentialTable(by_digest={}, by_subject={}, uses_demo_keys=False)
 class _Watched(Protocol):
     """An identity that something outside can change or end."""
 
+    async def look(self) -> None:
+        """Learn what other processes have changed. Raises: Unavailable."""
+        ...
+
     def now(self) -> Identity | None:
-        """As it is at this moment; None when it is over."""
+        """As it is at this moment; None when it is over. Raises: Unavailable: that cannot be known."""
         ...
 
 
 class Authenticator:
     """See `Authenticator` in the ports. Give it credentials with `reload` and `load` before the first call."""
 
-    def __init__(self, *, mint: KeyMint, tokens: DelegationTokens, steps: OpenSteps, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        mint: KeyMint,
+        tokens: DelegationTokens,
+        steps: OpenSteps,
+        clock: Clock,
+        keys_are_current: Callable[[], bool] | None = None,
+    ) -> None:
+        """`keys_are_current`: where other processes mint and revoke, whether what they did is known up to now."""
+        self._keys_are_current = keys_are_current
         self._mint = mint
         self._tokens = tokens
         self._steps = steps
@@ -77,24 +91,43 @@ class Authenticator:
         self._minted.pop(key_id, None)
         self._forget()
 
-    def identify(self, authorization: bytes) -> Identity:
+    async def authenticate(self, authorization: bytes) -> Identity:
         digest = sha256(authorization).digest()
         identity = self._settled.get(digest)
         if identity is not None:
             return identity
-        watched = self._watched.get(digest)
-        if watched is None:
-            found = self._recognise(authorization)
-            if isinstance(found, Identity):
-                _keep(self._settled, digest, found)
-                return found
-            watched = found
-            _keep(self._watched, digest, watched)
-        identity = watched.now()
+        found = self._found(digest, authorization)
+        if isinstance(found, Identity):
+            return found
+        await found.look()
+        # Found again: credentials may have changed during the look.
+        return self.identify(authorization)
+
+    def identify(self, authorization: bytes) -> Identity:
+        """As `authenticate`, by what is in memory."""
+        digest = sha256(authorization).digest()
+        identity = self._settled.get(digest)
+        if identity is not None:
+            return identity
+        found = self._found(digest, authorization)
+        if isinstance(found, Identity):
+            return found
+        identity = found.now()
         if identity is None:
             self._watched.pop(digest, None)
             raise _refusal()
         return identity
+
+    def _found(self, digest: bytes, authorization: bytes) -> "Identity | _Watched":
+        watched = self._watched.get(digest)
+        if watched is not None:
+            return watched
+        found = self._recognise(authorization)
+        if isinstance(found, Identity):
+            _keep(self._settled, digest, found)
+        else:
+            _keep(self._watched, digest, found)
+        return found
 
     def _forget(self) -> None:
         self._settled.clear()
@@ -117,7 +150,8 @@ class Authenticator:
         if not hmac.compare_digest(minted.digest if minted is not None else bytes(len(digest)), digest) or not minted:
             raise _refusal()
         configured = self._configured.by_subject.get((minted.tenant, minted.subject))
-        return self._by_key(_principal_from_key(minted, configured), configured, expires_at_us=minted.expires_at_us)
+        found = self._by_key(_principal_from_key(minted, configured), configured, expires_at_us=minted.expires_at_us)
+        return found if self._keys_are_current is None else _WhileCurrent(found, self._keys_are_current)
 
     def _by_key(
         self, who: Principal, configured: Credential | None, *, expires_at_us: int | None
@@ -140,12 +174,32 @@ class Authenticator:
 
 
 @dataclass(slots=True)
+class _WhileCurrent:
+    """By a minted key that another process may have revoked."""
+
+    found: Identity | _Watched
+    keys_are_current: Callable[[], bool]
+
+    async def look(self) -> None:
+        if not isinstance(self.found, Identity):
+            await self.found.look()
+
+    def now(self) -> Identity | None:
+        if not self.keys_are_current():
+            raise Unavailable("whether this key still counts cannot be known at the moment", retry_after_s=1.0)
+        return self.found if isinstance(self.found, Identity) else self.found.now()
+
+
+@dataclass(slots=True)
 class _Expiring:
     """By a minted key that ends at some time."""
 
     identity: Identity
     clock: Clock
     expires_at_us: int
+
+    async def look(self) -> None:
+        """Nobody else makes it expire."""
 
     def now(self) -> Identity | None:
         return self.identity if self.clock.now_us() < self.expires_at_us else None
@@ -161,6 +215,9 @@ class _ByAgentKey:
     clock: Clock
     expires_at_us: int | None
     open_steps: tuple[OpenStep, ...] = ()
+
+    async def look(self) -> None:
+        await self.steps.look(self.identity.principal.subject.removeprefix(AGENT_PREFIX))
 
     def now(self) -> Identity | None:
         if self.expires_at_us is not None and self.clock.now_us() >= self.expires_at_us:
@@ -187,6 +244,9 @@ class _ByToken:
     clock: Clock
     step: OpenStep | None = None
     identity: Identity | None = None
+
+    async def look(self) -> None:
+        await self.steps.look(self.said.agent)
 
     def now(self) -> Identity | None:
         said = self.said

@@ -96,13 +96,16 @@ class McpDoor:
         lines: list[tuple[bytes, bytes]] = scope["headers"]
         headers = dict(lines)
         try:
-            identity = self._authenticator.identify(headers.get(b"authorization", b""))
+            identity = await self._authenticator.authenticate(headers.get(b"authorization", b""))
         except Unauthenticated as error:
             try:
                 self._note_stranger(error)
             except GatewayError:
                 log.warning("a refused credential could not be recorded")
             await refuse(send, refusal_from(error), 401, CHALLENGE)
+            return
+        except Unavailable as error:
+            await refuse(send, refusal_from(error), error.wire.http)
             return
         owner = _owner(scope["path"])
         knock = Knock(identity=identity, headers=headers, lines=lines, scope=owner or "", receive=receive, send=send)

@@ -15,7 +15,7 @@ from adapters.mcp.exchange import KEEP_ALIVE, SSE_HEADERS, HeaderLines, Pace
 from adapters.mcp.render import notification_bytes, response_bytes, sse_bytes
 from adapters.mcp.views import ListKind, View, Views
 from adapters.mcp.wire import META_PREFIX, encode
-from gateway.core.errors import Exhausted, Unauthenticated
+from gateway.core.errors import Exhausted, Unauthenticated, Unavailable
 from gateway.core.model import Principal
 from gateway.core.ports.gateway import Authenticator, Gateway
 
@@ -114,7 +114,7 @@ class Streams:
         version = self._gateway.version
         seen = self._digests(subscription)
         said = await self._say(send, [_greeting(subscription)])
-        while said and self._still_known(subscription):
+        while said and await self._still_known(subscription):
             with anyio.move_on_after(self._pace.keep_alive_s):
                 version = await self._gateway.changed(version)
             now = self._digests(subscription)
@@ -130,10 +130,10 @@ class Streams:
             await send(_chunk(b"".join(chunks), more=True))
         return not patience.cancelled_caught
 
-    def _still_known(self, subscription: Subscription) -> bool:
+    async def _still_known(self, subscription: Subscription) -> bool:
         try:
-            identity = self._authenticator.identify(subscription.authorization)
-        except Unauthenticated:
+            identity = await self._authenticator.authenticate(subscription.authorization)
+        except (Unauthenticated, Unavailable):
             return False
         return identity.principal == subscription.principal
 

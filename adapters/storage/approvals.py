@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Update, bindparam, insert, select, update
 
-from adapters.storage.database import Database
 from adapters.storage.tables import approvals
+from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.ports.approvals import Approval, ApprovalState
 
@@ -19,7 +19,7 @@ _UNDELIVERED = select(approvals).where(_c.settled.is_(False), _c.state.in_(("app
 class SqlApprovals:
     """See `Approvals`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Transactions) -> None:
         self._database = database
 
     async def ask(self, approval: Approval) -> None:

@@ -2,15 +2,16 @@
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
+from operator import itemgetter
 from typing import TypeAlias
 
 import anyio
 import structlog
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from adapters.storage.database import Database
 from adapters.storage.run_rows import row_from_usage, usage_from_row
 from adapters.storage.tables import costs
+from adapters.storage.transactions import Transactions
 from gateway.core.catalog import EVERY_TENANT
 from gateway.core.errors import GatewayError
 from gateway.core.limits import NOTHING_USED, Usage
@@ -41,7 +42,7 @@ _ADD = insert(costs)
 class SqlCostLedger:
     """See `CostLedger`. Open with `open_costs`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Transactions) -> None:
         self._database = database
         self._waiting: dict[_Place, Usage] = {}
         self._wake = anyio.Event()
@@ -99,7 +100,7 @@ class SqlCostLedger:
 
 
 @asynccontextmanager
-async def open_costs(database: Database) -> AsyncGenerator[SqlCostLedger]:
+async def open_costs(database: Transactions) -> AsyncGenerator[SqlCostLedger]:
     """The ledger in this database; what is still waiting at the end is written then."""
     ledger = SqlCostLedger(database)
     async with anyio.create_task_group() as tasks:
@@ -116,7 +117,8 @@ async def open_costs(database: Database) -> AsyncGenerator[SqlCostLedger]:
 
 
 def _add_up(connection: Connection, taken: Iterable[tuple[_Place, Usage]]) -> None:
-    for (day, tenant, target, workflow), usage in taken:
+    # In one order everywhere: gateways that add to the same rows must not lock them crosswise.
+    for (day, tenant, target, workflow), usage in sorted(taken, key=itemgetter(0)):
         place = {"of_day": day, "of_tenant": tenant, "of_target": target, "of_workflow": workflow}
         known = connection.execute(_FIND, place).mappings().first()
         if known is None:

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
-from adapters.storage.database import Database
 from adapters.storage.tables import notes
+from adapters.storage.transactions import Transactions
 from gateway.core.json import Json
 from gateway.core.ports.runs import NOTES_AT_MOST, NotePlace
 
@@ -33,7 +33,7 @@ _SURPLUS = delete(notes).where(*_PLACE, _c.id.not_in(_NEWEST))
 class SqlNotes:
     """See `NoteStore`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Transactions) -> None:
         self._database = database
 
     async def put(self, place: NotePlace, note_id: str, value: Json, *, at_us: int, until_us: int) -> None:
@@ -47,7 +47,7 @@ class SqlNotes:
             connection.execute(_LAPSED, {**where, "now_us": at_us})
             connection.execute(_SURPLUS, where)
 
-        await self._database.write(act)
+        await self._database.write(act, about=place.key)
 
     async def get(self, place: NotePlace, *, now_us: int, limit: int) -> tuple[Json, ...]:
         asked = {**_where(place), "now_us": now_us, "most": limit}

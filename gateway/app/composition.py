@@ -3,17 +3,18 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 import anyio
 import structlog
 from anyio import to_thread
+from anyio.abc import TaskGroup
 
 from adapters.a2a.card import knows_delegation
 from adapters.a2a.registry import AgentDirectory
 from adapters.durable.late import LateJournal
 from adapters.identity.credentials import Credential, operator_credential, principal_credentials
 from adapters.net.egress import EgressGuard
+from adapters.storage.registry import AGENTS
 from gateway.app.engine import durable_engine
 from gateway.app.foundation import Foundation
 from gateway.app.neighbours import Neighbours, Wanted, registered_agents
@@ -112,6 +113,7 @@ class Composition:
             self.lists.start(tasks)
             if self.sections.agents and self.sections.prices.count_tokens:
                 tasks.start_soon(to_thread.run_sync, self.foundation.counter.warm)
+            self._watch_others(tasks)
             # A run that goes on needs the agents it calls; one that hangs must not hold up the others for long.
             await self.pipeline.settled(FIRST_ANSWERS_WITHIN_S)
             await self._launch_if_needed()
@@ -168,6 +170,13 @@ class Composition:
         needed = self.sections.workflows or self.foundation.directory.runs_db.exists()
         if needed and not self._journal.launched:
             await self.orchestrator.launch(self.pipeline)
+
+    def _watch_others(self, tasks: TaskGroup) -> None:
+        """Follow what other gateways on the same database change, for as long as `tasks` run."""
+        changes = self.foundation.changes
+        if changes is not None:
+            changes.on(AGENTS, self.agents_changed)
+            tasks.start_soon(changes.run)
 
     def leave(self) -> None:
         """The gateway is going down: steps under way take that for no answer, and cancel no task of their agents."""
@@ -287,8 +296,3 @@ class Composition:
 def patterns_for(sections: Sections) -> Mapping[str, PatternType]:
     """The patterns these workflows name. Raises: InvalidRequest: one is not installed."""
     return load_patterns({each.pattern for each in sections.workflows.values()})
-
-
-def configuration_folder(sections: Sections) -> Path:
-    """Where relative paths in the configuration begin."""
-    return sections.configuration.source.absolute().parent

@@ -4,25 +4,25 @@ import ssl
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 from adapters.identity.apikeys import KeyMint, new_key
 from adapters.identity.authenticator import Authenticator
 from adapters.identity.delegation import DelegationTokens
 from adapters.identity.issuing import KeyIssuer
-from adapters.identity.keyfiles import OperatorKey, operator_key, random_key
+from adapters.identity.keyfiles import OperatorKey, operator_key
 from adapters.identity.secrets import SecretResolver
 from adapters.mcp.client_seal import Seal
 from adapters.net.tls import client_context
 from adapters.storage.approvals import SqlApprovals
 from adapters.storage.audit.keys import load_or_create_audit_keys
 from adapters.storage.audit.log import AuditFile, open_audit
+from adapters.storage.changes import Changes
 from adapters.storage.costs import SqlCostLedger, open_costs
-from adapters.storage.database import Database
 from adapters.storage.dead_letters import SqlDeadLetters
 from adapters.storage.directory import DataDirectory
 from adapters.storage.effects import SqlEffectLedger
-from adapters.storage.keys import SqlKeyStore
+from adapters.storage.keys import KEYS, SqlKeyStore
 from adapters.storage.lock import StorageLock
 from adapters.storage.notes import SqlNotes
 from adapters.storage.opensteps import SqlOpenSteps
@@ -30,10 +30,11 @@ from adapters.storage.owners import SqlTaskOwners
 from adapters.storage.registry import SqlAgentRegistry
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.scratch import SqlScratchStore
-from adapters.storage.settings import AuditSettings
-from adapters.storage.tables import GATEWAY_SCHEMA
 from adapters.system import SortableIds, SystemClock
 from adapters.tokens import VocabularyCounter
+from gateway.app.sections import Sections, configuration_folder
+from gateway.app.storage import open_storage
+from gateway.core.ports.world import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,24 +65,27 @@ class Foundation:
     seal: Seal
     list_seal: bytes
     """Seals cursors of lists."""
+    changes: Changes | None
+    """What other gateways on the same database change; None where the data directory has it all."""
+    postgres: Secret | None
+    """The URL of that database."""
 
 
 @asynccontextmanager
-async def open_foundation(
-    directory: DataDirectory, folder: Path, settings: AuditSettings
-) -> AsyncGenerator[Foundation]:
-    """Everything opened in `directory`; `folder` is where the configuration's relative paths begin.
+async def open_foundation(directory: DataDirectory, sections: Sections) -> AsyncGenerator[Foundation]:
+    """Everything opened in `directory`, and where the sections say.
 
-    Raises: Conflict: another gateway is at work there; InvalidRequest, Unavailable: a file cannot be used.
+    Raises: Conflict: another gateway is at work there, or others on the database have other keys; InvalidRequest,
+        Unavailable: a file or the database cannot be used.
     """
     directory.prepare()
     clock, ids = SystemClock(), SortableIds()
+    folder, settings = configuration_folder(sections), sections.audit
+    secrets = SecretResolver(folder)
     async with AsyncExitStack() as stack:
         stack.enter_context(StorageLock(directory.lock))
-        database = await Database.open(directory.gateway_db, GATEWAY_SCHEMA)
-        stack.push_async_callback(database.aclose)
-        scratch = await SqlScratchStore.open(directory.scratch_db)
-        stack.push_async_callback(scratch.aclose)
+        storage = await stack.enter_async_context(open_storage(directory, sections.storage, secrets, clock))
+        database, changes = storage.rows, storage.changes
         costs = await stack.enter_async_context(open_costs(database))
         export = (folder / settings.export) if settings.export else None
         keys = load_or_create_audit_keys(directory.keys)
@@ -90,25 +94,35 @@ async def open_foundation(
         )
         open_steps = SqlOpenSteps(database)
         await open_steps.load()
-        mint = KeyMint(random_key(directory.pepper))
-        tokens = DelegationTokens(random_key(directory.delegation_key), clock=clock)
-        authenticator = Authenticator(mint=mint, tokens=tokens, steps=open_steps, clock=clock)
+        mint = KeyMint(storage.keys.pepper)
+        tokens = DelegationTokens(storage.keys.delegation, clock=clock)
+        authenticator = Authenticator(
+            mint=mint,
+            tokens=tokens,
+            steps=open_steps,
+            clock=clock,
+            keys_are_current=None if changes is None else partial(changes.current, KEYS),
+        )
         issuer = KeyIssuer(store=SqlKeyStore(database), mint=mint, authenticator=authenticator, clock=clock)
         await issuer.load()
+        runs = SqlRunStore(database)
+        if changes is not None:
+            changes.on(KEYS, issuer.load)
+            changes.each_time(runs.look)
         yield Foundation(
             directory=directory,
             clock=clock,
             ids=ids,
-            secrets=SecretResolver(folder),
+            secrets=secrets,
             tls=client_context(),
             audit=audit,
             effects=SqlEffectLedger(database, process=ids.new("proc")),
             owners=SqlTaskOwners(database),
             registry=SqlAgentRegistry(database),
-            runs=SqlRunStore(database),
+            runs=runs,
             open_steps=open_steps,
             approvals=SqlApprovals(database),
-            scratch=scratch,
+            scratch=SqlScratchStore(storage.scratch),
             notes=SqlNotes(database),
             costs=costs,
             counter=VocabularyCounter(),
@@ -117,6 +131,8 @@ async def open_foundation(
             authenticator=authenticator,
             issuer=issuer,
             operator=operator_key(directory.operator_key, new_key),
-            seal=Seal(random_key(directory.keys / "state.key"), clock),
-            list_seal=random_key(directory.keys / "cursor.key"),
+            seal=Seal(storage.keys.state, clock),
+            list_seal=storage.keys.cursor,
+            changes=changes,
+            postgres=storage.postgres,
         )

@@ -1,6 +1,6 @@
 """Which sections the configuration has, and whose they are."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,15 +8,19 @@ from pydantic import TypeAdapter
 
 from adapters.a2a.settings import AgentSettings
 from adapters.http.settings import ListenSettings
+from adapters.identity.secrets import SecretResolver
 from adapters.identity.settings import PrincipalSettings
 from adapters.mcp.settings import ServerSettings
 from adapters.net.settings import EgressSettings
 from adapters.storage.directory import DataDirectory
-from adapters.storage.registered_slugs import registered_slugs
+from adapters.storage.registered_slugs import registered_slugs, registered_slugs_in_postgres
 from adapters.storage.settings import AuditSettings, StorageSettings
+from gateway.app.storage_url import postgres_url
 from gateway.config.checks import standard_checks
 from gateway.config.load import Configuration, load
+from gateway.config.problems import Problem
 from gateway.config.schema import Section, json_schema
+from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
 from gateway.orchestration.settings import WorkflowSettings
@@ -46,8 +50,30 @@ def load_configuration(path: Path, data: DataDirectory | None = None) -> Configu
 
     With a data directory, agents added at run time may be named in it as well.
     """
-    registered = registered_slugs(data.gateway_db) if data is not None else frozenset[str]()
-    return load(path, SECTIONS, checks=standard_checks({"agents": registered}))
+
+    def check(configuration: Configuration) -> Iterator[Problem]:
+        registered = frozenset[str]()
+        if data is not None:
+            try:
+                registered = _registered(configuration, data)
+            except GatewayError as error:
+                message = f"agents added at run time are not known here: {error.message}"
+                yield configuration.problem("storage", message, severity="warning")
+        for each in standard_checks({"agents": registered}):
+            yield from each(configuration)
+
+    return load(path, SECTIONS, checks=(check,))
+
+
+def configuration_folder(sections: "Sections") -> Path:
+    """Where relative paths in the configuration begin."""
+    return sections.configuration.source.absolute().parent
+
+
+def _registered(configuration: Configuration, data: DataDirectory) -> frozenset[str]:
+    storage = configuration.section("storage", StorageSettings)
+    url = postgres_url(storage, SecretResolver(configuration.source.absolute().parent))
+    return registered_slugs(data.gateway_db) if url is None else registered_slugs_in_postgres(url)
 
 
 def configuration_schema() -> JsonObject:

@@ -19,7 +19,7 @@ from adapters.http.gathering import GatheringProtocol
 from adapters.http.settings import ListenSettings
 from adapters.identity.keyfiles import OperatorKey
 from adapters.storage.directory import DataDirectory, Endpoint
-from gateway.app.composition import Composition, configuration_folder, patterns_for
+from gateway.app.composition import Composition, patterns_for
 from gateway.app.doors import Doors, doors_of
 from gateway.app.foundation import Foundation, open_foundation
 from gateway.app.sections import Sections, load_configuration
@@ -72,7 +72,7 @@ async def _serve(options: ServeOptions) -> None:
     with _bound(listen) as bound:
         port: int = bound.getsockname()[1]
         address = f"http://{f'[{listen.host}]' if ':' in listen.host else listen.host}:{port}"
-        async with open_foundation(options.data, configuration_folder(sections), sections.audit) as foundation:
+        async with open_foundation(options.data, sections) as foundation:
             composition = Composition(foundation, sections, patterns_for(sections))
             async with composition.running():
                 _refuse_demo_keys(foundation, listen)

@@ -29,10 +29,11 @@ def mint_for_client(place: Place, remote: Remote | None, client: str, as_whom: s
 
     It carries no roles of its own: its subject has those the configuration gives, now and later.
     """
-    subject = chosen(known_principals(sections_of(place)), as_whom)
+    sections = sections_of(place)
+    subject = chosen(known_principals(sections), as_whom)
     remark = f"connect {client}"
     if remote is None:
-        minted = mint_offline(place.data, KeyGrant(subject=subject, note=remark))
+        minted = mint_offline(place.data, sections, KeyGrant(subject=subject, note=remark))
         return Minted(id=minted.stored.id, subject=subject, secret=minted.key.reveal())
     said = remote.post("keys", body={"subject": subject, "kind": "client", "note": remark})
     key_id = json_text(json_object(said.get("key")).get("id"))

@@ -89,6 +89,8 @@ class Execution:
         if run is None:
             raise Internal(f"nothing is kept of run {self.spec.run_id} but its journal")
         rows = await persistently(lambda: self.wiring.runs.steps(self.spec.run_id))
+        # Another process may have begun it, and steps of it.
+        await persistently(lambda: self.wiring.open_steps.look_at_run(self.spec.run_id))
         # Whatever the body raises leaves the group as it is, not wrapped in a group of its own.
         ended: Ended | None = None
         failure: Exception | None = None

@@ -2,15 +2,14 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from adapters.storage.approvals import SqlApprovals
-from adapters.storage.database import Database
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.ports.approvals import Approval, Approvals
+from tests.contracts.databases import STORES, opened
 from tests.fakes_api import an_approval
 from tests.fakes_storage import MemoryApprovals
 
@@ -23,14 +22,13 @@ def approved(asked: Approval = ASKED, by: str = "carl") -> Approval:
     return replace(asked, state="approved", answered_by=by, answered_at_us=7, value={"amount": 1}, comment="fine")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def approvals(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Approvals]:
+@pytest.fixture(params=STORES)
+async def approvals(request: pytest.FixtureRequest) -> AsyncIterator[Approvals]:
     if request.param == "memory":
         yield MemoryApprovals()
         return
-    database = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
-    yield SqlApprovals(database)
-    await database.aclose()
+    async with opened(request, GATEWAY_SCHEMA) as database:
+        yield SqlApprovals(database)
 
 
 async def test_a_question_is_found_whole_and_only_by_its_tenant(approvals: Approvals) -> None:

@@ -11,6 +11,7 @@ from adapters.storage.database import Database
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.limits import Usage
 from gateway.core.ports.costs import CostLedger, Spent
+from tests.contracts.databases import STORES, opened
 from tests.fakes_costs import MemoryCostLedger
 
 pytestmark = pytest.mark.anyio
@@ -30,15 +31,13 @@ def spent(day: str = "2026-11-28", tenant: str = "default", usage: Usage = FULL,
     return Spent(day=day, tenant=tenant, target="agent:refunds", workflow=workflow, usage=usage)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[CostLedger]:
+@pytest.fixture(params=STORES)
+async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[CostLedger]:
     if request.param == "memory":
         yield MemoryCostLedger()
         return
-    database = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
-    async with open_costs(database) as opened:
-        yield opened
-    await database.aclose()
+    async with opened(request, GATEWAY_SCHEMA) as database, open_costs(database) as costs:
+        yield costs
 
 
 async def test_what_is_spent_in_one_place_adds_up_exactly(ledger: CostLedger) -> None:

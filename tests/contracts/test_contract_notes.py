@@ -2,14 +2,13 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from adapters.storage.database import Database
 from adapters.storage.notes import SqlNotes
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.ports.runs import NOTES_AT_MOST, NotePlace, NoteStore
+from tests.contracts.databases import STORES, opened
 from tests.fakes_orchestration import MemoryNotes
 
 pytestmark = pytest.mark.anyio
@@ -17,14 +16,13 @@ pytestmark = pytest.mark.anyio
 HERE = NotePlace(tenant="default", workflow="desk", owner="ana", topic="conversation", key="c1")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def notes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[NoteStore]:
+@pytest.fixture(params=STORES)
+async def notes(request: pytest.FixtureRequest) -> AsyncIterator[NoteStore]:
     if request.param == "memory":
         yield MemoryNotes()
         return
-    database = await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA)
-    yield SqlNotes(database)
-    await database.aclose()
+    async with opened(request, GATEWAY_SCHEMA) as database:
+        yield SqlNotes(database)
 
 
 async def test_a_note_is_found_until_its_time_is_over(notes: NoteStore) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from adapters.identity.secrets import SecretResolver
 from adapters.storage.settings import StorageSettings
-from gateway.app.storage import postgres_url
+from gateway.app.storage_url import postgres_url
 from gateway.core.errors import InvalidRequest
 
 URL = "postgresql://gateway:hunter2@db/drawbridge"

@@ -26,10 +26,12 @@ class Identity:
 
 
 class Authenticator(Protocol):
-    def identify(self, authorization: bytes) -> Identity:
-        """Who sent this `Authorization` header value (empty where there was none). On the hot path: no I/O, no wait.
+    async def authenticate(self, authorization: bytes) -> Identity:
+        """Who sent this `Authorization` header value (empty where there was none). On the hot path: waits only for an
+        agent, and only where other processes may have opened or closed a step of it.
 
-        Raises: Unauthenticated: says which kind of credential is expected, never what was sent.
+        Raises: Unauthenticated: says which kind of credential is expected, never what was sent; Unavailable: it is one
+            of ours, and whether it still counts cannot be known at the moment.
         """
         ...
 

@@ -10,7 +10,7 @@ from adapters.identity.apikeys import KeyGrant, KeyMint, MintedKey
 from adapters.identity.authenticator import Authenticator
 from adapters.identity.credentials import Credential
 from adapters.identity.delegation import DelegationTokens
-from gateway.core.errors import InvalidRequest, Unauthenticated
+from gateway.core.errors import InvalidRequest, Unauthenticated, Unavailable
 from gateway.core.labels import Labels
 from gateway.core.model import Principal, principal
 from gateway.core.ports.gateway import Identity
@@ -420,3 +420,46 @@ async def test_an_agent_that_needs_delegation_is_refused_by_any_key_and_known_by
     refused(house, bearer(TRIAGE_KEY))
     refused(house, bearer(house.minted(KeyGrant(subject="agent:triage", kind="agent"))))
     assert house.door.identify(bearer(house.tokens.mint(step))).principal == step.actor
+
+
+def test_a_minted_key_is_refused_for_now_while_nobody_can_say_that_it_was_not_revoked() -> None:
+    house, current = House(), [True]
+    house.door = Authenticator(
+        mint=house.mint,
+        tokens=house.tokens,
+        steps=house.steps,
+        clock=house.clock,
+        keys_are_current=lambda: current[0],
+    )
+    house.door.reload(CREDENTIALS)
+    minted = house.minted(KeyGrant(subject="carl"))
+    agents = house.minted(KeyGrant(subject="agent:refunds", kind="agent"))
+    assert house.door.identify(bearer(minted)).principal.subject == "carl"
+    assert house.door.identify(bearer(agents)).principal == REFUNDS
+
+    current[0] = False
+    for key in (minted, agents):
+        with pytest.raises(Unavailable):
+            house.door.identify(bearer(key))
+    assert house.door.identify(bearer(ANA_KEY)).principal is ANA
+
+    current[0] = True
+    assert house.door.identify(bearer(minted)).principal.subject == "carl"
+
+
+@pytest.mark.anyio
+async def test_a_step_that_another_gateway_opens_and_closes_counts_at_the_next_call(house: House) -> None:
+    elsewhere = MemoryOpenSteps(house.steps.rows)
+    step = house.step()
+    token = bearer(house.tokens.mint(step))
+    assert (await house.door.authenticate(bearer(REFUNDS_KEY))).labels == Labels()
+
+    await elsewhere.open(step)
+    assert (await house.door.authenticate(token)).step_id == step.step_id
+    assert (await house.door.authenticate(bearer(REFUNDS_KEY))).labels == WEB
+
+    await elsewhere.close(step.run_id, step.step_id)
+    with pytest.raises(Unauthenticated):
+        await house.door.authenticate(token)
+    assert (await house.door.authenticate(bearer(REFUNDS_KEY))).labels == Labels()
+    assert (await house.door.authenticate(bearer(ANA_KEY))).principal is ANA

@@ -332,9 +332,9 @@ async def test_a_subscription_is_never_plain_json() -> None:
     assert reply.status == 406
 
 
-def test_the_badges_refuse_strangers() -> None:
+async def test_the_badges_refuse_strangers() -> None:
     with pytest.raises(Unauthenticated):
-        Badges().identify(b"")
+        await Badges().authenticate(b"")
 
 
 async def test_templates_are_listed() -> None:

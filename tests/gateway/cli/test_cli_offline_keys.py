@@ -10,13 +10,16 @@ from adapters.storage.database import Database
 from adapters.storage.directory import DataDirectory
 from adapters.storage.keys import SqlKeyStore
 from adapters.storage.tables import GATEWAY_SCHEMA
+from gateway.app.sections import Sections, load_configuration
 from gateway.cli.offline_keys import mint_offline
 from gateway.core.ports.storage import ApiKey
 
 
 def test_a_key_minted_offline_is_the_one_a_later_gateway_knows(tmp_path: Path) -> None:
     data = DataDirectory(root=tmp_path / ".drawbridge")
-    minted = mint_offline(data, KeyGrant(subject="ana", note="connect cursor"))
+    (tmp_path / "gateway.yaml").touch()
+    sections = Sections(load_configuration(tmp_path / "gateway.yaml"))
+    minted = mint_offline(data, sections, KeyGrant(subject="ana", note="connect cursor"))
 
     async def stored() -> tuple[ApiKey, ...]:
         database = await Database.open(data.gateway_db, GATEWAY_SCHEMA)
