@@ -13,6 +13,8 @@ from typing import Literal
 from adapters.identity.secrets import SecretResolver, is_reference
 from adapters.storage.audit.keys import load_audit_keys
 from adapters.storage.audit.verify import verify
+from adapters.storage.registered_slugs import registered_slugs_in_postgres
+from gateway.app.storage_url import postgres_url
 from gateway.cli.failure import Failure
 from gateway.cli.offline import problems_of
 from gateway.cli.options import Place
@@ -65,6 +67,19 @@ def _configuration(at: Place) -> Iterator[Finding]:
     if not any(problem.severity == "error" for problem in problems):
         yield Finding(about="configuration", level="ok", text=f"{at.config} is right")
         yield from _secrets(at)
+        yield _storage(at)
+
+
+def _storage(at: Place) -> Finding:
+    try:
+        url = postgres_url(sections_of(at).storage, SecretResolver(at.config.parent))
+        if url is None:
+            return Finding(about="storage", level="ok", text=f"SQLite files in {at.data.root}")
+        registered_slugs_in_postgres(url)
+    except GatewayError as error:
+        hint = "The gateway starts only where it can be used; `DRAWBRIDGE_LOG=debug` says why it cannot."
+        return Finding(about="storage", level="error", text=error.message, hint=hint)
+    return Finding(about="storage", level="ok", text="PostgreSQL answers; other gateways may share it")
 
 
 def _files(at: Place) -> Iterator[Finding]:
@@ -212,6 +227,8 @@ def _secrets(at: Place) -> Iterator[Finding]:
     sections = sections_of(at)
     references = {f"principals.{name}.key": each.key for name, each in sections.principals.items() if each.key}
     references |= {f"agents.{slug}.key": each.key for slug, each in sections.agents.items() if each.key}
+    storage = {"storage.url": sections.storage.url, "storage.secret": sections.storage.secret}
+    references |= {path: text for path, text in storage.items() if is_reference(text)}
     for slug, server in sections.servers.items():
         for name, value in {**server.headers, **server.env}.items():
             if is_reference(value):
