@@ -126,11 +126,14 @@ class PostgresDatabase:
     async def aclose(self) -> None:
         """Finish queued writes, then let go of the database; bounded; idempotent."""
         self._closed = True
+        # A read whose asker has gone still has its connection, which is closed once it is back in the pool.
+        finish_reading = partial(self._readers.shutdown, wait=True, cancel_futures=True)
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as closing:
                 for lane in self._lanes:
                     closing.start_soon(to_thread.run_sync, lane.close, self._timeout_s)
-        self._readers.shutdown(wait=False, cancel_futures=True)
+                with anyio.move_on_after(self._timeout_s):
+                    await to_thread.run_sync(finish_reading, abandon_on_cancel=True)
         self._reader.dispose()
         self._writer.dispose()
 
