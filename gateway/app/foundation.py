@@ -33,7 +33,7 @@ from adapters.storage.scratch import SqlScratchStore
 from adapters.system import SortableIds, SystemClock
 from adapters.tokens import VocabularyCounter
 from gateway.app.sections import Sections, configuration_folder
-from gateway.app.storage import open_storage
+from gateway.app.storage import Storage, open_storage
 from gateway.core.ports.world import Secret
 
 
@@ -94,16 +94,8 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
         )
         open_steps = SqlOpenSteps(database)
         await open_steps.load()
-        mint = KeyMint(storage.keys.pepper)
         tokens = DelegationTokens(storage.keys.delegation, clock=clock)
-        authenticator = Authenticator(
-            mint=mint,
-            tokens=tokens,
-            steps=open_steps,
-            clock=clock,
-            keys_are_current=None if changes is None else partial(changes.current, KEYS),
-        )
-        issuer = KeyIssuer(store=SqlKeyStore(database), mint=mint, authenticator=authenticator, clock=clock)
+        authenticator, issuer = _recognition(storage, tokens, open_steps, clock)
         await issuer.load()
         runs = SqlRunStore(database)
         if changes is not None:
@@ -136,3 +128,19 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             changes=changes,
             postgres=storage.postgres,
         )
+
+
+def _recognition(
+    storage: Storage, tokens: DelegationTokens, open_steps: SqlOpenSteps, clock: SystemClock
+) -> tuple[Authenticator, KeyIssuer]:
+    """Who tells callers apart, and who mints what they are told apart by."""
+    mint = KeyMint(storage.keys.pepper)
+    authenticator = Authenticator(
+        mint=mint,
+        tokens=tokens,
+        steps=open_steps,
+        clock=clock,
+        keys_are_current=None if storage.changes is None else partial(storage.changes.current, KEYS),
+    )
+    issuer = KeyIssuer(store=SqlKeyStore(storage.rows), mint=mint, authenticator=authenticator, clock=clock)
+    return authenticator, issuer
