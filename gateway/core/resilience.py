@@ -199,12 +199,6 @@ class Resilience:
         upstream = plan.entry.upstream
         return upstream if self._chaos is None else self._chaos.around(upstream, record)
 
-    async def _reached(self, plan: Plan, request: Request, record: Record, emit: Emit) -> Result:
-        upstream = self._upstream(plan, record)
-        if plan.meter is not None:
-            return await plan.meter.call(request, plan.entry.capability, upstream, emit)
-        return await upstream.call(request, plan.entry.capability, emit)
-
     async def _made(
         self,
         breaker: Breaker | None,
@@ -219,22 +213,28 @@ class Resilience:
         ticket = 0 if breaker is None else _admitted(breaker, record)
         if leaves is not None:
             leaves()
-        if breaker is None:
-            return await self._reached(plan, request, record, emit)
+        upstream, capability, meter = self._upstream(plan, record), plan.entry.capability, plan.meter
         began_s = self._clock.monotonic_s()
         try:
-            result = await self._reached(plan, request, record, emit)
+            # A frame fewer on every call than a method of its own.
+            if meter is None:
+                result = await upstream.call(request, capability, emit)
+            else:
+                result = await meter.call(request, capability, upstream, emit)
         except GatewayError as error:
-            if not self._is_its_failure(error, plan.entry.capability, caller_s, began_s):
-                breaker.said_nothing(ticket)
-            elif breaker.failed(ticket):
-                log.warning("a breaker opened", target=plan.entry.capability.name, code=error.wire.code)
-                record.detail = {**record.detail, "breaker": "opened"}
+            if breaker is not None:
+                if not self._is_its_failure(error, capability, caller_s, began_s):
+                    breaker.said_nothing(ticket)
+                elif breaker.failed(ticket):
+                    log.warning("a breaker opened", target=capability.name, code=error.wire.code)
+                    record.detail = {**record.detail, "breaker": "opened"}
             raise
         except BaseException:
-            breaker.said_nothing(ticket)
+            if breaker is not None:
+                breaker.said_nothing(ticket)
             raise
-        breaker.succeeded(ticket)
+        if breaker is not None:
+            breaker.succeeded(ticket)
         return result
 
     def _is_its_failure(self, error: GatewayError, capability: Capability, caller_s: float, began_s: float) -> bool:

@@ -69,6 +69,14 @@ async def asked(ana: Caller) -> dict[str, Any]:
     return result
 
 
+async def answered(ana: Caller) -> dict[str, Any]:
+    """What the agent answers, once it does: its connections of an earlier life, and a cooldown, may stand before it."""
+    with anyio.fail_after(60):
+        while (said := await asked(ana))["isError"]:  # noqa: ASYNC110 - another process gets there
+            await anyio.sleep(0.1)
+    return said
+
+
 async def seen(ana: Caller) -> None:
     with anyio.fail_after(30):
         while "agents__triage" not in await ana.tools():  # noqa: ASYNC110 - another process gets there
@@ -79,16 +87,15 @@ async def test_a_dying_agent_is_left_alone_and_found_again_when_it_is_back(gatew
     async with Caller(gateway, "ana") as ana:
         with agent(gateway):
             await seen(ana)
-            assert (await asked(ana))["isError"] is False
+            await answered(ana)
         refused = [await asked(ana) for _ in range(4)]
         assert [each["isError"] for each in refused] == [True] * 4
         records = [await record_of(gateway, each) for each in refused]
         assert [each.get("detail", {}).get("breaker") for each in records] == [None, None, "opened", "open"]
         assert breakers(gateway) == 1
         assert "breaker of agent:triage" in gateway.drawbridge("doctor").stdout
-        with agent(gateway), anyio.fail_after(30):
-            while (await asked(ana))["isError"]:  # noqa: ASYNC110 - the cooldown is the gateway's
-                await anyio.sleep(0.1)
+        with agent(gateway):
+            await answered(ana)
             assert breakers(gateway) == 0
 
 
@@ -102,19 +109,20 @@ async def test_chaos_strikes_by_command_shows_in_the_record_and_ends_by_command(
     with agent(gateway):
         async with Caller(gateway, "ana") as ana, operator(gateway) as olga:
             await seen(ana)
+            await answered(ana)
             fault = "falsehood=refund=>replace"
             added = gateway.drawbridge("chaos", "add", "--target", "agent:triage", "--fault", fault, "--for", "5m")
             assert added.returncode == 0, added.stderr
             injection = added.stdout.strip()
-            struck = await asked(ana)
-            listed = gateway.drawbridge("chaos", "list")
+            struck = await answered(ana)
+            listed = gateway.drawbridge("chaos", "list", "--json")
             removed = gateway.drawbridge("chaos", "remove", injection)
-            honest = await asked(ana)
+            honest = await answered(ana)
             assert "replace" in json.dumps(struck)
             assert "refund" in json.dumps(honest)
             assert injection in listed.stdout
             assert removed.returncode == 0
-            records = await olga.records(2, call="agent:triage", outcome="ok")
+            records = await olga.records(3, call="agent:triage", outcome="ok")
             chaotic = [each for each in records if "chaos" in each.get("detail", {})]
             assert [each["detail"]["chaos"][0]["id"] for each in chaotic] == [injection]
             assert f"chaos:{injection}" in chaotic[0]["labels"]["untrusted"]
