@@ -12,7 +12,7 @@ from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.plan import PlanRules, PlanStep, plan_from
-from gateway.patterns.roles import required_role, role_in, said_by
+from gateway.patterns.roles import Role, required_role, role_in, said_by
 from gateway.patterns.rounds import gap_of
 from gateway.patterns.settings import (
     DEFAULT_STEPS,
@@ -55,6 +55,7 @@ class PlanExecute:
         refuse(settings, "plan_execute", "stages", "plan", "propose", *USELESS)
         limits, block = json_object(settings.get("limits")), json_object(settings.get("plan_execute"))
         self._planner = required_role(settings, "planner", "plan_execute", (SENTENCES,))
+        self._executor = role_in(settings, "executor")
         self._synthesiser = role_in(settings, "synthesiser")
         self._tiers = Tiers.of(settings)
         self._tries = Tries.of(settings)
@@ -66,6 +67,7 @@ class PlanExecute:
             _cost(block, "planner_cost", top),
             _cost(block, "synthesiser_cost", top),
         )
+        _refuse_short_deadline(limits, self._planner, self._executor, self._synthesiser)
         refuse_tight_calls(settings, 1 + (not self._planner.rule) + (self._synthesiser is not None))
 
     async def run(self, task: Task, steps: Steps) -> Outcome:
@@ -78,6 +80,7 @@ class PlanExecute:
         work = TieredWork(
             record=await TierRecord.of(self._tiers, steps),
             executor=self._rules.executor,
+            role=self._executor,
             concurrency=self._tries.concurrency,
             stand_ins=self._tries.stand_ins,
         )
@@ -203,6 +206,18 @@ class PlanExecute:
             by = f"executor {slug_of(result.target)}"
             found.append(Spent(by=by, usage=result.usage, cost=cost, counts=last[step_id] == place))
         return found
+
+
+def _refuse_short_deadline(limits: JsonObject, *roles: Role | None) -> None:
+    """Raises: InvalidRequest: the times that roles have one after another are longer than the run's."""
+    deadline_s = limits.get("deadline_s")
+    needed_s = sum(role.timeout_s for role in roles if role is not None and role.timeout_s is not None)
+    if isinstance(deadline_s, int | float) and needed_s > deadline_s:
+        raise InvalidRequest(
+            f"planner, executor and synthesiser have {needed_s:g} s one after another, and limits.deadline_s is "
+            f"{deadline_s:g}",
+            detail={"setting": "limits"},
+        )
 
 
 def _by_sentences(task: Task, max_steps: int) -> JsonObject:

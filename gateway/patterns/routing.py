@@ -202,14 +202,22 @@ class Routing:
         answer = await steps.ask(question, timeout_s=self.ask_timeout_s)
         if not answer.given:
             return replace(nobody, because=f"{unsure}; nobody answered in time")
-        said = json_object(answer.value)
         try:
-            worker = worker_named(said.get("worker", said.get("message", answer.value)), candidates)
+            worker = worker_named(_choice_in(answer.value), candidates)
         except InvalidRequest as error:
             return replace(nobody, because=f"{unsure}; of the person's answer: {error.message}")
         if not worker:
             return replace(nobody, because=f"{unsure}; a person knows nobody for it either")
         return Route(worker=worker, by="person", confidence=1.0, because=f"a person says so ({unsure})")
+
+
+def _choice_in(value: Json) -> Json:
+    """The worker's name in what a person said: the caller in words, somebody with a role as an approval's value."""
+    fields = json_object(value)
+    if "approved" in fields:
+        value = fields.get("value") if fields["approved"] is True else None
+        fields = json_object(value)
+    return fields.get("worker", fields.get("message", value))
 
 
 def _number(block: JsonObject, name: str, default: float) -> float:

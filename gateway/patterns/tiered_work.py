@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core.ports.orchestration import Node, StepResult, Steps
 from gateway.patterns.plan import PlanStep
+from gateway.patterns.roles import Role
 from gateway.patterns.rounds import WANTING
 from gateway.patterns.settings import StandIn, slug_of
 from gateway.patterns.tiers import TierRecord
@@ -18,6 +19,8 @@ class TieredWork:
     record: TierRecord
     executor: str
     """What a step names that may begin on any tier."""
+    role: Role | None = None
+    """How the executor is asked, where there is one in place of tiers."""
     concurrency: int
     stand_ins: Mapping[str, StandIn]
     results: dict[str, StepResult] = field(default_factory=dict[str, StepResult])
@@ -51,15 +54,16 @@ class TieredWork:
 
     def node(self, step: PlanStep, target: str) -> Node:
         """The step, given to somebody."""
-        return Node(
-            target=target,
-            input=step.input,
+        role = self.role if self.role is not None and target == self.role.target else None
+        as_asked = Node(target=target, input=step.input) if role is None else role.node(step.input)
+        return replace(
+            as_asked,
             labels=step.labels,
             given={each: self.results[each] for each in step.after},
-            timeout_s=step.timeout_s,
+            timeout_s=as_asked.timeout_s if step.timeout_s is None else step.timeout_s,
             reads=step.reads,
             publishes=True,
-            output_schema=step.output_schema,
+            output_schema=step.output_schema or as_asked.output_schema,
             optional=step.optional,
             part=step.id,
         )

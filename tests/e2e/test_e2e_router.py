@@ -25,7 +25,8 @@ def behave(exchange: Exchange) -> None:
             tools = [{"name": name, "inputSchema": {"type": "object"}} for name in ("classify", "pay")]
             exchange.answer(answer(exchange, {"resultType": "complete", "tools": tools}))
         case _:
-            sure = 0.9 if "money" in json.dumps(said["params"].get("arguments")) else 0.1
+            asked = json.dumps(said["params"].get("arguments"))
+            sure = 0.9 if "money" in asked else 0.65 if "cash" in asked else 0.1
             told = (
                 {"worker": "desk/pay", "confidence": sure} if said["params"]["name"] == "classify" else {"paid": True}
             )
@@ -94,3 +95,15 @@ def test_without_a_grant_the_classifier_is_not_asked(gateway: Gateway, tmp_path:
     refused = gateway.drawbridge("router", "eval", str(labelled), "--workflow", "help", "--online")
     assert refused.returncode == 1
     assert "--key" in refused.stderr
+
+
+async def test_doctor_warns_of_a_router_that_is_less_and_less_sure(gateway: Gateway) -> None:
+    async with Caller(gateway, "ana") as ana:
+        for word in ("money", "cash"):
+            for number in range(6):
+                await ana.call("workflows__help", message=f"{word}, for the {number}. time")
+    measured = gateway.drawbridge("router", "eval", "--workflow", "help", "--recent", "12")
+    assert measured.returncode == 1
+    assert "Confidence is falling" in measured.stdout
+    healthy = gateway.drawbridge("doctor")
+    assert "router help: confidence of its decisions fell from 0.9 to 0.65" in healthy.stdout

@@ -214,6 +214,16 @@ async def test_a_rule_can_plan_and_one_executor_is_enough() -> None:
     assert decided(around, "tier") == []
 
 
+async def test_an_executor_is_asked_as_its_role_says() -> None:
+    executor: JsonObject = {"agent": "small", "input": {"tone": "calm"}, "output_schema": {"required": ["sum"]}}
+    around = world(executor=executor, plan_execute={}, limits={"max_rounds": 1})
+    async with around.up():
+        result = told(await around.ask())
+    [asked] = around.agents.asked_of("agent:small")
+    assert asked.input["tone"] == "calm"
+    assert json_object(json_list(result["gaps"])[0])["error"] == "schema"
+
+
 async def test_a_spent_budget_still_gives_what_there_is() -> None:
     around = world(limits={"tokens": 150, "concurrency": 1}, synthesiser="word")
     around.agents.answers |= {
@@ -267,8 +277,23 @@ async def test_the_caller_may_have_a_failed_step_tried_again() -> None:
         {"planner": "p", "executor": "e", "judge": "j"},
         {"planner": "p", "executor": "e", "synthesiser": "s", "limits": {"calls": 2}},
         {"planner": {"rule": "magic"}, "executor": "e"},
+        {
+            "planner": {"agent": "p", "timeout_s": 40},
+            "executor": {"agent": "e", "timeout_s": 30},
+            "limits": {"deadline_s": 60},
+        },
     ],
-    ids=["no planner", "no executor", "both", "wrong order", "twice", "a judge", "too few calls", "unknown rule"],
+    ids=[
+        "no planner",
+        "no executor",
+        "both",
+        "wrong order",
+        "twice",
+        "a judge",
+        "too few calls",
+        "unknown rule",
+        "too short",
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: JsonObject) -> None:
     with pytest.raises(InvalidRequest):

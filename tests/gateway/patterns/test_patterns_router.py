@@ -9,6 +9,7 @@ from gateway.core.errors import InvalidRequest, Unavailable
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import Labels
 from gateway.core.model import Complete, principal
+from gateway.core.ports.approvals import ApprovalState
 from gateway.core.task import TaskState
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.router import Router
@@ -183,6 +184,21 @@ async def test_a_person_decides_what_nothing_else_does(reply: str, worker: str) 
     assert route(result)["worker"] == worker
     assert isinstance(result, Complete)
     assert result.is_error is (worker == "")
+
+
+@pytest.mark.parametrize(("choice", "worker"), [("approved", "billing"), ("denied", "")])
+async def test_somebody_with_a_role_decides(choice: ApprovalState, worker: str) -> None:
+    around = world(router={"rules": [*RULES], "person": "leads"})
+    lead = principal("lea", roles=frozenset({"leads"}))
+    async with around.up() as (orchestrator, _):
+        await around.ask("hm", meta={"return_immediately": True, "message_id": "m"})
+        while not around.approvals.kept:
+            await anyio.lowlevel.checkpoint()
+        [approval] = around.approvals.kept.values()
+        value: Json = {"worker": "billing"} if choice == "approved" else None
+        await orchestrator.approving.answer(lead, approval.id, choice, value=value)
+        result = await around.ask("hm", meta={"message_id": "m"})
+    assert route(result)["worker"] == worker
 
 
 async def test_a_person_who_does_not_answer_leaves_the_request_to_nobody() -> None:
@@ -493,7 +509,21 @@ def asking() -> Scene:
     )
 
 
+def nested() -> Scene:
+    """Several wishes, handed to a workflow that does them all."""
+    return Scene(
+        settings={
+            "pattern": "router",
+            "router": {"rules": RULES, "several": "all"},
+            "limits": {"max_depth": 3},
+        },
+        others={"all": {"pattern": "supervisor", "plan": [{"id": "one", "agent": "refunds"}]}},
+        agents=lambda: {"agent:refunds": says({"by": "refunds"}), "agent:billing": says({})},
+        message="Refund it. The invoice, too",
+    )
+
+
 @pytest.mark.parametrize("where", INSTANTS)
-@pytest.mark.parametrize("scene", [rich, wishes, asking])
+@pytest.mark.parametrize("scene", [rich, wishes, asking, nested])
 async def test_routing_survives_every_crash(scene: Callable[[], Scene], where: Instant) -> None:
     await outlives_crashes(scene(), where)
