@@ -1,7 +1,7 @@
 """Tokens as a real tokenizer counts them, without a network."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.tokens import LONG_CHARS, VocabularyCounter
@@ -31,6 +31,7 @@ async def test_a_text_is_cut_to_a_number_of_tokens(text: str) -> None:
     assert await counter.cut("short", 100) == "short"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200), st.integers(0, 20))
 async def test_a_cut_text_never_has_more_than_it_may(text: str, most: int) -> None:
     counter = VocabularyCounter()

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import Exhausted, InvalidRequest
@@ -96,6 +96,7 @@ async def test_an_instruction_that_does_not_fit_stops_the_step() -> None:
     assert refused.value.detail["limit"] == "budget"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
 @given(
     st.dictionaries(st.sampled_from("abcd"), st.builds(result, st.integers(0, 200)), max_size=4),
     st.dictionaries(st.sampled_from(["x", "y"]), st.integers(0, 300).map(lambda n: "word " * n), max_size=2),
