@@ -176,7 +176,7 @@ class PlanExecute:
         self, failed: Failed, work: TieredWork, spent: list[Spent], steps: Steps, *, fails_run: bool
     ) -> Outcome:
         gaps = failed.gaps
-        value: JsonObject = {step_id: each.value for step_id in failed.plan if (each := failed.results[step_id]).ok}
+        value: JsonObject = {step_id: said_by(each) for step_id in failed.plan if (each := failed.results[step_id]).ok}
         text = ""
         if self._synthesiser is not None and value:
             missing: list[Json] = [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in gaps]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult
+from gateway.patterns.nested import gaps_in, notices_in
+from gateway.patterns.roles import said_by
 from gateway.patterns.routing import Route
 from gateway.patterns.settings import slug_of
 from gateway.patterns.tries import Tried
@@ -30,12 +32,18 @@ def answered(route: Route, served: Served, gaps: tuple[Gap, ...] = ()) -> Outcom
     if not result.ok:
         gap = Gap(step=slug_of(route.worker), target=result.target, error=result.error, reason=result.reason)
         error = f"{slug_of(result.target)} failed: {result.reason or result.error}"
-        return Outcome(text=f"Nobody could answer. {error}", gaps=(gap, *gaps), error=error, why=why)
+        lacking = (gap, *gaps_in(result), *gaps)
+        return Outcome(text=f"Nobody could answer. {error}", gaps=lacking, error=error, why=why)
     text = result.text or result.summary or "Done."
     if gaps:
         text += "\nNot dealt with: " + "; ".join(f"{gap.step} ({gap.reason})" for gap in gaps)
     return Outcome(
-        text=text, value=result.value, gaps=gaps, notices=served.notices, confidence=route.confidence, why=why
+        text=text,
+        value=said_by(result),
+        gaps=(*gaps_in(result), *gaps),
+        notices=(*served.notices, *notices_in(result)),
+        confidence=route.confidence,
+        why=why,
     )
 
 
@@ -47,13 +55,14 @@ def together(route: Route, done: Sequence[Tried], on_failure: str) -> Outcome:
         for each in results
         if not each.ok
     )
+    gaps += tuple(gap for each in results if each.ok for gap in gaps_in(each))
     answered = [each for each in results if each.ok]
     lines = [each.text or each.summary or f"{slug_of(each.target)}: done" for each in answered]
     lines += [f"{gap.step}: not done ({gap.reason or gap.error})" for gap in gaps]
     fails_run = any(each.fails_run for each in done) or (bool(gaps) and on_failure == "fail")
     return Outcome(
         text="\n".join(lines),
-        value={slug_of(each.target): each.value for each in answered},
+        value={slug_of(each.target): said_by(each) for each in answered},
         gaps=gaps,
         error="; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gaps) if fails_run or not answered else "",
         notices=tuple(each.notice for each in done if each.notice),

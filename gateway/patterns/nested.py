@@ -1,0 +1,31 @@
+"""What a workflow that was a step of another says beside its answer. Pure."""
+
+from typing import get_args
+
+from gateway.core.json import json_list, json_object, json_text
+from gateway.core.ports.orchestration import Gap, StepError, StepResult
+
+_ERRORS: dict[str, StepError] = {each: each for each in get_args(StepError)}
+
+
+def gaps_in(result: StepResult) -> tuple[Gap, ...]:
+    """What the answer of a workflow lacks; nothing for whoever is none."""
+    if not result.target.startswith("workflow:"):
+        return ()
+    named = (json_object(each) for each in json_list(json_object(result.value).get("gaps")))
+    return tuple(
+        Gap(
+            step=json_text(each.get("step")),
+            target=json_text(each.get("target")),
+            error=_ERRORS.get(json_text(each.get("error")), "failed"),
+            reason=json_text(each.get("reason")),
+        )
+        for each in named
+    )
+
+
+def notices_in(result: StepResult) -> tuple[str, ...]:
+    """What makes the answer of a workflow less than was asked for."""
+    if not result.target.startswith("workflow:"):
+        return ()
+    return tuple(each for each in json_list(json_object(result.value).get("notices")) if isinstance(each, str))
