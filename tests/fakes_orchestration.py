@@ -1,7 +1,6 @@
 """A world for runs: stores that survive a crash, agents that know what they have been told, and a path between them."""
 
-import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -12,7 +11,7 @@ from adapters.durable.memory import Entry as JournalEntry
 from adapters.durable.memory import MemoryJournal, Where, copied
 from adapters.system import SortableIds, SystemClock
 from gateway.core.content import Content, Plain, data_part, text_part
-from gateway.core.errors import Conflict, GatewayError, InvalidRequest, NotFound
+from gateway.core.errors import GatewayError, InvalidRequest, NotFound
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import Labels
 from gateway.core.limits import Budget, Limits, Usage
@@ -31,267 +30,21 @@ from gateway.core.model import (
     ignore_event,
     principal,
 )
-from gateway.core.ports.dead_letters import DeadLetter, DeadState
 from gateway.core.ports.gateway import Gateway
-from gateway.core.ports.journal import Journal, Write
-from gateway.core.ports.orchestration import Entry, PatternType
-from gateway.core.ports.runs import NOTES_AT_MOST, NotePlace, Run, RunEvent, RunStep
-from gateway.core.ports.storage import OpenStep
+from gateway.core.ports.journal import Journal
+from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.world import Clock
 from gateway.core.task import Task, TaskState
 from gateway.orchestration.orchestrator import Orchestrator
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
-from tests.fakes_storage import MemoryApprovals
+from gateway.testing.stores.approvals import MemoryApprovals
+from gateway.testing.stores.around_runs import MemoryDeadLetters, MemoryNotes, MemoryOpenSteps
+from gateway.testing.stores.runs import MemoryRuns
+from gateway.testing.stores.scratch import MemoryScratch
 
 CAPABILITY_KINDS: dict[str, CapabilityKind] = {"agent": "agent", "tool": "tool"}
 ANA = principal("ana", roles=frozenset({"support"}))
-
-
-class MemoryRuns:
-    """See `RunStore`."""
-
-    def __init__(self) -> None:
-        self.runs: dict[str, Run] = {}
-        self.kept_steps: dict[tuple[str, str, int], RunStep] = {}
-        self.log: dict[str, dict[str, RunEvent]] = {}
-        self._changed = anyio.Event()
-
-    async def open(self, run: Run) -> Run:
-        for known in self.runs.values():
-            if known.tenant == run.tenant and run.key and known.key == run.key:
-                return known
-        self.runs[run.id] = replace(run, spec=json.loads(json.dumps(dict(run.spec))))
-        self.log[run.id] = {}
-        return run
-
-    async def update(
-        self, run_id: str, *, state: str, at_us: int, output: Json = None, error: str = "", usage: Usage | None = None
-    ) -> None:
-        run = self._run(run_id)
-        self.runs[run_id] = replace(
-            run,
-            state=state,
-            updated_at_us=at_us,
-            error=error,
-            output=run.output if output is None else output,
-            usage=run.usage if usage is None else usage,
-        )
-
-    async def pause(self, run_id: str, at_us: int) -> bool:
-        run = self._run(run_id)
-        if not run.paused_at_us:
-            self.runs[run_id] = replace(run, paused_at_us=at_us)
-        return not run.paused_at_us
-
-    async def unpause(self, run_id: str, at_us: int) -> bool:
-        run = self._run(run_id)
-        if run.paused_at_us:
-            self.runs[run_id] = replace(run, paused_at_us=0, held_us=run.held_us + at_us - run.paused_at_us)
-        return bool(run.paused_at_us)
-
-    async def hold(self, run_id: str, by_us: int) -> None:
-        run = self._run(run_id)
-        self.runs[run_id] = replace(run, held_us=run.held_us + by_us)
-
-    async def find(self, tenant: str, run_id: str) -> Run | None:
-        run = self.runs.get(run_id)
-        return run if run is not None and run.tenant == tenant else None
-
-    async def list(self, tenant: str, *, owner: str = "", workflow: str = "", limit: int = 50) -> tuple[Run, ...]:
-        found = [
-            run
-            for run in self.runs.values()
-            if run.tenant == tenant and owner in ("", run.owner) and workflow in ("", run.workflow)
-        ]
-        return tuple(sorted(found, key=lambda run: (run.created_at_us, run.id), reverse=True)[:limit])
-
-    async def note_step(self, step: RunStep) -> None:
-        self._run(step.run_id)
-        self.kept_steps[step.run_id, step.id, step.attempt] = step
-
-    async def steps(self, run_id: str) -> tuple[RunStep, ...]:
-        found = [step for (of_run, _, _), step in self.kept_steps.items() if of_run == run_id]
-        return tuple(sorted(found, key=lambda step: (step.started_at_us, step.id, step.attempt)))
-
-    async def append(self, run_id: str, key: str, body: JsonObject, at_us: int) -> RunEvent | None:
-        self._run(run_id)
-        log = self.log[run_id]
-        if key in log:
-            return None
-        event = log[key] = RunEvent(run_id=run_id, seq=len(log) + 1, at_us=at_us, body=json.loads(json.dumps(body)))
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
-        return event
-
-    async def events(self, run_id: str, after: int = 0) -> tuple[RunEvent, ...]:
-        return tuple(event for event in self.log.get(run_id, {}).values() if event.seq > after)
-
-    async def wait_events(self, run_id: str, after: int, timeout_s: float) -> tuple[RunEvent, ...]:
-        with anyio.move_on_after(timeout_s):
-            while not await self.events(run_id, after):
-                await self._changed.wait()
-        return await self.events(run_id, after)
-
-    def _run(self, run_id: str) -> Run:
-        if run_id not in self.runs:
-            raise NotFound("no such run")
-        return self.runs[run_id]
-
-
-class MemoryOpenSteps:
-    """See `OpenSteps`."""
-
-    def __init__(self) -> None:
-        self.steps: dict[tuple[str, str], OpenStep] = {}
-        self.ever: list[OpenStep] = []
-
-    async def open(self, step: OpenStep) -> None:
-        self.steps[step.run_id, step.step_id] = step
-        self.ever.append(step)
-
-    async def close(self, run_id: str, step_id: str) -> None:
-        self.steps.pop((run_id, step_id), None)
-
-    def find(self, run_id: str, step_id: str) -> OpenStep | None:
-        return self.steps.get((run_id, step_id))
-
-    def of_agent(self, tenant: str, agent: str) -> tuple[OpenStep, ...]:
-        return tuple(step for step in self.steps.values() if (step.actor.tenant, step.agent) == (tenant, agent))
-
-    async def load(self) -> None:
-        """Nothing was left anywhere else."""
-
-    async def look(self, agent: str) -> None:
-        """There is no other process."""
-
-    async def look_at_run(self, run_id: str) -> None:
-        """There is no other process."""
-
-
-class MemoryScratch:
-    """See `ScratchStore`."""
-
-    def __init__(self) -> None:
-        self.entries: dict[tuple[str, str], Entry] = {}
-        self.outcomes: dict[tuple[str, str], Entry | Conflict] = {}
-        self.claims: dict[tuple[str, str], tuple[str, int]] = {}
-
-    async def get(self, run_id: str, key: str) -> Entry | None:
-        return self.entries.get((run_id, key))
-
-    async def all(self, run_id: str) -> Mapping[str, Entry]:
-        return {key: entry for (of_run, key), entry in sorted(self.entries.items()) if of_run == run_id}
-
-    async def put(self, run_id: str, entry: Entry, *, expected_version: int | None, once: str) -> Entry:
-        outcome = self.outcomes.get((run_id, once)) if once else None
-        if outcome is None:
-            outcome = self._put(run_id, entry, expected_version)
-            if once:
-                self.outcomes[run_id, once] = outcome
-        if isinstance(outcome, Conflict):
-            raise Conflict(outcome.message, detail=outcome.detail)
-        return outcome
-
-    def _put(self, run_id: str, entry: Entry, expected_version: int | None) -> Entry | Conflict:
-        known = self.entries.get((run_id, entry.key))
-        actual = 0 if known is None else known.version
-        if expected_version is not None and expected_version != actual:
-            detail: JsonObject = {"key": entry.key, "expected": expected_version, "actual": actual}
-            return Conflict(f"{entry.key} is at version {actual}", detail=detail)
-        written = self.entries[run_id, entry.key] = replace(entry, version=actual + 1)
-        return written
-
-    async def writes(self, run_id: str) -> tuple[Write, ...]:
-        return tuple(
-            Write(once=once, key=made.key, version=made.version, writer=made.writer)
-            for (of_run, once), made in self.outcomes.items()
-            if of_run == run_id and isinstance(made, Entry)
-        )
-
-    async def copy(self, origin: str, run_id: str, once: Collection[str]) -> None:
-        self.entries = {place: entry for place, entry in self.entries.items() if place[0] != run_id}
-        self.outcomes = {place: outcome for place, outcome in self.outcomes.items() if place[0] != run_id}
-        for (of_run, name), made in list(self.outcomes.items()):
-            if of_run == origin and name in once and isinstance(made, Entry):
-                self.outcomes[run_id, name] = made
-                known = self.entries.get((run_id, made.key))
-                if known is None or known.version < made.version:
-                    self.entries[run_id, made.key] = made
-
-    async def claim(self, tenant: str, run_id: str, resource: str, *, until_us: int, now_us: int) -> bool:
-        holder, until = self.claims.get((tenant, resource), ("", 0))
-        if holder not in ("", run_id) and until > now_us:
-            return False
-        self.claims[tenant, resource] = (run_id, until_us)
-        return True
-
-    async def release(self, tenant: str, run_id: str, resource: str) -> None:
-        if self.claims.get((tenant, resource), ("", 0))[0] == run_id:
-            del self.claims[tenant, resource]
-
-    async def release_all(self, run_id: str) -> None:
-        self.claims = {place: held for place, held in self.claims.items() if held[0] != run_id}
-
-    async def forget(self, run_id: str) -> None:
-        await self.release_all(run_id)
-        self.entries = {place: entry for place, entry in self.entries.items() if place[0] != run_id}
-        self.outcomes = {place: outcome for place, outcome in self.outcomes.items() if place[0] != run_id}
-
-
-class MemoryNotes:
-    """See `NoteStore`."""
-
-    def __init__(self) -> None:
-        self.notes: dict[NotePlace, dict[str, tuple[Json, int, int]]] = {}
-
-    async def put(self, place: NotePlace, note_id: str, value: Json, *, at_us: int, until_us: int) -> None:
-        there = self.notes.setdefault(place, {})
-        there.pop(note_id, None)
-        if value is not None:
-            there[note_id] = (json.loads(json.dumps(value)), at_us, until_us)
-        standing = [(each, note) for each, note in there.items() if note[2] > at_us]
-        self.notes[place] = dict(standing[-NOTES_AT_MOST:])
-
-    async def get(self, place: NotePlace, *, now_us: int, limit: int) -> tuple[Json, ...]:
-        there = [(at_us, value) for value, at_us, until_us in self.notes.get(place, {}).values() if until_us > now_us]
-        return tuple(value for _, value in reversed(there))[:limit]
-
-
-class MemoryDeadLetters:
-    """See `DeadLetters`."""
-
-    def __init__(self) -> None:
-        self.letters: dict[str, DeadLetter] = {}
-
-    async def add(self, letter: DeadLetter) -> None:
-        known = self.letters.get(letter.run_id)
-        if known is None or known.state != "open":
-            self.letters[letter.run_id] = letter
-
-    async def find(self, tenant: str, run_id: str) -> DeadLetter | None:
-        letter = self.letters.get(run_id)
-        return letter if letter is not None and letter.tenant == tenant else None
-
-    async def list(
-        self, tenant: str, *, workflow: str = "", settled: bool = False, limit: int = 50
-    ) -> tuple[DeadLetter, ...]:
-        found = [
-            letter
-            for letter in self.letters.values()
-            if letter.tenant == tenant and workflow in ("", letter.workflow) and (settled or letter.state == "open")
-        ]
-        return tuple(sorted(found, key=lambda letter: (letter.at_us, letter.run_id), reverse=True)[:limit])
-
-    async def settle(
-        self, tenant: str, run_id: str, state: DeadState, *, at_us: int, by: str, retried_as: str = ""
-    ) -> bool:
-        letter = await self.find(tenant, run_id)
-        if letter is None or letter.state != "open":
-            return False
-        said = {"state": state, "settled_at_us": at_us, "settled_by": by, "retried_as": retried_as}
-        self.letters[run_id] = replace(letter, **said)
-        return True
 
 
 def no_pattern(name: str) -> PatternType:

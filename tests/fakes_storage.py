@@ -1,23 +1,18 @@
 """In-memory twins of the storage ports. The contract suites hold them and the SQL stores to the same words."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import anyio
 
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
-from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.core.ports.runs import Run, RunEvent, RunStep
 from gateway.core.ports.storage import (
     ApiKey,
-    EffectState,
-    Fresh,
-    Known,
     OpenStep,
     OwnedTask,
     RegisteredAgent,
-    Unfinished,
 )
 
 
@@ -79,51 +74,6 @@ class MemoryTaskOwners:
             task for task in self._tasks.values() if (task.tenant, task.agent, task.subject) == (tenant, agent, subject)
         )
         return frozenset(task.task_id for task in mine)
-
-
-@dataclass(slots=True)
-class _Effect:
-    digest: str
-    process: str
-    began_at_us: int
-    outcome: "JsonObject | None" = None
-
-
-class MemoryEffectLedger:
-    """Give a second one the first's `effects` to play a restart."""
-
-    def __init__(self, *, process: str = "here", effects: dict[tuple[str, str], _Effect] | None = None) -> None:
-        self._process = process
-        self.effects = {} if effects is None else effects
-
-    async def begin(self, tenant: str, key: str, digest: str, at_us: int) -> EffectState:
-        known = self.effects.get((tenant, key))
-        if known is None:
-            self.effects[(tenant, key)] = _Effect(digest, self._process, at_us)
-            return Fresh()
-        if known.digest != digest:
-            raise Conflict("this idempotency key was used before, with other arguments or by another caller")
-        if known.outcome is not None:
-            return Known(known.outcome)
-        return Unfinished(known.began_at_us, here=known.process == self._process)
-
-    async def again(self, tenant: str, key: str, at_us: int) -> None:
-        known = self.effects.get((tenant, key))
-        if known is None or known.outcome is not None:
-            raise NotFound("no unfinished effect has this idempotency key")
-        known.process = self._process
-
-    async def finish(self, tenant: str, key: str, outcome: JsonObject, at_us: int) -> None:
-        known = self.effects.get((tenant, key))
-        if known is None:
-            raise NotFound("no effect with this idempotency key was begun")
-        if known.outcome is None:
-            known.outcome = outcome
-
-    async def forget(self, tenant: str, key: str) -> None:
-        known = self.effects.get((tenant, key))
-        if known is not None and known.outcome is None:
-            del self.effects[(tenant, key)]
 
 
 class MemoryOpenSteps:
@@ -252,48 +202,3 @@ class MemoryRunStore:
         if run is None:
             raise NotFound("no such run")
         return run
-
-
-class MemoryApprovals:
-    """See `Approvals`."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, Approval] = {}
-
-    async def ask(self, approval: Approval) -> None:
-        self.kept.setdefault(approval.id, approval)
-
-    async def answer(self, answered: Approval) -> Approval:
-        known = await self.find(answered.tenant, answered.id)
-        if known is None:
-            raise NotFound(f"there is no approval {answered.id}")
-        if known.state == "pending":
-            self.kept[answered.id] = known = replace(answered, settled=False)
-            return known
-        if replace(answered, answered_at_us=known.answered_at_us, settled=known.settled) != known:
-            raise Conflict(f"approval {known.id} is {known.state}", detail={"state": known.state})
-        return known
-
-    async def settle(self, approval_id: str, state: ApprovalState) -> None:
-        known = self.kept[approval_id]
-        self.kept[approval_id] = replace(known, state=state if known.state == "pending" else known.state, settled=True)
-
-    async def withdraw(self, run_id: str) -> None:
-        for each in list(self.kept.values()):
-            if each.run_id == run_id and each.state == "pending":
-                self.kept[each.id] = replace(each, state="withdrawn")
-
-    async def find(self, tenant: str, approval_id: str) -> Approval | None:
-        known = self.kept.get(approval_id)
-        return known if known is not None and known.tenant == tenant else None
-
-    async def list(self, tenant: str, *, state: str = "", run_id: str = "", limit: int = 100) -> tuple[Approval, ...]:
-        found = [
-            each
-            for each in self.kept.values()
-            if each.tenant == tenant and state in ("", each.state) and run_id in ("", each.run_id)
-        ]
-        return tuple(sorted(found, key=lambda each: (each.asked_at_us, each.id), reverse=True)[:limit])
-
-    async def undelivered(self) -> tuple[Approval, ...]:
-        return tuple(each for each in self.kept.values() if each.state in ("approved", "denied") and not each.settled)

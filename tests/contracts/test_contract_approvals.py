@@ -9,9 +9,9 @@ from adapters.storage.approvals import SqlApprovals
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.ports.approvals import Approval, Approvals
+from gateway.testing.stores.approvals import MemoryApprovals
 from tests.contracts.databases import STORES, opened
 from tests.fakes_api import an_approval
-from tests.fakes_storage import MemoryApprovals
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ from adapters.storage.database import Database
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.limits import Usage
 from gateway.core.ports.costs import CostLedger, Spent
+from gateway.testing.stores.costs import MemoryCostLedger
 from tests.contracts.databases import STORES, opened
-from tests.fakes_costs import MemoryCostLedger
 
 pytestmark = pytest.mark.anyio
 

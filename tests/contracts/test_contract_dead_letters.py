@@ -8,8 +8,8 @@ import pytest
 from adapters.storage.dead_letters import SqlDeadLetters
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.ports.dead_letters import DeadLetter, DeadLetters
+from gateway.testing.stores.around_runs import MemoryDeadLetters
 from tests.contracts.databases import STORES, opened
-from tests.fakes_orchestration import MemoryDeadLetters
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import JsonObject
 from gateway.core.ports.storage import EffectLedger, EffectState, Fresh, Known, Unfinished
+from gateway.testing.stores.effects import MemoryEffectLedger
 from tests.contracts.databases import STORES, opened
-from tests.fakes_storage import MemoryEffectLedger
 
 pytestmark = pytest.mark.anyio
 

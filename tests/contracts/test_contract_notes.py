@@ -8,8 +8,8 @@ import pytest
 from adapters.storage.notes import SqlNotes
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.ports.runs import NOTES_AT_MOST, NotePlace, NoteStore
+from gateway.testing.stores.around_runs import MemoryNotes
 from tests.contracts.databases import STORES, opened
-from tests.fakes_orchestration import MemoryNotes
 
 pytestmark = pytest.mark.anyio
 

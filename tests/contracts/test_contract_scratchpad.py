@@ -11,8 +11,8 @@ from gateway.core.errors import Conflict
 from gateway.core.labels import Labels
 from gateway.core.ports.journal import ScratchStore
 from gateway.core.ports.orchestration import Entry
+from gateway.testing.stores.scratch import MemoryScratch
 from tests.contracts.databases import STORES, opened
-from tests.fakes_orchestration import MemoryScratch
 
 pytestmark = pytest.mark.anyio
 

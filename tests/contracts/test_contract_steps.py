@@ -32,6 +32,7 @@ from gateway.orchestration.wiring import Wiring
 from gateway.testing.agents import Agent, Reply, hangs
 from gateway.testing.agents import says as replies
 from gateway.testing.rehearsal import Stage, rehearse
+from gateway.testing.stores.approvals import MemoryApprovals
 from tests.fakes_orchestration import (
     ANA,
     Agents,
@@ -45,7 +46,6 @@ from tests.fakes_orchestration import (
     no_pattern,
     told,
 )
-from tests.fakes_storage import MemoryApprovals
 
 pytestmark = pytest.mark.anyio
 

@@ -16,10 +16,11 @@ from gateway.core.limits import Usage
 from gateway.core.model import Capability, Complete, Emit, Request, Result, principal
 from gateway.core.plans import Policies
 from gateway.core.ports.costs import WARNINGS
+from gateway.testing.stores.costs import MemoryCostLedger
 from policies.budgets.meter import CostMeter
 from policies.budgets.settings import BudgetsSettings, PriceSettings
 from tests.fakes import ANA, GRANT, FakeUpstream, Path, Says, a_request, tool
-from tests.fakes_costs import MemoryCostLedger, WordCounter
+from tests.fakes_costs import WordCounter
 
 pytestmark = pytest.mark.anyio
 

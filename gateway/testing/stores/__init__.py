@@ -1,0 +1,1 @@
+"""In-memory twins of the stores: what a gateway keeps, for as long as whoever holds them."""

@@ -1,0 +1,94 @@
+"""What stands around runs: open steps, notes for later ones, dead letters; in memory."""
+
+import json
+from dataclasses import replace
+
+from gateway.core.json import Json
+from gateway.core.ports.dead_letters import DeadLetter, DeadState
+from gateway.core.ports.runs import NOTES_AT_MOST, NotePlace
+from gateway.core.ports.storage import OpenStep
+
+
+class MemoryOpenSteps:
+    """See `OpenSteps`."""
+
+    def __init__(self) -> None:
+        self.steps: dict[tuple[str, str], OpenStep] = {}
+        self.ever: list[OpenStep] = []
+
+    async def open(self, step: OpenStep) -> None:
+        self.steps[step.run_id, step.step_id] = step
+        self.ever.append(step)
+
+    async def close(self, run_id: str, step_id: str) -> None:
+        self.steps.pop((run_id, step_id), None)
+
+    def find(self, run_id: str, step_id: str) -> OpenStep | None:
+        return self.steps.get((run_id, step_id))
+
+    def of_agent(self, tenant: str, agent: str) -> tuple[OpenStep, ...]:
+        return tuple(step for step in self.steps.values() if (step.actor.tenant, step.agent) == (tenant, agent))
+
+    async def load(self) -> None:
+        """Nothing was left anywhere else."""
+
+    async def look(self, agent: str) -> None:
+        """There is no other process."""
+
+    async def look_at_run(self, run_id: str) -> None:
+        """There is no other process."""
+
+
+class MemoryNotes:
+    """See `NoteStore`."""
+
+    def __init__(self) -> None:
+        self.notes: dict[NotePlace, dict[str, tuple[Json, int, int]]] = {}
+
+    async def put(self, place: NotePlace, note_id: str, value: Json, *, at_us: int, until_us: int) -> None:
+        there = self.notes.setdefault(place, {})
+        there.pop(note_id, None)
+        if value is not None:
+            there[note_id] = (json.loads(json.dumps(value)), at_us, until_us)
+        standing = [(each, note) for each, note in there.items() if note[2] > at_us]
+        self.notes[place] = dict(standing[-NOTES_AT_MOST:])
+
+    async def get(self, place: NotePlace, *, now_us: int, limit: int) -> tuple[Json, ...]:
+        there = [(at_us, value) for value, at_us, until_us in self.notes.get(place, {}).values() if until_us > now_us]
+        return tuple(value for _, value in reversed(there))[:limit]
+
+
+class MemoryDeadLetters:
+    """See `DeadLetters`."""
+
+    def __init__(self) -> None:
+        self.letters: dict[str, DeadLetter] = {}
+
+    async def add(self, letter: DeadLetter) -> None:
+        known = self.letters.get(letter.run_id)
+        if known is None or known.state != "open":
+            self.letters[letter.run_id] = letter
+
+    async def find(self, tenant: str, run_id: str) -> DeadLetter | None:
+        letter = self.letters.get(run_id)
+        return letter if letter is not None and letter.tenant == tenant else None
+
+    async def list(
+        self, tenant: str, *, workflow: str = "", settled: bool = False, limit: int = 50
+    ) -> tuple[DeadLetter, ...]:
+        found = [
+            letter
+            for letter in self.letters.values()
+            if letter.tenant == tenant and workflow in ("", letter.workflow) and (settled or letter.state == "open")
+        ]
+        return tuple(sorted(found, key=lambda letter: (letter.at_us, letter.run_id), reverse=True)[:limit])
+
+    async def settle(
+        self, tenant: str, run_id: str, state: DeadState, *, at_us: int, by: str, retried_as: str = ""
+    ) -> bool:
+        letter = await self.find(tenant, run_id)
+        if letter is None or letter.state != "open":
+            return False
+        said = {"state": state, "settled_at_us": at_us, "settled_by": by, "retried_as": retried_as}
+        self.letters[run_id] = replace(letter, **said)
+        return True
