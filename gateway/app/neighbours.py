@@ -7,21 +7,25 @@ from typing import TypeAlias
 from adapters.a2a.client import A2aUpstream
 from adapters.a2a.registry import AgentDirectory
 from adapters.a2a.settings import AgentSettings
+from adapters.events.settings import BusSettings
+from adapters.events.upstream import BusUpstream
 from adapters.mcp.client import server_upstream
 from adapters.mcp.client_http import McpHttpUpstream
 from adapters.mcp.client_parts import ServerParts
-from adapters.mcp.settings import ServerSettings
+from adapters.mcp.settings import ServerSettings, is_reference
 from adapters.net.address import Address
 from adapters.net.egress import EgressGuard
 from adapters.net.fetch import fetch
 from adapters.net.http1 import Pool, PoolLimits
+from gateway.app.buses import bus_from
 from gateway.app.foundation import Foundation
 from gateway.app.sections import Sections
 from gateway.core.limits import Limits
 from gateway.core.lists import Lists
+from gateway.core.ports.bus import Bus, BusLimits
 from gateway.core.ports.upstream import Upstream
 
-Settings: TypeAlias = ServerSettings | AgentSettings
+Settings: TypeAlias = ServerSettings | AgentSettings | BusSettings
 CARD_BYTES = 256 * 1024
 
 
@@ -66,7 +70,7 @@ class Neighbours:
         """Everything these sections and the registry want."""
         wanted = {
             slug: Wanted(settings=each, tenant=each.tenant)
-            for slug, each in (*sections.servers.items(), *sections.agents.items())
+            for slug, each in (*sections.servers.items(), *sections.buses.items(), *sections.agents.items())
         }
         for slug, settings in registered.items():
             # The configuration wins: a name it has taken since hides the registered agent until it is free again.
@@ -86,7 +90,7 @@ class Neighbours:
             if not isinstance(new.get(slug, self._present[slug]).settings, AgentSettings):
                 self._agents.pop(slug, None)
         for slug, upstream in upstreams.items():
-            watch = upstream.watch if isinstance(upstream, McpHttpUpstream) else None
+            watch = upstream.watch if isinstance(upstream, McpHttpUpstream | BusUpstream) else None
             self._lists.add(upstream, new[slug].tenant, watch)
         self._present = dict(wanted)
 
@@ -99,6 +103,8 @@ class Neighbours:
         foundation = self._foundation
         if isinstance(wanted.settings, ServerSettings):
             return server_upstream(slug, wanted.settings, self._parts, self._poke(slug))
+        if isinstance(wanted.settings, BusSettings):
+            return BusUpstream(slug, wanted.settings, self._bus(wanted.settings))
         agent = A2aUpstream(
             slug=slug,
             settings=wanted.settings,
@@ -111,6 +117,13 @@ class Neighbours:
         )
         self._agents[slug] = agent
         return agent
+
+    def _bus(self, settings: BusSettings) -> Bus:
+        url = self._foundation.secrets.resolve(settings.url).reveal() if is_reference(settings.url) else settings.url
+        limits = BusLimits(
+            backlog=settings.backlog, keep_s=settings.keep_s, lease_s=settings.lease_s, group=settings.group
+        )
+        return bus_from(url, limits)
 
     def _poke(self, slug: str) -> Callable[[], None]:
         return lambda: self._lists.poke(slug)

@@ -42,8 +42,14 @@ class DirectoryOfGateway:
         theirs = [(slug, each) for slug, each in sorted(sources.items()) if each.tenant in (tenant, EVERY_TENANT)]
         return [self._state(slug, each, breakers.get(slug, ())) for slug, each in theirs]
 
+    @property
+    def _servers(self) -> frozenset[str]:
+        """Whatever has tools: servers and buses."""
+        sections = self._composition.sections
+        return frozenset({*sections.servers, *sections.buses})
+
     def _state(self, slug: str, source: Source, breakers: tuple[BreakerView, ...]) -> UpstreamState:
-        kind: UpstreamKind = "server" if slug in self._composition.sections.servers or slug == "run" else "agent"
+        kind: UpstreamKind = "server" if slug in self._servers or slug == "run" else "agent"
         if slug == "workflows":
             kind = "workflow"
         count = len(source.listing.capabilities) if source.listing is not None else 0

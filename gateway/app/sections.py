@@ -7,6 +7,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from adapters.a2a.settings import AgentSettings
+from adapters.events.settings import BusSettings
 from adapters.http.settings import ListenSettings
 from adapters.identity.secrets import SecretResolver
 from adapters.identity.settings import PrincipalSettings
@@ -32,6 +33,7 @@ T = TypeVar("T")
 SECTIONS: Mapping[str, Section] = {
     "gateway": TypeAdapter(ListenSettings),
     "servers": TypeAdapter(dict[str, ServerSettings]),
+    "buses": TypeAdapter(dict[str, BusSettings]),
     "agents": TypeAdapter(dict[str, AgentSettings]),
     "roles": TypeAdapter(dict[str, RoleSettings]),
     "principals": TypeAdapter(dict[str, PrincipalSettings]),
@@ -89,6 +91,7 @@ class Sections:
         self.configuration = configuration
         self.listen = _as(said["gateway"], ListenSettings)
         self.servers = _each(said["servers"], ServerSettings)
+        self.buses = _each(said["buses"], BusSettings)
         self.agents = _each(said["agents"], AgentSettings)
         self.roles = _each(said["roles"], RoleSettings)
         self.principals = _each(said["principals"], PrincipalSettings)
@@ -102,8 +105,8 @@ class Sections:
 
     @property
     def slugs(self) -> frozenset[str]:
-        """Every name that is taken: servers, agents and workflows share one namespace."""
-        return frozenset({*self.servers, *self.agents, *self.workflows})
+        """Every name that is taken: servers, buses, agents and workflows share one namespace."""
+        return frozenset({*self.servers, *self.buses, *self.agents, *self.workflows})
 
     @property
     def grants(self) -> dict[str, tuple[str, ...]]:

@@ -233,6 +233,7 @@ def _secrets(at: Place) -> Iterator[Finding]:
         for name, value in {**server.headers, **server.env}.items():
             if is_reference(value):
                 references[f"servers.{slug}, {name}"] = value
+    references |= {f"buses.{slug}.url": bus.url for slug, bus in sections.buses.items() if is_reference(bus.url)}
     resolver = SecretResolver(at.config.parent)
     for path, reference in references.items():
         try:

@@ -86,7 +86,11 @@ def explain_offline(at: Place, subject: str, call: str, arguments: "JsonObject |
 
 
 def _with_tags(sections: Sections, named: Capability) -> Capability | None:
-    """The capability with the tags its server's entry gives it; None where only the running gateway knows them."""
+    """The capability with the tags its owner's entry gives it; None where only the running gateway knows them."""
+    bus = sections.buses.get(named.owner)
+    if bus is not None and named.kind == "tool":
+        topic = bus.topics.get(named.local)
+        return replace(named, tags=frozenset(topic.tags if topic is not None else ()))
     server = sections.servers.get(named.owner)
     if server is None or named.kind in ("agent", "workflow"):
         return None

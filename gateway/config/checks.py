@@ -14,7 +14,7 @@ from gateway.config.document import child
 from gateway.config.load import Check, Configuration
 from gateway.config.problems import Problem
 
-OWNERS = ("servers", "agents", "workflows")
+OWNERS = ("servers", "buses", "agents", "workflows")
 """Sections whose keys share one namespace of slugs."""
 RESERVED = frozenset({"api", "mcp", "sets", "agents", "workflows", "run"})
 ROLES = (
@@ -76,7 +76,7 @@ def legal_names(configuration: Configuration) -> Iterator[Problem]:
 
 
 def one_namespace(registered: Mapping[str, Collection[str]]) -> Check:
-    """No two of servers, agents and workflows have the same slug."""
+    """No two of servers, buses, agents and workflows have the same slug."""
 
     def check(configuration: Configuration) -> Iterator[Problem]:
         first: dict[str, str] = {}
@@ -85,7 +85,7 @@ def one_namespace(registered: Mapping[str, Collection[str]]) -> Check:
                 path = child(section, slug)
                 if slug in first:
                     where = f"{first[slug]} in line {configuration.line_of(first[slug])}"
-                    expected = "servers, agents and workflows share their names; rename one of them"
+                    expected = "servers, buses, agents and workflows share their names; rename one of them"
                     yield configuration.problem(path, f"the name {slug!r} is taken by {where}", expected=expected)
                 first.setdefault(slug, path)
         for section, slugs in registered.items():
@@ -112,6 +112,7 @@ def targets_exist(registered: Mapping[str, Collection[str]]) -> Check:
 
     def check(configuration: Configuration) -> Iterator[Problem]:
         known = {section: {*_entries(configuration, section), *registered.get(section, ())} for section in OWNERS}
+        known["servers"] |= known["buses"]
         for slug, settings in _entries(configuration, "workflows").items():
             for path, section, name in _targets(child("workflows", slug), settings):
                 owner = name.partition("/")[0] if section == "servers" else name
@@ -158,11 +159,13 @@ def _unmatched(
     kind, colon, rest = pattern.partition(":")
     owner = rest.partition("/")[0]
     sections = (_SECTION_OF[kind],) if kind in _SECTION_OF else OWNERS if kind == "*" and colon else ()
+    named = " or ".join(section.removesuffix("s") for section in sections if section != "buses")
+    sections = (*sections, "buses") if kind == "tool" else sections
     known = {slug for each in sections for slug in (*_entries(configuration, each), *registered.get(each, ()))}
     known |= BUILT_IN
     if not sections or any(fnmatchcase(slug, owner.replace("[", "[[]")) for slug in known):
         return
-    message = f"{pattern!r} matches nothing: there is no {' or '.join(s.removesuffix('s') for s in sections)} {owner!r}"
+    message = f"{pattern!r} matches nothing: there is no {named} {owner!r}"
     if _WILDCARDS.search(owner):
         yield configuration.problem(path, message, severity="warning")
     else:
