@@ -4,13 +4,16 @@ import graphlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import CLEAN, Labels
 from gateway.patterns.settings import contract, seconds, target_in, texts
+from gateway.patterns.verify import Check, checks_in
+from gateway.patterns.views import Sight, sight_in
 
+_CLAIMS_AT_MOST = 8
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
 
@@ -29,6 +32,11 @@ class PlanStep:
     output_schema: "JsonObject | None" = None
     timeout_s: float | None = None
     optional: bool = False
+    claims: tuple[str, ...] = ()
+    """Outside resources, `account:$task.account`."""
+    sight: Sight = field(default_factory=Sight)
+    """What its worker is told of the original task."""
+    verify: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +50,10 @@ class PlanRules:
     """Who takes a step that names nobody; empty: every step has to."""
     done: frozenset[str] = frozenset()
     """Ids of steps of an earlier plan that are done: others may come after them, none may be called the same."""
+    verify: bool = False
+    """Whether a step may say what of its answer is looked up: whoever plans has no tools to give away."""
+    sight: Sight = field(default_factory=Sight)
+    """What workers are told of the original task, where a step does not say."""
 
 
 def plan_from(value: Json, rules: PlanRules, labels: Labels = CLEAN) -> dict[str, PlanStep]:
@@ -75,6 +87,27 @@ def followers(plan: Mapping[str, PlanStep], roots: set[str]) -> set[str]:
     return found
 
 
+def ancestors(plan: Mapping[str, PlanStep], step_id: str) -> set[str]:
+    """Everything the step comes after, however far."""
+    found: set[str] = set()
+    todo = [*plan[step_id].after]
+    while todo:
+        each = todo.pop()
+        if each not in found and each in plan:
+            found.add(each)
+            todo += plan[each].after
+    return found
+
+
+def longest_s(plan: Mapping[str, PlanStep]) -> float:
+    """Seconds the slowest chain of steps may take, as far as their own timeouts say."""
+    ends: dict[str, float] = {}
+    for step_id in graphlib.TopologicalSorter({step.id: step.after for step in plan.values()}).static_order():
+        step = plan[step_id]
+        ends[step_id] = max((ends[each] for each in step.after), default=0.0) + (step.timeout_s or 0.0)
+    return max(ends.values(), default=0.0)
+
+
 def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
     step_id = json_text(entry.get("id"))
     if not _ID.fullmatch(step_id):
@@ -95,6 +128,9 @@ def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
         output_schema=contract(entry.get("output_schema")),
         timeout_s=seconds(entry.get("timeout_s")),
         optional=entry.get("optional") is True,
+        claims=texts(entry.get("claims"))[:_CLAIMS_AT_MOST],
+        sight=sight_in(entry) if entry.get("task") else rules.sight,
+        verify=checks_in(entry) if rules.verify else (),
     )
 
 

@@ -1,17 +1,20 @@
-"""A plan worked off in rounds: once, and again where the review finds a step wanting and another attempt may help."""
+"""A plan worked off in rounds: once, and again where a step failed and another attempt may help."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from gateway.core.json import Json
+from gateway.core.json import Json, json_object
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.model import Phase
-from gateway.core.ports.orchestration import Gap, Node, StepError, StepResult, Steps
+from gateway.core.ports.orchestration import Gap, Node, StepResult, Steps
+from gateway.core.task import Task
+from gateway.patterns.failures import WANTING, another_way
 from gateway.patterns.plan import PlanStep, followers
+from gateway.patterns.references import TASK, filled
+from gateway.patterns.settings import StandIn, slug_of
+from gateway.patterns.views import task_view
 
-WANTING: frozenset[StepError] = frozenset({"failed", "timeout", "unavailable", "schema"})
-"""Failures after which the review has the step done again, as the same step, so that no effect is repeated. The others
-would only fail again; a conflict means that the work was done on something outdated, which is what proposing is for."""
+__all__ = ["WANTING", "Attempt", "Ways", "gap_of", "nodes_of", "notices_of", "worked_off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +23,10 @@ class Ways:
 
     concurrency: int
     max_rounds: int
-    fallback: Mapping[str, str] = field(default_factory=dict[str, str])
+    stand_ins: Mapping[str, StandIn] = field(default_factory=dict[str, StandIn])
     """Capability name -> who takes over after a failure."""
+    task: Task | None = None
+    """The original one, of which steps are told as much as they may see."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,10 @@ class Attempt:
     extra_labels: Mapping[str, Labels] = field(default_factory=dict[str, Labels])
     again: Mapping[str, str] = field(default_factory=dict[str, str])
     """Id of the step to be tried again, by the plan's id."""
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Why it is asked again, by the plan's id."""
+    parts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Under which name its result is shown as soon as it is there, by the plan's id."""
 
 
 async def worked_off(
@@ -44,7 +53,7 @@ async def worked_off(
 ) -> dict[str, StepResult]:
     """Results of the wanted steps, after as many rounds as it took or as are allowed."""
     wanted = [step_id for step_id in plan if step_id in set(wanted)]
-    results = dict(await steps.graph(_nodes(plan, wanted, attempt), limit=ways.concurrency))
+    results = dict(await steps.graph(nodes_of(plan, wanted, attempt, ways), limit=ways.concurrency))
     for number in range(2, ways.max_rounds + 1):
         wanting = {step_id for step_id, result in results.items() if result.error in WANTING}
         if not wanting:
@@ -58,8 +67,9 @@ async def worked_off(
             attempt,
             earlier={**attempt.earlier, **results},
             again={**attempt.again, **{step_id: results[step_id].id for step_id in todo}},
+            notes={step_id: another_way(results[step_id]) for step_id in wanting},
         )
-        results |= await steps.graph(_nodes(taken_over, todo, latest), limit=ways.concurrency)
+        results |= await steps.graph(nodes_of(taken_over, todo, latest, ways), limit=ways.concurrency)
     return results
 
 
@@ -67,7 +77,27 @@ def gap_of(step: PlanStep, result: StepResult) -> Gap:
     return Gap(step=step.id, target=step.target, error=result.error, reason=result.reason)
 
 
-def _nodes(plan: Mapping[str, PlanStep], wanted: list[str], attempt: Attempt) -> dict[str, Node]:
+def notices_of(
+    plan: Mapping[str, PlanStep], results: Mapping[str, StepResult], stand_ins: Mapping[str, StandIn]
+) -> tuple[str, ...]:
+    """Who stood in for whom, as far as it counts."""
+    said: list[str] = []
+    for step_id, result in results.items():
+        planned = plan[step_id].target if step_id in plan else result.target
+        if not result.ok or result.target == planned:
+            continue
+        stand_in = stand_ins.get(planned)
+        if stand_in is not None and stand_in.target == result.target:
+            said.append(stand_in.notice)
+        else:
+            said.append(f"{slug_of(result.target)} stood in for {slug_of(planned)}")
+    return tuple(dict.fromkeys(said))
+
+
+def nodes_of(plan: Mapping[str, PlanStep], wanted: list[str], attempt: Attempt, ways: Ways) -> dict[str, Node]:
+    """The wanted steps as a task graph; what they need of the others is handed over."""
+    message = None if ways.task is None else ways.task.message
+    known: dict[str, Json] = {TASK: json_object(None if message is None else message.structured)}
     nodes: dict[str, Node] = {}
     for step_id in wanted:
         step = plan[step_id]
@@ -80,10 +110,14 @@ def _nodes(plan: Mapping[str, PlanStep], wanted: list[str], attempt: Attempt) ->
             given=given,
             timeout_s=step.timeout_s,
             phase=attempt.phase,
+            task=None if ways.task is None else task_view(step.sight, ways.task),
             reads=step.reads,
             publishes=attempt.publishes,
             output_schema=step.output_schema,
             optional=step.optional,
+            note=attempt.notes.get(step_id, ""),
+            part=attempt.parts.get(step_id, ""),
+            claims=tuple(filled(each, known) for each in step.claims),
             again=attempt.again.get(step_id, ""),
         )
     return nodes
@@ -95,6 +129,7 @@ def _taken_over(
     """The plan with failed steps given to whoever takes over."""
     changed = dict(plan)
     for step_id in wanting:
-        target = ways.fallback.get(results[step_id].target, plan[step_id].target)
+        stand_in = ways.stand_ins.get(results[step_id].target)
+        target = plan[step_id].target if stand_in is None else stand_in.target
         changed[step_id] = replace(plan[step_id], target=target)
     return changed

@@ -1,7 +1,7 @@
 """A supervisor: a plan of steps with dependencies, worked off by agents side by side, reviewed, and put together.
 
-The plan is the workflow's own, or a planner's; a planner whose plan cannot be run is told why and asked once more.
-Whatever fails is named in the answer: partial success is an answer.
+The plan is the workflow's own, or a planner's; a planner whose plan cannot be run is told why and asked once more, and
+asked again for what could not be done. Whatever fails is named in the answer: partial success is an answer.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,13 @@ from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.agreement import Agreement
-from gateway.patterns.plan import PlanRules, PlanStep, plan_from
+from gateway.patterns.critique import RULES, refuse_options
+from gateway.patterns.failures import STOPPED, ask_timeout_s_in, on_failure_in
+from gateway.patterns.plan import PlanRules, PlanStep, longest_s, plan_from
+from gateway.patterns.planning import EACH, Planning
+from gateway.patterns.reviewed import ReviewedPlan, ReviewRules
 from gateway.patterns.roles import role_in
-from gateway.patterns.rounds import Attempt, Ways, gap_of, worked_off
+from gateway.patterns.rounds import Attempt, Ways, gap_of, notices_of, worked_off
 from gateway.patterns.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_ROUNDS,
@@ -26,6 +30,8 @@ from gateway.patterns.settings import (
     whole,
     workers_in,
 )
+from gateway.patterns.sufficiency import refuse_small_limits
+from gateway.patterns.views import sight_in
 
 
 class Supervisor:
@@ -35,24 +41,39 @@ class Supervisor:
         """Raises: InvalidRequest: neither planner nor plan, both, or a plan that cannot be run."""
         refuse(settings, "supervisor", "stages")
         limits = json_object(settings.get("limits"))
-        self._planner = role_in(settings, "planner")
+        planner = role_in(settings, "planner", (EACH,))
         self._synthesiser = role_in(settings, "synthesiser")
         self._propose = settings.get("propose") is True
         self._ways = Ways(
             concurrency=whole(limits, "concurrency", DEFAULT_CONCURRENCY),
             max_rounds=whole(limits, "max_rounds", DEFAULT_ROUNDS),
-            fallback={failed: each.target for failed, each in stand_ins(settings).items()},
+            stand_ins=stand_ins(settings),
         )
         fixed = objects(settings.get("plan"))
-        if bool(fixed) == (self._planner is not None):
+        if bool(fixed) == (planner is not None):
             raise InvalidRequest("the pattern supervisor needs either a planner or a plan")
-        self._rules = PlanRules(
-            targets=frozenset({*workers_in(settings), *(target_in(entry) for entry in fixed)}),
+        workers = workers_in(settings)
+        rules = PlanRules(
+            targets=frozenset({*workers, *(target_in(entry) for entry in fixed)}),
             max_steps=whole(limits, "max_steps", DEFAULT_STEPS),
+            verify=bool(fixed),
+            sight=sight_in(json_object(settings.get("supervisor"))),
         )
-        if not self._rules.targets:
+        if not rules.targets:
             raise InvalidRequest("the pattern supervisor needs agents to give work to", detail={"setting": "agents"})
-        self._fixed: dict[str, PlanStep] = plan_from({"steps": [*fixed]}, self._rules) if fixed else {}
+        self._fixed: dict[str, PlanStep] = plan_from({"steps": [*fixed]}, rules) if fixed else {}
+        self._planning = None if planner is None else Planning(planner=planner, rules=rules, workers=workers)
+        self._review = ReviewRules(
+            critic=role_in(settings, "critic", RULES),
+            planning=self._planning,
+            workers=tuple(dict.fromkeys((*workers, *(step.target for step in self._fixed.values())))),
+            on_failure=on_failure_in(limits),
+            ask_timeout_s=ask_timeout_s_in(limits),
+        )
+        if self._review.critic is not None and self._review.critic.rule:
+            refuse_options(self._review.critic.options, "critic")
+        calls = len(self._fixed) or (1 if planner is not None and planner.rule else 2)
+        refuse_small_limits(limits, calls=calls, roles=(), fixed_s=longest_s(self._fixed))
 
     async def run(self, task: Task, steps: Steps) -> Outcome:
         try:
@@ -61,49 +82,45 @@ class Supervisor:
             return Outcome(text=f"There is no plan that can be run: {error.message}", error=error.message)
         names: list[Json] = [*plan]
         await steps.emit("planned", {"steps": names}, text=f"planned: {', '.join(plan)}")
-        if not self._propose:
-            attempt = Attempt(phase="", publishes=True)
-            results = await worked_off(plan, plan, attempt, steps, self._ways)
-            return await self._put_together(plan, results, steps)
-        return await self._agreed_and_committed(plan, steps)
+        ways = replace(self._ways, task=task)
+        if self._propose:
+            return await self._agreed_and_committed(plan, ways, steps)
+        reviewed = ReviewedPlan(plan=dict(plan), rules=self._review, ways=ways)
+        await reviewed.work_off(steps)
+        results = {step_id: reviewed.results[step_id] for step_id in reviewed.plan}
+        outcome = await self._put_together(reviewed.plan, results, reviewed.gaps, steps)
+        notices = tuple(dict.fromkeys((*outcome.notices, *reviewed.notices)))
+        return _failed_by(reviewed.gaps, replace(outcome, notices=notices), fails_run=reviewed.fails_run)
 
     async def _planned(self, steps: Steps) -> dict[str, PlanStep]:
         """The planner's plan. Raises: InvalidRequest: it gave none that can be run, twice."""
-        workers: list[Json] = [*sorted(self._rules.targets)]
-        given: JsonObject = {"workers": workers, "max_steps": self._rules.max_steps}
-        first = await self._asked(given, steps)
-        try:
-            return _plan_in(first, self._rules)
-        except InvalidRequest as error:
-            mended = await self._asked({**given, "error": error.message, "plan": first.value}, steps, first)
-            return _plan_in(mended, self._rules)
-
-    async def _asked(self, given: JsonObject, steps: Steps, before: StepResult | None = None) -> StepResult:
-        if self._planner is None:
+        if self._planning is None:
             raise AssertionError("unreachable: there is a planner where there is no plan")
-        again = "" if before is None else before.id
-        return await steps.call(replace(self._planner.node(given), again=again))
+        return await self._planning.first(steps)
 
-    async def _agreed_and_committed(self, plan: dict[str, PlanStep], steps: Steps) -> Outcome:
+    async def _agreed_and_committed(self, plan: dict[str, PlanStep], ways: Ways, steps: Steps) -> Outcome:
         attempt = Attempt(phase="propose", publishes=False)
-        agreement = Agreement(plan=dict(plan), results=await worked_off(plan, plan, attempt, steps, self._ways))
-        if not await agreement.reached(steps, self._ways):
+        agreement = Agreement(plan=dict(plan), results=await worked_off(plan, plan, attempt, steps, ways))
+        if not await agreement.reached(steps, ways):
             return _disagreed(agreement)
         proposed = agreement.results
         commits = [step_id for step_id in plan if proposed[step_id].ok and proposed[step_id].commits]
-        committed = await worked_off(agreement.plan, commits, _committing(commits, proposed), steps, self._ways)
-        return await self._put_together(plan, {**proposed, **committed}, steps)
+        committed = await worked_off(agreement.plan, commits, _committing(commits, proposed), steps, ways)
+        results = {**proposed, **committed}
+        gaps = tuple(gap_of(plan[step_id], result) for step_id, result in results.items() if not result.ok)
+        outcome = await self._put_together(plan, results, gaps, steps)
+        return _failed_by(gaps, outcome, fails_run=self._review.on_failure == "fail" and bool(gaps))
 
     async def _put_together(
-        self, plan: Mapping[str, PlanStep], results: Mapping[str, StepResult], steps: Steps
+        self, plan: Mapping[str, PlanStep], results: Mapping[str, StepResult], gaps: tuple[Gap, ...], steps: Steps
     ) -> Outcome:
-        gaps = tuple(gap_of(plan[step_id], result) for step_id, result in results.items() if not result.ok)
         value: JsonObject = {step_id: result.value for step_id, result in results.items() if result.ok}
         if not value:
             reasons = "; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gaps)
             return Outcome(text=f"Nothing could be done. {reasons}", gaps=gaps, error="no step succeeded")
         text = await self._worded(results, gaps, steps) or _by_rule(results, gaps)
-        return Outcome(text=text, value=value, gaps=gaps)
+        notices = notices_of(plan, results, self._ways.stand_ins)
+        return Outcome(text=text, value=value, gaps=gaps, notices=notices)
 
     async def _worded(self, results: Mapping[str, StepResult], gaps: tuple[Gap, ...], steps: Steps) -> str:
         """The synthesiser's words; empty where there is none, or it failed."""
@@ -117,11 +134,12 @@ class Supervisor:
         return said.text or json_text(json_object(said.value).get("text")) or said.summary
 
 
-def _plan_in(said: StepResult, rules: PlanRules) -> dict[str, PlanStep]:
-    """Raises: InvalidRequest: the planner failed, or its plan cannot be run."""
-    if not said.ok:
-        raise InvalidRequest(f"the planner gave none ({said.reason or said.error})")
-    return plan_from(said.value, rules, said.labels)
+def _failed_by(gaps: tuple[Gap, ...], outcome: Outcome, *, fails_run: bool) -> Outcome:
+    """The outcome as a failure, where a step that failed fails the run."""
+    if not fails_run or outcome.error:
+        return outcome
+    failed = ", ".join(gap.step for gap in gaps if gap.error not in STOPPED)
+    return replace(outcome, error=f"not done: {failed}")
 
 
 def _committing(commits: list[str], proposed: Mapping[str, StepResult]) -> Attempt:
@@ -132,6 +150,7 @@ def _committing(commits: list[str], proposed: Mapping[str, StepResult]) -> Attem
         earlier=proposed,
         extra={step_id: {"proposal": proposed[step_id].value} for step_id in commits},
         extra_labels={step_id: proposed[step_id].labels for step_id in commits},
+        parts={step_id: step_id for step_id in commits},
     )
 
 

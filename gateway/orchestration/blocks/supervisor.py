@@ -2,8 +2,13 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from gateway.orchestration.targets import Shown
+
 
 class SupervisorSettings(BaseModel):
-    """How work is reviewed."""
+    """How work is handed out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    task: Shown | None = None
+    """What workers are told of the original task, where the plan does not say: `full`, `summary`, `none`, or fields."""

@@ -1,0 +1,84 @@
+"""Plans by a planner, which is told what is wrong with one that cannot be run, and what failed of one that was."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.labels import join_all
+from gateway.core.ports.orchestration import Node, StepResult, Steps
+from gateway.patterns.plan import PlanRules, PlanStep, plan_from
+from gateway.patterns.review import Verdict
+from gateway.patterns.roles import Role
+from gateway.patterns.settings import slug_of, step_name
+
+EACH = "each"
+"""The built-in planner: every worker does the task, side by side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planning:
+    """Who plans, and what a plan may be."""
+
+    planner: Role
+    rules: PlanRules
+    workers: tuple[str, ...]
+
+    async def first(self, steps: Steps) -> dict[str, PlanStep]:
+        """The plan to begin with. Raises: InvalidRequest: there is none that can be run, after two attempts."""
+        if self.planner.rule:
+            return plan_from({"steps": [_step_of(target) for target in self.workers]}, self.rules)
+        return await self._planned(self.planner.node(self._given), self.rules, steps)
+
+    async def again(
+        self,
+        done: Mapping[str, StepResult],
+        failed: Mapping[str, StepResult],
+        verdicts: Mapping[str, Verdict],
+        steps: Steps,
+    ) -> dict[str, PlanStep] | None:
+        """A plan for what is not done, which may build on what is; None where the planner has none."""
+        if self.planner.rule:
+            return None
+        names: list[Json] = [*done]
+        missing: list[Json] = [
+            {"step": each, "error": result.error, "reason": verdicts[each].because} for each, result in failed.items()
+        ]
+        given: JsonObject = {**self._given, "done": names, "failed": missing}
+        # Why something failed may be somebody's own words.
+        labels = join_all((*(each.labels for each in failed.values()), *(each.labels for each in verdicts.values())))
+        rules = replace(self.rules, done=frozenset(done))
+        try:
+            plan = await self._planned(replace(self.planner.node(given), given=done, labels=labels), rules, steps)
+        except InvalidRequest as error:
+            await steps.decided("replan", None, because=error.message)
+            return None
+        chosen: list[Json] = [*plan]
+        await steps.decided("replan", chosen, because=f"not done: {', '.join(failed)}")
+        return plan
+
+    @property
+    def _given(self) -> JsonObject:
+        workers: list[Json] = [*sorted(self.rules.targets)]
+        return {"workers": workers, "max_steps": self.rules.max_steps}
+
+    async def _planned(self, node: Node, rules: PlanRules, steps: Steps) -> dict[str, PlanStep]:
+        said = await steps.call(node)
+        try:
+            return _plan_in(said, rules)
+        except InvalidRequest as error:
+            mended: JsonObject = {**json_object(node.input), "error": error.message, "plan": said.value}
+            node = replace(node, input=mended, labels=node.labels.join(said.labels), again=said.id)
+            return _plan_in(await steps.call(node), rules)
+
+
+def _plan_in(said: StepResult, rules: PlanRules) -> dict[str, PlanStep]:
+    """Raises: InvalidRequest: the planner failed, or its plan cannot be run."""
+    if not said.ok:
+        raise InvalidRequest(f"the planner gave none ({said.reason or said.error})")
+    return plan_from(said.value, rules, said.labels)
+
+
+def _step_of(target: str) -> JsonObject:
+    kind, _, name = target.partition(":")
+    return {"id": step_name(slug_of(target)), kind: name}
