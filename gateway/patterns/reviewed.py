@@ -63,6 +63,8 @@ class ReviewedPlan:
     """How often each step's result was shown to whoever watches."""
     _open: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
     """What the last review did not accept."""
+    _acted_on: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
+    """What earlier reviews did not accept, and was done again."""
 
     async def work_off(self, steps: Steps) -> None:
         """Rounds until everything is accepted, or nothing more can be done."""
@@ -73,9 +75,7 @@ class ReviewedPlan:
             if not self._open or number > most or await self._is_stopped(steps):
                 break
             await self._again(number, self._open, steps)
-        for step_id, verdict in self._open.items():
-            if step_id in self.results and self.results[step_id].ok:
-                self.notices.append(f"{step_id} was not accepted by the review: {verdict.because}.")
+        self._name_what_was_not_accepted()
         await self._settle_with_caller(steps)
 
     @property
@@ -134,6 +134,7 @@ class ReviewedPlan:
 
     async def _again(self, number: int, verdicts: dict[str, Verdict], steps: Steps) -> None:
         """One more round: for what is not accepted, by whoever is to do it."""
+        self._acted_on |= verdicts
         names: list[Json] = [*verdicts]
         await steps.emit("round", {"round": number, "steps": names}, text=f"round {number}: {', '.join(verdicts)}")
         if any(each.action == "replan" for each in verdicts.values()) and await self._planned_anew(verdicts, steps):
@@ -179,6 +180,14 @@ class ReviewedPlan:
                 kept.pop(step_id, None)
         self.plan = {each: step for each, step in self.plan.items() if each in done} | anew
         return True
+
+    def _name_what_was_not_accepted(self) -> None:
+        """Answers that stand because there is no better one."""
+        for step_id, verdict in {**self._acted_on, **self._open}.items():
+            result = self.results.get(step_id)
+            better = step_id not in self._open and step_id in self._last and self._last[step_id].ok
+            if result is not None and result.ok and not better:
+                self.notices.append(f"{step_id} was not accepted by the review: {verdict.because}.")
 
     async def _is_stopped(self, steps: Steps) -> bool:
         """Whether budget or time are used up: what there is is the answer."""
