@@ -21,7 +21,7 @@ from gateway.core.model import Capability, CapabilityKind, Emit, Principal, Requ
 from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.core.ports.costs import Spent
 from gateway.core.ports.gateway import Identity
-from gateway.core.ports.runs import Run, RunEvent, RunStep
+from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 from gateway.core.record import Record
@@ -239,6 +239,23 @@ class MemoryRuns:
 
     async def note_step(self, step: RunStep) -> None:
         self.noted.setdefault(step.run_id, []).append(step)
+
+    async def tell(
+        self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None
+    ) -> None:
+        if moved is not None:
+            await self.update(
+                run_id,
+                state=moved.state,
+                at_us=moved.at_us,
+                output=moved.output,
+                error=moved.error,
+                usage=moved.usage,
+            )
+        for step in steps:
+            await self.note_step(step)
+        for event in events:
+            await self.append(run_id, event.key, event.body, event.at_us)
 
     async def steps(self, run_id: str) -> tuple[RunStep, ...]:
         return tuple(self.noted.get(run_id, ()))

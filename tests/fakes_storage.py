@@ -1,5 +1,6 @@
 """In-memory twins of the storage ports. The contract suites hold them and the SQL stores to the same words."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import anyio
@@ -7,7 +8,7 @@ import anyio
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
-from gateway.core.ports.runs import Run, RunEvent, RunStep
+from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
 from gateway.core.ports.storage import (
     ApiKey,
     OpenStep,
@@ -171,6 +172,23 @@ class MemoryRunStore:
     async def note_step(self, step: RunStep) -> None:
         self._existing(step.run_id)
         self._steps[(step.run_id, step.id, step.attempt)] = step
+
+    async def tell(
+        self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None
+    ) -> None:
+        if moved is not None:
+            await self.update(
+                run_id,
+                state=moved.state,
+                at_us=moved.at_us,
+                output=moved.output,
+                error=moved.error,
+                usage=moved.usage,
+            )
+        for step in steps:
+            await self.note_step(step)
+        for event in events:
+            await self.append(run_id, event.key, event.body, event.at_us)
 
     async def steps(self, run_id: str) -> tuple[RunStep, ...]:
         mine = [step for step in self._steps.values() if step.run_id == run_id]

@@ -1,5 +1,7 @@
 """Runs, their steps and their event logs. Executes nothing, and decides no state."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -11,7 +13,7 @@ from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
-from gateway.core.ports.runs import Run, RunEvent, RunStep
+from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
 
 _RUN: BindParameter[str] = bindparam("of_run")
 _FIND = select(runs).where(runs.c.tenant == bindparam("of_tenant"), runs.c.id == _RUN)
@@ -104,17 +106,8 @@ class SqlRunStore:
 
         Raises: NotFound.
         """
-        values: dict[str, Any] = {"of_run": run_id, "state": state, "updated_at_us": at_us, "error": error}
-        if output is not None:
-            values["output"] = output
-        if usage is not None:
-            values |= row_from_usage(usage)
-
-        def act(connection: Connection) -> None:
-            if connection.execute(_UPDATE, values).rowcount == 0:
-                raise NotFound("no such run")
-
-        await self._database.write(act, about=run_id)
+        moved = Moved(state=state, at_us=at_us, output=output, error=error, usage=usage)
+        await self._database.write(partial(_move, run_id, moved), about=run_id)
 
     async def pause(self, run_id: str, at_us: int) -> bool:
         return await self._changed(_PAUSE, {"of_run": run_id, "now_us": at_us})
@@ -148,15 +141,22 @@ class SqlRunStore:
 
     async def note_step(self, step: RunStep) -> None:
         """See `RunStore.note_step`.  Raises: NotFound: there is no such run."""
-        row = row_from_step(step)
-        place = {"of_run": step.run_id, "of_id": step.id, "nth": step.attempt}
+        await self._database.write(partial(_put_step, step), about=step.run_id)
 
+    async def tell(
+        self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None
+    ) -> None:
         def act(connection: Connection) -> None:
-            if connection.execute(_REPLACE_STEP, {**place, **row}).rowcount:
-                return
-            connection.execute(_ADD_STEP, {**row, "tenant": _tenant(connection, step.run_id)})
+            if moved is not None:
+                _move(run_id, moved, connection)
+            for step in steps:
+                _put_step(step, connection)
+            for event in events:
+                _append(run_id, event, connection)
 
-        await self._database.write(act, about=step.run_id)
+        await self._database.write(act, about=run_id)
+        if events:
+            self._woken(run_id)
 
     async def steps(self, run_id: str) -> tuple[RunStep, ...]:
         rows = await self._database.read(
@@ -166,19 +166,11 @@ class SqlRunStore:
 
     async def append(self, run_id: str, key: str, body: JsonObject, at_us: int) -> RunEvent | None:
         """See `RunStore.append`.  Raises: NotFound: there is no such run."""
-        values = {"of_run": run_id, "event_key": key, "now_us": at_us, "event_body": body}
-
-        def act(connection: Connection) -> int:
-            seq = connection.execute(_APPEND, values).scalar()
-            if seq is None:
-                _tenant(connection, run_id)
-            return seq or 0
-
-        seq = await self._database.write(act, about=run_id)
+        event = Told(key=key, body=body, at_us=at_us)
+        seq = await self._database.write(partial(_append, run_id, event), about=run_id)
         if not seq:
             return None
-        for waiting in self._waiting.get(run_id, ()):
-            waiting.set()
+        self._woken(run_id)
         return RunEvent(run_id=run_id, seq=seq, at_us=at_us, body=body)
 
     async def events(self, run_id: str, after: int = 0) -> tuple[RunEvent, ...]:
@@ -206,6 +198,10 @@ class SqlRunStore:
             if not watching and self._waiting.get(run_id) is watching:
                 del self._waiting[run_id]
 
+    def _woken(self, run_id: str) -> None:
+        for waiting in self._waiting.get(run_id, ()):
+            waiting.set()
+
     async def look(self) -> None:
         """Wake those who wait for events that another process has appended."""
         if not self._waiting:
@@ -216,6 +212,37 @@ class SqlRunStore:
             for waiting, after in self._waiting.get(run_id, {}).items():
                 if newest > after:
                     waiting.set()
+
+
+def _move(run_id: str, moved: Moved, connection: Connection) -> None:
+    values: dict[str, Any] = {
+        "of_run": run_id,
+        "state": moved.state,
+        "updated_at_us": moved.at_us,
+        "error": moved.error,
+    }
+    if moved.output is not None:
+        values["output"] = moved.output
+    if moved.usage is not None:
+        values |= row_from_usage(moved.usage)
+    if connection.execute(_UPDATE, values).rowcount == 0:
+        raise NotFound("no such run")
+
+
+def _put_step(step: RunStep, connection: Connection) -> None:
+    row = row_from_step(step)
+    place = {"of_run": step.run_id, "of_id": step.id, "nth": step.attempt}
+    if not connection.execute(_REPLACE_STEP, {**place, **row}).rowcount:
+        connection.execute(_ADD_STEP, {**row, "tenant": _tenant(connection, step.run_id)})
+
+
+def _append(run_id: str, event: Told, connection: Connection) -> int:
+    """The event's place in the log; 0 where its key is there already."""
+    values = {"of_run": run_id, "event_key": event.key, "now_us": event.at_us, "event_body": event.body}
+    seq = connection.execute(_APPEND, values).scalar()
+    if seq is None:
+        _tenant(connection, run_id)
+    return seq or 0
 
 
 def _tenant(connection: Connection, run_id: str) -> str:

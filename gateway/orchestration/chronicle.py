@@ -6,7 +6,6 @@ ends within that moment is written once, and all of it shares a commit.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Self, TypeAlias
 
@@ -16,7 +15,7 @@ from anyio.abc import TaskGroup
 
 from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
-from gateway.core.ports.runs import RunStep
+from gateway.core.ports.runs import RunStep, Told
 from gateway.orchestration.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -29,13 +28,6 @@ DRAIN_S = 10.0
 _Place: TypeAlias = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    key: str
-    body: JsonObject
-    at_us: int
-
-
 class Chronicle:
     """One per run, as a context within which it is told; its writing goes on in the run's task group."""
 
@@ -45,7 +37,7 @@ class Chronicle:
         self._group = group
         self._steps: dict[_Place, RunStep] = {}
         self._at_once: set[_Place] = set()
-        self._events: list[_Told] = []
+        self._events: list[Told] = []
         self._writing = False
         self._over = False
         self._wake, self._hurry, self._written = anyio.Event(), anyio.Event(), anyio.Event()
@@ -80,7 +72,7 @@ class Chronicle:
         """An event of the run, counted once per `key`."""
         if len(self._events) >= EVENTS_AT_MOST:
             await self.drained()
-        self._events.append(_Told(key, body, self._wiring.clock.now_us()))
+        self._events.append(Told(key=key, body=body, at_us=self._wiring.clock.now_us()))
         self._wake.set()
 
     async def drained(self) -> None:
@@ -102,25 +94,13 @@ class Chronicle:
     async def _flush(self) -> None:
         steps, self._steps = self._steps, {}
         events, self._events = self._events, []
+        # What was written at once meanwhile knows more than the beginning of the step.
+        known = [step for place, step in steps.items() if step.state != "running" or place not in self._at_once]
         self._writing = True
-        async with anyio.create_task_group() as group:
-            for place, step in steps.items():
-                group.start_soon(self._step, place, step)
-            group.start_soon(self._append, events)
+        await self._guarded(partial(self._wiring.runs.tell, self._run_id, steps=known, events=events))
         self._writing = False
         written, self._written = self._written, anyio.Event()
         written.set()
-
-    async def _step(self, place: _Place, step: RunStep) -> None:
-        # What was written at once meanwhile knows more than the beginning of the step.
-        if step.state != "running" or place not in self._at_once:
-            await self._guarded(partial(self._wiring.runs.note_step, step))
-
-    async def _append(self, events: list[_Told]) -> None:
-        for told in events:
-            await self._guarded(
-                partial(self._wiring.runs.append, self._run_id, told.key, told.body, told.at_us),
-            )
 
     async def _guarded(self, act: Callable[[], Awaitable[object]]) -> None:
         try:

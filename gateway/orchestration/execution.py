@@ -15,7 +15,7 @@ from gateway.core.limits import Usage, usage_from_json
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import RunInterrupted
 from gateway.core.ports.orchestration import Gap, Outcome, Pattern, PatternType, StepResult
-from gateway.core.ports.runs import Run, RunStep
+from gateway.core.ports.runs import Moved, Run, RunStep, Told
 from gateway.core.task import Task, TaskState, Turn
 from gateway.orchestration.chronicle import Chronicle
 from gateway.orchestration.context import RunContext
@@ -129,6 +129,13 @@ class Execution:
     async def _to_the_end(self, run: Run, context: RunContext) -> Ended:
         await self._announce(run)
         steps = RunSteps(context)
+        ended = await self._worked(steps)
+        if steps.asked:
+            # Nobody has to answer any more.
+            await persistently(lambda: self.wiring.approvals.withdraw(self.spec.run_id))
+        return ended
+
+    async def _worked(self, steps: RunSteps) -> Ended:
         try:
             outcome = await self._outcome(steps)
             await steps.dropped_all()
@@ -143,8 +150,9 @@ class Execution:
     async def _announce(self, run: Run) -> None:
         runs, run_id, at_us = self.wiring.runs, self.spec.run_id, self.wiring.clock.now_us()
         if TaskState(run.state) is TaskState.SUBMITTED:
-            await persistently(lambda: runs.update(run_id, state=TaskState.WORKING.value, at_us=at_us))
-            await persistently(lambda: runs.append(run_id, "working", status_body(TaskState.WORKING), at_us))
+            moved = Moved(state=TaskState.WORKING.value, at_us=at_us)
+            told = Told(key="working", body=status_body(TaskState.WORKING), at_us=at_us)
+            await persistently(lambda: runs.tell(run_id, events=(told,), moved=moved))
 
     async def _outcome(self, steps: RunSteps) -> Outcome:
         try:
@@ -171,17 +179,15 @@ class Execution:
             await anyio.sleep_forever()  # until the cancellation under way arrives
         runs, run_id, at_us = self.wiring.runs, self.spec.run_id, self.wiring.clock.now_us()
         state = ended.state
-        await persistently(
-            lambda: runs.update(
-                run_id, state=state.value, at_us=at_us, output=ended.to_json(), error=ended.error, usage=ended.usage
-            )
-        )
         await persistently(lambda: self.wiring.scratch.release_all(run_id))
-        await persistently(lambda: self.wiring.approvals.withdraw(run_id))
         if state is TaskState.FAILED:
             await self.morgue.receive(replace(run, error=ended.error), "failed")
-        await persistently(lambda: runs.append(run_id, ANSWER, artifact_body(ANSWER, ended.content), at_us))
-        await persistently(lambda: runs.append(run_id, "ended", status_body(state, ended.error), at_us))
+        moved = Moved(state=state.value, at_us=at_us, output=ended.to_json(), error=ended.error, usage=ended.usage)
+        events = (
+            Told(key=ANSWER, body=artifact_body(ANSWER, ended.content), at_us=at_us),
+            Told(key="ended", body=status_body(state, ended.error), at_us=at_us),
+        )
+        await persistently(lambda: runs.tell(run_id, events=events, moved=moved))
 
 
 def _task_of(spec: RunSpec) -> Task:

@@ -3,6 +3,7 @@
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.core.ports.orchestration import Answer, Question
+from gateway.core.ports.runs import Moved, Told
 from gateway.core.task import TaskState
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import progress_body, status_body
@@ -15,10 +16,12 @@ class Questions:
     def __init__(self, run: RunContext) -> None:
         self._run = run
         self._asked = 0
+        self.asked_a_role = False
 
     async def ask(self, question: Question, timeout_s: float) -> Answer:
         self._asked += 1
         if question.role:
+            self.asked_a_role = True
             return await self._ask_role(question, timeout_s)
         return await self._ask_caller(question, timeout_s)
 
@@ -84,8 +87,8 @@ class Questions:
         async def act() -> JsonObject:
             at_us = wiring.clock.now_us()
             body: JsonObject = {**status_body(state, text), "detail": detail}
-            await persistently(lambda: wiring.runs.update(run_id, state=state.value, at_us=at_us))
-            await persistently(lambda: wiring.runs.append(run_id, key, body, at_us))
+            moved, told = Moved(state=state.value, at_us=at_us), Told(key=key, body=body, at_us=at_us)
+            await persistently(lambda: wiring.runs.tell(run_id, events=(told,), moved=moved))
             return {}
 
         await wiring.journal.draw().run(key, act)

@@ -51,6 +51,11 @@ class RunSteps:
         return self._run.ledger.budget
 
     @property
+    def asked(self) -> bool:
+        """Whether anybody with a role was asked anything."""
+        return self._questions.asked_a_role
+
+    @property
     def spent(self) -> Usage:
         return self._spent
 

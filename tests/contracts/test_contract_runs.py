@@ -12,7 +12,7 @@ from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.labels import Labels
 from gateway.core.limits import Usage
-from gateway.core.ports.runs import Run, RunEvent, RunStep, RunStore
+from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, RunStore, Told
 from tests.contracts.databases import STORES, opened
 from tests.fakes_storage import MemoryRunStore
 
@@ -212,6 +212,26 @@ async def test_events_appended_at_once_leave_no_gap_and_repeat_no_number(store: 
             group.start_soon(append, number)
 
     assert [event.seq for event in await store.events("run_1")] == list(range(1, 21))
+
+
+async def test_what_is_told_together_is_kept_together_or_not_at_all(store: RunStore) -> None:
+    await store.open(RUN)
+    events = [Told(key=key, body={"kind": key}, at_us=at_us) for at_us, key in enumerate(("a", "b", "a"), start=1)]
+    moved = Moved(state="completed", at_us=9, output={"text": "done"}, usage=Usage(calls=2))
+
+    await store.tell("run_1", steps=[STEP, replace(STEP, state="ok"), replace(STEP, attempt=2)], events=events)
+    await store.tell("run_1", events=events, moved=moved)
+
+    assert [(event.seq, event.body["kind"]) for event in await store.events("run_1")] == [(1, "a"), (2, "b")]
+    assert [(step.attempt, step.state) for step in await store.steps("run_1")] == [(1, "ok"), (2, "running")]
+    found = await store.find("default", "run_1")
+    assert found is not None
+    assert (found.state, found.output, found.usage.calls) == ("completed", {"text": "done"}, 2)
+    with pytest.raises(NotFound):
+        await store.tell("run_2", moved=moved)
+    with pytest.raises(NotFound):
+        await store.tell("run_2", steps=[replace(STEP, run_id="run_2")], events=events)
+    assert await store.events("run_2") == ()
 
 
 async def test_waiting_gives_at_once_what_is_there(store: RunStore) -> None:

@@ -1,6 +1,6 @@
 """What is kept of runs for whoever asks about them: listed, drawn as a tree, followed. Knows no pattern."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -70,6 +70,28 @@ class RunEvent:
     """A serialised `Event`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An event that is to be appended."""
+
+    key: str
+    """Unique in the run: what is told again after a crash counts once."""
+    body: JsonObject
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """Where a run stands now. Output and usage that are not given stay as they are."""
+
+    state: str
+    """A `TaskState` value."""
+    at_us: int
+    output: Json = None
+    error: str = ""
+    usage: Usage | None = None
+
+
 class RunStore(Protocol):
     """Runs, their steps and their event logs, for whoever asks about them. The journal stays the truth of execution."""
 
@@ -101,6 +123,12 @@ class RunStore(Protocol):
 
     async def note_step(self, step: RunStep) -> None:
         """Store or replace a step by (run, id, attempt)."""
+        ...
+
+    async def tell(
+        self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None
+    ) -> None:
+        """What has happened in a run, all of it or nothing: see `update`, `note_step` and `append`."""
         ...
 
     async def steps(self, run_id: str) -> tuple[RunStep, ...]: ...
