@@ -228,6 +228,19 @@ class MemoryRuns:
         )
         self._wake()
 
+    async def pause(self, run_id: str, at_us: int) -> bool:
+        run = self.runs[run_id]
+        self.runs[run_id] = replace(run, paused_at_us=run.paused_at_us or at_us)
+        return not run.paused_at_us
+
+    async def unpause(self, run_id: str, at_us: int) -> bool:
+        run = self.runs[run_id]
+        self.runs[run_id] = replace(run, paused_at_us=0)
+        return bool(run.paused_at_us)
+
+    async def hold(self, run_id: str, by_us: int) -> None:
+        self.runs[run_id] = replace(self.runs[run_id], held_us=self.runs[run_id].held_us + by_us)
+
     async def find(self, tenant: str, run_id: str) -> Run | None:
         run = self.runs.get(run_id)
         return run if run is not None and run.tenant == tenant else None
