@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from adapters.storage.directory import DataDirectory
-from gateway.app.composition import Composition, configuration_folder, patterns_for
+from gateway.app.composition import Composition, patterns_for
 from gateway.app.foundation import open_foundation
 from gateway.app.sections import Sections, load_configuration
 from gateway.core.content import plain
@@ -51,7 +51,7 @@ async def open_path(directory: DataDirectory, steps: int, storage: "JsonObject |
     }
     file.write_text(yaml.safe_dump(said))
     sections = Sections(load_configuration(file))
-    async with open_foundation(directory, configuration_folder(sections), sections.audit) as foundation:
+    async with open_foundation(directory, sections) as foundation:
         composition = Composition(foundation, sections, patterns_for(sections))
         async with composition.running():
             composition.lists.retire("echo")

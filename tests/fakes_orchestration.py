@@ -230,7 +230,7 @@ class World:
         path: Gateway = StraightPath(self.agents, orchestrator)  # pyright: ignore[reportAssignmentType]
         await orchestrator.launch(path)
         try:
-            with anyio.fail_after(10):
+            with anyio.fail_after(30):
                 yield orchestrator, journal
         finally:
             await journal.aclose()
@@ -244,7 +244,7 @@ class World:
         data: Json = None,
         who: Principal = ANA,
         emit: Emit = ignore_event,
-        seconds: float = 5.0,
+        seconds: float = 25.0,
         **others: object,
     ) -> Result:
         """Call the workflow as a door would."""
@@ -262,7 +262,7 @@ class World:
         body: Plain | None = None,
         who: Principal = ANA,
         emit: Emit = ignore_event,
-        seconds: float = 5.0,
+        seconds: float = 25.0,
         **others: object,
     ) -> Result:
         orchestrator = self.orchestrator

@@ -1,6 +1,7 @@
 """Runs, their steps and event logs, in memory."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import anyio
@@ -8,7 +9,7 @@ import anyio
 from gateway.core.errors import NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
-from gateway.core.ports.runs import Run, RunEvent, RunStep
+from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
 
 
 class MemoryRuns:
@@ -72,6 +73,23 @@ class MemoryRuns:
     async def note_step(self, step: RunStep) -> None:
         self._run(step.run_id)
         self.kept_steps[step.run_id, step.id, step.attempt] = step
+
+    async def tell(
+        self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None
+    ) -> None:
+        if moved is not None:
+            await self.update(
+                run_id,
+                state=moved.state,
+                at_us=moved.at_us,
+                output=moved.output,
+                error=moved.error,
+                usage=moved.usage,
+            )
+        for step in steps:
+            await self.note_step(step)
+        for event in events:
+            await self.append(run_id, event.key, event.body, event.at_us)
 
     async def steps(self, run_id: str) -> tuple[RunStep, ...]:
         found = [step for (of_run, _, _), step in self.kept_steps.items() if of_run == run_id]
