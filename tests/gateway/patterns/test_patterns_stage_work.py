@@ -395,6 +395,7 @@ def rich() -> Scene:
         data={"id": 7},
         agents=lambda: agents,
         replies=("yes",),
+        fails=True,
     )
 
 
