@@ -245,8 +245,10 @@ class MemoryRuns:
         run = self.runs.get(run_id)
         return run if run is not None and run.tenant == tenant else None
 
-    async def list(self, tenant: str, *, owner: str = "", workflow: str = "", limit: int = 50) -> tuple[Run, ...]:
-        runs = [run for run in self.runs.values() if run.tenant == tenant]
+    async def list(
+        self, tenant: str, *, owner: str = "", workflow: str = "", context_id: str = "", limit: int = 50
+    ) -> tuple[Run, ...]:
+        runs = [run for run in self.runs.values() if run.tenant == tenant and context_id in ("", run.context_id)]
         runs = [run for run in runs if owner in ("", run.owner) and workflow in ("", run.workflow)]
         return tuple(sorted(runs, key=lambda run: -run.created_at_us)[:limit])
 

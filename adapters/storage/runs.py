@@ -129,12 +129,16 @@ class SqlRunStore:
         row = await self._database.read(lambda connection: connection.execute(_FIND, place).mappings().first())
         return None if row is None else run_from_row(row)
 
-    async def list(self, tenant: str, *, owner: str = "", workflow: str = "", limit: int = 50) -> tuple[Run, ...]:
+    async def list(
+        self, tenant: str, *, owner: str = "", workflow: str = "", context_id: str = "", limit: int = 50
+    ) -> tuple[Run, ...]:
         wanted = select(runs).where(runs.c.tenant == tenant)
         if owner:
             wanted = wanted.where(runs.c.owner == owner)
         if workflow:
             wanted = wanted.where(runs.c.workflow == workflow)
+        if context_id:
+            wanted = wanted.where(runs.c.context_id == context_id)
         newest = wanted.order_by(runs.c.created_at_us.desc(), runs.c.id.desc()).limit(max(limit, 0))
         rows = await self._database.read(lambda connection: connection.execute(newest).mappings().all())
         return tuple(run_from_row(row) for row in rows)

@@ -24,7 +24,7 @@ from gateway.config.schema import Section, json_schema
 from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings import Glossary, WorkflowSettings, with_glossary
 from policies.access.settings import RoleSettings
 from policies.budgets.settings import BudgetsSettings, PriceSettings
 
@@ -38,6 +38,7 @@ SECTIONS: Mapping[str, Section] = {
     "roles": TypeAdapter(dict[str, RoleSettings]),
     "principals": TypeAdapter(dict[str, PrincipalSettings]),
     "workflows": TypeAdapter(dict[str, WorkflowSettings]),
+    "glossary": TypeAdapter(Glossary),
     "prices": TypeAdapter(PriceSettings),
     "budgets": TypeAdapter(BudgetsSettings),
     "limits": TypeAdapter(Limits),
@@ -95,7 +96,8 @@ class Sections:
         self.agents = _each(said["agents"], AgentSettings)
         self.roles = _each(said["roles"], RoleSettings)
         self.principals = _each(said["principals"], PrincipalSettings)
-        self.workflows = _each(said["workflows"], WorkflowSettings)
+        self.glossary = _each(said["glossary"], str)
+        self.workflows = with_glossary(_each(said["workflows"], WorkflowSettings), self.glossary)
         self.prices = _as(said["prices"], PriceSettings)
         self.budgets = _as(said["budgets"], BudgetsSettings)
         self.limits = _as(said["limits"], Limits)

@@ -12,11 +12,12 @@ from gateway.core.ports.runs import Run
 from gateway.core.task import TaskState
 from gateway.orchestration.events import content_to_json
 from gateway.orchestration.forks import start
+from gateway.orchestration.history import LOOKED_AT, earlier_turns, handed_down
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.nesting import depth_of
 from gateway.orchestration.runs import owner_of
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.orchestration.spec import RunSpec
+from gateway.orchestration.spec import RunSpec, terms_from_json, turns_from_json
 from gateway.orchestration.wiring import Wiring
 
 
@@ -35,7 +36,7 @@ class Admission:
         Raises: InvalidRequest: it says nothing; Conflict: the key was used for something else; Exhausted: too many
             runs are under way, or no depth is left; Unavailable.
         """
-        spec = self._spec(request, slug, settings)
+        spec = await self._before(request, settings, self._spec(request, slug, settings))
         asked: Json = content_to_json(spec.task_content)
         now_us = self._wiring.clock.now_us()
         run = await self._wiring.runs.open(
@@ -78,6 +79,26 @@ class Admission:
         if state is TaskState.REJECTED:
             await self._wiring.runs.update(run.id, state=TaskState.WORKING.value, at_us=at_us)
             await self._morgue.gone_on(run, by=run.owner)
+
+    async def _before(self, request: Request, settings: WorkflowSettings, spec: RunSpec) -> RunSpec:
+        """The spec with what came before it: earlier turns of its context, or what the outer run hands down."""
+        own = settings.glossary
+        if spec.parent_run:
+            data, handed = handed_down(spec.data)
+            glossary = {**terms_from_json(handed.get("glossary")), **own}
+            return replace(spec, data=data, history=turns_from_json(handed.get("history")), glossary=glossary)
+        spec = replace(spec, glossary=own)
+        if not settings.history or not request.meta.get("context_id"):
+            return spec
+        found = await self._wiring.runs.list(
+            spec.tenant,
+            owner=owner_of(request.principal),
+            workflow=spec.workflow,
+            context_id=spec.context_id,
+            limit=settings.history * LOOKED_AT,
+        )
+        turns, labels = earlier_turns(found, most=settings.history, most_bytes=settings.history_bytes)
+        return replace(spec, history=turns, labels=spec.labels.join(labels))
 
     def _spec(self, request: Request, slug: str, settings: WorkflowSettings) -> RunSpec:
         message, data = _said(request)

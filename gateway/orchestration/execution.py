@@ -193,13 +193,21 @@ class Execution:
 def _task_of(spec: RunSpec) -> Task:
     """The run as its pattern sees it; the same at each replay."""
     content = spec.task_content
+    earlier = (
+        turn
+        for each in spec.history
+        for turn in (
+            Turn(id=f"{each.run_id}/0", role="user", content=Content(parts=(text_part(each.request),))),
+            Turn(id=f"{each.run_id}/{ANSWER}", role="agent", content=Content(parts=(text_part(each.answer),))),
+        )
+    )
     return Task(
         id=spec.run_id,
         context_id=spec.context_id,
         state=TaskState.WORKING,
         updated_at_us=0,
         message=content,
-        history=(Turn(id=f"{spec.run_id}/0", role="user", content=content),),
+        history=(*earlier, Turn(id=f"{spec.run_id}/0", role="user", content=content)),
     )
 
 

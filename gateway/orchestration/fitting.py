@@ -1,8 +1,9 @@
 """Makes what a step says fit whoever reads it: references for what is large, summaries for what exceeds a window.
 
-The order in which things go: results, the longest first, down to their summaries; what was read on the scratchpad; the
-task's data; the task's words; the step's own input, fields its contract names last. Never the instruction. Whatever is
-left out is said, in the message and to whoever watches the run.
+The order in which things go: what the memory had, the least fitting first; earlier turns, the oldest first; results,
+the longest first, down to their summaries; what was read on the scratchpad; the task's data; the task's words; the
+step's own input, fields its contract names last; the glossary. Never the instruction. Whatever is left out is said, in
+the message and to whoever watches the run.
 """
 
 import json
@@ -10,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from gateway.core.errors import Exhausted
-from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.limits import WARN_SHARE
 from gateway.core.ports.costs import TokenCounter
 from gateway.orchestration.messages import Said
@@ -79,10 +80,13 @@ async def fitted(
     fitting = _Fitting(said=said, window=window, counter=counter, summarise=summarise)
     tokens = fitting.tokens = await counter.count(texts)
     if tokens > window:
+        await fitting.entries("memory", -1, "what the memory had")
+        await fitting.entries("history", 0, "earlier turns")
         await fitting.results()
         await fitting.scratchpad()
         await fitting.task()
         await fitting.input(contract)
+        await fitting.glossary()
     if fitting.tokens > window:
         raise Exhausted(
             f"what it is told to do is {fitting.tokens} tokens alone, and its window is {window}",
@@ -101,6 +105,19 @@ class _Fitting:
     summarise: Summarise
     tokens: int = 0
     left_out: list[str] = field(default_factory=list[str])
+
+    async def entries(self, member: str, first: int, what: str) -> None:
+        """Entries of a list, one by one, beginning with the one at `first`."""
+        left = [*json_list(self.said.member.get(member))]
+        while self.tokens > self.window and left:
+            del left[first]
+            if self.left_out[-1:] == [what]:
+                self.left_out.pop()
+            await self._now(_with_member(self.said, **{member: [*left]}), what)
+
+    async def glossary(self) -> None:
+        if self.tokens > self.window and self.said.member.get("glossary"):
+            await self._now(_with_member(self.said, glossary={}), "the glossary")
 
     async def results(self) -> None:
         """Down to their summaries, and if that is not enough the summaries cut as well."""

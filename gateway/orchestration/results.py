@@ -9,7 +9,7 @@ from typing import get_args
 
 from gateway.core.content import Content
 from gateway.core.errors import Conflict, DeadlineExceeded, Denied, Exhausted, GatewayError, InDoubt, Unavailable
-from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import labels_from_json
 from gateway.core.limits import usage_from_json
 from gateway.core.model import Accepted, Complete, InputRequired, Result
@@ -74,7 +74,7 @@ def _completed(begun: StepResult, answer: Complete) -> StepResult:
         writes=json_object(said.get("writes")),
         commits=said.get("commits") is not False,
         said={name: each for name, each in said.items() if name not in _READ},
-        quality=json_text(answer.meta.get("quality")),
+        quality=_sentences(answer.meta.get("quality")),
         record_id=json_text(answer.meta.get("record")),
     )
     if answer.is_error:
@@ -158,6 +158,11 @@ def result_from_json(value: JsonObject) -> StepResult:
 def cut(text: str, limit: int) -> str:
     """At most `limit` characters, and visibly so."""
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def _sentences(value: Json) -> str:
+    """What is said of an answer's quality, as one text: a sentence, or a list of them."""
+    return value if isinstance(value, str) else "; ".join(each for each in json_list(value) if isinstance(each, str))
 
 
 def _whole(value: Json) -> int:

@@ -77,12 +77,12 @@ class Runs:
     async def page(self, who: Principal, wanted: Wanted) -> TaskPage:
         """Latest change first. Raises: InvalidRequest: no such page, or no such state."""
         owner = "" if who.kind == "operator" else who.subject
-        found = await self._wiring.runs.list(who.tenant, owner=owner, workflow=wanted.workflow, limit=LISTED_AT_MOST)
+        found = await self._wiring.runs.list(
+            who.tenant, owner=owner, workflow=wanted.workflow, context_id=wanted.context_id, limit=LISTED_AT_MOST
+        )
         if wanted.status and wanted.status not in {state.value for state in TaskState}:
             raise InvalidRequest(f"there is no state {wanted.status}")
-        runs = [
-            await self.settled(run) for run in found if not wanted.context_id or run.context_id == wanted.context_id
-        ]
+        runs = [await self.settled(run) for run in found]
         runs = [run for run in runs if not wanted.status or run.state == wanted.status]
         runs = [run for run in runs if run.updated_at_us >= wanted.changed_after_us]
         runs.sort(key=lambda run: (run.updated_at_us, run.id), reverse=True)

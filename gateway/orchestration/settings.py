@@ -4,8 +4,9 @@ Every pattern has the same limits under the same names. What a pattern needs bey
 stages for that) the pattern itself says when it is set up.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -73,6 +74,15 @@ class KeySettings(BaseModel):
     """Slugs of the agents it is handed to; by default all."""
 
 
+Glossary = Annotated[
+    dict[
+        Annotated[str, Field(min_length=1, max_length=100)],
+        Annotated[str, Field(min_length=1, max_length=500)],
+    ],
+    Field(max_length=100),
+]
+"""Terms and what they mean."""
+
 ROLES = (
     "planner",
     "executor",
@@ -134,6 +144,13 @@ class WorkflowSettings(BaseModel):
     """Agents propose first; work is committed once no two of them contradict each other on the scratchpad."""
     scratchpad: dict[str, KeySettings] = Field(default_factory=dict[str, KeySettings])
     """Contracts and owners of scratchpad keys; other keys are free."""
+    glossary: Glossary = Field(default_factory=dict[str, str])
+    """Terms and what they mean here, `{RMA: a return we agreed to}`: handed to every agent, nested workflows' too."""
+    history: int = Field(default=10, ge=0, le=50)
+    """Earlier requests of the same caller in the same A2A context that are handed over, with their answers; 0 for
+    none."""
+    history_bytes: int = Field(default=16_384, ge=256, le=1_048_576)
+    """How much of them, bytes: the oldest are left out."""
     limits: LimitSettings = LimitSettings()
     """Bounds of each of its runs."""
     router: RouterSettings = RouterSettings()
@@ -175,6 +192,11 @@ class WorkflowSettings(BaseModel):
     def to_json(self) -> JsonObject:
         """As it is handed to the pattern, and kept with each run: a run keeps the version it began with."""
         return json_from(self.model_dump(mode="json", exclude_defaults=True, by_alias=True))
+
+
+def with_glossary(workflows: Mapping[str, WorkflowSettings], shared: Mapping[str, str]) -> dict[str, WorkflowSettings]:
+    """The workflows, each with the shared terms it does not explain itself."""
+    return {slug: each.model_copy(update={"glossary": {**shared, **each.glossary}}) for slug, each in workflows.items()}
 
 
 def limits_from(settings: JsonObject) -> LimitSettings:

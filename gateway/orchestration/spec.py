@@ -18,6 +18,18 @@ _PHASES: dict[str, Phase] = {each: each for each in ("", "propose", "commit")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierTurn:
+    """What a run was asked and answered, in words."""
+
+    run_id: str
+    request: str
+    answer: str
+
+    def to_json(self) -> JsonObject:
+        return {"run": self.run_id, "request": self.request, "answer": self.answer}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
     """One run's beginning."""
 
@@ -31,6 +43,10 @@ class RunSpec:
     labels: Labels = CLEAN
     """Of the task."""
     context_id: str = ""
+    history: tuple[EarlierTurn, ...] = ()
+    """What was said before in the same context, oldest first."""
+    glossary: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Terms and what they mean here."""
     traceparent: str = ""
     phase: Phase = ""
     """Of the step this run is, if it is one: what only proposes must not let others commit."""
@@ -104,6 +120,8 @@ class RunSpec:
             "data": self.data,
             "labels": self.labels.to_json(),
             "context_id": self.context_id,
+            "history": [turn.to_json() for turn in self.history],
+            "glossary": dict(self.glossary),
             "traceparent": self.traceparent,
             "phase": self.phase,
             "parent_run": self.parent_run,
@@ -138,6 +156,8 @@ def spec_from_json(value: JsonObject) -> RunSpec:
         data=value.get("data"),
         labels=labels_from_json(value.get("labels")),
         context_id=json_text(value.get("context_id")),
+        history=turns_from_json(value.get("history")),
+        glossary=terms_from_json(value.get("glossary")),
         traceparent=json_text(value.get("traceparent")),
         phase=phase_from(value.get("phase")),
         parent_run=json_text(value.get("parent_run")),
@@ -155,6 +175,25 @@ def spec_from_json(value: JsonObject) -> RunSpec:
             for run_id, slots in json_object(value.get("homes")).items()
         },
     )
+
+
+def turns_from_json(value: Json) -> tuple[EarlierTurn, ...]:
+    """See `EarlierTurn.to_json`. What is none is left out."""
+    turns = (json_object(each) for each in json_list(value))
+    return tuple(
+        EarlierTurn(
+            run_id=json_text(turn.get("run")),
+            request=json_text(turn.get("request")),
+            answer=json_text(turn.get("answer")),
+        )
+        for turn in turns
+        if turn
+    )
+
+
+def terms_from_json(value: Json) -> Mapping[str, str]:
+    """Terms and their meanings. What is none is left out."""
+    return {term: meaning for term, meaning in json_object(value).items() if isinstance(meaning, str)}
 
 
 def version_of(settings: JsonObject) -> str:

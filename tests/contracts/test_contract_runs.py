@@ -82,6 +82,17 @@ async def test_the_same_key_in_another_tenant_is_another_run(store: RunStore) ->
     assert await store.open(foreign) == foreign
 
 
+async def test_runs_are_listed_by_context_newest_first(store: RunStore) -> None:
+    for number, context_id in enumerate(("ctx_1", "ctx_2", "ctx_1")):
+        made = replace(RUN, id=f"run_{number}", key="", context_id=context_id, created_at_us=number)
+        await store.open(made)
+    await store.open(replace(RUN, id="run_9", key="", tenant="other"))
+
+    found = await store.list("default", context_id="ctx_1")
+    assert [run.id for run in found] == ["run_2", "run_0"]
+    assert await store.list("default", context_id="ctx_1", workflow="else") == ()
+
+
 async def test_an_id_that_exists_gives_its_run_unless_it_is_another_tenants(store: RunStore) -> None:
     await store.open(RUN)
 

@@ -117,8 +117,10 @@ class RunStore(Protocol):
 
     async def find(self, tenant: str, run_id: str) -> Run | None: ...
 
-    async def list(self, tenant: str, *, owner: str = "", workflow: str = "", limit: int = 50) -> tuple[Run, ...]:
-        """Newest first."""
+    async def list(
+        self, tenant: str, *, owner: str = "", workflow: str = "", context_id: str = "", limit: int = 50
+    ) -> tuple[Run, ...]:
+        """Newest first; empty fields do not narrow."""
         ...
 
     async def note_step(self, step: RunStep) -> None:

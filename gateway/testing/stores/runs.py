@@ -62,11 +62,16 @@ class MemoryRuns:
         run = self.runs.get(run_id)
         return run if run is not None and run.tenant == tenant else None
 
-    async def list(self, tenant: str, *, owner: str = "", workflow: str = "", limit: int = 50) -> tuple[Run, ...]:
+    async def list(
+        self, tenant: str, *, owner: str = "", workflow: str = "", context_id: str = "", limit: int = 50
+    ) -> tuple[Run, ...]:
         found = [
             run
             for run in self.runs.values()
-            if run.tenant == tenant and owner in ("", run.owner) and workflow in ("", run.workflow)
+            if run.tenant == tenant
+            and owner in ("", run.owner)
+            and workflow in ("", run.workflow)
+            and context_id in ("", run.context_id)
         ]
         return tuple(sorted(found, key=lambda run: (run.created_at_us, run.id), reverse=True)[:limit])
 

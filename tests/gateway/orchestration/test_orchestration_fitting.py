@@ -67,6 +67,19 @@ async def test_an_agent_that_summarises_is_asked_for_the_summary() -> None:
     assert json_object(results_of(outcome.said)["a"])["summary"] == "a in few words"
 
 
+async def test_memory_goes_first_then_the_oldest_turns_and_the_glossary_last() -> None:
+    turns: Json = [{"request": f"{number} " * 60, "answer": "word " * 60} for number in range(3)]
+    memory: Json = [{"text": "word " * 60}, {"text": "word " * 60}]
+    whole = said(memory=memory, history=turns, results={"a": result(5)}, glossary={"RMA": "word " * 20})
+    some = await fitted(whole, 380, WordCounter(), summarise=nobody)
+    assert some.said.member["memory"] == []
+    assert some.said.member["history"] == turns[1:]  # pyright: ignore[reportIndexIssue, reportOptionalSubscript, reportArgumentType, reportCallIssue]
+    assert some.left_out == ["what the memory had", "earlier turns"]
+    assert some.said.member["results"] == whole.member["results"]
+    least = await fitted(said(glossary={"RMA": "word " * 200}), 60, WordCounter(), summarise=nobody)
+    assert (least.said.member["glossary"], least.left_out) == ({}, ["the glossary"])
+
+
 async def test_then_the_scratchpad_the_task_and_the_input_go_and_the_contracts_fields_last() -> None:
     pad: Json = {"k": {"value": "word " * 200, "version": 1}}
     given: JsonObject = {"free": "word " * 200, "bound": "word " * 200}

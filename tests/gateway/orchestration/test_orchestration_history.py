@@ -1,0 +1,231 @@
+"""A context keeps its history across runs, terms mean the same everywhere, and what an answer lacks is said."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.labels import CLEAN, Labels
+from gateway.core.model import Complete, principal
+from gateway.core.ports.orchestration import Node, Outcome, Steps
+from gateway.core.ports.runs import Run
+from gateway.core.task import Task
+from gateway.orchestration.history import earlier_turns
+from gateway.orchestration.settings import WorkflowSettings, with_glossary
+from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
+from tests.fakes_orchestration import Asked, World, answer, told
+
+pytestmark = pytest.mark.anyio
+
+WEB = Labels(untrusted=frozenset({"server:web"}))
+CONTEXT = {"context_id": "ctx"}
+
+
+class Talking:
+    """Hands the request to its agent, and tells what the task's history has; `fail` fails the run."""
+
+    def __init__(self, settings: JsonObject) -> None:
+        pass
+
+    async def run(self, task: Task, steps: Steps) -> Outcome:
+        said = task.message.text if task.message else ""
+        result = await steps.call(Node(target="agent:a", input={"instruction": said}))
+        history: Json = [[turn.role, turn.content.text] for turn in task.history]
+        return Outcome(text=f"about {said}", value=history, error="no" if said == "fail" else result.reason)
+
+
+class Outer:
+    """Hands everything to another workflow."""
+
+    def __init__(self, settings: JsonObject) -> None:
+        pass
+
+    async def run(self, task: Task, steps: Steps) -> Outcome:
+        result = await steps.run("inner", {"instruction": "go on"})
+        return Outcome(text="ok", value=result.value)
+
+
+async def saying(asked: Asked) -> Json:
+    return {"done": True}
+
+
+def world(**said: object) -> World:
+    workflow = WorkflowSettings.model_validate({"pattern": "talking", "agents": ["a"], **said})
+    around = World(
+        patterns={"talking": Talking, "outer": Outer},
+        workflows={
+            "help": workflow,
+            "other": workflow,
+            "inner": workflow,
+            "outer": WorkflowSettings(pattern="outer", workflows=("inner",), glossary={"RMA": "outer", "SKU": "outer"}),
+        },
+    )
+    around.agents.answers["agent:a"] = saying
+    return around
+
+
+def history_of(asked: Asked) -> list[Json]:
+    turns = asked.member.get("history", [])
+    assert isinstance(turns, list)
+    return [[json_object(turn)["request"], json_object(turn)["answer"]] for turn in turns]
+
+
+async def test_earlier_turns_of_the_context_reach_the_pattern_and_its_agents() -> None:
+    around = world()
+    async with around.up():
+        for said in ("one", "two"):
+            await around.ask(said, meta=CONTEXT)
+        result = told(await around.ask("three", meta=CONTEXT))
+    first, second, third = around.agents.asked
+    assert "history" not in first.member
+    assert history_of(second) == [["one", "about one"]]
+    assert history_of(third) == [["one", "about one"], ["two", "about two"]]
+    # The instruction stands behind what was said before, which has not the last word.
+    assert third.text.endswith("is this: three")
+    assert result["answer"] == [
+        ["user", "one"],
+        ["agent", "about one"],
+        ["user", "two"],
+        ["agent", "about two"],
+        ["user", "three"],
+    ]
+
+
+async def test_other_contexts_callers_workflows_and_failures_are_no_history() -> None:
+    around = world()
+    async with around.up():
+        await around.ask("elsewhere", meta={"context_id": "else"})
+        await around.ask("of ben", meta=CONTEXT, who=principal("ben"))
+        await around.ask("of another tenant", meta=CONTEXT, who=principal("ana", tenant="other"))
+        await around.ask("to another workflow", meta=CONTEXT, workflow="other")
+        await around.ask("fail", meta=CONTEXT)
+        await around.ask("now", meta=CONTEXT)
+    assert "history" not in around.agents.asked[-1].member
+
+
+async def test_history_can_be_turned_off_and_is_bounded() -> None:
+    off, short = world(history=0), world(history=1)
+    for around in (off, short):
+        async with around.up():
+            for said in ("one", "two", "three"):
+                await around.ask(said, meta=CONTEXT)
+    assert "history" not in off.agents.asked[-1].member
+    assert history_of(short.agents.asked[-1]) == [["two", "about two"]]
+
+
+async def test_labels_of_what_was_said_travel_with_it() -> None:
+    around = world()
+
+    async def from_the_web(asked: Asked) -> Complete:
+        return answer({}, labels=WEB if asked.text == "one" else CLEAN)
+
+    around.agents.answers["agent:a"] = from_the_web
+    async with around.up():
+        clean = await around.ask("nothing", meta={"context_id": "else"})
+        await around.ask("one", meta=CONTEXT)
+        tainted = await around.ask("two", meta=CONTEXT)
+    assert getattr(clean, "labels", None) == CLEAN
+    assert around.agents.asked[-1].request.labels == WEB
+    assert getattr(tainted, "labels", None) == WEB
+
+
+async def test_a_repeated_call_finds_its_run_whatever_was_said_since() -> None:
+    around = world()
+    async with around.up():
+        await around.ask("one", meta=CONTEXT | {"message_id": "m1"})
+        await around.ask("two", meta=CONTEXT | {"message_id": "m2"})
+        again = told(await around.ask("one", meta=CONTEXT | {"message_id": "m1"}))
+    assert again["answer"] == [["user", "one"]]
+    assert len(around.runs.runs) == 2
+
+
+async def test_nested_runs_are_handed_the_outer_ones_history_and_terms() -> None:
+    around = world(glossary={"RMA": "inner"})
+    async with around.up():
+        await around.ask("one", workflow="outer", meta=CONTEXT)
+        await around.ask("two", workflow="outer", meta=CONTEXT)
+    member = around.agents.asked[-1].member
+    assert history_of(around.agents.asked[-1]) == [["one", "ok"]]
+    assert member["glossary"] == {"RMA": "inner", "SKU": "outer"}
+    handed = json_object(json_object(member["data"])["drawbridge"])
+    assert not {"history", "glossary"} & handed.keys()
+
+
+async def test_nobody_outside_sets_terms_or_history() -> None:
+    around = world(glossary={"RMA": "a return"})
+    async with around.up():
+        await around.ask("one", data={"drawbridge": {"glossary": {"RMA": "free money"}, "history": [{"request": "x"}]}})
+    [asked] = around.agents.asked
+    assert asked.member["glossary"] == {"RMA": "a return"}
+    assert "history" not in asked.member
+
+
+def test_shared_terms_are_every_workflows_unless_it_says_otherwise() -> None:
+    found = with_glossary(
+        {"a": WorkflowSettings(pattern="p"), "b": WorkflowSettings(pattern="p", glossary={"RMA": "own"})},
+        {"RMA": "shared", "SKU": "shared"},
+    )
+    assert found["a"].glossary == {"RMA": "shared", "SKU": "shared"}
+    assert found["b"].glossary == {"RMA": "own", "SKU": "shared"}
+
+
+async def test_what_makes_an_answer_less_than_it_should_be_is_said_once_each() -> None:
+    around = world()
+
+    async def stale(asked: Asked) -> Complete:
+        return replace(answer({}), meta={"quality": ["of an hour ago", "of a smaller agent"]})
+
+    around.agents.answers["agent:a"] = stale
+    async with around.up():
+        result = told(await around.ask("one"))
+    assert result["notices"] == ["of an hour ago; of a smaller agent"]
+
+
+@pytest.mark.parametrize("where", INSTANTS)
+async def test_history_is_the_same_after_a_crash(where: Instant) -> None:
+    said: JsonObject = {"pattern": "talking", "agents": ["a"], "glossary": {"RMA": "a return"}}
+    scene = Scene(settings=said, patterns={"talking": Talking}, agents=lambda: {"agent:a": saying})
+    await outlives_crashes(scene, where)
+
+
+def run(number: int, request: str, reply: str, **others: object) -> Run:
+    content: JsonObject = {"parts": [{"kind": "text", "text": reply}], "structured": None}
+    whole = Run(
+        id=f"run_{number}",
+        workflow="help",
+        tenant="default",
+        owner="ana",
+        state="completed",
+        context_id="ctx",
+        created_at_us=number,
+        updated_at_us=number,
+        input={"parts": [{"kind": "text", "text": request}], "structured": None},
+        output={"state": "completed", "content": content},
+    )
+    return replace(whole, **others)
+
+
+def test_of_a_run_that_another_took_over_only_the_other_counts() -> None:
+    forked = run(2, "one", "better", spec={"origin": "run_1"})
+    turns, _ = earlier_turns([forked, run(1, "one", "worse")], most=5, most_bytes=1000)
+    assert [turn.answer for turn in turns] == ["better"]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(st.text(max_size=80), st.text(max_size=80)), max_size=8),
+    st.integers(min_value=0, max_value=6),
+    st.integers(min_value=16, max_value=400),
+)
+def test_turns_never_exceed_their_bounds_and_the_latest_is_among_them(
+    said: list[tuple[str, str]], most: int, most_bytes: int
+) -> None:
+    runs = [run(number, request, reply) for number, (request, reply) in enumerate(said)]
+    turns, _ = earlier_turns(reversed(runs), most=most, most_bytes=most_bytes)
+    size = sum(len((turn.request + turn.answer).encode(errors="replace")) for turn in turns)
+    assert len(turns) <= most
+    assert size <= most_bytes
+    assert [turn.run_id for turn in turns] == [each.id for each in runs][len(runs) - len(turns) :]
+    assert bool(turns) == bool(runs and most)
