@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import yaml
 
@@ -78,7 +77,3 @@ async def _called(composition: Composition, key: str) -> list[float]:
     assert not result.is_error, result
     done = len(json_list(json_object(result.body.content().structured).get("steps")))
     return [took / done] * done
-
-
-def data_directory(root: Path) -> DataDirectory:
-    return DataDirectory(root=root)

@@ -4,6 +4,7 @@ python -m benchmarks.engine_worker bare|path --data DIRECTORY --in-flight 50 --r
 """
 
 import argparse
+import cProfile
 import json
 import resource
 import time
@@ -106,8 +107,6 @@ def main() -> None:
     options = parser.parse_args()
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if options.profile:
-        import cProfile  # noqa: PLC0415 - only where it is asked for
-
         with cProfile.Profile() as profile:
             said = anyio.run(measure, options, backend_options={"use_uvloop": True})
         profile.dump_stats(options.profile)

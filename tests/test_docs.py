@@ -38,6 +38,9 @@ NOT_RUN = (
     ("python -m benchmarks.audit", "takes minutes"),
     ("python -m benchmarks.startup", "takes minutes"),
     ("python -m benchmarks.steps", "takes minutes"),
+    ("python -m benchmarks.engine", "takes minutes"),
+    ("python -m benchmarks.kills", "takes minutes"),
+    ("python -m benchmarks.idle", "takes minutes"),
 )
 """Command lines that are shown and not run, with the reason."""
 
