@@ -15,7 +15,15 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 def configure_logs() -> None:
     """Once, before anything logs."""
-    level = _LEVELS.get(environ.get(LEVEL, "").lower(), logging.INFO)
+    _configure(_LEVELS.get(environ.get(LEVEL, "").lower(), logging.INFO))
+
+
+def configure_logs_for_tests() -> None:
+    """Once, before anything logs: where faults are injected on purpose, only what is asked for is said of them."""
+    _configure(_LEVELS.get(environ.get(LEVEL, "").lower(), logging.CRITICAL))
+
+
+def _configure(level: int) -> None:
     # Tracebacks without local variables: among those are keys.
     rendered: list[Processor] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]

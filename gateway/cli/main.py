@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "advise": "Name the pattern that fits the work, or what the record suggests",
     "approvals": "List, show, approve and deny what waits for a person",
     "costs": "Show what was spent, on whom, and what the budgets have left",
+    "test": "Test orchestrations: scenarios, contracts, load",
     "judge": "Compare a workflow's judge with people, on a gold set",
     "router": "Measure where requests go, on a labelled set or by the record",
     "keys": "Mint, list and revoke keys",

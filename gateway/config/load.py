@@ -90,7 +90,14 @@ def parse(
     text: str, sections: Mapping[str, Section], *, source: Path = Path("gateway.yaml"), checks: Sequence[Check] = ()
 ) -> Configuration:
     """The configuration in a text; see `load`."""
-    document = read_document(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return configured(read_document(text), sections, digest=digest, source=source, checks=checks)
+
+
+def configured(
+    document: Document, sections: Mapping[str, Section], *, digest: str, source: Path, checks: Sequence[Check] = ()
+) -> Configuration:
+    """The configuration in a document, wherever that is from; see `load`."""
     if document.problems and not document.data:
         raise _refused(source, document.problems)
     problems = [*document.problems, *_unknown_sections(document, sections)]
@@ -108,7 +115,7 @@ def parse(
     configuration = Configuration(
         source=source,
         sections=MappingProxyType(values),
-        digest=hashlib.sha256(text.encode()).hexdigest(),
+        digest=digest,
         document=document,
     )
     return _checked(configuration, checks)

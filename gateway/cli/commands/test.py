@@ -1,0 +1,88 @@
+"""`drawbridge test`: does an orchestration do what it should, whatever goes wrong?"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gateway.app.scenarios import Ready, ready_in, run_scenario, selected
+from gateway.cli.failure import FINDING, USAGE, Failure
+from gateway.cli.logs import configure_logs_for_tests
+from gateway.cli.options import AsJson
+from gateway.cli.render import progress, show
+from gateway.cli.scenario_views import reports_view
+from gateway.testing.scenarios.files import scenario_schema
+from gateway.testing.scenarios.report import ScenarioReport, junit, to_json
+
+MOST_TIMES = 10_000
+
+
+class Tests(TyperGroup):
+    """`drawbridge test FILES` is `drawbridge test run FILES`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer keeps its context class to itself
+        if args and args[0] not in (*self.commands, "-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=Tests,
+    help="Test orchestrations: scenarios with mock agents and faults, contracts, load.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def test() -> None:
+    """Test orchestrations."""
+
+
+@app.command("run")
+def run(
+    files: Annotated[list[Path] | None, typer.Argument(help="Scenario files.", show_default=False)] = None,
+    workflow_config: Annotated[
+        Path | None,
+        typer.Option("--workflow-config", help="Run against this configuration, whatever the files say."),
+    ] = None,
+    times: Annotated[
+        int, typer.Option("--times", min=1, max=MOST_TIMES, help="Run each so often, from one seed to the next.")
+    ] = 1,
+    seed: Annotated[int | None, typer.Option("--seed", help="Begin with this seed.", show_default=False)] = None,
+    select: Annotated[list[str] | None, typer.Option("--select", help="Only scenarios of this name.")] = None,
+    junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML to this file.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of scenario files.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run scenarios, and say what was expected, what was seen and how the run went."""
+    if schema:
+        print(json.dumps(scenario_schema(), indent=2, ensure_ascii=False))
+        return
+    if not files:
+        raise Failure("say which scenario files to run", "drawbridge test scenarios/*.yaml", code=USAGE)
+    configure_logs_for_tests()
+    ready = _ready(files, workflow_config, select or [])
+    reports: list[ScenarioReport] = []
+    for each in ready:
+        with progress(f"running {each.scenario.name}"):
+            reports.append(run_scenario(each, times=times, seed=seed))
+    if junit_file is not None:
+        junit_file.write_text(junit(reports), encoding="utf-8")
+    show(to_json(reports), lambda: reports_view(reports), as_json=as_json)
+    if not all(each.passed for each in reports):
+        raise typer.Exit(FINDING)
+
+
+def _ready(files: list[Path], instead: Path | None, select: list[str]) -> list[Ready]:
+    """Every scenario that is wanted. Raises: Failure: there is none; ConfigurationError."""
+    found = [each for file in files for each in ready_in(file, instead=instead)]
+    wanted = selected(found, select)
+    if not wanted:
+        known = ", ".join(each.scenario.name for each in found)
+        raise Failure(f"no scenario is called {' or '.join(select)}; there are {known}", code=USAGE)
+    return wanted

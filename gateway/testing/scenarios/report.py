@@ -1,0 +1,152 @@
+"""What came of scenarios: of one run, of many runs of one, of a whole file; as JSON and as JUnit XML. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from gateway.core.json import Json, JsonObject
+from gateway.testing.scenarios.assertions import Finding, Given
+from gateway.testing.scenarios.matching import shown
+from gateway.testing.scenarios.trace import Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialReport:
+    """One run of one scenario."""
+
+    seed: int
+    findings: tuple[Finding, ...]
+    trace: Trace
+    answer: Given
+    explanations: tuple[JsonObject, ...]
+    """Of its runs, in the order in which they were asked for."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.findings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScenarioReport:
+    """One scenario, run once or more often."""
+
+    name: str
+    file: Path
+    line: int
+    trials: tuple[TrialReport, ...]
+    took_s: float
+    """Real seconds, of all of them."""
+    problem: str = ""
+    """Why it could not be run at all."""
+
+    @property
+    def passed(self) -> bool:
+        return not self.problem and all(each.passed for each in self.trials)
+
+    @property
+    def failed_seeds(self) -> list[int]:
+        return [each.seed for each in self.trials if not each.passed]
+
+    @property
+    def first_failed(self) -> TrialReport | None:
+        return next((each for each in self.trials if not each.passed), None)
+
+    @property
+    def courses(self) -> list[tuple[int, tuple[str, ...]]]:
+        """Different courses the runs took, each with how many took it, the most frequent first."""
+        counted = Counter(each.trace.signature for each in self.trials)
+        return [(number, course) for course, number in counted.most_common()]
+
+
+def to_json(reports: Sequence[ScenarioReport]) -> JsonObject:
+    """Everything, for machines."""
+    listed: list[Json] = [_scenario(each) for each in reports]
+    return {"passed": all(each.passed for each in reports), "scenarios": listed}
+
+
+def junit(reports: Iterable[ScenarioReport]) -> str:
+    """The reports as CI systems read them: a suite for each file, a case for each scenario."""
+    root = ElementTree.Element("testsuites", name="drawbridge")
+    by_file: dict[Path, list[ScenarioReport]] = {}
+    for each in reports:
+        by_file.setdefault(each.file, []).append(each)
+    for file, cases in by_file.items():
+        suite = ElementTree.SubElement(
+            root,
+            "testsuite",
+            name=str(file),
+            tests=str(len(cases)),
+            failures=str(sum(not each.passed and not each.problem for each in cases)),
+            errors=str(sum(bool(each.problem) for each in cases)),
+            time=f"{sum(each.took_s for each in cases):.3f}",
+        )
+        for each in cases:
+            _case(suite, each)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _case(suite: ElementTree.Element, report: ScenarioReport) -> None:
+    case = ElementTree.SubElement(
+        suite,
+        "testcase",
+        name=report.name,
+        classname=report.file.stem,
+        file=str(report.file),
+        line=str(report.line),
+        time=f"{report.took_s:.3f}",
+    )
+    if report.problem:
+        ElementTree.SubElement(case, "error", message=_xml(report.problem))
+        return
+    failed = report.first_failed
+    if failed is not None:
+        share = f"{len(report.trials) - len(report.failed_seeds)} of {len(report.trials)} runs passed"
+        first = str(failed.findings[0])
+        message = first if len(report.trials) == 1 else f"{share}; first: {first}"
+        wrong = ElementTree.SubElement(case, "failure", message=_xml(message))
+        wrong.text = _xml("\n".join([f"seed {failed.seed}", *map(str, failed.findings), "", *failed.trace.signature]))
+
+
+def _xml(text: str) -> str:
+    """Without what XML 1.0 has no way to write."""
+    return "".join(each if each in "\t\n" or each >= " " else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def _scenario(report: ScenarioReport) -> JsonObject:
+    courses: list[Json] = [{"runs": number, "course": [*course]} for number, course in report.courses]
+    trials: list[Json] = [_trial(each) for each in report.trials]
+    said: JsonObject = {
+        "name": report.name,
+        "file": str(report.file),
+        "line": report.line,
+        "passed": report.passed,
+        "runs": len(report.trials),
+        "failed": len(report.failed_seeds),
+        "failedSeeds": [*report.failed_seeds],
+        "courses": courses,
+        "tookS": round(report.took_s, 3),
+        "trials": trials,
+    }
+    if report.problem:
+        said["problem"] = report.problem
+    return said
+
+
+def _trial(report: TrialReport) -> JsonObject:
+    wrong: list[Json] = [{"what": e.what, "expected": e.expected, "seen": e.seen} for e in report.findings]
+    return {
+        "seed": report.seed,
+        "passed": report.passed,
+        "findings": wrong,
+        "answer": shown(report.answer.value),
+        "error": report.answer.error,
+        "tookS": report.trace.took_us / 1e6,
+        "calls": report.trace.tried,
+        "tokens": report.trace.tokens,
+        "costUsd": str(report.trace.cost_usd),
+        "processes": report.trace.processes,
+        "explanations": [*report.explanations] if not report.passed else [],
+    }

@@ -1,0 +1,248 @@
+"""Scenarios, run as `drawbridge test` runs them: what passes, what is found, and what is said of it."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from gateway.cli.main import main
+from tests.readme import blocks
+
+HEAD = """\
+gateway:
+  workflows:
+    refund:
+      pattern: sequential
+      agents: [intake]
+      stages:
+        - {agent: intake, output_schema: {type: object, required: [amount]}}
+        - {tool: bank/pay, input: {amount: $intake.amount}}
+mocks:
+  agent:intake: {value: {amount: 47.99}, summary: A refund, tokens: 120, cost_usd: 0.02, delay_s: 30}
+  tool:bank/pay: {value: {paid: true, amount: $data.amount}}
+scenarios:
+"""
+
+
+class Desk:
+    """Where scenario files lie, and how they are run."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self.capsys = capsys
+
+    def write(self, text: str, name: str = "scenario.yaml") -> str:
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        code = main(["test", *arguments])
+        said = self.capsys.readouterr()
+        return code, said.out + said.err
+
+    def report(self, text: str, *arguments: str) -> dict[str, dict[str, object]]:
+        """What is said of each scenario, by its name."""
+        _, said = self.run(self.write(text), "--json", *arguments)
+        return {each["name"]: each for each in json.loads(said)["scenarios"]}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(tmp_path, capsys)
+
+
+def whats(report: dict[str, object]) -> list[str]:
+    """Which expectations did not hold."""
+    trials: list[dict[str, list[dict[str, str]]]] = report["trials"]  # pyright: ignore[reportAssignmentType]
+    return [finding["what"] for trial in trials for finding in trial["findings"]]
+
+
+def test_the_scenarios_in_readme_pass(desk: Desk) -> None:
+    shown = [each for each in blocks() if each.mark == "scenario"]
+    assert shown
+    for block in shown:
+        code, said = desk.run(desk.write(block.text))
+        assert code == 0, said
+
+
+@pytest.mark.parametrize(
+    ("expect", "what"),
+    [
+        ("{answer: {paid: false}}", "answer"),
+        ("{equals: {paid: true}}", "equals"),
+        ("{contains: overdrawn}", "contains"),
+        ("{lacks: paid}", "lacks"),
+        ("{regex: 'paid.*twice'}", "regex"),
+        ("{at: {'steps[0].target': agent:other}}", "at[steps[0].target]"),
+        ("{schema: {type: object, required: [receipt]}}", "schema"),
+        ("{gaps: [{target: agent:intake}]}", "gaps"),
+        ("{notices: {$contains: stood in}}", "notices"),
+        ("{confidence: {$ge: 0.5}}", "confidence"),
+        ("{error: true}", "error"),
+        ("{error: overdrawn}", "error"),
+        ("{trace: {order: ['tool:bank/pay', 'agent:intake']}}", "trace.order"),
+        ("{trace: {exactly: ['agent:intake']}}", "trace.exactly"),
+        ("{trace: {before: [['tool:bank/pay', 'agent:intake']]}}", "trace.before"),
+        ("{trace: {side_by_side: [['tool:bank/pay', 'agent:other']]}}", "trace.side_by_side"),
+        ("{trace: {counts: {'agent:*': {at_least: 2}}}}", "trace.counts[agent:*]"),
+        ("{trace: {never: 'tool:*'}}", "trace.never"),
+        ("{trace: {effects: {'tool:bank/pay': 2}}}", "trace.effects[tool:bank/pay]"),
+        ("{trace: {steps: [{target: agent:intake, state: timeout}]}}", "trace.steps[0]"),
+        ("{trace: {steps: [{target: 'tool:bank/pay', received: {amount: 48}}]}}", "trace.steps[0]"),
+        ("{trace: {labels: [{step: 'tool:bank/pay', lacks: 'untrusted:*'}]}}", "trace.labels[0]"),
+        ("{trace: {labels: [{has: 'confidential:secret'}]}}", "trace.labels[0]"),
+        ("{trace: {denied: [{target: 'tool:bank/pay'}]}}", "trace.denied[0]"),
+        ("{trace: {decisions: [{what: route}]}}", "trace.decisions[0]"),
+        ("{trace: {state: failed}}", "trace.state"),
+        ("{trace: {failure: {target: agent:intake}}}", "trace.failure"),
+        ("{trace: {cost_usd: {$lt: 0.02}}}", "trace.cost_usd"),
+        ("{trace: {tokens: {$lt: 120}}}", "trace.tokens"),
+        ("{trace: {calls: 1}}", "trace.calls"),
+        ("{trace: {took_s: {$lt: 30}}}", "trace.took_s"),
+        ("{trace: {processes: 2}}", "trace.processes"),
+    ],
+)
+def test_what_is_not_as_expected_is_found(desk: Desk, expect: str, what: str) -> None:
+    said = desk.report(f"{HEAD}  it:\n    say: my 47.99 back\n    expect: {expect}\n")
+    assert whats(said["it"]) == [what]
+
+
+def test_a_file_that_is_wrong_is_refused_with_every_place(desk: Desk) -> None:
+    path = desk.write(
+        HEAD + "  it:\n    sya: my 47.99 back\n    faults: [{target: agent:intake, fault: explode}]\n"
+        "    mocks: {agent:intake: {vlaue: 1}}\n"
+    )
+    code, said = desk.run(path)
+    assert code == 2
+    assert f"{path}:14:5: scenarios.it.sya: unknown key (did you mean 'say'?)" in said
+    assert f"{path}:15:44: scenarios.it.faults[0].fault: 'explode' is no fault" in said
+    assert f"{path}:16:28: scenarios.it.mocks.agent:intake.vlaue: unknown key" in said
+
+
+def test_what_is_wrong_with_an_inline_configuration_is_named_at_its_place(desk: Desk) -> None:
+    path = desk.write(
+        HEAD.replace("pattern: sequential", "pattern: sequential\n      limits: {max_rounds: 99}") + "  it: {say: x}\n"
+    )
+    code, said = desk.run(path)
+    assert code == 2
+    assert f"{path}:5:28: gateway.workflows.refund.limits.max_rounds: " in said
+
+
+def test_a_crash_at_each_step_changes_nothing_but_the_process(desk: Desk) -> None:
+    cases = "".join(
+        f"  at-{step}-{when}:\n    say: my 47.99 back\n    kill_gateway_at: [{{step: {step}, when: {when}}}]\n"
+        "    expect: {answer: {paid: true}, trace: {effects: {'tool:bank/pay': 1}, processes: 2}}\n"
+        for step in (1, 2)
+        for when in ("unrecorded", "after")
+    )
+    code, said = desk.run(desk.write(HEAD + cases))
+    assert code == 0, said
+
+
+def test_a_payment_that_left_before_a_crash_is_in_doubt_and_not_made_again(desk: Desk) -> None:
+    said = desk.report(
+        HEAD + "  it:\n    say: my 47.99 back\n    kill_gateway_at: {step: 2, when: before}\n"
+        "    expect: {error: true, trace: {effects: {'tool:bank/pay': 0}, failure: {error: in_doubt}}}\n"
+    )
+    assert said["it"]["passed"] is True, said
+
+
+def test_many_runs_tell_which_share_passed_and_how_they_differ(desk: Desk) -> None:
+    said = desk.report(
+        HEAD + "  it:\n    say: my 47.99 back\n    faults: [{target: agent:intake, fault: error, share: 0.5}]\n",
+        *("--times", "20"),
+    )
+    report = said["it"]
+    failed: list[int] = report["failedSeeds"]  # pyright: ignore[reportAssignmentType]
+    assert 0 < len(failed) < 20
+    assert report["runs"] == 20
+    courses: list[dict[str, object]] = report["courses"]  # pyright: ignore[reportAssignmentType]
+    assert [sum(each["runs"] for each in courses), len(courses)] == [20, 2]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    again = desk.report(Path(desk.folder / "scenario.yaml").read_text(), "--seed", str(failed[0]))
+    assert again["it"]["failedSeeds"] == [failed[0]]
+
+
+def test_junit_names_each_case_and_what_was_wrong(desk: Desk) -> None:
+    path = desk.write(HEAD + "  good: {say: x}\n  bad:\n    say: x\n    expect: {answer: {paid: false}}\n")
+    out = desk.folder / "junit.xml"
+    code, _ = desk.run(path, "--junit", str(out))
+    assert code == 1
+    suite = ElementTree.fromstring(out.read_text())[0]
+    assert (suite.attrib["tests"], suite.attrib["failures"], suite.attrib["errors"]) == ("2", "1", "0")
+    cases = {each.attrib["name"]: [*each] for each in suite}
+    assert cases["good"] == []
+    assert "paid is true, not false" in cases["bad"][0].attrib["message"]
+
+
+def test_only_the_selected_scenarios_are_run(desk: Desk) -> None:
+    path = desk.write(HEAD + "  good: {say: x}\n  bad:\n    say: x\n    expect: {answer: {paid: false}}\n")
+    assert desk.run(path, "--select", "good")[0] == 0
+    code, said = desk.run(path, "--select", "ugly")
+    assert (code, "there are good, bad" in said) == (2, True)
+
+
+def test_a_fault_that_never_strikes_is_a_finding(desk: Desk) -> None:
+    said = desk.report(HEAD + "  it:\n    say: x\n    faults: [{target: agent:other, fault: kill}]\n")
+    assert whats(said["it"]) == ["faults"]
+
+
+def test_an_agent_is_refused_what_its_roles_do_not_grant(desk: Desk) -> None:
+    said = desk.report(
+        """\
+gateway:
+  agents: {clerk: {card: "https://clerk.invalid", roles: [reader]}}
+  roles: {tester: {allow: ["workflow:*"]}, reader: {allow: ["tool:bank/show"]}}
+  workflows: {help: {pattern: sequential, agents: [clerk], stages: [{agent: clerk}]}}
+mocks:
+  tool:bank/show: {value: {balance: 100}}
+  tool:bank/pay: {value: {paid: true}}
+  agent:clerk:
+    calls:
+      - {call: "tool:bank/show", name: shown}
+      - {call: "tool:bank/pay", arguments: {amount: $shown.balance}, name: paid, go_on: true}
+    value: {balance: $shown.balance, refused: $paid.error}
+scenarios:
+  it:
+    say: pay me
+    expect:
+      answer: {balance: 100, refused: DENIED_BY_POLICY}
+      trace:
+        counts: {"tool:bank/show": 1}
+        never: "tool:bank/pay"
+        denied: [{target: "tool:bank/pay", by: "agent:clerk"}]
+"""
+    )
+    assert whats(said["it"]) == []
+
+
+def test_people_answer_what_runs_ask(desk: Desk) -> None:
+    text = """\
+gateway:
+  workflows:
+    help:
+      pattern: sequential
+      agents: [clerk]
+      stages: [{agent: clerk, approve: {question: "Pay it?", role: lead}}]
+mocks: {agent:clerk: {value: {paid: true}}}
+scenarios:
+  approved:
+    say: pay me
+    approvals: [{by: {subject: bo, roles: [lead]}}]
+    expect: {answer: {paid: true}}
+  denied:
+    say: pay me
+    approvals: [{by: {subject: bo, roles: [lead]}, approve: false}]
+    expect: {error: true, trace: {never: "agent:clerk"}}
+  silent:
+    say: pay me
+    expect: {error: true, trace: {never: "agent:clerk", took_s: {$ge: 300}}}
+"""
+    said = desk.report(text)
+    assert {name: whats(each) for name, each in said.items()} == {"approved": [], "denied": [], "silent": []}
+
+
+def test_the_schema_of_scenario_files_is_printed(desk: Desk) -> None:
+    code, said = desk.run("--schema")
+    assert (code, {*json.loads(said)["properties"]}) == (0, {"gateway", "mocks", "scenarios"})
