@@ -1,7 +1,7 @@
 """How a scenario is written: who asks what, who answers what, what goes wrong. Knows no gateway."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
@@ -123,7 +123,7 @@ Kill = Annotated[KillSettings, BeforeValidator(_step_alone, json_schema_input_ty
 
 
 def _alone(value: object) -> object:
-    return value if isinstance(value, Sequence) else [value]
+    return cast("Sequence[object]", value) if isinstance(value, Sequence) else [value]
 
 
 Kills = Annotated[
