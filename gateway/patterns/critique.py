@@ -9,6 +9,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.ports.orchestration import StepResult
 from gateway.patterns.settings import contract, texts
+from gateway.patterns.spoken import object_said
 
 RULES = ("rules",)
 """Built-in rules that fill the role of a critic or goal checker."""
@@ -130,11 +131,4 @@ def _share(value: Json) -> float | None:
 
 
 def _object_in(value: Json) -> JsonObject:
-    if isinstance(value, str):
-        try:
-            return json_object(json.loads(value))
-        except ValueError:
-            return {}
-    if isinstance(value, list):
-        return json_object(next(iter(json_list(value)), None))
-    return json_object(value)
+    return object_said(next(iter(json_list(value)), None) if isinstance(value, list) else value)

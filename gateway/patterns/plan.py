@@ -1,7 +1,6 @@
 """A plan: which steps, of whom, after which others. Checked before anything of it is done. Pure."""
 
 import graphlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,12 +9,12 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import CLEAN, Labels
 from gateway.patterns.settings import contract, seconds, target_in, texts
+from gateway.patterns.spoken import object_said
 from gateway.patterns.verify import Check, checks_in
 from gateway.patterns.views import Sight, sight_in
 
 _CLAIMS_AT_MOST = 8
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
-_FENCED = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +60,7 @@ def plan_from(value: Json, rules: PlanRules, labels: Labels = CLEAN) -> dict[str
 
     Raises: InvalidRequest: it cannot be run; the message tells a planner what to mend.
     """
-    entries = json_list(_object_in(value).get("steps"))
+    entries = json_list(object_said(value).get("steps"))
     if not entries:
         raise InvalidRequest('there are no steps: answer {"steps": [{"id", "agent", "input", "after", "reads"}]}')
     if len(entries) > rules.max_steps:
@@ -144,14 +143,3 @@ def _refuse_disorder(plan: Mapping[str, PlanStep], done: frozenset[str]) -> None
     except graphlib.CycleError as error:
         circle: list[str] = error.args[1]
         raise InvalidRequest(f"the steps wait for each other: {' -> '.join(circle)}") from error
-
-
-def _object_in(value: Json) -> JsonObject:
-    """The plan, also where a planner wrapped it in words."""
-    if not isinstance(value, str):
-        return json_object(value)
-    fenced = _FENCED.search(value)
-    try:
-        return json_object(json.loads(fenced[1] if fenced else value))
-    except ValueError:
-        return {}

@@ -1,6 +1,5 @@
 """What a classifier says of a request, and the rule that can stand in for one. Pure."""
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,13 +10,13 @@ from gateway.core.json import Json, JsonObject, json_list, json_object, json_tex
 from gateway.core.ports.orchestration import Offer
 from gateway.patterns.routing_rules import Intent
 from gateway.patterns.settings import slug_of
+from gateway.patterns.spoken import object_said
 
 WORDS = "words"
 """Compares the words of the request with those by which workers describe themselves."""
 NOBODY = ("", "none", "nobody", "other")
 """What a classifier may say where no worker is the right one."""
 MOST_INTENTS = 8
-_FENCED = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
 _WORD = re.compile(r"\w{3,}")
 _STEM_CHARS = 6
 
@@ -35,7 +34,7 @@ class Verdict:
 
 def verdict_from(value: Json, workers: Sequence[str]) -> Verdict:
     """What a classifier answered. Raises: InvalidRequest: it is no verdict; says what one looks like."""
-    said = _object_in(value)
+    said = object_said(value)
     intents = tuple(_intent(json_object(each), workers) for each in json_list(said.get("intents"))[:MOST_INTENTS])
     confidence = said.get("confidence")
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
@@ -77,17 +76,6 @@ def _intent(entry: JsonObject, workers: Sequence[str]) -> Intent:
     if not worker:
         raise InvalidRequest("each of the intents has a worker")
     return Intent(worker=worker, text=json_text(entry.get("text")))
-
-
-def _object_in(value: Json) -> JsonObject:
-    """The verdict, also where a classifier wrapped it in words."""
-    if not isinstance(value, str):
-        return json_object(value)
-    fenced = _FENCED.search(value)
-    try:
-        return json_object(json.loads(fenced[1] if fenced else value))
-    except ValueError as error:
-        raise InvalidRequest('answer {"worker": NAME, "confidence": 0 to 1}, as JSON') from error
 
 
 def _description(offer: Offer) -> str:
