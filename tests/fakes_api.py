@@ -20,13 +20,16 @@ from gateway.core.limits import Usage
 from gateway.core.model import Capability, CapabilityKind, Emit, Principal, Request, Result, principal
 from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.core.ports.costs import Spent
+from gateway.core.ports.dead_letters import DeadLetter, DeadState
 from gateway.core.ports.gateway import Identity
 from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 from gateway.core.record import Record
 from gateway.core.resilience import Load, OwnerView, PlacesView
+from gateway.orchestration.retention import Pruned
 from tests.fakes import CountingIds, FakeClock, tool
+from tests.fakes_orchestration import MemoryDeadLetters
 
 OLGA = principal("olga", kind="operator", roles=frozenset({"owner"}))
 BEA = principal("bea", roles=frozenset({"support"}))
@@ -335,6 +338,54 @@ class StateControl:
     async def resume(self, run_id: str) -> None:
         await self._runs.update(run_id, state="working", at_us=9)
 
+    async def pause(self, run_id: str) -> None:
+        await self._runs.pause(run_id, 9)
+
+    async def fork(self, run_id: str, step: str) -> Run:
+        run = replace(
+            self._runs.runs[run_id], id=f"{run_id}_fork", key="", spec={"origin": run_id, "origin_step": step}
+        )
+        return await self._runs.open(run)
+
+
+class CountingRetention:
+    """Forgets nothing, and says what it was asked to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    async def prune(self, tenant: str, before_us: int) -> Pruned:
+        self.asked.append((tenant, before_us))
+        return Pruned(runs=3, effects=2, owners=1)
+
+
+class ListDeadLetters:
+    """A queue in memory; what is retried goes on itself."""
+
+    def __init__(self) -> None:
+        self.kept = MemoryDeadLetters()
+
+    async def list(self, tenant: str, *, workflow: str, settled: bool, limit: int) -> Sequence[DeadLetter]:
+        return await self.kept.list(tenant, workflow=workflow, settled=settled, limit=limit)
+
+    async def find(self, tenant: str, run_id: str) -> DeadLetter:
+        letter = await self.kept.find(tenant, run_id)
+        if letter is None:
+            raise NotFound("no such dead letter")
+        return letter
+
+    async def retry(self, tenant: str, run_id: str, *, by: str) -> DeadLetter:
+        return await self._settled(tenant, run_id, "retried", by)
+
+    async def drop(self, tenant: str, run_id: str, *, by: str) -> DeadLetter:
+        return await self._settled(tenant, run_id, "dropped", by)
+
+    async def _settled(self, tenant: str, run_id: str, state: DeadState, by: str) -> DeadLetter:
+        retried_as = run_id if state == "retried" else ""
+        if not await self.kept.settle(tenant, run_id, state, at_us=9, by=by, retried_as=retried_as):
+            raise Conflict("it is settled")
+        return await self.find(tenant, run_id)
+
 
 class Advised:
     """Says what it was asked about, and which tools it was told of."""
@@ -437,6 +488,8 @@ class ApiBench:
         self.runs = MemoryRuns()
         self.approving = DictApproving(an_approval(), an_approval("run_1.q2", role="support"))
         self.audit = ListAuditReader()
+        self.retention = CountingRetention()
+        self.dead_letters = ListDeadLetters()
         self.costs = ListCosts()
         self.clock = FakeClock()
         self.load = FixedLoad()
@@ -454,6 +507,8 @@ class ApiBench:
             approving=self.approving,
             explaining=NoExplaining(),
             advising=Advised(),
+            retention=self.retention,
+            dead_letters=self.dead_letters,
             audit=self.audit,
             costs=self.costs,
             load=self.load,

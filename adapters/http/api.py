@@ -20,6 +20,7 @@ from adapters.http.api_call import Call, Recorder, answer, body_of, error_answer
 from adapters.http.api_catalog import CatalogEndpoints
 from adapters.http.api_contract import ENDPOINTS, PREFIX, Endpoint, openapi_document
 from adapters.http.api_costs import CostEndpoints
+from adapters.http.api_dead_letters import DeadLetterEndpoints
 from adapters.http.api_keys import AuditEndpoints, KeyEndpoints
 from adapters.http.api_load import LoadEndpoints
 from adapters.http.api_ports import (
@@ -29,6 +30,7 @@ from adapters.http.api_ports import (
     AuditReader,
     ChaosControl,
     Costs,
+    DeadLetterQueue,
     Directory,
     Explainer,
     Keys,
@@ -37,6 +39,7 @@ from adapters.http.api_ports import (
     Reload,
     RunControl,
     RunExplainer,
+    RunRetention,
 )
 from adapters.http.api_runs import RunEndpoints
 from gateway.core.errors import Denied, GatewayError, Internal, InvalidRequest, NotFound, Unauthenticated
@@ -66,6 +69,8 @@ class ApiParts:
     approving: Approving
     explaining: RunExplainer
     advising: Advising
+    retention: RunRetention
+    dead_letters: DeadLetterQueue
     audit: AuditReader
     costs: Costs
     load: LoadReader
@@ -149,6 +154,7 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
         runs=parts.runs,
         control=parts.control,
         explaining=parts.explaining,
+        retention=parts.retention,
         recorder=recorder,
         authenticator=parts.authenticator,
         streams=parts.streams,
@@ -156,11 +162,12 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
     keys = KeyEndpoints(keys=parts.keys, recorder=recorder, clock=parts.clock)
     agents = AgentEndpoints(agents=parts.agents, recorder=recorder)
     audit = AuditEndpoints(audit=parts.audit)
+    dead = DeadLetterEndpoints(letters=parts.dead_letters, recorder=recorder)
     approvals = ApprovalEndpoints(approving=parts.approving, recorder=recorder)
     costs = CostEndpoints(costs=parts.costs, runs=parts.runs, clock=parts.clock)
     advice = AdviceEndpoints(advising=parts.advising, audit=parts.audit)
     load = LoadEndpoints(load=parts.load, chaos=parts.chaos, recorder=recorder)
-    rooms = (catalog, agents, runs, approvals, advice, keys, costs, audit, load)
+    rooms = (catalog, agents, runs, dead, approvals, advice, keys, costs, audit, load)
     found = {each.id: getattr(room, each.id) for each in ENDPOINTS for room in rooms if hasattr(room, each.id)}
     missing = [each.id for each in ENDPOINTS if not each.public and each.id not in found]
     if missing:

@@ -80,6 +80,11 @@ _CHAOS = _object(
     "target",
     "fault",
 )
+_FORK = _object(
+    {"from": {"type": "string", "minLength": 1, "maxLength": 400, "description": "Step id, or what follows the run"}},
+    "from",
+)
+_PRUNE = _object({"before": {"type": "string", "description": "RFC 3339 time"}}, "before")
 _AUDIT_QUERY = (
     Query(name="subject", description="Who called"),
     Query(name="call", description="Glob over capability names, such as tool:orders/*"),
@@ -150,7 +155,49 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=(Query(name="run"), Query(name="workflow")),
     ),
     Endpoint(id="cancel_run", method="POST", path="/runs/{id}/cancel", summary="Cancel a run", status=202),
-    Endpoint(id="resume_run", method="POST", path="/runs/{id}/resume", summary="Resume a stopped run", status=202),
+    Endpoint(id="pause_run", method="POST", path="/runs/{id}/pause", summary="Let no further step begin", status=202),
+    Endpoint(
+        id="resume_run",
+        method="POST",
+        path="/runs/{id}/resume",
+        summary="Let a paused or stopped run go on",
+        status=202,
+    ),
+    Endpoint(
+        id="fork_run",
+        method="POST",
+        path="/runs/{id}/fork",
+        summary="A new run that has done everything before a step, and does the rest anew",
+        body=_FORK,
+        status=201,
+    ),
+    Endpoint(
+        id="prune_runs",
+        method="POST",
+        path="/runs/prune",
+        summary="Forget runs that ended before a time, whatever the configuration keeps",
+        body=_PRUNE,
+    ),
+    Endpoint(
+        id="list_dead_letters",
+        method="GET",
+        path="/dead-letters",
+        summary="Runs that failed for good, died or were rejected, newest first",
+        query=(
+            Query(name="workflow"),
+            Query(name="settled", description="`true`: those that were retried or dropped as well"),
+            Query(name="limit", type="integer"),
+        ),
+    ),
+    Endpoint(id="get_dead_letter", method="GET", path="/dead-letters/{id}", summary="One dead letter, by its run"),
+    Endpoint(
+        id="retry_dead_letter",
+        method="POST",
+        path="/dead-letters/{id}/retry",
+        summary="Let the run go on, or a new one in its place",
+        status=202,
+    ),
+    Endpoint(id="drop_dead_letter", method="POST", path="/dead-letters/{id}/drop", summary="Let it go"),
     Endpoint(
         id="list_approvals",
         method="GET",

@@ -10,6 +10,8 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.model import Capability, Principal, PrincipalKind
 from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.core.ports.costs import Spent
+from gateway.core.ports.dead_letters import DeadLetter
+from gateway.core.ports.runs import Run
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 from gateway.core.resilience import Load
@@ -141,6 +143,43 @@ class RunControl(Protocol):
     async def cancel(self, run_id: str) -> None: ...
 
     async def resume(self, run_id: str) -> None: ...
+
+    async def pause(self, run_id: str) -> None: ...
+
+    async def fork(self, run_id: str, step: str) -> Run: ...
+
+
+class Pruned(Protocol):
+    @property
+    def runs(self) -> int: ...
+
+    @property
+    def effects(self) -> int: ...
+
+    @property
+    def owners(self) -> int: ...
+
+
+class RunRetention(Protocol):
+    async def prune(self, tenant: str, before_us: int) -> Pruned:
+        """Forget, at once, every run of the tenant that ended before then."""
+        ...
+
+
+class DeadLetterQueue(Protocol):
+    async def list(self, tenant: str, *, workflow: str, settled: bool, limit: int) -> Sequence[DeadLetter]: ...
+
+    async def find(self, tenant: str, run_id: str) -> DeadLetter:
+        """Raises: NotFound."""
+        ...
+
+    async def retry(self, tenant: str, run_id: str, *, by: str) -> DeadLetter:
+        """Raises: NotFound; Conflict: it is settled, or cannot go on; Exhausted; Unavailable."""
+        ...
+
+    async def drop(self, tenant: str, run_id: str, *, by: str) -> DeadLetter:
+        """Raises: NotFound; Conflict: it is settled."""
+        ...
 
 
 ToolsOfRun: TypeAlias = Callable[[str], Awaitable[Mapping[str, frozenset[str]]]]

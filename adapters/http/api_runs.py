@@ -1,4 +1,4 @@
-"""Runs over REST: list, look into, follow, cancel, resume."""
+"""Runs over REST: list, look into, follow, cancel, pause, resume, fork, forget."""
 
 from collections.abc import AsyncIterator
 
@@ -6,10 +6,10 @@ import orjson
 from starlette.responses import Response, StreamingResponse
 
 from adapters.http.api_call import LIST_LIMIT, Call, Recorder, answer
-from adapters.http.api_ports import RunControl, RunExplainer
-from adapters.http.api_views import rfc3339, run_in_full, run_view
+from adapters.http.api_ports import RunControl, RunExplainer, RunRetention
+from adapters.http.api_views import rfc3339, run_in_full, run_view, us_from_rfc3339
 from gateway.core.errors import Conflict, Exhausted, NotFound, Unauthenticated, Unavailable
-from gateway.core.json import Json
+from gateway.core.json import Json, JsonObject, json_text
 from gateway.core.ports.gateway import Authenticator
 from gateway.core.ports.runs import Run, RunEvent, RunStore
 from gateway.core.task import TaskState
@@ -27,6 +27,7 @@ class RunEndpoints:
         runs: RunStore,
         control: RunControl,
         explaining: RunExplainer,
+        retention: RunRetention,
         recorder: Recorder,
         authenticator: Authenticator,
         streams: int,
@@ -35,6 +36,7 @@ class RunEndpoints:
         self._runs = runs
         self._control = control
         self._explaining = explaining
+        self._retention = retention
         self._recorder = recorder
         self._authenticator = authenticator
         self._streams_left = streams
@@ -71,6 +73,25 @@ class RunEndpoints:
         async with self._recorder.change(call, "runs.resume", f"workflow:{run.workflow}", {"run": run.id}):
             await self._control.resume(run.id)
         return answer({"run": run_view(await self._find(call))}, 202)
+
+    async def pause_run(self, call: Call) -> Response:
+        run = await self._find(call)
+        async with self._recorder.change(call, "runs.pause", f"workflow:{run.workflow}", {"run": run.id}):
+            await self._control.pause(run.id)
+        return answer({"run": run_view(await self._find(call))}, 202)
+
+    async def fork_run(self, call: Call) -> Response:
+        run, step = await self._find(call), json_text(call.body.get("from"))
+        detail: JsonObject = {"run": run.id, "from": step}
+        async with self._recorder.change(call, "runs.fork", f"workflow:{run.workflow}", detail):
+            forked = await self._control.fork(run.id, step)
+        return answer({"run": run_view(forked)}, 201)
+
+    async def prune_runs(self, call: Call) -> Response:
+        before = json_text(call.body.get("before"))
+        async with self._recorder.change(call, "runs.prune", "", {"before": before}):
+            pruned = await self._retention.prune(call.tenant, us_from_rfc3339(before, "before"))
+        return answer({"runs": pruned.runs, "effects": pruned.effects, "taskOwners": pruned.owners})
 
     async def watch_run(self, call: Call) -> Response:
         run = await self._find(call)

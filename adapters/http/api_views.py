@@ -14,6 +14,7 @@ from gateway.core.model import Capability, Principal
 from gateway.core.ports.runs import Run, RunStep
 from gateway.core.ports.storage import ApiKey
 from gateway.core.resilience import Load, OwnerView, PlacesView
+from gateway.core.task import TaskState
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -196,7 +197,7 @@ def record_view(record: JsonObject) -> JsonObject:
 
 
 def run_view(run: Run) -> JsonObject:
-    return {
+    shown: JsonObject = {
         "id": run.id,
         "workflow": run.workflow,
         "owner": run.owner,
@@ -206,7 +207,13 @@ def run_view(run: Run) -> JsonObject:
         "updatedAt": rfc3339(run.updated_at_us),
         "error": run.error,
         "usage": usage_view(run.usage),
+        "version": json_text(run.spec.get("version")),
     }
+    if run.paused_at_us and not TaskState(run.state).terminal:
+        shown["pausedAt"] = rfc3339(run.paused_at_us)
+    if origin := json_text(run.spec.get("origin")):
+        shown["forkedFrom"] = {"run": origin, "step": json_text(run.spec.get("origin_step"))}
+    return shown
 
 
 def run_in_full(run: Run, steps: Sequence[RunStep]) -> JsonObject:

@@ -84,6 +84,7 @@ class Composition:
         self.orchestrator = Orchestrator(
             self._wiring(), patterns=patterns, workflows=sections.workflows, limits=limits, on_versions=self._regrant
         )
+        self.retention = self.orchestrator.retention(foundation.archive, lambda: self.sections.retention)
         self.lists.add(self.orchestrator, EVERY_TENANT)
         run_server = RunServer(
             scratch=foundation.scratch,
@@ -117,6 +118,7 @@ class Composition:
             # A run that goes on needs the agents it calls; one that hangs must not hold up the others for long.
             await self.pipeline.settled(FIRST_ANSWERS_WITHIN_S)
             await self._launch_if_needed()
+            tasks.start_soon(self.retention.run)
             try:
                 yield
             finally:

@@ -76,6 +76,8 @@ def _api_parts(composition: Composition) -> ApiParts:
         control=composition.orchestrator.control,
         approving=composition.orchestrator.approving,
         explaining=composition.orchestrator.explaining,
+        retention=composition.retention,
+        dead_letters=composition.orchestrator.dead_letters,
         costs=CostsOfGateway(composition),
         advising=composition.orchestrator.advising,
         audit=AuditOfGateway(AuditReader(foundation.directory.audit_db)),

@@ -15,6 +15,7 @@ from adapters.identity.secrets import SecretResolver
 from adapters.mcp.client_seal import Seal
 from adapters.net.tls import client_context
 from adapters.storage.approvals import SqlApprovals
+from adapters.storage.archive import SqlRunArchive
 from adapters.storage.audit.keys import load_or_create_audit_keys
 from adapters.storage.audit.log import AuditFile, open_audit
 from adapters.storage.changes import Changes
@@ -58,6 +59,7 @@ class Foundation:
     costs: SqlCostLedger
     counter: VocabularyCounter
     dead_letters: SqlDeadLetters
+    archive: SqlRunArchive
     tokens: DelegationTokens
     authenticator: Authenticator
     issuer: KeyIssuer
@@ -119,6 +121,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             costs=costs,
             counter=VocabularyCounter(),
             dead_letters=SqlDeadLetters(database),
+            archive=SqlRunArchive(database),
             tokens=tokens,
             authenticator=authenticator,
             issuer=issuer,

@@ -24,6 +24,7 @@ from gateway.config.schema import Section, json_schema
 from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
+from gateway.orchestration.retention import RetentionSettings
 from gateway.orchestration.settings import Glossary, WorkflowSettings, with_glossary
 from policies.access.settings import RoleSettings
 from policies.budgets.settings import BudgetsSettings, PriceSettings
@@ -42,6 +43,7 @@ SECTIONS: Mapping[str, Section] = {
     "prices": TypeAdapter(PriceSettings),
     "budgets": TypeAdapter(BudgetsSettings),
     "limits": TypeAdapter(Limits),
+    "retention": TypeAdapter(RetentionSettings),
     "storage": TypeAdapter(StorageSettings),
     "audit": TypeAdapter(AuditSettings),
     "egress": TypeAdapter(EgressSettings),
@@ -101,6 +103,7 @@ class Sections:
         self.prices = _as(said["prices"], PriceSettings)
         self.budgets = _as(said["budgets"], BudgetsSettings)
         self.limits = _as(said["limits"], Limits)
+        self.retention = _as(said["retention"], RetentionSettings)
         self.storage = _as(said["storage"], StorageSettings)
         self.audit = _as(said["audit"], AuditSettings)
         self.egress = _as(said["egress"], EgressSettings)

@@ -27,10 +27,17 @@ def run_tree(run: JsonObject, calls: Calls) -> Tree:
     head = Text.assemble(
         (clean(json_text(run.get("workflow"))), "bold"),
         f"  {clean(json_text(run.get('id')))}  ",
-        state(run.get("state")),
+        state("paused" if run.get("pausedAt") else run.get("state")),
         f"  for {clean(json_text(run.get('owner')))}{_usage(run)}",
     )
     tree = Tree(head)
+    origin = json_object(run.get("forkedFrom"))
+    if origin:
+        tree.add(
+            Text(clean(f"goes on from {json_text(origin.get('step')) or json_text(origin.get('run'))}"), style="dim")
+        )
+    if run.get("version"):
+        tree.add(Text(clean(f"version {json_text(run.get('version'))}"), style="dim"))
     _add_steps(tree, json_list(run.get("steps")), calls)
     if run.get("error"):
         tree.add(Text(clean(json_text(run.get("error"))), style="red"))

@@ -18,6 +18,7 @@ from gateway.core.model import Accepted, Capability, Complete, Emit, Request, Re
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import Journal
 from gateway.core.ports.orchestration import PatternType
+from gateway.core.ports.retention import RunArchive
 from gateway.core.ports.runs import Run
 from gateway.core.ports.upstream import Listing
 from gateway.core.task import TaskState
@@ -31,6 +32,7 @@ from gateway.orchestration.execution import Execution, ended_from_json
 from gateway.orchestration.explaining import Explaining
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.nesting import with_depth
+from gateway.orchestration.retention import Retention, RetentionSettings
 from gateway.orchestration.runs import Runs, wanted_from
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.spec import spec_from_json
@@ -95,6 +97,10 @@ class Orchestrator:
     @property
     def name(self) -> str:
         return NAME
+
+    def retention(self, archive: RunArchive, settings: Callable[[], RetentionSettings]) -> Retention:
+        """The job that forgets runs; whoever asks for it runs it."""
+        return Retention(self._wiring, self.runs, archive, settings)
 
     async def launch(self, gateway: Gateway) -> None:
         """Begin to run runs; their steps go through `gateway`."""

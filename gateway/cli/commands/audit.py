@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
@@ -14,10 +13,9 @@ from adapters.storage.audit.export import jsonl_of, ocsf_jsonl_of
 from adapters.storage.audit.keys import load_audit_keys
 from adapters.storage.audit.reader import AuditReader, Query
 from adapters.storage.audit.verify import verify as verify_log
-from adapters.system import SystemClock
 from gateway.cli.audit_views import record_details, record_line, verification
-from gateway.cli.failure import FINDING, USAGE, Failure
-from gateway.cli.lifetimes import seconds_from
+from gateway.cli.failure import FINDING, Failure
+from gateway.cli.moments import us_from
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.render import note, progress, say, show, show_line
 from gateway.core.json import Json, JsonObject
@@ -156,21 +154,6 @@ def export(
     else:
         said: dict[str, Json] = {"file": str(to), "records": count}
         show(said, lambda: "", as_json=True)
-
-
-def us_from(text: str) -> int:
-    """UTC microseconds from an RFC 3339 time, or from an age such as `2h`; 0 for no text. Raises: Failure."""
-    if not text:
-        return 0
-    if "-" not in text:
-        return SystemClock().now_us() - seconds_from(text) * 1_000_000
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Failure(
-            f"{text!r} is no time", "Write it as 2026-11-21T09:30:00Z, or as an age: 2h.", code=USAGE
-        ) from error
-    return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() * 1_000_000)
 
 
 def _lines(reader: AuditReader, query: Query, form: Literal["jsonl", "ocsf"]) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """`drawbridge runs`: orchestrated runs, looked into, followed and steered."""
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from typing import Annotated
@@ -9,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gateway.cli.failure import FINDING, USAGE, Failure
+from gateway.cli.moments import us_from
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import Remote, connect
 from gateway.cli.render import clean, moment, note, say, show, show_line, state, table
@@ -16,7 +18,7 @@ from gateway.cli.run_forms import mermaid, run_table, why
 from gateway.cli.run_views import Calls, answer_of, calls_by_step, event_line, run_tree
 from gateway.core.json import JsonObject, json_list, json_object, json_text
 
-app = command_group("List, show, watch, resume and cancel runs.")
+app = command_group("List, show, watch, pause, resume, fork, cancel and forget runs.")
 
 _MOST_CALLS = 1000
 
@@ -42,7 +44,7 @@ def list_runs(
         lambda: table(
             ("RUN", "WORKFLOW", "STATE", "OWNER", "STARTED"),
             [
-                (r.get("id"), r.get("workflow"), state(r.get("state")), r.get("owner"), moment(r.get("createdAt")))
+                (r.get("id"), r.get("workflow"), state(_shown_state(r)), r.get("owner"), moment(r.get("createdAt")))
                 for r in runs
             ],
             empty="No runs yet.",
@@ -114,7 +116,7 @@ def watch(
 
 @app.command()
 def resume(run_id: RunId, as_json: AsJson = False, config: ConfigPath = None, data: DataPath = None) -> None:
-    """Let a stopped run go on from its last finished step."""
+    """Let a paused or stopped run go on from its last finished step."""
     with connect(place(config, data)) as remote:
         _steer(remote, run_id, "resume", as_json=as_json)
 
@@ -126,12 +128,57 @@ def cancel(run_id: RunId, as_json: AsJson = False, config: ConfigPath = None, da
         _steer(remote, run_id, "cancel", as_json=as_json)
 
 
+@app.command()
+def pause(run_id: RunId, as_json: AsJson = False, config: ConfigPath = None, data: DataPath = None) -> None:
+    """Let no further step of a run begin; those under way go on, and its clock stands still."""
+    with connect(place(config, data)) as remote:
+        _steer(remote, run_id, "pause", as_json=as_json)
+
+
+@app.command()
+def fork(
+    run_id: RunId,
+    step: Annotated[str, typer.Option("--from", help="The step with which to begin anew: its id, or 2/refund.")],
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    data: DataPath = None,
+) -> None:
+    """A new run that has done everything before a step, and does the rest anew."""
+    with connect(place(config, data)) as remote:
+        run = json_object(remote.post("runs", run_id, "fork", body={"from": step}).get("run"))
+    if as_json:
+        show(run, lambda: "", as_json=True)
+    else:
+        note(f"{run_id} goes on from {step} as {json_text(run.get('id'))}")
+
+
+@app.command()
+def prune(
+    before: Annotated[str, typer.Option("--before", help="RFC 3339, or an age such as 30d.")],
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    data: DataPath = None,
+) -> None:
+    """Forget runs that ended before then, whatever the configuration keeps."""
+    ended_before = datetime.fromtimestamp(us_from(before) / 1e6, UTC).isoformat()
+    with connect(place(config, data)) as remote:
+        said = remote.post("runs", "prune", body={"before": ended_before})
+    if as_json:
+        show(said, lambda: "", as_json=True)
+    else:
+        note(f"forgotten: {said.get('runs')} runs, {said.get('effects')} effects, {said.get('taskOwners')} task owners")
+
+
 def _steer(remote: Remote, run_id: str, verb: str, *, as_json: bool) -> None:
     run = json_object(remote.post("runs", run_id, verb).get("run"))
     if as_json:
         show(run, lambda: "", as_json=True)
     else:
-        note(f"{run_id} is {json_text(run.get('state'))}")
+        note(f"{run_id} is {_shown_state(run)}")
+
+
+def _shown_state(run: JsonObject) -> str:
+    return "paused" if run.get("pausedAt") else json_text(run.get("state"))
 
 
 def _run(remote: Remote, run_id: str, *, newest: bool = False) -> JsonObject:

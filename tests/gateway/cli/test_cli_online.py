@@ -19,6 +19,7 @@ from gateway.core.json import JsonObject
 from gateway.core.limits import Usage
 from gateway.core.model import Capability
 from gateway.core.ports.costs import Spent
+from gateway.core.ports.dead_letters import DeadLetter
 from tests.fakes_api import ApiBench, a_run, a_step
 
 pytestmark = pytest.mark.anyio
@@ -218,6 +219,53 @@ async def test_a_fault_that_is_none_says_which_there_are(shell: Shell) -> None:
     said = await shell("chaos", "add", "--target", "agent:refunds", "--fault", "explode")
     assert said.code == USAGE
     assert "there are delay, kill" in said.err
+
+
+async def test_runs_are_paused_forked_and_forgotten(bench: ApiBench, shell: Shell) -> None:
+    await bench.runs.open(a_run())
+    paused = await shell("runs", "pause", "run_1")
+    assert paused.err.strip().endswith("run_1 is paused")
+    assert "paused" in (await shell("runs", "list")).out
+    forked = await shell("runs", "fork", "run_1", "--from", "2/refund", "--json")
+    assert json.loads(forked.out)["forkedFrom"] == {"run": "run_1", "step": "2/refund"}
+    assert "goes on from 2/refund" in (await shell("runs", "show", "run_1_fork")).out
+    pruned = await shell("runs", "prune", "--before", "2026-11-21T00:00:00Z")
+    assert "3 runs, 2 effects, 1 task owners" in pruned.err
+    assert bench.retention.asked == [("default", 1_795_219_200_000_000)]
+    assert (await shell("runs", "prune", "--before", "yesterday")).code != OK
+
+
+async def test_dead_letters_are_looked_at_and_settled(bench: ApiBench, shell: Shell) -> None:
+    for run_id in ("run_1", "run_2"):
+        await bench.dead_letters.kept.add(a_letter(run_id))
+    await bench.dead_letters.kept.add(replace(a_letter("run_3"), tenant="other"))
+    listed = json.loads((await shell("dead", "list", "--json")).out)["deadLetters"]
+    assert sorted(each["run"] for each in listed) == ["run_1", "run_2"]
+    assert "tool:orders/find" in (await shell("dead", "list")).out
+    assert "no stock" in (await shell("dead", "show", "run_1")).out
+    retried = json.loads((await shell("dead", "retry", "run_1", "--json")).out)
+    assert (retried["state"], retried["retriedAs"], retried["settledBy"]) == ("retried", "run_1", "olga")
+    assert (await shell("dead", "drop", "run_2")).code == OK
+    assert (await shell("dead", "drop", "run_2")).code == FINDING
+    assert (await shell("dead", "show", "run_3")).code == FINDING
+    assert json.loads((await shell("dead", "list", "--json")).out)["deadLetters"] == []
+    assert len(json.loads((await shell("dead", "list", "--settled", "--json")).out)["deadLetters"]) == 2
+    assert [each.operation for each in bench.gateway.records if each.operation.startswith("dead.")]
+
+
+def a_letter(run_id: str) -> DeadLetter:
+    return DeadLetter(
+        run_id=run_id,
+        tenant="default",
+        workflow="help",
+        owner="bea",
+        cause="failed",
+        reason="no stock",
+        step=f"{run_id}/2",
+        target="tool:orders/find",
+        attempts=2,
+        at_us=5,
+    )
 
 
 async def test_a_gateway_that_is_gone_exits_with_3(shell: Shell, tmp_path: Path) -> None:

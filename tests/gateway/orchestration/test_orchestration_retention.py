@@ -1,0 +1,205 @@
+"""Runs are forgotten when they are due, some at a time, and never one that is under way."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from adapters.durable.memory import Entry, MemoryJournal
+from adapters.storage.archive import SqlRunArchive
+from adapters.storage.database import Database
+from adapters.storage.dead_letters import SqlDeadLetters
+from adapters.storage.effects import SqlEffectLedger
+from adapters.storage.owners import SqlTaskOwners
+from adapters.storage.runs import SqlRunStore
+from adapters.storage.tables import GATEWAY_SCHEMA
+from gateway.core.ports.orchestration import Entry as PadEntry
+from gateway.core.ports.runs import Run, RunStep
+from gateway.core.ports.storage import Fresh, Known, OwnedTask
+from gateway.orchestration.morgue import Morgue
+from gateway.orchestration.retention import DAY_US, Pruned, Retention, RetentionSettings
+from gateway.orchestration.runs import Runs
+from gateway.orchestration.spec import RunSpec
+from tests.crashes import Scene
+from tests.fakes_orchestration import ANA, MemoryScratch, World
+
+pytestmark = pytest.mark.anyio
+
+NOW_US = 1000 * DAY_US
+
+
+class DayClock:
+    """Stands at one moment, days after the epoch."""
+
+    def now_us(self) -> int:
+        return NOW_US
+
+    def monotonic_s(self) -> float:
+        return 0.0
+
+
+@dataclass
+class Archive:
+    """A gateway's rows in a file, and an engine in memory."""
+
+    database: Database
+    around: World
+    entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+
+    def __post_init__(self) -> None:
+        self.around.clock = DayClock()
+        self.runs = SqlRunStore(self.database)
+        self.effects = SqlEffectLedger(self.database, process="p")
+        self.owners = SqlTaskOwners(self.database)
+        self.letters = SqlDeadLetters(self.database)
+        self.scratch = MemoryScratch()
+
+    def retention(self, **settings: float) -> Retention:
+        wiring = replace(
+            self.around.wiring(MemoryJournal(self.entries)),
+            runs=self.runs,
+            dead_letters=self.letters,
+            scratch=self.scratch,
+        )
+        chosen = RetentionSettings.model_validate(settings)
+        return Retention(wiring, Runs(wiring, Morgue(wiring)), SqlRunArchive(self.database), lambda: chosen)
+
+    async def ran(self, run_id: str, state: str, days_ago: float, *, tenant: str = "default") -> None:
+        """A run that ended, or was last heard of, so many days ago."""
+        at_us = NOW_US - int(days_ago * DAY_US)
+        spec = RunSpec(
+            run_id=run_id,
+            workflow="help",
+            pattern="sequential",
+            settings={},
+            caller=replace(ANA, tenant=tenant),
+            message="go",
+            deadline_at_us=0,
+            depth=1,
+        ).to_json()
+        run = Run(
+            id=run_id,
+            workflow="help",
+            tenant=tenant,
+            owner="ana",
+            state=state,
+            context_id="",
+            created_at_us=at_us,
+            updated_at_us=at_us,
+            spec=spec,
+        )
+        await self.runs.open(run)
+        await self.runs.note_step(
+            RunStep(
+                run_id=run_id,
+                id=f"{run_id}/1",
+                parent=run_id,
+                target="agent:a",
+                state="ok",
+                attempt=1,
+                started_at_us=at_us,
+                duration_us=1,
+            )
+        )
+        await self.runs.append(run_id, "ended", {"kind": "status"}, at_us)
+        self.entries[run_id] = Entry(spec=spec, state="pending" if state == "working" else "done")
+
+    async def left(self) -> set[str]:
+        found = {run.id for tenant in ("default", "other") for run in await self.runs.list(tenant, limit=1000)}
+        assert found == self.entries.keys()
+        return found
+
+
+@pytest.fixture
+async def archive(tmp_path: Path) -> Archive:
+    around = Scene(settings={"pattern": "sequential", "stages": [{"agent": "a"}]}, agents=dict).world()
+    return Archive(await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA), around)
+
+
+async def test_what_is_due_is_forgotten_and_failed_runs_are_kept_longer(archive: Archive) -> None:
+    for run_id, state, days in (
+        *(("done_new", "completed", 29), ("done_old", "completed", 31), ("canceled_old", "canceled", 31)),
+        *(("failed_new", "failed", 89), ("failed_old", "failed", 91), ("rejected_old", "rejected", 91)),
+        *(("working_old", "working", 400), ("asking_old", "input_required", 400)),
+    ):
+        await archive.ran(run_id, state, days)
+    await archive.scratch.put("done_old", _entry(), expected_version=0, once="slot 1")
+    assert not await archive.retention().round()
+    assert await archive.left() == {"done_new", "failed_new", "working_old", "asking_old"}
+    assert archive.scratch.entries == {}
+    assert await archive.runs.steps("done_old") == ()
+    assert await archive.runs.events("done_old") == ()
+    assert len(await archive.runs.steps("done_new")) == 1
+
+
+async def test_zero_days_are_for_ever(archive: Archive) -> None:
+    await archive.ran("done", "completed", 5000)
+    await archive.ran("failed", "failed", 5000)
+    await archive.retention(runs_days=0, keep_failed_days=0).round()
+    assert await archive.left() == {"done", "failed"}
+
+
+async def test_a_round_is_bounded_and_the_next_follows_soon(archive: Archive) -> None:
+    for number in range(5):
+        await archive.ran(f"run_{number}", "completed", 40 + number)
+    retention = archive.retention(batch=2)
+    assert await retention.round()
+    assert await archive.left() == {"run_0", "run_1", "run_2"}
+    assert await retention.round()
+    assert not await retention.round()
+    assert await archive.left() == set()
+
+
+async def test_effects_and_owners_are_remembered_for_as_long_as_a_run_may_need_them(archive: Archive) -> None:
+    async def remembered() -> tuple[bool, bool]:
+        known = await archive.effects.begin("default", "old", "digest", NOW_US)
+        return isinstance(known, Known), await archive.owners.find("default", "a", "task") is not None
+
+    old_us = NOW_US - 40 * DAY_US
+    await archive.effects.begin("default", "old", "digest", old_us)
+    await archive.effects.finish("default", "old", {}, old_us)
+    await archive.effects.begin("default", "doubtful", "digest", old_us)
+    await archive.owners.claim(
+        OwnedTask(tenant="default", agent="a", task_id="task", context_id="", subject="ana", created_at_us=old_us)
+    )
+    await archive.ran("working", "working", 50)
+    await archive.retention().round()
+    assert await remembered() == (True, True)
+    await archive.runs.update("working", state="completed", at_us=NOW_US)
+    await archive.retention().round()
+    assert await remembered() == (False, False)
+    assert not isinstance(await archive.effects.begin("default", "doubtful", "digest", NOW_US), Fresh)
+
+
+async def test_pruning_at_once_takes_one_tenants_ended_runs_however_they_ended(archive: Archive) -> None:
+    await archive.ran("done", "completed", 2)
+    await archive.ran("failed", "failed", 2)
+    await archive.ran("new", "completed", 0.5)
+    await archive.ran("working", "working", 2)
+    await archive.ran("others", "completed", 2, tenant="other")
+    assert await archive.retention(batch=1).prune("default", NOW_US - DAY_US) == Pruned(runs=2)
+    assert await archive.left() == {"new", "working", "others"}
+
+
+async def test_a_run_the_engine_gave_up_becomes_a_dead_letter_without_anybody_looking(archive: Archive) -> None:
+    await archive.ran("dead", "working", 1)
+    archive.entries["dead"].state = "dead"
+    await archive.retention().round()
+    [letter] = await archive.letters.list("default")
+    assert (letter.run_id, letter.cause) == ("dead", "dead")
+
+
+async def test_rounds_go_on_until_the_gateway_ends(archive: Archive) -> None:
+    for number in range(3):
+        await archive.ran(f"run_{number}", "completed", 40)
+    async with anyio.create_task_group() as group:
+        group.start_soon(archive.retention(batch=3, interval_s=0.001).run)
+        with anyio.fail_after(5):
+            while await archive.runs.list("default"):
+                await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+
+
+def _entry() -> PadEntry:
+    return PadEntry(key="key", value=1, version=0, writer="")
