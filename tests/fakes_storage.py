@@ -176,7 +176,9 @@ class MemoryRunStore:
 
     async def note_step(self, step: RunStep) -> None:
         self._existing(step.run_id)
-        self._steps[(step.run_id, step.id, step.attempt)] = step
+        known = self._steps.get((step.run_id, step.id, step.attempt))
+        if known is None or (known.state, step.state) != ("ok", "running"):
+            self._steps[(step.run_id, step.id, step.attempt)] = step
 
     async def tell(
         self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None

@@ -1,4 +1,4 @@
-"""The durable engine on DBOS, in process, on one SQLite file. The only module that knows DBOS.
+"""The durable engine on DBOS, in process, on one SQLite file or on PostgreSQL. Nobody but this room knows DBOS.
 
 What DBOS leaves to its users is decided here, once:
 
@@ -8,6 +8,8 @@ What DBOS leaves to its users is decided here, once:
   a recovery, silently, unless each step's number is drawn beforehand, by one task: `draw`.
 - Whatever is not a step of a run (starting another, asking for a status) is done in an empty context. In the context of
   a step DBOS refuses it, and in that of a run it would take a number.
+- On PostgreSQL, which several processes share, DBOS itself recovers nothing of a process that has died: leases do.
+  Messages are polled for instead of listened for, because LISTEN does not go through a pooler such as PgBouncer.
 - JSON instead of pickle, a pinned executor and version (DBOS recovers only what carries its own), few threads and
   connections (SQLite has one writer; more of them made the slowest steps seven times slower), no console logging.
 """
@@ -16,6 +18,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,12 +32,22 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.durable.dbos_records import copy_records, recorded
 from adapters.durable.dbos_slot import TAKEN_AWAY, DbosSlot, outside
-from adapters.durable.sqlite_engine import Synchronous, open_engine
+from adapters.durable.leases import Lease
+from adapters.durable.places import SCHEMA, Place, SqliteFile
 from gateway.core.errors import Conflict, Exhausted, GatewayError, Internal, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.journal import Recorded, RunBody, RunInterrupted, Slot
 
 T = TypeVar("T")
+
+_NO_CRASH = {
+    shared: text(
+        f"UPDATE {schema}workflow_status SET recovery_attempts = 1"  # noqa: S608 - nothing of it is given
+        " WHERE status = 'PENDING' AND executor_id = :me"
+    )
+    for shared, schema in ((False, ""), (True, f"{SCHEMA}."))
+}
+"""By whether the database is shared."""
 
 _logger = logging.getLogger(__name__)
 _dbos_logger = logging.getLogger("dbos")
@@ -65,22 +78,23 @@ class DbosJournal:
 
     def __init__(
         self,
-        path: Path,
+        place: Path | Place,
         *,
-        executor_id: str = "gateway",
         pending_limit: int = 1000,
-        synchronous: Synchronous = "FULL",
         poll_s: float = 1.0,
         close_s: float = 10.0,
+        lease_s: float = 10.0,
     ) -> None:
-        """`path`: the database file. `executor_id` must be the same at every start of this instance. `poll_s`: how soon
-        a message to a waiting run is noticed. `close_s` bounds `aclose`."""
-        self._path = path
-        self._executor_id = executor_id
+        """`place`: the database; a path is a SQLite file's. `pending_limit`: of this process. `poll_s`: how soon a
+        message to a waiting run is noticed. `close_s` bounds `aclose`. `lease_s`: how long a process that shares the
+        database may be silent before the others run its runs."""
+        self._place: Place = SqliteFile(place) if isinstance(place, Path) else place
         self._pending_limit = pending_limit
-        self._synchronous: Synchronous = synchronous
         self._poll_s = poll_s
         self._close_s = close_s
+        self._lease_s = lease_s
+        self._lease: Lease | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._pending: set[str] = set()
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._engine: Engine | None = None
@@ -90,9 +104,7 @@ class DbosJournal:
         """See `Journal.launch`. Raises: Internal: an engine runs in this process already; Unavailable."""
         if self._engine is not None:
             raise Internal("the durable engine was launched already")
-        engine = await to_thread.run_sync(
-            partial(open_engine, self._path, synchronous=self._synchronous, connections=4)
-        )
+        engine = await to_thread.run_sync(self._place.open)
         _silence()
         try:
             self._build(engine)
@@ -102,23 +114,22 @@ class DbosJournal:
             # On the loop's own thread: DBOS adopts the loop that is running when it is launched.
             DBOS.launch()
             self._engine = engine
-            self._pending = set(await self._ids_in(list(_PENDING)))
+            await self._begin_sharing(engine)
         except (dbos_error.DBOSException, SQLAlchemyError) as error:
-            await to_thread.run_sync(_destroy, engine)
-            raise Unavailable(f"the durable engine does not start on {self._path.name}") from error
+            await to_thread.run_sync(_destroy, engine, self._place)
+            raise Unavailable(f"the durable engine does not start on {self._place.name}") from error
 
     async def aclose(self) -> None:
         engine, self._engine = self._engine, None
         if engine is None:
             return
         with anyio.CancelScope(shield=True):
-            tasks = list(self._tasks.values())
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks, timeout=self._close_s)
+            if self._keeping is not None:
+                self._keeping.cancel()
+                await asyncio.wait((self._keeping,), timeout=self._close_s)
+            await self._stop_all()
             with anyio.move_on_after(self._close_s):
-                await to_thread.run_sync(_destroy, engine, abandon_on_cancel=True)
+                await to_thread.run_sync(_destroy, engine, self._place, self._lease, abandon_on_cancel=True)
         # DBOS made its own threads the loop's default and has just ended them.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="loop"))
 
@@ -165,7 +176,11 @@ class DbosJournal:
                 return json_object(status.output)
             if status.status not in _PENDING:
                 raise Internal(f"run {run_id} ended without an outcome: {_STATES.get(status.status, status.status)}")
-            await anyio.sleep(0.05)
+            # Another process's run is looked at less often: each look is a statement to a server.
+            await anyio.sleep(self._poll_s if self._place.shared else 0.05)
+
+    def holds(self) -> bool:
+        return self._lease is None or self._lease.held
 
     async def state(self, run_id: str) -> str:
         status = await self._status(run_id)
@@ -194,12 +209,13 @@ class DbosJournal:
             return
         if state not in ("canceled", "dead"):
             raise Conflict(f"run {run_id} has ended and cannot be resumed", detail={"state": state})
-        self._pending.add(run_id)
+        if not self._place.shared:
+            self._pending.add(run_id)
         await outside(DBOS.resume_workflow_async(run_id))
 
     def draw(self) -> Slot:
         self._check_own_task()
-        return DbosSlot(DBOS.reserve_step())
+        return DbosSlot(DBOS.reserve_step(), self.holds)
 
     async def receive(self, topic: str, timeout_s: float) -> Json:
         self._check_own_task()
@@ -232,10 +248,12 @@ class DbosJournal:
     def _config(self, engine: Engine) -> DBOSConfig:
         return {
             "name": APPLICATION,
-            "system_database_url": f"sqlite:///{self._path}",
+            "system_database_url": self._place.url,
             "system_database_engine": engine,
             "serializer": DBOSPortableJSONSerializer(),
-            "executor_id": self._executor_id,
+            "dbos_system_schema": SCHEMA,
+            "use_listen_notify": False,
+            "executor_id": self._place.executor_id,
             "application_version": SCHEMA_VERSION,
             "max_executor_threads": 8,
             "notification_listener_polling_interval_sec": self._poll_s,
@@ -259,6 +277,46 @@ class DbosJournal:
                 raise asyncio.CancelledError from interrupted
 
         return run
+
+    async def _begin_sharing(self, engine: Engine) -> None:
+        """Count what is pending here; where others share the database, tell them that this process is alive."""
+        if not self._place.shared:
+            self._pending = set(await self._ids_in(list(_PENDING)))
+            return
+        lease = Lease(engine, self._place.executor_id, ttl_s=self._lease_s)
+        await to_thread.run_sync(lease.open)
+        self._lease = lease
+        self._keeping = asyncio.get_running_loop().create_task(self._keep(lease), context=Context())
+
+    async def _keep(self, lease: Lease) -> None:
+        """Renew the lease, run what the dead left, stop what others canceled; until canceled."""
+        while True:
+            await anyio.sleep(min(1.0, lease.ttl_s / 4))
+            try:
+                if not lease.held:
+                    await self._stand_back()
+                seen = await to_thread.run_sync(lease.renew, tuple(self._tasks))
+                if seen.dead:
+                    await to_thread.run_sync(_give_back, list(seen.dead))
+            except (SQLAlchemyError, dbos_error.DBOSException):
+                _logger.exception("the lease of this process could not be renewed")
+                continue
+            for run_id in seen.canceled:
+                if task := self._tasks.get(run_id):
+                    task.cancel()
+
+    async def _stand_back(self) -> None:
+        """Others may have taken this process for dead, and run its runs: stop them here, and give back the rest."""
+        _logger.warning("the lease of this process has lapsed: its runs go on wherever they are taken up")
+        await self._stop_all()
+        await to_thread.run_sync(_give_back, [self._place.executor_id])
+
+    async def _stop_all(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._close_s)
 
     def _ended(self, run_id: str, task: "asyncio.Task[Any]") -> None:
         # A run resumed while its earlier task was ending belongs to the later one.
@@ -299,12 +357,20 @@ class DbosJournal:
             raise Internal("steps of a run are drawn by its own task only: from another their order would be chance")
 
 
-def _destroy(engine: Engine) -> None:
+def _give_back(executors: list[str]) -> None:
+    """Put back into the queue what these had under way: idempotent, and guarded by the owner."""
+    # What DBOS's own control plane calls; nothing public names the executors whose runs are meant.
+    DBOS._recover_pending_workflows(executors)  # pyright: ignore[reportPrivateUsage]
+
+
+def _destroy(engine: Engine, place: Place, lease: Lease | None = None) -> None:
     # DBOS counts every start of a run towards its recovery attempts; one that follows an orderly end is no sign of a
     # run that crashes the process.
     try:
         with engine.begin() as connection:
-            connection.execute(text("UPDATE workflow_status SET recovery_attempts = 1 WHERE status = 'PENDING'"))
+            connection.execute(_NO_CRASH[place.shared], {"me": place.executor_id})
+        if lease is not None:
+            lease.close()
     except SQLAlchemyError:
         _logger.exception("this end of the gateway counts as a crash for the runs under way")
     DBOS.destroy(destroy_registry=True)

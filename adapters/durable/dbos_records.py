@@ -6,6 +6,7 @@ from dbos import DBOS
 from sqlalchemy import BindParameter, Engine, TextClause, bindparam, text
 
 from adapters.durable.dbos_slot import outside
+from adapters.durable.places import SCHEMA
 from gateway.core.json import json_object
 from gateway.core.ports.journal import Recorded
 
@@ -30,7 +31,7 @@ async def recorded(run_id: str) -> Mapping[int, Recorded]:
 
 def copy_records(engine: Engine, origin: str, run_id: str, slots: Collection[int]) -> None:
     """Give a run that is not there yet these records of another. DBOS finds them when it comes to their places."""
-    statement = _copy("dbos." if engine.dialect.name == "postgresql" else "")
+    statement = _copy(f"{SCHEMA}." if engine.dialect.name == "postgresql" else "")
     places = sorted(slots)
     with engine.begin() as connection:
         for start in range(0, len(places), _ROWS_AT_ONCE):

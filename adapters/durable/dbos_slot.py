@@ -25,8 +25,10 @@ TAKEN_AWAY = (dbos_error.DBOSWorkflowCancelledError, dbos_error.DBOSWorkflowConf
 class DbosSlot:
     """See `ports.journal.Slot`."""
 
-    def __init__(self, reserved: StepReservation) -> None:
+    def __init__(self, reserved: StepReservation, may_act: Callable[[], bool]) -> None:
+        """`may_act`: whether the run is still this process's to run."""
         self._reserved = reserved
+        self._may_act = may_act
 
     @property
     def number(self) -> int:
@@ -34,6 +36,8 @@ class DbosSlot:
 
     async def run(self, name: str, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
         async def step() -> JsonObject:
+            if not self._may_act():
+                raise _Unrecorded from RunInterrupted()
             try:
                 return await act()
             except Exception as error:

@@ -36,6 +36,9 @@ class LateJournal:
     async def wait(self, run_id: str) -> JsonObject:
         return await self._journal.wait(run_id)
 
+    def holds(self) -> bool:
+        return self._made is None or self._made.holds()
+
     async def state(self, run_id: str) -> str:
         return await self._journal.state(run_id)
 

@@ -98,6 +98,9 @@ class MemoryJournal:
             raise Internal(f"run {run_id} ended without an outcome: {entry.state}")
         return entry.outcome
 
+    def holds(self) -> bool:
+        return not self.crashed.is_set()
+
     async def state(self, run_id: str) -> str:
         entry = self.entries.get(run_id)
         return "" if entry is None else entry.state

@@ -32,9 +32,10 @@ T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
+# A process that was frozen in a transaction loses its locks before those who wait for them give up.
 _SESSION = (
     f"SET search_path TO {NAME}; SET statement_timeout = '8s'; SET lock_timeout = '5s';"
-    " SET idle_in_transaction_session_timeout = '15s'; SET client_encoding TO 'UTF8'"
+    " SET idle_in_transaction_session_timeout = '3s'; SET client_encoding TO 'UTF8'"
 )
 _CONNECT_ARGS = {
     "connect_timeout": 5,

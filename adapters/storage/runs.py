@@ -35,6 +35,7 @@ _HOLD = (
 _SAME_STEP = (run_steps.c.run_id == _RUN, run_steps.c.id == bindparam("of_id"), run_steps.c.attempt == bindparam("nth"))
 _REPLACE_STEP = update(run_steps).where(*_SAME_STEP)
 _ADD_STEP = insert(run_steps)
+_IS_OK = select(run_steps.c.id).where(*_SAME_STEP, run_steps.c.state == "ok")
 _STEPS = (
     select(run_steps)
     .where(run_steps.c.run_id == _RUN)
@@ -151,12 +152,20 @@ class SqlRunStore:
         self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None
     ) -> None:
         def act(connection: Connection) -> None:
+<<<<<<< HEAD
             if moved is not None:
                 _move(run_id, moved, connection)
             for step in steps:
                 _put_step(step, connection)
             for event in events:
                 _append(run_id, event, connection)
+=======
+            if step.state == "running" and connection.execute(_IS_OK, place).first() is not None:
+                return
+            if connection.execute(_REPLACE_STEP, {**place, **row}).rowcount:
+                return
+            connection.execute(_ADD_STEP, {**row, "tenant": _tenant(connection, step.run_id)})
+>>>>>>> 7f9dbc2 (Run the engine on PostgreSQL, shared by several processes)
 
         await self._database.write(act, about=run_id)
         if events:

@@ -15,7 +15,12 @@ from anyio.abc import TaskGroup
 
 from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
+<<<<<<< HEAD
 from gateway.core.ports.runs import RunStep, Told
+=======
+from gateway.core.ports.journal import RunInterrupted
+from gateway.core.ports.runs import RunStep
+>>>>>>> 7f9dbc2 (Run the engine on PostgreSQL, shared by several processes)
 from gateway.orchestration.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -59,6 +64,8 @@ class Chronicle:
 
     async def step_at_once(self, step: RunStep) -> None:
         """A step as it stands now, on disk when this returns. Raises: Unavailable."""
+        if not self._wiring.journal.holds():
+            raise RunInterrupted
         place = (step.id, step.attempt)
         self._steps.pop(place, None)
         self._at_once.add(place)
@@ -103,6 +110,8 @@ class Chronicle:
         written.set()
 
     async def _guarded(self, act: Callable[[], Awaitable[object]]) -> None:
+        if not self._wiring.journal.holds():
+            return  # whoever runs the run now tells it
         try:
             await act()
         except GatewayError as error:

@@ -88,6 +88,9 @@ class Execution:
         run = await persistently(lambda: self.wiring.runs.find(self.spec.tenant, self.spec.run_id))
         if run is None:
             raise Internal(f"nothing is kept of run {self.spec.run_id} but its journal")
+        if not self.wiring.alone:
+            # Another process may have begun steps that are open still.
+            await persistently(lambda: self.wiring.open_steps.look_at_run(self.spec.run_id))
         rows = await persistently(lambda: self.wiring.runs.steps(self.spec.run_id))
         # Another process may have begun it, and steps of it.
         await persistently(lambda: self.wiring.open_steps.look_at_run(self.spec.run_id))
@@ -177,6 +180,10 @@ class Execution:
         """Tell the end. All of it may be told twice, by a run that crashed right after it."""
         if not self.may_end():
             await anyio.sleep_forever()  # until the cancellation under way arrives
+        if not self.wiring.journal.holds():
+            raise RunInterrupted
+        if not self.wiring.alone and await self.wiring.journal.state(self.spec.run_id) != "pending":
+            raise RunInterrupted  # canceled by another process
         runs, run_id, at_us = self.wiring.runs, self.spec.run_id, self.wiring.clock.now_us()
         state = ended.state
         await persistently(lambda: self.wiring.scratch.release_all(run_id))

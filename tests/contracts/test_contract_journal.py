@@ -10,9 +10,11 @@ import pytest
 
 from adapters.durable.dbos_journal import DbosJournal
 from adapters.durable.memory import Entry, MemoryJournal, copied
+from adapters.durable.places import Place, PostgresServer, SqliteFile
 from gateway.core.errors import Conflict, Exhausted, Internal, NotFound
 from gateway.core.json import JsonObject
 from gateway.core.ports.journal import Journal, RunBody
+from gateway.core.ports.world import Secret
 
 pytestmark = pytest.mark.anyio
 
@@ -34,12 +36,12 @@ class MemoryEngines:
 
 
 class DbosEngines:
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, place: Place) -> None:
+        self.place = place
 
     @asynccontextmanager
     async def open(self, body: RunBody, *, pending_limit: int = 1000) -> AsyncGenerator[Journal]:
-        journal = DbosJournal(self.path / "runs.db", pending_limit=pending_limit, poll_s=0.05)
+        journal = DbosJournal(self.place, pending_limit=pending_limit, poll_s=0.05)
         await journal.launch(body)
         try:
             with anyio.fail_after(20):
@@ -51,9 +53,26 @@ class DbosEngines:
 Engines = MemoryEngines | DbosEngines
 
 
-@pytest.fixture(params=["memory", "dbos"])
+class PostgresEngines(DbosEngines):
+    """A process a time: another one each, so that what one leaves another has to take up."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @asynccontextmanager
+    async def open(self, body: RunBody, *, pending_limit: int = 1000) -> AsyncGenerator[Journal]:
+        self.place = PostgresServer(Secret(self._url))
+        async with super().open(body, pending_limit=pending_limit) as journal:
+            yield journal
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def engines(request: pytest.FixtureRequest, tmp_path: Path) -> Engines:
-    return MemoryEngines() if request.param == "memory" else DbosEngines(tmp_path)
+    if request.param == "memory":
+        return MemoryEngines()
+    if request.param == "sqlite":
+        return DbosEngines(SqliteFile(tmp_path / "runs.db"))
+    return PostgresEngines(request.getfixturevalue("postgres_url"))
 
 
 def always(value: JsonObject) -> Callable[[], Awaitable[JsonObject]]:

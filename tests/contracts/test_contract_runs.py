@@ -292,3 +292,14 @@ async def test_a_pause_begins_once_ends_once_and_is_counted(store: RunStore) -> 
     assert not await store.unpause("run_1", 40)
     await store.hold("run_1", 2**40)
     assert await store.find("default", "run_1") == replace(RUN, held_us=20 + 2**40)
+
+
+async def test_a_step_that_ended_well_is_not_under_way_again(store: RunStore) -> None:
+    await store.open(RUN)
+    for state, kept in (("running", "running"), ("failed", "failed"), ("running", "running"), ("ok", "ok")):
+        await store.note_step(replace(STEP, state=state))
+        assert [step.state for step in await store.steps("run_1")] == [kept]
+    await store.note_step(replace(STEP, state="running"))
+    assert [step.state for step in await store.steps("run_1")] == ["ok"]
+    await store.note_step(replace(STEP, state="running", attempt=2))
+    assert [step.state for step in await store.steps("run_1")] == ["ok", "running"]

@@ -83,6 +83,11 @@ class Journal(Protocol):
         """The run's outcome, once it has one. Raises: NotFound; Internal: the run ended without one."""
         ...
 
+    def holds(self) -> bool:
+        """Whether the runs under way here are still this process's: another may have taken it for dead. What is told of
+        them from then on is no longer this process's business."""
+        ...
+
     async def state(self, run_id: str) -> str:
         """`pending`, `done`, `failed`, `canceled`, `dead`, or empty where there is no such run."""
         ...

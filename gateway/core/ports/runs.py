@@ -124,7 +124,8 @@ class RunStore(Protocol):
         ...
 
     async def note_step(self, step: RunStep) -> None:
-        """Store or replace a step by (run, id, attempt)."""
+        """Store or replace a step by (run, id, attempt). One that is `ok` is not `running` again: whoever says so was
+        frozen, and comes too late."""
         ...
 
     async def tell(

@@ -77,7 +77,9 @@ class MemoryRuns:
 
     async def note_step(self, step: RunStep) -> None:
         self._run(step.run_id)
-        self.kept_steps[step.run_id, step.id, step.attempt] = step
+        known = self.kept_steps.get((step.run_id, step.id, step.attempt))
+        if known is None or (known.state, step.state) != ("ok", "running"):
+            self.kept_steps[step.run_id, step.id, step.attempt] = step
 
     async def tell(
         self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None

@@ -1,0 +1,85 @@
+"""Which processes on one database are alive, and whose runs nobody runs any more.
+
+A row a process, renewed about every second. What a process had under way whose row has not been renewed for `ttl_s`
+goes back to the queue, and whoever is alive takes it from there; the statement is guarded by the owner it names, so
+that any number of processes may do it at once. A process that could not renew its row for so long (it was frozen, or
+the database away) must take itself for dead: it stops what it runs before it renews the row, and gives the runs back.
+"""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, bindparam, text
+
+from adapters.durable.places import SCHEMA
+
+_NOW = "EXTRACT(EPOCH FROM clock_timestamp())"
+_TABLE = f"{SCHEMA}.leases"
+_RUNS = f"{SCHEMA}.workflow_status"
+_FORGET_AFTER_S = 3600
+
+_CREATE = text(f"CREATE TABLE IF NOT EXISTS {_TABLE} (executor_id TEXT PRIMARY KEY, seen DOUBLE PRECISION NOT NULL)")
+_LOCK = text("SELECT pg_advisory_xact_lock(7203164001)")
+_RENEW = text(
+    f"INSERT INTO {_TABLE} VALUES (:me, {_NOW})"  # noqa: S608 - nothing of it is given
+    f" ON CONFLICT (executor_id) DO UPDATE SET seen = {_NOW}"
+)
+_SWEEP = text(f"DELETE FROM {_TABLE} WHERE seen < {_NOW} - {_FORGET_AFTER_S}")  # noqa: S608
+_DEAD = text(
+    f"SELECT DISTINCT executor_id FROM {_RUNS} WHERE status = 'PENDING' AND executor_id IS NOT NULL"  # noqa: S608
+    f" AND executor_id NOT IN (SELECT executor_id FROM {_TABLE} WHERE seen > {_NOW} - :ttl_s)"
+)
+_CANCELED = text(
+    f"SELECT workflow_uuid FROM {_RUNS} WHERE status = 'CANCELLED' AND workflow_uuid IN :runs"  # noqa: S608
+).bindparams(bindparam("runs", expanding=True))
+_LEAVE = text(f"DELETE FROM {_TABLE} WHERE executor_id = :me")  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a process saw when it renewed its lease."""
+
+    dead: tuple[str, ...]
+    """Executors that have runs under way, and no lease."""
+    canceled: tuple[str, ...]
+    """Of the runs under way here, those that somebody else has canceled."""
+
+
+class Lease:
+    """This process's. Its methods wait for the database: call them from a thread."""
+
+    def __init__(self, engine: Engine, me: str, *, ttl_s: float) -> None:
+        self._engine = engine
+        self._me = me
+        self.ttl_s = ttl_s
+        self._renewed_s = time.monotonic()
+
+    @property
+    def held(self) -> bool:
+        """Whether nobody can have taken this process for dead."""
+        return time.monotonic() - self._renewed_s < self.ttl_s
+
+    def open(self) -> None:
+        with self._engine.begin() as connection:
+            # Two that create it at the same time would fail in spite of IF NOT EXISTS.
+            connection.execute(_LOCK)
+            connection.execute(_CREATE)
+        self.renew(())
+
+    def renew(self, running: Collection[str]) -> Seen:
+        """Renew it; what there is to do. Counted from before the statement: the server's clock ran meanwhile."""
+        asked_s = time.monotonic()
+        with self._engine.begin() as connection:
+            connection.execute(_RENEW, {"me": self._me})
+            connection.execute(_SWEEP)
+        self._renewed_s = asked_s
+        with self._engine.connect() as connection:
+            dead = tuple(connection.execute(_DEAD, {"ttl_s": self.ttl_s}).scalars())
+            canceled = tuple(connection.execute(_CANCELED, {"runs": [*running]}).scalars()) if running else ()
+        return Seen(dead=tuple(each for each in dead if each != self._me), canceled=canceled)
+
+    def close(self) -> None:
+        """An orderly end: what is under way here is free at once."""
+        with self._engine.begin() as connection:
+            connection.execute(_LEAVE, {"me": self._me})
