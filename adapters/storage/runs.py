@@ -152,20 +152,12 @@ class SqlRunStore:
         self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None
     ) -> None:
         def act(connection: Connection) -> None:
-<<<<<<< HEAD
             if moved is not None:
                 _move(run_id, moved, connection)
             for step in steps:
                 _put_step(step, connection)
             for event in events:
                 _append(run_id, event, connection)
-=======
-            if step.state == "running" and connection.execute(_IS_OK, place).first() is not None:
-                return
-            if connection.execute(_REPLACE_STEP, {**place, **row}).rowcount:
-                return
-            connection.execute(_ADD_STEP, {**row, "tenant": _tenant(connection, step.run_id)})
->>>>>>> 7f9dbc2 (Run the engine on PostgreSQL, shared by several processes)
 
         await self._database.write(act, about=run_id)
         if events:
@@ -245,6 +237,8 @@ def _move(run_id: str, moved: Moved, connection: Connection) -> None:
 def _put_step(step: RunStep, connection: Connection) -> None:
     row = row_from_step(step)
     place = {"of_run": step.run_id, "of_id": step.id, "nth": step.attempt}
+    if step.state == "running" and connection.execute(_IS_OK, place).first() is not None:
+        return
     if not connection.execute(_REPLACE_STEP, {**place, **row}).rowcount:
         connection.execute(_ADD_STEP, {**row, "tenant": _tenant(connection, step.run_id)})
 

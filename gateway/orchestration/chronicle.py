@@ -15,12 +15,8 @@ from anyio.abc import TaskGroup
 
 from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
-<<<<<<< HEAD
-from gateway.core.ports.runs import RunStep, Told
-=======
 from gateway.core.ports.journal import RunInterrupted
-from gateway.core.ports.runs import RunStep
->>>>>>> 7f9dbc2 (Run the engine on PostgreSQL, shared by several processes)
+from gateway.core.ports.runs import RunStep, Told
 from gateway.orchestration.wiring import Wiring
 
 log = structlog.get_logger(__name__)
