@@ -2,7 +2,7 @@
 
 import graphlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.errors import InvalidRequest
@@ -14,6 +14,8 @@ from gateway.patterns.verify import Check, checks_in
 from gateway.patterns.views import Sight, sight_in
 
 _CLAIMS_AT_MOST = 8
+# Expressions that backtrack, and references that multiply.
+_COSTLY = frozenset({"pattern", "patternProperties", "$ref", "$dynamicRef", "$recursiveRef"})
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
@@ -49,8 +51,9 @@ class PlanRules:
     """Who takes a step that names nobody; empty: every step has to."""
     done: frozenset[str] = frozenset()
     """Ids of steps of an earlier plan that are done: others may come after them, none may be called the same."""
-    verify: bool = False
-    """Whether a step may say what of its answer is looked up: whoever plans has no tools to give away."""
+    own: bool = False
+    """The plan is the workflow's own. Whoever else plans has no tools to give away to look answers up with, shows
+    nobody more of the task than the workflow does, and writes no contracts that take forever to check."""
     sight: Sight = field(default_factory=Sight)
     """What workers are told of the original task, where a step does not say."""
 
@@ -124,13 +127,35 @@ def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
         labels=labels,
         after=texts(entry.get("after")),
         reads=texts(entry.get("reads")),
-        output_schema=contract(entry.get("output_schema")),
+        output_schema=_output_schema(step_id, entry, rules),
         timeout_s=seconds(entry.get("timeout_s")),
         optional=entry.get("optional") is True,
         claims=texts(entry.get("claims"))[:_CLAIMS_AT_MOST],
-        sight=sight_in(entry) if entry.get("task") else rules.sight,
-        verify=checks_in(entry) if rules.verify else (),
+        sight=sight_in(entry) if entry.get("task") and (rules.own or not rules.sight.task) else rules.sight,
+        verify=checks_in(entry) if rules.own else (),
     )
+
+
+def _output_schema(step_id: str, entry: JsonObject, rules: PlanRules) -> "JsonObject | None":
+    schema = contract(entry.get("output_schema"))
+    if schema is None or rules.own:
+        return schema
+    costly = sorted(_COSTLY & {*_members_of(schema)})
+    if costly:
+        raise InvalidRequest(f"the output_schema of step {step_id} has {', '.join(costly)}: plans do without")
+    return schema
+
+
+def _members_of(value: Json) -> Iterator[str]:
+    """Names of every member there is in it, however deep."""
+    todo = [value]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, dict):
+            yield from each
+            todo += each.values()
+        elif isinstance(each, list):
+            todo += each
 
 
 def _refuse_disorder(plan: Mapping[str, PlanStep], done: frozenset[str]) -> None:

@@ -56,7 +56,7 @@ class Supervisor:
         rules = PlanRules(
             targets=frozenset({*workers, *(target_in(entry) for entry in fixed)}),
             max_steps=whole(limits, "max_steps", DEFAULT_STEPS),
-            verify=bool(fixed),
+            own=bool(fixed),
             sight=sight_in(json_object(settings.get("supervisor"))),
         )
         if not rules.targets:

@@ -11,4 +11,5 @@ class SupervisorSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     task: Shown | None = None
-    """What workers are told of the original task, where the plan does not say: `full`, `summary`, `none`, or fields."""
+    """What workers are told of the original task, where a fixed plan does not say: `full`, `summary`, `none`, or
+    fields. A planner cannot show them more."""

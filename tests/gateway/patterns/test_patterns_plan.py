@@ -1,11 +1,14 @@
 """Plans and references, read from what planners and configurations write."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json
 from gateway.patterns.plan import PlanRules, followers, plan_from
 from gateway.patterns.references import condition_from, named_in, resolved
+from gateway.patterns.views import Sight
 
 RULES = PlanRules(targets=frozenset({"agent:a", "tool:x/y", "workflow:w"}), max_steps=5)
 
@@ -88,3 +91,22 @@ def test_a_condition_holds_or_does_not(text: str, holds: bool) -> None:
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         condition_from(text)
+
+
+def test_a_planner_shows_nobody_more_of_the_task_than_the_workflow_does() -> None:
+    steps: Json = {"steps": [{"id": "s", "agent": "a", "task": "full"}]}
+    hidden = PlanRules(targets=RULES.targets, max_steps=5, sight=Sight(task="none"))
+    assert plan_from(steps, hidden)["s"].sight == Sight(task="none")
+    # A plan of the workflow's own says it for itself, and so does a planner where the workflow says nothing.
+    assert plan_from(steps, replace(hidden, own=True))["s"].sight == Sight(task="full")
+    assert plan_from(steps, RULES)["s"].sight == Sight(task="full")
+
+
+@pytest.mark.parametrize(
+    "schema", [{"properties": {"a": {"pattern": "(a+)+$"}}}, {"allOf": [{"$ref": "#"}]}, {"patternProperties": {}}]
+)
+def test_a_planner_writes_no_contract_that_takes_forever_to_check(schema: Json) -> None:
+    steps: Json = {"steps": [{"id": "s", "agent": "a", "output_schema": schema}]}
+    with pytest.raises(InvalidRequest):
+        plan_from(steps, RULES)
+    assert plan_from(steps, replace(RULES, own=True))["s"].output_schema == schema
