@@ -8,6 +8,7 @@ from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Gap, StepResult
 from gateway.patterns.critique import Critique, by_rules, critique_in
 from gateway.patterns.goals import Verdict, judged_by_checker
+from gateway.patterns.nested import its_answer
 from gateway.patterns.roles import Role
 from gateway.patterns.verify import Check, verified
 from gateway.patterns.work import Work, called, decided
@@ -52,7 +53,7 @@ def goal_checked(checker: Role, result: StepResult) -> Work[tuple[Verdict, StepR
         critique = by_rules(result, checker.options, {})
         reached = critique.score >= 1
         return Verdict(reached=reached, because="; ".join(critique.findings) or "every rule is kept"), None
-    said = yield from called(replace(checker.node({}), given={"draft": result}))
+    said = its_answer((yield from called(replace(checker.node({}), given={"draft": result}))))
     return judged_by_checker(said, ()), said if said.ok else None
 
 
@@ -65,7 +66,7 @@ def _weighed(critic: Role, result: StepResult, rubric: Mapping[str, float], thre
         asked["rubric"] = dict(rubric)
     node, reason = replace(critic.node(asked), given={"draft": result}), ""
     for again in (True, False):
-        said = yield from called(node)
+        said = its_answer((yield from called(node)))
         critique, reason = _read(said, rubric)
         if critique is not None:
             return Judged(result=result, critique=critique, said_by=said)

@@ -1,11 +1,18 @@
 """What a workflow that was a step of another says beside its answer. Pure."""
 
+from dataclasses import replace
 from typing import get_args
 
 from gateway.core.json import json_list, json_object, json_text
 from gateway.core.ports.orchestration import Gap, StepError, StepResult
+from gateway.patterns.roles import said_by
 
 _ERRORS: dict[str, StepError] = {each: each for each in get_args(StepError)}
+
+
+def its_answer(result: StepResult) -> StepResult:
+    """The result, of a workflow with its answer alone for a value: what a run says about itself is no part of it."""
+    return replace(result, value=said_by(result)) if result.target.startswith("workflow:") else result
 
 
 def gaps_in(result: StepResult) -> tuple[Gap, ...]:

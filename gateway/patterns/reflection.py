@@ -14,6 +14,7 @@ from gateway.core.task import Task
 from gateway.patterns.critics import Judged, goal_checked, judged
 from gateway.patterns.critique import Critique
 from gateway.patterns.failures import what_to_do
+from gateway.patterns.nested import gaps_in, its_answer, notices_in
 from gateway.patterns.reflection_rules import ReflectionRules
 from gateway.patterns.tries import tried
 from gateway.patterns.work import carried_out
@@ -29,6 +30,8 @@ class Draft:
 
     judged: Judged
     critique: Critique
+    notices: tuple[str, ...] = ()
+    """Of the workflow that wrote it, where one did."""
 
     @property
     def score(self) -> float:
@@ -93,23 +96,24 @@ class Reflection:
         if not result.ok:
             progress.failed, progress.fails_run, progress.stopped = result, written.fails_run, "failed"
             return None
-        if written.notice:
-            progress.notices.append(written.notice)
+        progress.notices += [written.notice] if written.notice else []
+        lacking, noticed, result = gaps_in(result), notices_in(result), its_answer(result)
         await steps.part(f"draft-{progress.rounds}", result.value, text=result.text)
         work = judged(rules.critic, rules.checks, result, rubric=rules.rubric, threshold=rules.threshold)
         said = await carried_out(work, steps, limit=rules.concurrency)
+        said = replace(said, gaps=(*lacking, *said.gaps))
         if said.critique is None:
             progress.stopped = "not judged"
             progress.notices.append(f"The critic could not judge it: {said.reason}.")
             if progress.best is None:
-                progress.best = Draft(judged=said, critique=Critique(score=0.0))
+                progress.best = Draft(judged=said, critique=Critique(score=0.0), notices=noticed)
             return None
         told = said.critique.to_json()
         progress.history.append({"round": progress.rounds, **told})
         verdict = "accept" if said.critique.score >= rules.threshold else "improve"
         because = f"round {progress.rounds} scored {said.critique.score:g}, and {rules.threshold:g} is wanted"
         await steps.decided("verdict", verdict, because=because, detail=told)
-        return Draft(judged=said, critique=said.critique)
+        return Draft(judged=said, critique=said.critique, notices=noticed)
 
     def _brief(self, latest: Draft | None, progress: Progress) -> Node:
         """What the producer is asked. Its own draft and what was said of it are data, and no instructions."""
@@ -179,7 +183,7 @@ class Reflection:
         if best is None:
             reason = "" if failed is None else failed.reason or failed.error
             return Outcome(text=f"Nothing was written: {reason}.", error=f"the producer failed: {reason}", gaps=gaps)
-        result, notices, error = best.judged.result, [*progress.notices], ""
+        result, notices, error = best.judged.result, [*progress.notices, *best.notices], ""
         is_judged = progress.stopped != "not judged"
         if is_judged and best.score < self._rules.threshold:
             notices.append(f"Of {progress.rounds} rounds the best is not good enough: {self._short(best)}.")

@@ -13,6 +13,7 @@ from gateway.core.ports.orchestration import StepResult
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.critique import by_rules, critique_in, weighted
 from gateway.patterns.reflection import Reflection
+from gateway.patterns.sequential import Sequential
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told
 
@@ -356,3 +357,46 @@ def rich() -> Scene:
 @pytest.mark.parametrize("where", INSTANTS)
 async def test_reflection_survives_every_crash(where: Instant) -> None:
     await outlives_crashes(rich(), where)
+
+
+async def test_a_workflow_that_writes_is_weighed_by_its_answer_alone() -> None:
+    around = nested(
+        agents=[], executor={"workflow": "inner"}, critic={"rule": "rules", "options": {"fields": ["note"]}}
+    )
+    around.agents.answers["agent:worker"] = says({"note": "Tides."})
+    async with around.up():
+        result = told(await around.ask())
+    assert (result["answer"], result["confidence"]) == ({"note": "Tides."}, 1.0)
+    assert [gap["step"] for gap in map(json_object, json_list(result["gaps"]))] == ["late"]
+    assert "notices" not in result
+
+
+async def test_a_workflow_can_be_the_critic() -> None:
+    around = nested(critic={"workflow": "inner"})
+    around.agents.answers["agent:worker"] = says({"score": 0.9, "findings": ["almost"]})
+    async with around.up():
+        result = told(await around.ask())
+    assert (result["answer"], result["confidence"]) == ({"draft": 1}, 0.9)
+
+
+async def test_a_workflow_can_check_the_goal() -> None:
+    around = nested(goal_checker={"workflow": "inner"}, reflection={"replans": 0})
+    around.agents.answers["agent:critic"] = scoring(0.9)
+    around.agents.answers["agent:worker"] = says({"reached": False, "because": "no page on salt"})
+    async with around.up():
+        result = told(await around.ask())
+    assert result["notices"] == ["The goal is not reached: no page on salt."]
+
+
+def nested(**said: object) -> World:
+    """A world with a workflow of two stages, the second of which fails and may, to fill a role."""
+    stages = [{"agent": "worker"}, {"agent": "late", "optional": True}]
+    around = world(limits={"max_depth": 3}, **said)
+    around.patterns = {**around.patterns, "sequential": Sequential}
+    around.agents.answers["agent:late"] = gone
+    around.workflows["inner"] = WorkflowSettings.model_validate({"pattern": "sequential", "stages": stages})
+    return around
+
+
+async def gone(asked: Asked) -> Complete:
+    return failing("gone")
