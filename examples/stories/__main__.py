@@ -52,7 +52,10 @@ def tell(world: World) -> list[Told]:
     answers = world.ask_together(*asks) if story.together else []
     for number, ask in enumerate(asks):
         if not story.together:
-            answers.append(world.ask(ask))
+            answer = world.begin(ask)
+            if story.meanwhile is not None:
+                story.meanwhile(world)
+            answers.append(answer.result())
         _print(world, ask, answers[number])
     for name, effects in world.effects.items():
         for effect in effects.all:

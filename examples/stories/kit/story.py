@@ -57,5 +57,7 @@ class Story:
     cards: Mapping[str, Card] = field(default_factory=dict[str, Card])
     down: Sequence[str] = ()
     """Agents and servers nobody answers for: their ports are closed."""
+    meanwhile: "Callable[[World], None] | None" = None
+    """What somebody does while the runner waits for an answer, each time."""
     epilogue: "Callable[[World, Sequence[Told]], str] | None" = None
     """What the runner prints at the end."""

@@ -123,12 +123,13 @@ class World:
             said: dict[str, Any] = json.load(answer)
         return said
 
-    def drawbridge(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a `drawbridge` command on this world's gateway."""
+    def drawbridge(self, *arguments: str, who: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a `drawbridge` command on this world's gateway; `who`: a principal in the operator's place."""
+        theirs = {"DRAWBRIDGE_URL": self.url, "DRAWBRIDGE_OPERATOR_KEY": key_of(who)} if who else {}
         return subprocess.run(  # noqa: S603 - ours
             [sys.executable, "-m", "gateway", *arguments, "--config", str(self.config)],
             cwd=self.folder,
-            env=self._environment(),
+            env={**self._environment(), **theirs},
             capture_output=True,
             text=True,
             timeout=UP_WITHIN_S,
