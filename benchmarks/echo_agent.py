@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 
+ARTIFACTS = [{"artifactId": "a", "parts": [{"text": "done"}]}]
 TASK = {"id": "", "contextId": "", "status": {"state": "TASK_STATE_COMPLETED"}}
 
 
@@ -28,13 +29,16 @@ def card(port: int) -> dict[str, Any]:
 
 
 def answer(call: dict[str, Any]) -> bytes:
-    """One event: the task, done."""
-    message = call["params"]["message"]
+    """The task, done: as one event, or, where it is asked for by its id, as it is."""
+    message = call["params"].get("message")
+    if message is None:
+        task = {**TASK, "id": call["params"].get("id"), "contextId": "context-1", "artifacts": ARTIFACTS}
+        return json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": task}).encode()
     task = {
         **TASK,
         "id": f"task-{message['messageId']}".replace("/", "-"),
         "contextId": message.get("contextId") or "context-1",
-        "artifacts": [{"artifactId": "a", "parts": [{"text": "done"}]}],
+        "artifacts": ARTIFACTS,
     }
     said = {"jsonrpc": "2.0", "id": call["id"], "result": {"task": task}}
     return b"data: " + json.dumps(said).encode() + b"\n\n"
@@ -51,7 +55,8 @@ def application(port: int) -> Any:
             while more:
                 message = await receive()
                 body, more = body + message.get("body", b""), message.get("more_body", False)
-            kind, body = b"text/event-stream", answer(json.loads(body))
+            body = answer(json.loads(body))
+            kind = b"text/event-stream" if body.startswith(b"data:") else b"application/json"
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})

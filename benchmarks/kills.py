@@ -72,10 +72,12 @@ class Client:
         self._runs = runs
         self.finished: set[int] = set()
         self._one_more = anyio.Event()
+        self.ended = 0
+        """Runs that are over for this client, finished or not."""
         self.failed: Counter[str] = Counter()
 
-    async def until_finished(self, runs: int) -> None:
-        while len(self.finished) < runs:
+    async def until_ended(self, runs: int) -> None:
+        while self.ended < runs:
             self._one_more = anyio.Event()
             await self._one_more.wait()
 
@@ -86,6 +88,8 @@ class Client:
             async def worker() -> None:
                 for number in numbers:
                     await self._until_done(client, number)
+                    self.ended += 1
+                    self._one_more.set()
 
             async with anyio.create_task_group() as group:
                 for _ in range(IN_FLIGHT):
@@ -109,7 +113,6 @@ class Client:
                 continue
             if '"isError":false' in answer.text or ('"result"' in answer.text and '"isError":true' not in answer.text):
                 self.finished.add(number)
-                self._one_more.set()
                 return
             self.failed[answer.text[-160:]] += 1
             if 'retryable":true' not in answer.text:
@@ -129,7 +132,7 @@ async def lives(where: Path, port: int, client: Client, runs: int, kills: int) -
         group.start_soon(work)
         for life in range(1, kills + 1):
             with gateway(where, port) as running:
-                await client.until_finished(runs * life // (kills + 1))
+                await client.until_ended(runs * life // (kills + 1))
                 running.kill()
                 running.wait()
         with gateway(where, port):
