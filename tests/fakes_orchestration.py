@@ -196,6 +196,7 @@ class World:
     approvals: MemoryApprovals = field(default_factory=MemoryApprovals)
     dead_letters: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
     load_pattern: Callable[[str], PatternType] = no_pattern
+    on_versions: Callable[[], None] = lambda: None
     clock: Clock = field(default_factory=SystemClock)
     limits: Limits = field(default_factory=Limits)
     entries: dict[str, JournalEntry] = field(default_factory=dict[str, JournalEntry])
@@ -224,7 +225,11 @@ class World:
         """A gateway process, from its start to its end; whatever it left goes on in the next."""
         journal = MemoryJournal(copied(self.entries), on_slot=on_slot, pending_limit=pending_limit)
         orchestrator = Orchestrator(
-            self.wiring(journal), patterns=self.patterns, workflows=self.workflows, limits=self.limits
+            self.wiring(journal),
+            patterns=self.patterns,
+            workflows=self.workflows,
+            limits=self.limits,
+            on_versions=self.on_versions,
         )
         self.orchestrator = orchestrator
         path: Gateway = StraightPath(self.agents, orchestrator)  # pyright: ignore[reportAssignmentType]

@@ -67,10 +67,11 @@ class LateJournal:
         return await self._journal.recorded(run_id)
 
     async def given_up(self) -> tuple[str, ...]:
-        return await self._journal.given_up()
+        return () if self._made is None else await self._made.given_up()
 
     async def forget(self, run_ids: Collection[str]) -> None:
-        await self._journal.forget(run_ids)
+        if self._made is not None:
+            await self._made.forget(run_ids)
 
     @property
     def _journal(self) -> Journal:

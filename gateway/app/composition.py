@@ -67,7 +67,7 @@ class Composition:
         self._serial = 0
         self._access = access_policy(sections)
         self._reloading = anyio.Lock()
-        self._journal = LateJournal(partial(durable_engine, foundation.directory.runs_db))
+        self._journal = LateJournal(partial(durable_engine, foundation.directory.runs_db, foundation.postgres))
         limits = sections.limits
         self.chaos = Chaos(foundation.clock, foundation.ids) if sections.listen.chaos else None
         self.shelf = Shelf()
@@ -169,7 +169,8 @@ class Composition:
 
     async def _launch_if_needed(self) -> None:
         """Run the engine from the first workflow on, and where an earlier process may have left runs behind."""
-        needed = self.sections.workflows or self.foundation.directory.runs_db.exists()
+        foundation = self.foundation
+        needed = self.sections.workflows or foundation.directory.runs_db.exists() or foundation.postgres is not None
         if needed and not self._journal.launched:
             await self.orchestrator.launch(self.pipeline)
 
@@ -230,6 +231,7 @@ class Composition:
             approvals=foundation.approvals,
             dead_letters=foundation.dead_letters,
             load_pattern=lambda name: load_patterns((name,))[name],
+            alone=foundation.postgres is None,
             clock=foundation.clock,
             ids=foundation.ids,
             mint=foundation.tokens.mint,

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -10,11 +10,13 @@ import pytest
 
 from adapters.durable.dbos_journal import DbosJournal
 from adapters.durable.memory import Entry, MemoryJournal, copied
+from adapters.durable.places import PostgresServer
 from adapters.storage.database import Database
 from adapters.storage.notes import SqlNotes
 from adapters.storage.opensteps import SqlOpenSteps
+from adapters.storage.postgres import PostgresDatabase
 from adapters.storage.runs import SqlRunStore
-from adapters.storage.scratch import SqlScratchStore
+from adapters.storage.scratch import SCRATCH_SCHEMA, SqlScratchStore
 from adapters.storage.tables import GATEWAY_SCHEMA
 from adapters.system import SortableIds, SystemClock
 from gateway.core.content import Content, Plain
@@ -25,6 +27,7 @@ from gateway.core.model import Accepted, Complete, Request, Result, ignore_event
 from gateway.core.ports.journal import Journal
 from gateway.core.ports.orchestration import Node, Outcome, StepResult, Steps
 from gateway.core.ports.runs import RunEvent
+from gateway.core.ports.world import Secret
 from gateway.core.task import Task
 from gateway.orchestration.orchestrator import Orchestrator
 from gateway.orchestration.settings import WorkflowSettings
@@ -107,7 +110,8 @@ def first_of(pair: tuple[str, StepResult]) -> str:
 class Engines:
     """Opens orchestrators that find what the ones before them left."""
 
-    def __init__(self, kind: str, directory: Path) -> None:
+    def __init__(self, kind: str, directory: Path, url: str) -> None:
+        self._url = url
         self._kind = kind
         self._directory = directory
         self._entries: dict[str, Entry] = {}
@@ -116,7 +120,8 @@ class Engines:
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[tuple[Orchestrator, Wiring]]:
-        opening = self._in_memory() if self._kind == "memory" else self._on_disk()
+        kinds = {"memory": self._in_memory, "sqlite": self._on_disk, "postgres": self._on_a_server}
+        opening = kinds[self._kind]()
         async with opening as wiring:
             orchestrator = Orchestrator(
                 wiring,
@@ -147,6 +152,17 @@ class Engines:
         runs, notes = SqlRunStore(database), SqlNotes(database)
         yield wired(DbosJournal(self._directory / "runs.db"), runs, open_steps, scratch, notes)
         await scratch.aclose()
+        await database.aclose()
+
+    @asynccontextmanager
+    async def _on_a_server(self) -> AsyncGenerator[Wiring]:
+        url = Secret(self._url)
+        database = await PostgresDatabase.open(url, (GATEWAY_SCHEMA, SCRATCH_SCHEMA), connections=5)
+        open_steps = SqlOpenSteps(database)
+        await open_steps.load()
+        runs, notes, scratch = SqlRunStore(database), SqlNotes(database), SqlScratchStore(database)
+        journal = DbosJournal(PostgresServer(url, connections=5))
+        yield replace(wired(journal, runs, open_steps, scratch, notes), alone=False)
         await database.aclose()
 
 
@@ -207,9 +223,10 @@ async def ask(orchestrator: Orchestrator, *, wait: bool) -> Result:
     return await orchestrator.call(request, capability, ignore_event)
 
 
-@pytest.fixture(params=["memory", "dbos"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def engines(request: pytest.FixtureRequest, tmp_path: Path) -> Engines:
-    return Engines(request.param, tmp_path)
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else ""
+    return Engines(request.param, tmp_path, url)
 
 
 CALLS = 7

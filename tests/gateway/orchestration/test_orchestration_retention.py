@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from adapters.durable.late import LateJournal
 from adapters.durable.memory import Entry, MemoryJournal
 from adapters.storage.archive import SqlRunArchive
 from adapters.storage.database import Database
@@ -14,6 +15,7 @@ from adapters.storage.effects import SqlEffectLedger
 from adapters.storage.owners import SqlTaskOwners
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.tables import GATEWAY_SCHEMA
+from gateway.core.ports.journal import Journal
 from gateway.core.ports.orchestration import Entry as PadEntry
 from gateway.core.ports.runs import Run, RunStep
 from gateway.core.ports.storage import Fresh, Known, OwnedTask
@@ -55,9 +57,9 @@ class Archive:
         self.letters = SqlDeadLetters(self.database)
         self.scratch = MemoryScratch()
 
-    def retention(self, **settings: float) -> Retention:
+    def retention(self, *, journal: Journal | None = None, **settings: float) -> Retention:
         wiring = replace(
-            self.around.wiring(MemoryJournal(self.entries)),
+            self.around.wiring(journal or MemoryJournal(self.entries)),
             runs=self.runs,
             dead_letters=self.letters,
             scratch=self.scratch,
@@ -199,6 +201,16 @@ async def test_rounds_go_on_until_the_gateway_ends(archive: Archive) -> None:
             while await archive.runs.list("default"):
                 await anyio.lowlevel.checkpoint()
         group.cancel_scope.cancel()
+
+
+async def test_a_gateway_without_an_engine_forgets_what_else_it_remembers(archive: Archive) -> None:
+    def never() -> MemoryJournal:
+        raise AssertionError("nobody needs an engine")
+
+    await archive.ran("old", "completed", 40)
+    retention = archive.retention(journal=LateJournal(never))
+    assert not await retention.round()
+    assert await archive.runs.list("default") == ()
 
 
 def _entry() -> PadEntry:
