@@ -3,9 +3,12 @@
 python -m examples.stories                        which stories there are
 python -m examples.stories NAME                   one of them
 python -m examples.stories NAME --crash N         the same, with the gateway killed (kill -9) at the Nth call
+
+A story without agents of its own is a scenario, which `drawbridge test` tells.
 """
 
 import argparse
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.name:
         print("\n".join(names()))
         return 0
+    if not (HERE / options.name / "story.py").exists():
+        return played(options.name)
     story = story_called(options.name)
     with tempfile.TemporaryDirectory(prefix="drawbridge-story-") as folder, telling(story, Path(folder)) as world:
         if options.crash:
@@ -35,14 +40,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def names() -> Iterator[str]:
     """Names of all stories."""
-    configured = (path.parent for path in HERE.glob("*/gateway.yaml"))
-    yield from sorted(folder.name for folder in configured if (folder / "story.py").exists())
+    yield from sorted(path.parent.name for path in HERE.glob("*/gateway.yaml"))
 
 
 def story_called(name: str) -> Story:
     """The story of this name."""
     found: Story = import_module(f"examples.stories.{name}.story").STORY
     return found
+
+
+def played(name: str) -> int:
+    """Have `drawbridge test` run the story's scenarios; its exit code."""
+    command = [sys.executable, "-m", "gateway", "test", str(HERE / name / "scenario.yaml")]
+    return subprocess.run(command, check=False).returncode  # noqa: S603 - ours
 
 
 def tell(world: World) -> list[Told]:
