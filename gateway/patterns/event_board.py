@@ -8,13 +8,13 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.ports.orchestration import Gap, Node, Offer, StepError, StepResult, Steps
 from gateway.patterns.event_goals import Verdict
 from gateway.patterns.event_rules import EventRules, subscribed
+from gateway.patterns.failures import WANTING, another_way
 from gateway.patterns.findings import Findings
 from gateway.patterns.publications import publication_in, tasks_in
 from gateway.patterns.roles import Role
-from gateway.patterns.rounds import WANTING
 from gateway.patterns.settings import slug_of
 from gateway.patterns.task_queue import DeadTask, QueuedTask, TaskQueue
-from gateway.patterns.tries import Tries, choice_about, note_for
+from gateway.patterns.tries import Tries, choice_about
 
 AGAIN: frozenset[StepError] = frozenset({*WANTING, "conflict"})
 """Failures after which a task is handed out again; a conflict means that the work was done on something outdated."""
@@ -141,7 +141,9 @@ class Board:
 
     async def _back(self, name: str, worker: str, task: QueuedTask, result: StepResult) -> None:
         """A task whose worker was not done with it."""
-        back = replace(task, note=note_for(result), step=result.id, failed_at=worker)
+        # Why it failed may be in the worker's own words.
+        labels = task.labels.join(result.labels)
+        back = replace(task, note=another_way(result), labels=labels, step=result.id, failed_at=worker)
         dead = DeadTask(task=back, error=result.error, reason=result.reason)
         if result.error in ("budget", "deadline"):
             # Nothing more is begun; who is at work may still be done in time.
@@ -159,7 +161,7 @@ class Board:
         if self._tries.on_failure == "fail":
             return self._fail(worker, result)
         if self._tries.on_failure == "ask":
-            match await choice_about(result, self.steps):
+            match await choice_about(result, self._tries.ask_timeout_s, self.steps):
                 case "retry":
                     self.queue.revive(dead)
                 case "fail":

@@ -9,8 +9,8 @@ from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Offer
 from gateway.patterns.references import TASK, named_in
 from gateway.patterns.settings import objects, refuse, seconds, slug_of, texts, whole, workers_in
+from gateway.patterns.sufficiency import refuse_small_limits
 from gateway.patterns.task_queue import QueuedTask
-from gateway.patterns.tries import refuse_tight_calls
 
 REQUEST = "request"
 """Topic of the request itself."""
@@ -73,7 +73,7 @@ def event_rules(settings: JsonObject) -> EventRules:
         check_after=whole(block, "check_after", 5),
     )
     _refuse_unreachable(rules)
-    refuse_tight_calls(settings, len(rules.first))
+    refuse_small_limits(json_object(settings.get("limits")), calls=len(rules.first), roles=())
     return rules
 
 

@@ -1,9 +1,10 @@
 """What becomes of work that failed: who may try again, and what the caller wants done (`limits.on_failure`)."""
 
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from gateway.core.json import Json, JsonObject, json_object, json_text
-from gateway.core.ports.orchestration import Question, StepError, StepResult
+from gateway.core.ports.orchestration import Node, Question, StepError, StepResult
 from gateway.patterns.work import Work, asked, decided
 
 Choice: TypeAlias = Literal["retry", "skip", "fail", ""]
@@ -68,8 +69,16 @@ def words_in(value: Json) -> str:
     return next((text for name in ("message", "answer", "choice") if (text := json_text(fields.get(name)))), "")
 
 
+def another_try(node: Node, failed: StepResult) -> Node:
+    """The same work once more, by whoever `node` names now: as the same step, so that no effect is repeated, and told
+    what was wrong. That may be in words of whoever failed, so it comes with their labels; a tool is told nothing."""
+    if node.target.startswith("tool:"):
+        return replace(node, again=failed.id)
+    return replace(node, again=failed.id, note=another_way(failed), labels=node.labels.join(failed.labels))
+
+
 def another_way(result: StepResult) -> str:
     """Said to an agent that is asked again: it is not to do the same once more."""
     if result.error == "schema":
-        return f"Your last answer could not be used: {result.reason}. Answer again so that it can."
+        return f"The last answer could not be used: {result.reason}. Answer so that it can."
     return f"The last attempt did not succeed: {result.reason or result.error}. Try another way."

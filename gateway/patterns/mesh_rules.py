@@ -8,7 +8,7 @@ from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.patterns.bids import Weights, weights_in
 from gateway.patterns.loops import ALIKE_FROM
 from gateway.patterns.settings import refuse, seconds, slug_of, texts, whole, workers_in
-from gateway.patterns.tries import refuse_tight_calls
+from gateway.patterns.sufficiency import refuse_small_limits
 
 MOST_HOPS = 5
 BID_TIMEOUT_S = 10.0
@@ -54,8 +54,10 @@ def mesh_rules(settings: JsonObject) -> MeshRules:
         bid_timeout_s=_or(block.get("bid_timeout_s"), BID_TIMEOUT_S),
         weights=weights_in(json_object(block.get("weights"))),
     )
-    refuse_tight_calls(settings, 1 if entry else 1 + sum(target.startswith("agent:") for target in targets))
-    deadline_s = seconds(json_object(settings.get("limits")).get("deadline_s"))
+    limits = json_object(settings.get("limits"))
+    least = 1 if entry else 1 + sum(target.startswith("agent:") for target in targets)
+    refuse_small_limits(limits, calls=least, roles=())
+    deadline_s = seconds(limits.get("deadline_s"))
     if not entry and deadline_s is not None and deadline_s <= rules.bid_timeout_s:
         raise InvalidRequest(
             f"bids alone may take {rules.bid_timeout_s:g} s, and limits.deadline_s is {deadline_s:g}",

@@ -11,6 +11,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
+from gateway.patterns.failures import another_try
 from gateway.patterns.plan import PlanRules, PlanStep, plan_from
 from gateway.patterns.roles import Role, required_role, role_in, said_by
 from gateway.patterns.rounds import gap_of
@@ -21,10 +22,11 @@ from gateway.patterns.settings import (
     whole,
     workers_in,
 )
+from gateway.patterns.sufficiency import refuse_small_limits
 from gateway.patterns.tier_costs import Spent, cost_report, worded
 from gateway.patterns.tiered_work import TieredWork
 from gateway.patterns.tiers import TierRecord, Tiers
-from gateway.patterns.tries import Tries, choice_about, note_for, refuse_tight_calls
+from gateway.patterns.tries import Tries, choice_about
 from gateway.patterns.wishes import breaks_in, parts_of
 
 SENTENCES = "sentences"
@@ -68,7 +70,7 @@ class PlanExecute:
             _cost(block, "synthesiser_cost", top),
         )
         _refuse_short_deadline(limits, self._planner, self._executor, self._synthesiser)
-        refuse_tight_calls(settings, 1 + (not self._planner.rule) + (self._synthesiser is not None))
+        refuse_small_limits(limits, roles=(), calls=1 + (not self._planner.rule) + (self._synthesiser is not None))
 
     async def run(self, task: Task, steps: Steps) -> Outcome:
         spent: list[Spent] = []
@@ -157,13 +159,13 @@ class PlanExecute:
             return self._tries.on_failure == "fail" and bool(gaps)
         for gap in gaps:
             while not (result := work.results[gap.step]).ok and result.error not in ("budget", "deadline"):
-                choice = await choice_about(result, steps)
+                choice = await choice_about(result, self._tries.ask_timeout_s, steps)
                 if choice == "fail":
                     return True
                 if choice != "retry":
                     break
                 node = work.node(plan[gap.step], result.target)
-                again = await steps.call(replace(node, again=result.id, note=note_for(result)))
+                again = await steps.call(another_try(node, result))
                 work.attempts.append((gap.step, again))
                 work.results[gap.step] = again
         # What was skipped for want of one of them gets its turn.

@@ -222,6 +222,10 @@ class ReviewedPlan:
     def _is_criticised(self) -> bool:
         return self.rules.critic is not None and not self.rules.critic.rule
 
+    def _is_tool(self, step_id: str) -> bool:
+        """Whether it is a tool's, which is told nothing but its arguments."""
+        return self._to.get(step_id, self.plan[step_id].target).startswith("tool:")
+
     def _part(self, step_id: str) -> str:
         """A name under which nothing has been shown yet."""
         self._shown[step_id] = self._shown.get(step_id, 0) + 1
@@ -255,7 +259,7 @@ class ReviewedPlan:
             earlier=self.results,
             again={each: result.id for each, result in before.items() if result is not None and result.id},
             notes={each: verdict.note for each, verdict in verdicts.items()},
-            extra_labels={each: verdict.labels for each, verdict in verdicts.items()},
+            extra_labels={each: verdict.labels for each, verdict in verdicts.items() if not self._is_tool(each)},
             parts={}
             if self._is_criticised
             else {each: self._part(each) for each in ready if not self.plan[each].verify},

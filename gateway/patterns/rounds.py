@@ -14,8 +14,6 @@ from gateway.patterns.references import TASK, filled
 from gateway.patterns.settings import StandIn, slug_of
 from gateway.patterns.views import task_view
 
-__all__ = ["WANTING", "Attempt", "Ways", "gap_of", "nodes_of", "notices_of", "worked_off"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ways:
@@ -63,11 +61,17 @@ async def worked_off(
         todo = [step_id for step_id in wanted if step_id in wanting | lost]
         await steps.emit("round", {"round": number, "steps": [*todo]}, text=f"round {number}: {', '.join(todo)}")
         taken_over = _taken_over(plan, wanting, results, ways)
+        # In the words of whoever failed, perhaps; a tool is told nothing.
+        told = {each: results[each] for each in wanting if not taken_over[each].target.startswith("tool:")}
         latest = replace(
             attempt,
             earlier={**attempt.earlier, **results},
             again={**attempt.again, **{step_id: results[step_id].id for step_id in todo}},
-            notes={step_id: another_way(results[step_id]) for step_id in wanting},
+            notes={step_id: another_way(results[step_id]) for step_id in told},
+            extra_labels={
+                each: attempt.extra_labels.get(each, CLEAN).join(told[each].labels if each in told else CLEAN)
+                for each in todo
+            },
         )
         results |= await steps.graph(nodes_of(taken_over, todo, latest, ways), limit=ways.concurrency)
     return results

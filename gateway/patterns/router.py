@@ -15,13 +15,13 @@ from gateway.core.ports.orchestration import Node, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.classifying import Request
 from gateway.patterns.conversation import Conversations, Farewell, farewell_in
+from gateway.patterns.failures import WANTING, another_try
 from gateway.patterns.replicas import Replicas
-from gateway.patterns.rounds import WANTING
 from gateway.patterns.routing import DAY_S, Route, Routing
 from gateway.patterns.routing_answers import Served, answered, dropped_of, nobody, together
 from gateway.patterns.routing_rules import overlaps
 from gateway.patterns.settings import refuse, slug_of, target_in, whole
-from gateway.patterns.tries import Tried, Tries, note_for, tried
+from gateway.patterns.tries import Tried, Tries, tried
 
 USELESS = ("planner", "executor", "synthesiser", "judge", "critic", "reconciler", "goal_checker")
 """Roles a router has no use for."""
@@ -87,20 +87,23 @@ class Router:
         node = _node(replicas[0], request, CLEAN, task)
         # Those who do the same are tried first: their answer is no less than was asked for.
         last = replicas[-1]
+        failed: StepResult | None = None
         for replica in replicas[:-1]:
-            result = await steps.call(replace(node, target=replica))
+            node = replace(node, target=replica)
+            result = await steps.call(node if failed is None else another_try(node, failed))
             if result.ok or result.error not in WANTING:
                 return Served(tried=Tried(result=result))
             await steps.decided("retry", slug_of(last), because=result.reason or result.error)
-            node = replace(node, again=result.id, note=note_for(result))
+            failed = result
         spare = self.routing.otherwise
         has_spare = bool(spare) and spare not in replicas and last not in self._tries.stand_ins
         tries = replace(self._tries, on_failure="partial") if has_spare else self._tries
-        found = await tried(replace(node, target=last), tries, steps)
+        node = replace(node, target=last)
+        found = await tried(node if failed is None else another_try(node, failed), tries, steps)
         if found.result.ok or not has_spare or found.result.error not in WANTING:
             return Served(tried=found, notices=(found.notice,) if found.notice else ())
         await steps.decided("fallback", slug_of(spare), because=found.result.reason or found.result.error)
-        found = await tried(replace(node, target=spare, again=found.result.id), self._tries, steps)
+        found = await tried(another_try(replace(node, target=spare), found.result), self._tries, steps)
         notice = f"{slug_of(spare)} answers, because {slug_of(worker)} failed"
         return Served(tried=found, notices=(notice,) if found.result.ok else ())
 
@@ -171,7 +174,7 @@ class Router:
     def _again(self, node: Node, failed: StepResult) -> Node:
         stand_in = self._tries.stand_ins.get(node.target)
         target = node.target if stand_in is None else stand_in.target
-        return replace(node, target=target, again=failed.id, note=note_for(failed))
+        return another_try(replace(node, target=target), failed)
 
 
 def _wanting(done: Tried) -> bool:

@@ -15,7 +15,8 @@ def object_said(value: Json) -> JsonObject:
     """The object an answer is: itself, or the text of one, by itself or between fences; empty where there is none."""
     if not isinstance(value, str):
         return json_object(value)
-    return next(filter(None, map(_object_in, _pieces(value))), {})
+    nothing: JsonObject = {}
+    return next((found for piece in _pieces(value) if (found := _object_in(piece))), nothing)
 
 
 def _pieces(text: str) -> Iterator[str]:

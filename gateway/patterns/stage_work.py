@@ -9,7 +9,7 @@ from gateway.core.ports.orchestration import Gap, Node, StepResult
 from gateway.patterns.failures import (
     WANTING,
     OnFailure,
-    another_way,
+    another_try,
     ask_timeout_s_in,
     is_approved,
     on_failure_in,
@@ -72,8 +72,7 @@ def staged(stage: Stage, node: Node, ways: StageWays, share: Share | None = None
             return replace(end, skip=True)
         if choice != "retry":
             break
-        again = end.result.id if end.result.attempts else ""
-        node = replace(node, again=again, note=another_way(end.result))
+        node = another_try(node, end.result)
         end = yield from _with_stand_in(stage, node, ways, end)
     return end
 
@@ -114,7 +113,7 @@ def _asked_until_usable(stage: Stage, node: Node, ways: StageWays, end: StageEnd
         if not wants_words or node.target.startswith("tool:") or round_number == ways.max_rounds:
             break
         yield from decided("retry", stage.name, because=result.reason, detail={"round": round_number + 1})
-        node = replace(node, again=result.id, note=another_way(result))
+        node = another_try(node, result)
     return end
 
 

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.core.ports.orchestration import Node, StepResult, Steps
+from gateway.patterns.failures import WANTING, another_try
 from gateway.patterns.plan import PlanStep
 from gateway.patterns.roles import Role
-from gateway.patterns.rounds import WANTING
 from gateway.patterns.settings import StandIn, slug_of
 from gateway.patterns.tiers import TierRecord
-from gateway.patterns.tries import note_for
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,7 +94,7 @@ class TieredWork:
             return None
         because = f"{slug_of(node.target)} failed at {step_id}: {failed.reason or failed.error}"
         await steps.decided(what, slug_of(target), because=because, detail={"step": step_id})
-        again = replace(node, target=target, again=failed.id, note=note_for(failed))
+        again = another_try(replace(node, target=target), failed)
         await steps.begin(step_id, again)
         return again
 

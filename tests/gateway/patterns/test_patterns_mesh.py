@@ -243,7 +243,7 @@ async def test_a_peer_that_fails_is_tried_again_and_then_the_others_bid() -> Non
     assert done.outcome.notices == ("b could not be had: no",)
     assert [asked.note for asked in done.asked_of("agent:b")] == [
         "",
-        "The last attempt did not succeed (no). Try another way.",
+        "The last attempt did not succeed: no. Try another way.",
     ]
 
 
@@ -285,7 +285,7 @@ async def test_the_caller_may_be_asked_what_to_do(said: str, value: Json) -> Non
     assert done.outcome.value == value
     assert bool(done.outcome.error) is (said == "fail")
     [question] = done.questions
-    assert question.prompt == "b failed: no. Try again, go on without it, or fail?"
+    assert question.prompt == "b failed (no). Answer retry, skip or fail."
 
 
 async def test_at_the_deadline_the_best_answer_so_far_is_the_answer() -> None:
