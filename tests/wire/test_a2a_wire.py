@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from a2a.types import Message as SdkMessage
 from a2a.types import StreamResponse as SdkStream
 from a2a.types import Task as SdkTask
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -312,6 +313,14 @@ def test_depth_is_counted_in_containers(text: str, deep: int) -> None:
 
     assert not deeper_than(value, deep)
     assert deep == 0 or deeper_than(value, deep - 1)
+
+
+def test_a_whole_number_from_a_peer_that_reads_doubles_is_whole_again() -> None:
+    sent: Json = {"page": 12, "pages": [1, 2.5], "many": 2**60, "ok": True}
+    [said] = MessageToDict(ParseDict({"parts": [{"data": sent}]}, SdkMessage()))["parts"]
+    assert json.dumps(said["data"]["page"]) == "12.0"
+    read = part_from_json(said).data
+    assert json.dumps(read, sort_keys=True) == json.dumps({**sent, "many": float(2**60)}, sort_keys=True)
 
 
 def test_parts_that_are_no_parts_are_refused() -> None:

@@ -15,6 +15,8 @@ _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATES = {f"TASK_STATE_{state.name}": state for state in TaskState}
 _KINDS: tuple[PartKind, ...] = ("text", "data", "raw", "url")
+_EXACT = 2.0**53
+"""Beyond it a double does not tell whole numbers apart."""
 
 INTERRUPTED = frozenset({TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED})
 """The agent waits for somebody else; a blocking send ends here (A2A 1.0, section 3.2.2)."""
@@ -76,11 +78,25 @@ def part_from_json(value: Json) -> Part:
         text=json_text(fields.get("text")),
         raw=json_text(fields.get("raw")),
         url=json_text(fields.get("url")),
-        data=fields.get("data"),
+        data=_as_meant(fields.get("data")),
         media_type=json_text(fields.get("mediaType")),
         name=json_text(fields.get("filename")),
         metadata=json_object(fields.get("metadata")),
     )
+
+
+def _as_meant(value: Json) -> Json:
+    """12 for 12.0. A data part is a `google.protobuf.Value`, whose numbers are doubles: peers that read it as one send
+    whole numbers back in a form that tools with integer arguments, and people, stumble over."""
+    match value:
+        case float():
+            return int(value) if value.is_integer() and abs(value) < _EXACT else value
+        case list():
+            return [_as_meant(each) for each in value]
+        case dict():
+            return {name: _as_meant(each) for name, each in value.items()}
+        case _:
+            return value
 
 
 def part_json(part: Part) -> JsonObject:
