@@ -28,7 +28,7 @@ from mcp.client.streamable_http import streamable_http_client
 from starlette.applications import Starlette
 
 DELEGATION = "urn:drawbridge:delegation:1"
-GATEWAY_BACK_WITHIN_S = 30.0
+GATEWAY_BACK_WITHIN_S = 90.0
 """How long a tool call waits for a gateway that went away, seconds."""
 
 

@@ -13,7 +13,7 @@ from a2a.types import Artifact, Message, Role, SendMessageRequest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-ANSWER_WITHIN_S = 60.0
+ANSWER_WITHIN_S = 180.0
 _GONE = (
     *(httpx2.TransportError, httpx.TransportError, OSError, MCPError, A2AClientError),
     *(anyio.ClosedResourceError, ExceptionGroup),
