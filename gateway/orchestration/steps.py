@@ -11,6 +11,7 @@ import anyio
 
 from gateway.core.errors import Internal, InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list
+from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Usage
 from gateway.core.ports.journal import RunInterrupted, Slot
 from gateway.core.ports.orchestration import Answer, Node, Note, Offer, Question, Scratchpad, StepResult, Whose
@@ -153,9 +154,9 @@ class RunSteps:
         self._check_own_task()
         await self._run.chronicle.event(f"part {name}", part_body(name, value, text))
 
-    def compensate(self, target: str, input: Json) -> None:
+    def compensate(self, target: str, input: Json, *, labels: Labels = CLEAN) -> None:
         self._check_own_task()
-        self._undo.append(Node(target=target, input=input))
+        self._undo.append(Node(target=target, input=input, labels=labels))
 
     async def note(self, note: Note) -> None:
         async def act() -> JsonObject:

@@ -13,7 +13,7 @@ from gateway.core.ports.orchestration import Gap, Node, Outcome, StepResult, Ste
 from gateway.core.task import Task
 from gateway.patterns.crew import Crew
 from gateway.patterns.failures import STOPPED
-from gateway.patterns.handover import Before, answers_of_list, node_of, node_of_list
+from gateway.patterns.handover import Before, answers_of_list, node_of, node_of_list, undo_of
 from gateway.patterns.pieces import Piece, Station, outcome_of, undone
 from gateway.patterns.queues import BoundedQueue, Overflow
 from gateway.patterns.references import TASK, is_reference, named_in, paths_in, resolved
@@ -193,8 +193,7 @@ class Batch:
         if end.result.ok:
             piece.done[stage.name] = end.result
             if stage.undo is not None:
-                target, given = stage.undo
-                piece.undo.append((stage.name, Node(target=target, input=resolved(given, self._before(piece).known))))
+                piece.undo.append((stage.name, undo_of(stage.undo, self._before(piece))))
         elif stage.optional or end.skip:
             piece.gaps.append(_gap(stage, piece, end.result))
         else:
@@ -217,7 +216,7 @@ class Batch:
     def _compensate_all(self) -> None:
         for piece in self._pieces:
             for _, node in piece.undo:
-                self._steps.compensate(node.target, node.input)
+                self._steps.compensate(node.target, node.input, labels=node.labels)
 
     def _before(self, piece: Piece) -> Before:
         return Before(task=self._task, done=piece.done, item=piece.item, left_out=self._rules.left_out)

@@ -8,7 +8,7 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import join_all
 from gateway.core.ports.orchestration import Node, StepResult
 from gateway.core.task import Task
-from gateway.patterns.references import TASK, filled, resolved, without_nothing
+from gateway.patterns.references import TASK, filled, named_in, resolved, without_nothing
 from gateway.patterns.stages import ITEM, Stage
 from gateway.patterns.views import result_seen, seen, task_view
 
@@ -68,6 +68,13 @@ def node_of_list(stage: Stage, nodes: list[Node]) -> Node:
         output_schema=_list_of(stage.output_schema or {}, len(nodes)),
         claims=tuple(dict.fromkeys(claim for node in nodes for claim in node.claims)),
     )
+
+
+def undo_of(undo: tuple[str, JsonObject], before: Before) -> Node:
+    """The step that makes undone what a stage has done; `before`: all there is by then, the stage itself included."""
+    target, given = undo
+    labels = join_all(before.done[name].labels for name in named_in(given) if name in before.done)
+    return Node(target=target, input=resolved(given, before.known), labels=labels)
 
 
 def answers_of_list(result: StepResult, count: int) -> list[StepResult]:

@@ -10,8 +10,7 @@ from gateway.core.json import JsonObject, json_object
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.batches import Batch, batch_in
-from gateway.patterns.handover import Before
-from gateway.patterns.references import resolved
+from gateway.patterns.handover import Before, undo_of
 from gateway.patterns.settings import DEFAULT_CONCURRENCY, refuse, whole
 from gateway.patterns.shares import Share
 from gateway.patterns.speculation import Early, ahead_of, node_for
@@ -93,8 +92,8 @@ async def _noted(stage: Stage, end: StageEnd, course: Course, steps: Steps) -> b
     course.done[stage.name] = result
     await steps.part(stage.name, result.value, text=result.text)
     if stage.undo is not None:
-        target, given = stage.undo
-        steps.compensate(target, resolved(given, course.before.known))
+        undo = undo_of(stage.undo, course.before)
+        steps.compensate(undo.target, undo.input, labels=undo.labels)
     return False
 
 

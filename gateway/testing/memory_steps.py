@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from gateway.core.errors import Internal, InvalidRequest
 from gateway.core.json import Json, JsonObject
+from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Usage
 from gateway.core.ports.orchestration import Answer, Node, Note, Offer, Question, Scratchpad, StepResult, Whose
 from gateway.orchestration.graphs import in_order, is_step_name, usable
@@ -161,8 +162,8 @@ class MemorySteps:
     async def part(self, name: str, value: Json, *, text: str = "") -> None:
         self.parts.setdefault(name, value)
 
-    def compensate(self, target: str, input: Json) -> None:
-        self._undo.append(Node(target=target, input=input))
+    def compensate(self, target: str, input: Json, *, labels: Labels = CLEAN) -> None:
+        self._undo.append(Node(target=target, input=input, labels=labels))
 
     async def note(self, note: Note) -> None:
         self.draw()

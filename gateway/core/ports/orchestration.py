@@ -282,8 +282,8 @@ class Steps(Protocol):
         """Show whoever watches the run a finished part of the answer, once per name."""
         ...
 
-    def compensate(self, target: str, input: Json) -> None:
-        """Should the run fail, call this; last registered first."""
+    def compensate(self, target: str, input: Json, *, labels: Labels = CLEAN) -> None:
+        """Should the run fail, call this; last registered first. `labels`: of the input."""
         ...
 
     async def note(self, note: Note) -> None:

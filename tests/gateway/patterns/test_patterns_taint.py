@@ -12,7 +12,7 @@ from gateway.patterns.plan_execute import PlanExecute
 from gateway.patterns.router import Router
 from gateway.patterns.sequential import Sequential
 from gateway.patterns.supervisor import Supervisor
-from gateway.testing.agents import Asked, Reply, fails, in_turn, says
+from gateway.testing.agents import Agent, Asked, Reply, fails, in_turn, says
 from gateway.testing.rehearsal import Rehearsal, Stage, rehearse
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ def misled(asked: Asked) -> Reply:
     return Reply(error="failed", reason=ORDER, labels=TAINTED)
 
 
-async def ran(made: PatternType, answers: tuple[Json, ...] = (), **settings: Json) -> Rehearsal:
+async def ran(made: PatternType, settings: dict[str, Json], answers: tuple[Json, ...] = ()) -> Rehearsal:
     pattern = made(WorkflowSettings.model_validate(settings).to_json())
     agents = {"agent:a": in_turn(misled, misled, says("mended")), "agent:b": says({"done": True})}
     return await rehearse(pattern, Stage(agents=agents, answers=answers))
@@ -57,7 +57,7 @@ async def ran(made: PatternType, answers: tuple[Json, ...] = (), **settings: Jso
 async def test_whoever_is_told_why_another_failed_is_told_it_with_its_labels(
     made: PatternType, settings: dict[str, Json]
 ) -> None:
-    seen = await ran(made, **settings, fallback={"a": {"agent": "b"}}, limits={"max_rounds": 2})
+    seen = await ran(made, {**settings, "fallback": {"a": {"agent": "b"}}, "limits": {"max_rounds": 2}})
     told = [number for number, asked in enumerate(seen.asked) if ORDER in asked.note]
     assert told
     labels = [result.labels for _, result in seen.results if result.target == "agent:b"]
@@ -66,9 +66,8 @@ async def test_whoever_is_told_why_another_failed_is_told_it_with_its_labels(
 
 
 async def test_a_stage_the_caller_wants_tried_again_is_told_why_with_its_labels() -> None:
-    seen = await ran(
-        Sequential, ("retry", "retry"), pattern="sequential", stages=[{"agent": "a"}], limits={"on_failure": "ask"}
-    )
+    settings: dict[str, Json] = {"pattern": "sequential", "stages": [{"agent": "a"}], "limits": {"on_failure": "ask"}}
+    seen = await ran(Sequential, settings, ("retry", "retry"))
     assert [ORDER in asked.note for asked in seen.asked] == [False, True, True]
     assert [TAINTED.untrusted <= result.labels.untrusted for _, result in seen.results] == [True] * 3
 
@@ -87,3 +86,21 @@ async def test_a_tool_that_is_tried_again_is_told_nothing_and_so_is_not_tainted(
 
     seen = await rehearse(Supervisor(settings.to_json()), Stage(agents={"tool:orders/ship": tool}))
     assert [(result.ok, result.labels) for _, result in seen.results] == [(False, TAINTED), (True, Labels())]
+
+
+@pytest.mark.parametrize("batch", [False, True])
+async def test_what_is_undone_with_an_agents_own_words_is_undone_with_their_labels(batch: bool) -> None:
+    stages: Json = [
+        {"name": "book", "agent": "a", "undo": {"tool": "rooms/free", "input": {"room": "$book.room"}}},
+        {"name": "note", "agent": "b", "undo": {"tool": "rooms/wipe", "input": {"all": False}}},
+        {"agent": "c"},
+    ]
+    block: Json = {"batch": {"items": "$task.rooms"}} if batch else {}
+    settings = WorkflowSettings.model_validate({"pattern": "sequential", "stages": stages, "sequential": block})
+    booked = Reply(value={"room": "the presidential suite"}, labels=TAINTED)
+    agents: dict[str, Agent] = {"agent:a": lambda asked: booked, "agent:b": says({}), "agent:c": fails()}
+    tools = {"tool:rooms/free": says(True), "tool:rooms/wipe": says(True)}
+    stage = Stage(agents={**agents, **tools}, data={"rooms": ["one"]})
+    seen = await rehearse(Sequential(settings.to_json()), stage)
+    undone = {result.target: result.labels for _, result in seen.results if result.target.startswith("tool:")}
+    assert undone == {"tool:rooms/wipe": Labels(), "tool:rooms/free": TAINTED}
