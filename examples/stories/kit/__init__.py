@@ -25,9 +25,10 @@ A story is a folder with a `gateway.yaml`, a `README.md` and a `story.py` that e
 In the YAML agents and servers have any address (a free port of 127.0.0.1 takes its place), agents that call tools have
 `key: "env:NAME_KEY", delegation: true`, and there is a principal `ana` with `key: "env:ANA_KEY"`.
 
-Agents (kit/agents.py) are made of others: `says`, `fails`, `hangs`, `takes`, `costs`, `in_turn`, `fails_on`. What an
-agent's card says stands in `Story.cards`; without one it is the first line of its docstring. `Asked` is one step as an
-agent sees it: `text`, `input`, `task`, `data`, `phase`, `note`, `results`, `known`, `time` (the how manieth), `tools`.
+Agents (kit/agents.py) are made of others: `says`, `fails`, `hangs`, `takes`, `costs`, `in_turn`, `fails_on`, and
+`together`, which makes a race of it. What an agent's card says stands in `Story.cards`; without one it is the first
+line of its docstring. `Asked` is one step as an agent sees it: `text`, `input`, `task`, `data`, `phase`, `note`, `results`,
+`known`, `time` (the how manieth), `tools`.
 
 A world (kit/world.py) tells a story: the agents and servers in this process, the gateway in one of its own.
 
@@ -56,6 +57,7 @@ from examples.stories.kit.agents import (
     in_turn,
     says,
     takes,
+    together,
 )
 from examples.stories.kit.callers import Told
 from examples.stories.kit.effects import Effect, Effects, Functions
@@ -86,4 +88,5 @@ __all__ = [
     "says",
     "takes",
     "telling",
+    "together",
 ]

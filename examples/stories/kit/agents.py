@@ -142,6 +142,23 @@ def fails_on(agent: Agent, *times: int, reason: str = "it failed") -> Agent:
     return like(agent, moody)
 
 
+def together(number: int, agent: Agent) -> Agent:
+    """The same agent, which answers only once it is asked by so many at the same time: a race, whenever it is run."""
+    waiting: list[anyio.Event] = []
+
+    async def patient(asked: Asked) -> Answer:
+        there = anyio.Event()
+        waiting.append(there)
+        if len(waiting) == number:
+            for each in waiting:
+                each.set()
+            waiting.clear()
+        await there.wait()
+        return await reply_of(agent, asked)
+
+    return like(agent, patient)
+
+
 def like(agent: Agent, other: Agent) -> Agent:
     """The other one, under the first one's description."""
     other.__doc__ = agent.__doc__
