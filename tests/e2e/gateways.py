@@ -20,7 +20,7 @@ import anyio
 import httpx2
 
 ROOT = Path(__file__).resolve().parents[2]
-UP_WITHIN_S = 60.0
+UP_WITHIN_S = 120.0
 """Generous, because the machine may be busy with other things; a failure to start is seen at once."""
 DOWN_WITHIN_S = 20.0
 SHOWN_LOG = 4000
