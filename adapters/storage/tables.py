@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -15,12 +16,14 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    event,
 )
 
 from adapters.storage.schema import Schema
@@ -332,6 +335,33 @@ dead_letters = Table(
 )
 
 
+memos = Table(
+    "memos",
+    TABLES,
+    # SQLite's full-text index refers to rows by it.
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    _text("tenant"),
+    _text("name"),
+    _text("id"),
+    _said("text"),
+    _json("tags"),
+    _text("words"),
+    _text("run_id"),
+    _text("step_id"),
+    _text("agent"),
+    _json("labels"),
+    _time("at_us"),
+    _number("size_bytes"),
+    UniqueConstraint("tenant", "name", "id", name="memos_by_id"),
+    Index("memos_newest", "tenant", "name", "at_us", "id"),
+    Index("memos_oldest", "name", "at_us"),
+)
+_FTS5 = DDL("CREATE VIRTUAL TABLE memo_words USING fts5(place, words, tokenize = 'unicode61')")
+_TSVECTOR = DDL("CREATE INDEX memos_words ON memos USING gin (to_tsvector('simple'::regconfig, words))")
+event.listen(memos, "after_create", _FTS5.execute_if(dialect="sqlite"))
+event.listen(memos, "after_create", _TSVECTOR.execute_if(dialect="postgresql"))
+
+
 def _to_2(connection: Connection) -> None:
     """Which tokens they were and on which models; what a step was given; the ledger of costs."""
     for name in ("runs", "run_steps"):
@@ -359,4 +389,14 @@ def _to_5(connection: Connection) -> None:
     dead_letters.create(connection)
 
 
-GATEWAY_SCHEMA = Schema(name="gateway", number=5, tables=TABLES, migrations={2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5})
+def _to_6(connection: Connection) -> None:
+    """What agents remember."""
+    memos.create(connection)
+
+
+GATEWAY_SCHEMA = Schema(
+    name="gateway",
+    number=6,
+    tables=TABLES,
+    migrations={2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6},
+)

@@ -151,7 +151,9 @@ async def test_the_gateways_own_file_is_made_and_opened_again(tmp_path: Path) ->
         found = await database.read(lambda connection: set(inspect(connection).get_table_names()))
         await database.aclose()
 
-        assert found == {*GATEWAY_SCHEMA.tables.tables, "schema_number"}
+        words = {each for each in found if each.startswith("memo_words")}
+        assert "memo_words" in words
+        assert found - words == {*GATEWAY_SCHEMA.tables.tables, "schema_number"}
 
 
 async def test_a_file_of_the_first_version_gets_what_was_added_since(tmp_path: Path) -> None:
@@ -166,7 +168,7 @@ async def test_a_file_of_the_first_version_gets_what_was_added_since(tmp_path: P
         connection.execute("DROP TABLE costs")
         for column in ("paused_at_us", "held_us"):
             connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
-        for table in ("notes", "approvals", "dead_letters"):
+        for table in ("notes", "approvals", "dead_letters", "memos", "memo_words"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE schema_number SET number = 1")
         connection.commit()
