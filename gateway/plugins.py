@@ -1,6 +1,7 @@
-"""Finds patterns by the name under which a distribution offers them; loads those the configuration names, and no other.
+"""Finds patterns and engines of memories by the name under which a distribution offers them; loads those the
+configuration names, and no other.
 
-Knows the entry points' group and nothing of what patterns do.
+Knows the entry points' groups and nothing of what is offered there.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -8,9 +9,13 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from gateway.core.errors import InvalidRequest
+from gateway.core.ports.memory import MemoryType
 from gateway.core.ports.orchestration import PatternType
 
 PATTERNS = "gateway.patterns"
+MEMORY = "gateway.memory"
+_KINDS = {PATTERNS: "pattern", MEMORY: "engine"}
+"""What a group offers."""
 
 
 def offered(group: str = PATTERNS) -> tuple[str, ...]:
@@ -26,25 +31,35 @@ def load_patterns(names: Iterable[str]) -> Mapping[str, PatternType]:
     return {name: cast("PatternType", _load(_one(name, PATTERNS))) for name in sorted(set(names))}
 
 
+def load_memory(name: str) -> MemoryType:
+    """The engine of that name.
+
+    Raises: InvalidRequest: nobody offers it, or two distributions do; it cannot be loaded.
+    """
+    return cast("MemoryType", _load(_one(name, MEMORY)))
+
+
 def _one(name: str, group: str) -> EntryPoint:
+    kind = _KINDS[group]
     found = tuple(entry_points(group=group, name=name))
     if not found:
         known = ", ".join(offered(group)) or "none"
-        raise InvalidRequest(f"there is no pattern {name}; installed: {known}", detail={"pattern": name})
+        raise InvalidRequest(f"there is no {kind} {name}; installed: {known}", detail={kind: name})
     if len({entry.value for entry in found}) > 1:
-        raise InvalidRequest(f"two installed distributions offer a pattern {name}", detail={"pattern": name})
+        raise InvalidRequest(f"two installed distributions offer a {kind} {name}", detail={kind: name})
     return found[0]
 
 
 def _load(entry: EntryPoint) -> Callable[..., object]:
+    kind = _KINDS[entry.group]
     try:
         loaded: object = entry.load()
     except Exception as error:
         # A plug-in's import may fail in any way; the caller learns which one, the log what it was.
         raise InvalidRequest(
-            f"the pattern {entry.name} ({entry.value}) cannot be loaded: {type(error).__name__}",
-            detail={"pattern": entry.name},
+            f"the {kind} {entry.name} ({entry.value}) cannot be loaded: {type(error).__name__}",
+            detail={kind: entry.name},
         ) from error
     if not callable(loaded):
-        raise InvalidRequest(f"the pattern {entry.name} ({entry.value}) is nothing that can be called")
+        raise InvalidRequest(f"the {kind} {entry.name} ({entry.value}) is nothing that can be called")
     return loaded

@@ -32,19 +32,26 @@ from gateway.core.model import (
 )
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import Journal
+from gateway.core.ports.memory import Memory, MemoryType
 from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.world import Clock
 from gateway.core.task import Task, TaskState
+from gateway.orchestration.memories import Memories
 from gateway.orchestration.orchestrator import Orchestrator
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
 from gateway.testing.stores.approvals import MemoryApprovals
 from gateway.testing.stores.around_runs import MemoryDeadLetters, MemoryNotes, MemoryOpenSteps
+from gateway.testing.stores.memory import MemoryInMemory
 from gateway.testing.stores.runs import MemoryRuns
 from gateway.testing.stores.scratch import MemoryScratch
 
 CAPABILITY_KINDS: dict[str, CapabilityKind] = {"agent": "agent", "tool": "tool"}
 ANA = principal("ana", roles=frozenset({"support"}))
+
+
+def no_engine(name: str) -> MemoryType:
+    raise InvalidRequest(f"there is no engine {name}")
 
 
 def no_pattern(name: str) -> PatternType:
@@ -195,6 +202,7 @@ class World:
     notes: MemoryNotes = field(default_factory=MemoryNotes)
     approvals: MemoryApprovals = field(default_factory=MemoryApprovals)
     dead_letters: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
+    memory: Memory = field(default_factory=MemoryInMemory)
     load_pattern: Callable[[str], PatternType] = no_pattern
     on_versions: Callable[[], None] = lambda: None
     clock: Clock = field(default_factory=SystemClock)
@@ -216,6 +224,7 @@ class World:
             ids=SortableIds(),
             mint=lambda step: f"token of {step.step_id}",
             agent_roles=lambda tenant, slug: frozenset({f"{slug}-role"}),
+            memories=Memories(self.memory, self.clock, no_engine),
         )
 
     @asynccontextmanager

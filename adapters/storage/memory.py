@@ -38,7 +38,8 @@ _INDEX = text("INSERT INTO memo_words (rowid, place, words) VALUES (:number, :pl
 _UNINDEX = text("DELETE FROM memo_words WHERE rowid IN :numbers").bindparams(bindparam("numbers", expanding=True))
 _FOUND_BY_SQLITE = text(
     "SELECT memos.* FROM memo_words JOIN memos ON memos.number = memo_words.rowid"
-    " WHERE memo_words MATCH :query AND memos.tenant = :of_tenant AND memos.name = :of_name AND memos.at_us >= :after_us"
+    " WHERE memo_words MATCH :query AND memos.tenant = :of_tenant AND memos.name = :of_name"
+    " AND memos.at_us >= :after_us"
     # Where a word stands in most rows it weighs next to nothing; the last digits of that are chance.
     " ORDER BY round(bm25(memo_words, 0.0, 1.0), 9), memos.at_us DESC, memos.id DESC LIMIT :most"
 )

@@ -33,11 +33,12 @@ from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.policy import RequestPolicy
 from gateway.core.record import Record
 from gateway.orchestration.fitting import Reader
+from gateway.orchestration.memories import Memories
 from gateway.orchestration.orchestrator import NAME as WORKFLOWS
 from gateway.orchestration.orchestrator import Orchestrator, check
 from gateway.orchestration.run_server import RunServer
 from gateway.orchestration.wiring import Wiring
-from gateway.plugins import load_patterns
+from gateway.plugins import load_memory, load_patterns
 from policies.access.policy import AccessPolicy
 from policies.budgets.meter import CostMeter
 from policies.propose import ProposePolicy
@@ -81,6 +82,8 @@ class Composition:
             counter=foundation.counter, ledger=foundation.costs, clock=foundation.clock, warn=self._warn_of_budget
         )
         self.meter.configure(sections.prices, sections.budgets)
+        self.memories = Memories(foundation.memory, foundation.clock, load_memory)
+        self.memories.apply(self.memories.made(sections.memory), sections.remembering.values())
         self.orchestrator = Orchestrator(
             self._wiring(), patterns=patterns, workflows=sections.workflows, limits=limits, on_versions=self._regrant
         )
@@ -92,6 +95,7 @@ class Composition:
             clock=foundation.clock,
             journal=self._journal,
             open_steps=foundation.open_steps,
+            memories=self.memories,
         )
         self.lists.add(run_server, EVERY_TENANT)
         self.pipeline = Pipeline(
@@ -148,10 +152,12 @@ class Composition:
             sections = Sections(configuration)
             patterns = patterns_for(sections)
             check(patterns, sections.workflows)
+            memories = self.memories.made(sections.memory)
             wanted = self.neighbours.made(sections, await registered_agents(self.directory))
             # Last, and with nothing awaited behind it: no run of an earlier version begins in between.
             access = access_policy(sections, self.orchestrator.grants(sections.workflows))
             self._apply(sections, access, patterns, wanted)
+            self.memories.apply(memories, sections.remembering.values())
             await self._count_budgets()
             await self._launch_if_needed()
         self._note("configuration.apply", {"digest": configuration.digest})
@@ -238,6 +244,7 @@ class Composition:
             agent_roles=self._agent_roles,
             counter=foundation.counter,
             reader=self._reader,
+            memories=self.memories,
         )
 
     def _agent_roles(self, tenant: str, slug: str) -> frozenset[str]:
@@ -257,7 +264,8 @@ class Composition:
 
     def _snapshot(self) -> Snapshot:
         self._serial += 1
-        judging: list[RequestPolicy] = [self._access, ProposePolicy(), ScopePolicy()]
+        remembering = [f"workflow:{slug}" for slug in self.sections.remembering]
+        judging: list[RequestPolicy] = [self._access, ProposePolicy(), ScopePolicy(remembering)]
         return Snapshot(
             version=f"{self.sections.configuration.digest[:8]}.{self._serial}",
             catalog=self.shelf.catalog(),

@@ -25,6 +25,7 @@ from adapters.storage.directory import DataDirectory
 from adapters.storage.effects import SqlEffectLedger
 from adapters.storage.keys import KEYS, SqlKeyStore
 from adapters.storage.lock import StorageLock
+from adapters.storage.memory import SqlMemory
 from adapters.storage.notes import SqlNotes
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.owners import SqlTaskOwners
@@ -56,6 +57,7 @@ class Foundation:
     approvals: SqlApprovals
     scratch: SqlScratchStore
     notes: SqlNotes
+    memory: SqlMemory
     costs: SqlCostLedger
     counter: VocabularyCounter
     dead_letters: SqlDeadLetters
@@ -118,6 +120,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             approvals=SqlApprovals(database),
             scratch=SqlScratchStore(storage.scratch),
             notes=SqlNotes(database),
+            memory=SqlMemory(database),
             costs=costs,
             counter=VocabularyCounter(),
             dead_letters=SqlDeadLetters(database),

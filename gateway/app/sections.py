@@ -24,6 +24,7 @@ from gateway.config.schema import Section, json_schema
 from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
+from gateway.orchestration.memories import MemorySettings
 from gateway.orchestration.retention import RetentionSettings
 from gateway.orchestration.settings import Glossary, WorkflowSettings, with_glossary
 from policies.access.settings import RoleSettings
@@ -40,6 +41,7 @@ SECTIONS: Mapping[str, Section] = {
     "principals": TypeAdapter(dict[str, PrincipalSettings]),
     "workflows": TypeAdapter(dict[str, WorkflowSettings]),
     "glossary": TypeAdapter(Glossary),
+    "memory": TypeAdapter(dict[str, MemorySettings]),
     "prices": TypeAdapter(PriceSettings),
     "budgets": TypeAdapter(BudgetsSettings),
     "limits": TypeAdapter(Limits),
@@ -100,6 +102,7 @@ class Sections:
         self.principals = _each(said["principals"], PrincipalSettings)
         self.glossary = _each(said["glossary"], str)
         self.workflows = with_glossary(_each(said["workflows"], WorkflowSettings), self.glossary)
+        self.memory = _each(said["memory"], MemorySettings)
         self.prices = _as(said["prices"], PriceSettings)
         self.budgets = _as(said["budgets"], BudgetsSettings)
         self.limits = _as(said["limits"], Limits)
@@ -112,6 +115,11 @@ class Sections:
     def slugs(self) -> frozenset[str]:
         """Every name that is taken: servers, buses, agents and workflows share one namespace."""
         return frozenset({*self.servers, *self.buses, *self.agents, *self.workflows})
+
+    @property
+    def remembering(self) -> dict[str, str]:
+        """Which memory each workflow has, of those that have one."""
+        return {slug: each.memory for slug, each in self.workflows.items() if each.memory}
 
     @property
     def grants(self) -> dict[str, tuple[str, ...]]:

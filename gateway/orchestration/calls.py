@@ -27,6 +27,7 @@ from gateway.orchestration.keys import refuse_reader, refuse_writer
 from gateway.orchestration.messages import said_to
 from gateway.orchestration.orders import Order, described
 from gateway.orchestration.persistence import persistently
+from gateway.orchestration.remembering import with_memory
 from gateway.orchestration.results import cut, refused
 from gateway.orchestration.summaries import fitted_for
 
@@ -125,6 +126,7 @@ class Caller:
         read = await self._read(order)
         begun = self._with_labels(order, begun, read)
         said = said_to(self._run.spec, node, order.results, read)
+        said, begun = await with_memory(self._run, order, said, begun)
         if order.kind == "agent":
             said, used = await fitted_for(self._run, order, said, begun.labels)
             begun = replace(begun, usage=begun.usage + used)

@@ -18,6 +18,8 @@ from gateway.core.ports.upstream import Listing
 from gateway.core.ports.world import Clock
 from gateway.orchestration.fetching import part_of
 from gateway.orchestration.keys import refuse_reader, refuse_writer
+from gateway.orchestration.memories import TAG_CHARS, TAGS_AT_MOST, TEXT_CHARS, Memories
+from gateway.orchestration.remembering import ADD, FOUND_AT_MOST, QUERY_CHARS, SEARCH, MemoryTools
 from gateway.orchestration.scratchpad import entry_to_json
 from gateway.orchestration.settings import KeySettings, keys_from
 
@@ -52,7 +54,7 @@ def _tool(name: str, description: str, properties: JsonObject, required: list[Js
         input_schema=schema,
         # A write to the run's own scratchpad changes nothing outside: steps that only propose may make it too.
         effect="read",
-        tags=frozenset({"scratchpad", *tags}),
+        tags=frozenset({"scratchpad", *tags} if "memory" not in tags else tags),
         digest=sha256(canonical_json(definition)).hexdigest(),
     )
 
@@ -91,6 +93,34 @@ TOOLS: tuple[Capability, ...] = (
     _tool("release", "Give back what this run claimed.", {"resource": _KEY}, ["resource"]),
 )
 
+MEMORY_TOOLS: tuple[Capability, ...] = (
+    _tool(
+        SEARCH,
+        "What earlier steps and runs of workflows with this memory found worth remembering, the best fit first.",
+        {
+            "query": {"type": "string", "minLength": 1, "maxLength": QUERY_CHARS},
+            "limit": {"type": "integer", "minimum": 1, "maximum": FOUND_AT_MOST},
+        },
+        ["query"],
+        *("read", "memory"),
+    ),
+    _tool(
+        ADD,
+        "Have later steps and runs remember this: one fact or finding, in words they will search for.",
+        {
+            "text": {"type": "string", "minLength": 1, "maxLength": TEXT_CHARS},
+            "tags": {
+                "type": "array",
+                "items": {"type": "string", "minLength": 1, "maxLength": TAG_CHARS},
+                "maxItems": TAGS_AT_MOST,
+            },
+        },
+        ["text"],
+        "memory",
+    ),
+)
+"""There where a workflow has a memory, for agents at work for it."""
+
 _Act = Callable[[Request, Mapping[str, KeySettings], JsonObject], Awaitable[JsonObject]]
 
 
@@ -98,13 +128,21 @@ class RunServer:
     """See `ports.upstream.Upstream`. Every tool acts on the run the caller's token belongs to, and on no other."""
 
     def __init__(
-        self, *, scratch: ScratchStore, runs: RunStore, clock: Clock, journal: Journal, open_steps: OpenSteps
+        self,
+        *,
+        scratch: ScratchStore,
+        runs: RunStore,
+        clock: Clock,
+        journal: Journal,
+        open_steps: OpenSteps,
+        memories: Memories,
     ) -> None:
         self._scratch = scratch
         self._runs = runs
         self._clock = clock
         self._journal = journal
         self._open_steps = open_steps
+        self._memory = MemoryTools(memories)
         self._acts: Mapping[str, _Act] = MappingProxyType(
             {
                 "scratchpad_get": self._get,
@@ -120,11 +158,11 @@ class RunServer:
         return NAME
 
     async def capabilities(self) -> Listing:
-        return Listing(capabilities=TOOLS, about={"title": "The run you work for"})
+        return Listing(capabilities=(*TOOLS, *MEMORY_TOOLS), about={"title": "The run you work for"})
 
     async def call(self, request: Request, capability: Capability, emit: Emit) -> Result:
-        act = self._acts.get(capability.local)
-        if act is None or request.operation != "call":
+        act, remembers = self._acts.get(capability.local), capability.local in (SEARCH, ADD)
+        if (act is None and not remembers) or request.operation != "call":
             raise InvalidRequest(f"the server {NAME} has no {request.operation} of {capability.local}")
         if not request.run_id or not request.step_id:
             raise Denied("only an agent at work on a step of a run has a scratchpad: use the step's token")
@@ -132,8 +170,12 @@ class RunServer:
         if run is None:
             raise Denied("the run of this token is not there any more")
         keys = keys_from(json_object(dict(run.spec).get("settings")))
+        given = json_object(request.body.content().structured)
         try:
-            said = await act(request, keys, json_object(request.body.content().structured))
+            if act is None:
+                said = await self._memory.act(capability.local, request, run, given)
+            else:
+                said = await act(request, keys, given)
         except Conflict as conflict:
             said: JsonObject = {"error": conflict.message, **conflict.detail}
             return _answer(said, request.labels, is_error=True)

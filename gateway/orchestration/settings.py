@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
 
 from gateway.core.json import JsonObject, json_from
 from gateway.orchestration.blocks.canary import CanarySettings
@@ -146,6 +147,10 @@ class WorkflowSettings(BaseModel):
     """Contracts and owners of scratchpad keys; other keys are free."""
     glossary: Glossary = Field(default_factory=dict[str, str])
     """Terms and what they mean here, `{RMA: a return we agreed to}`: handed to every agent, nested workflows' too."""
+    memory: str = Field(default="", pattern=r"^([a-z0-9-]{1,24})?$")
+    """Name of the memory its agents can search and add to; workflows that name the same share it."""
+    recall: bool = False
+    """Every agent is handed what the memory has to do with its instruction."""
     history: int = Field(default=10, ge=0, le=50)
     """Earlier requests of the same caller in the same A2A context that are handed over, with their answers; 0 for
     none."""
@@ -175,6 +180,12 @@ class WorkflowSettings(BaseModel):
     """Of the pattern canary."""
     options: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     """For patterns of plug-ins."""
+
+    @model_validator(mode="after")
+    def _recalls_from_somewhere(self) -> "WorkflowSettings":
+        if self.recall and not self.memory:
+            raise PydanticCustomError("memory", "recall needs a memory: give its name under `memory`")
+        return self
 
     @property
     def targets(self) -> frozenset[str]:

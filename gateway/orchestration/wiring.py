@@ -12,6 +12,7 @@ from gateway.core.ports.runs import NoteStore, RunStore
 from gateway.core.ports.storage import OpenStep, OpenSteps
 from gateway.core.ports.world import Clock, Ids
 from gateway.orchestration.fitting import Reader
+from gateway.orchestration.memories import Memories
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,8 @@ class Wiring:
     """(tenant, slug) -> the roles an agent acts in."""
     load_pattern: Callable[[str], PatternType]
     """A pattern no configured workflow names. Raises: InvalidRequest: it is not installed."""
+    memories: Memories | None = None
+    """What agents remember; None where nothing is to be remembered."""
     alone: bool = True
     """Whether no other process works on the same runs."""
     counter: TokenCounter | None = None

@@ -54,6 +54,8 @@ class StepResult:
     """Scratchpad writes the agent returned."""
     reads: Mapping[str, int] = field(default_factory=dict[str, int])
     """Scratchpad keys handed to it, with the version it saw; 0 where there was none."""
+    recalled: tuple[str, ...] = ()
+    """Ids of the memory's entries handed to it."""
     commits: bool = True
     """False where the agent proposed and says that nothing is to be committed."""
     said: Mapping[str, Json] = field(default_factory=dict[str, Json])
