@@ -22,12 +22,15 @@ from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.core.ports.costs import Spent
 from gateway.core.ports.dead_letters import DeadLetter, DeadState
 from gateway.core.ports.gateway import Identity
+from gateway.core.ports.memory import MemoryType
 from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 from gateway.core.record import Record
 from gateway.core.resilience import Load, OwnerView, PlacesView
+from gateway.orchestration.memories import Memories
 from gateway.orchestration.retention import Pruned
+from gateway.testing.stores.memory import MemoryInMemory
 from tests.fakes import CountingIds, FakeClock, tool
 from tests.fakes_orchestration import MemoryDeadLetters
 
@@ -475,6 +478,10 @@ def a_step(step_id: str, *, parent: str = "", attempt: int = 1, state: str = "ok
     )
 
 
+def no_engine(name: str) -> MemoryType:
+    raise NotFound(f"there is no engine {name}")
+
+
 class ApiBench:
     """The API over fakes, each within reach."""
 
@@ -494,6 +501,7 @@ class ApiBench:
         self.clock = FakeClock()
         self.load = FixedLoad()
         self.chaos = Chaos(self.clock, CountingIds())
+        self.memories = Memories(MemoryInMemory(), self.clock, no_engine)
         self.parts = ApiParts(
             gateway=self.gateway,
             authenticator=self.authenticator,
@@ -511,6 +519,7 @@ class ApiBench:
             dead_letters=self.dead_letters,
             audit=self.audit,
             costs=self.costs,
+            memories=self.memories,
             load=self.load,
             chaos=self.chaos,
             reload=reloaded,

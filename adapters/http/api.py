@@ -23,6 +23,7 @@ from adapters.http.api_costs import CostEndpoints
 from adapters.http.api_dead_letters import DeadLetterEndpoints
 from adapters.http.api_keys import AuditEndpoints, KeyEndpoints
 from adapters.http.api_load import LoadEndpoints
+from adapters.http.api_memory import MemoryEndpoints
 from adapters.http.api_ports import (
     Advising,
     AgentDirectory,
@@ -35,6 +36,7 @@ from adapters.http.api_ports import (
     Explainer,
     Keys,
     LoadReader,
+    MemoryKeeper,
     Principals,
     Reload,
     RunControl,
@@ -73,6 +75,7 @@ class ApiParts:
     dead_letters: DeadLetterQueue
     audit: AuditReader
     costs: Costs
+    memories: MemoryKeeper
     load: LoadReader
     chaos: ChaosControl
     reload: Reload
@@ -165,9 +168,10 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
     dead = DeadLetterEndpoints(letters=parts.dead_letters, recorder=recorder)
     approvals = ApprovalEndpoints(approving=parts.approving, recorder=recorder)
     costs = CostEndpoints(costs=parts.costs, runs=parts.runs, clock=parts.clock)
+    memory = MemoryEndpoints(memories=parts.memories, recorder=recorder)
     advice = AdviceEndpoints(advising=parts.advising, audit=parts.audit)
     load = LoadEndpoints(load=parts.load, chaos=parts.chaos, recorder=recorder)
-    rooms = (catalog, agents, runs, dead, approvals, advice, keys, costs, audit, load)
+    rooms = (catalog, agents, runs, dead, approvals, advice, keys, costs, audit, load, memory)
     found = {each.id: getattr(room, each.id) for each in ENDPOINTS for room in rooms if hasattr(room, each.id)}
     missing = [each.id for each in ENDPOINTS if not each.public and each.id not in found]
     if missing:

@@ -63,6 +63,12 @@ _KEY = _object(
     },
     "subject",
 )
+_FORGET = _object(
+    {
+        "ids": {"type": "array", "items": {"type": "string", "maxLength": 100}, "minItems": 1, "maxItems": 1000},
+        "older_than_s": {"type": "number", "minimum": 0, "maximum": 1_000_000_000, "description": "0 for all"},
+    }
+)
 _ANSWER = _object({"value": {}, "comment": {"type": "string", "maxLength": 2000}})
 _CHAOS = _object(
     {
@@ -237,6 +243,21 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             Query(name="since", description="First day, such as 2026-11-28; by default 30 days back"),
             Query(name="until", description="Last day; by default today"),
         ),
+    ),
+    Endpoint(id="list_memories", method="GET", path="/memory", summary="Memories, and how much they hold"),
+    Endpoint(
+        id="search_memory",
+        method="GET",
+        path="/memory/{name}",
+        summary="Entries of a memory: those that fit the words, the best first, or the newest",
+        query=(Query(name="query", description="Words to look for"), Query(name="limit", type="integer")),
+    ),
+    Endpoint(
+        id="forget_memory",
+        method="POST",
+        path="/memory/{name}/forget",
+        summary="Take entries away: by their ids, or those that are older",
+        body=_FORGET,
     ),
     Endpoint(id="list_keys", method="GET", path="/keys", summary="Keys, without their values"),
     Endpoint(id="mint_key", method="POST", path="/keys", summary="Mint a key; shown this once", body=_KEY, status=201),

@@ -1,6 +1,6 @@
 """What the REST API needs of the gateway's parts, as protocols and values. Knows neither HTTP nor any of the parts."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -11,6 +11,7 @@ from gateway.core.model import Capability, Principal, PrincipalKind
 from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.core.ports.costs import Spent
 from gateway.core.ports.dead_letters import DeadLetter
+from gateway.core.ports.memory import Memo
 from gateway.core.ports.runs import Run
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
@@ -216,6 +217,20 @@ class Approving(Protocol):
     ) -> Approval:
         """Raises: NotFound; Denied; Conflict; InvalidRequest."""
         ...
+
+
+class MemoryKeeper(Protocol):
+    """What agents remember. Every question is one tenant's. Each raises Unavailable, UpstreamFailed."""
+
+    async def names(self, tenant: str) -> Mapping[str, int]: ...
+
+    async def search(self, tenant: str, name: str, query: str, *, limit: int) -> Sequence[Memo]: ...
+
+    async def list(self, tenant: str, name: str, *, limit: int) -> Sequence[Memo]: ...
+
+    async def forget(self, tenant: str, name: str, ids: Collection[str]) -> int: ...
+
+    async def forget_older(self, tenant: str, name: str, older_than_s: float) -> int: ...
 
 
 class AuditReader(Protocol):

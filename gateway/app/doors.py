@@ -79,6 +79,7 @@ def _api_parts(composition: Composition) -> ApiParts:
         retention=composition.retention,
         dead_letters=composition.orchestrator.dead_letters,
         costs=CostsOfGateway(composition),
+        memories=composition.memories,
         advising=composition.orchestrator.advising,
         audit=AuditOfGateway(AuditReader(foundation.directory.audit_db)),
         load=composition.pipeline,

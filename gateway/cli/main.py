@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "runs": "List, show, watch, pause, resume, fork, cancel and forget runs",
     "dead": "List, show, retry and drop runs that did not come to a good end",
     "approvals": "List, show, approve and deny what waits for a person",
+    "memory": "Search, list and forget what agents remember",
     "costs": "Show what was spent, on whom, and what the budgets have left",
     "test": "Test orchestrations: scenarios, contracts, load",
     "judge": "Compare a workflow's judge with people, on a gold set",

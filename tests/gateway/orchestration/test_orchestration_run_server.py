@@ -11,9 +11,11 @@ from gateway.core.limits import Budget
 from gateway.core.model import Complete, Request, ignore_event, principal
 from gateway.core.ports.runs import Run
 from gateway.core.ports.storage import OpenStep
+from gateway.orchestration.memories import Memories
 from gateway.orchestration.run_server import TOOLS, RunServer
+from gateway.testing.stores.memory import MemoryInMemory
 from tests.fakes import FakeClock
-from tests.fakes_orchestration import ANA, MemoryOpenSteps, MemoryRuns, MemoryScratch
+from tests.fakes_orchestration import ANA, MemoryOpenSteps, MemoryRuns, MemoryScratch, no_engine
 
 pytestmark = pytest.mark.anyio
 
@@ -38,6 +40,7 @@ class Served:
             clock=self.clock,
             journal=self.journal,
             open_steps=self.open_steps,
+            memories=Memories(MemoryInMemory(), self.clock, no_engine),
         )
 
     async def opened(self, run_id: str = "run_1") -> "Served":
@@ -93,10 +96,12 @@ async def test_its_tools_belong_to_every_tenant_and_change_nothing_outside() -> 
         "tool:run/claim",
         "tool:run/fetch_result",
         "tool:run/release",
+        "tool:run/memory_search",
+        "tool:run/memory_add",
     ]
     assert {each.tenant for each in listing.capabilities} == {"*"}
     assert {each.effect for each in listing.capabilities} == {"read"}
-    assert len({each.digest for each in listing.capabilities}) == 5
+    assert len({each.digest for each in listing.capabilities}) == 7
 
 
 async def test_a_key_is_read_and_written_by_version() -> None:
