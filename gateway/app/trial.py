@@ -27,10 +27,11 @@ from gateway.core.ports.policy import RequestPolicy
 from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Clock, Ids
 from gateway.orchestration.fitting import Reader
+from gateway.orchestration.memories import Memories
 from gateway.orchestration.orchestrator import Orchestrator, check
 from gateway.orchestration.run_server import RunServer
 from gateway.orchestration.wiring import Wiring
-from gateway.plugins import load_patterns
+from gateway.plugins import load_memory, load_patterns
 from gateway.testing.scenarios.faulty import FaultyUpstream, Ordered
 from gateway.testing.scenarios.settings import KillSettings
 from gateway.testing.scenarios.upstreams import Cast
@@ -39,6 +40,7 @@ from gateway.testing.stores.around_runs import MemoryDeadLetters, MemoryNotes, M
 from gateway.testing.stores.audit import MemoryAudit
 from gateway.testing.stores.costs import MemoryCostLedger
 from gateway.testing.stores.effects import KeptEffect, MemoryEffectLedger
+from gateway.testing.stores.memory import MemoryInMemory
 from gateway.testing.stores.runs import MemoryRuns
 from gateway.testing.stores.scratch import MemoryScratch
 from policies.budgets.meter import CostMeter
@@ -67,6 +69,7 @@ class TrialWorld:
     open_steps: MemoryOpenSteps = field(default_factory=MemoryOpenSteps)
     scratch: MemoryScratch = field(default_factory=MemoryScratch)
     notes: MemoryNotes = field(default_factory=MemoryNotes)
+    memory: MemoryInMemory = field(default_factory=MemoryInMemory)
     approvals: MemoryApprovals = field(default_factory=MemoryApprovals)
     dead_letters: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
     audit: MemoryAudit = field(default_factory=MemoryAudit)
@@ -93,6 +96,8 @@ class TrialGateway:
             counter=world.counter, ledger=world.costs, clock=world.clock, warn=lambda tenant, detail: None
         )
         self.meter.configure(sections.prices, sections.budgets)
+        self.memories = Memories(world.memory, world.clock, load_memory)
+        self.memories.apply(self.memories.made(sections.memory), sections.remembering.values())
         self.orchestrator = Orchestrator(
             self._wiring(), patterns=patterns, workflows=sections.workflows, limits=sections.limits
         )
@@ -115,6 +120,7 @@ class TrialGateway:
             clock=world.clock,
             journal=self.journal,
             open_steps=world.open_steps,
+            memories=self.memories,
         )
         around = [
             (FaultyUpstream(_Counted(self, each), world.faults, world.clock), tenant)
@@ -192,6 +198,7 @@ class TrialGateway:
             agent_roles=self._agent_roles,
             counter=world.counter,
             reader=self._reader,
+            memories=self.memories,
         )
 
     def _agent_roles(self, tenant: str, slug: str) -> frozenset[str]:
@@ -208,7 +215,8 @@ class TrialGateway:
 
     def _snapshot(self, serial: int) -> Snapshot:
         sections = self.world.sections
-        judging: list[RequestPolicy] = [access_policy(sections), ProposePolicy(), ScopePolicy()]
+        remembering = [f"workflow:{slug}" for slug in sections.remembering]
+        judging: list[RequestPolicy] = [access_policy(sections), ProposePolicy(), ScopePolicy(remembering)]
         return Snapshot(
             version=f"{sections.configuration.digest[:8]}.{serial}",
             catalog=self._shelf.catalog(),

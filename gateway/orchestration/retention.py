@@ -87,6 +87,7 @@ class Retention:
             before_us = now_us - int(settings.keep_failed_days * DAY_US)
             pruned += await self._runs_ended(before_us, failed=True, tenant="", limit=settings.batch)
         self._report(pruned)
+        await self._memories_lapsed()
         return max(pruned.runs, pruned.effects, pruned.owners) >= settings.batch
 
     async def prune(self, tenant: str, before_us: int) -> Pruned:
@@ -100,6 +101,17 @@ class Retention:
             if more == Pruned():
                 self._report(pruned)
                 return pruned
+
+    async def _memories_lapsed(self) -> None:
+        """Have memories forget what is too old; whether they can is nothing to runs."""
+        memories = self._wiring.memories
+        try:
+            count = 0 if memories is None else await memories.lapse()
+        except GatewayError as error:
+            log.warning("a memory did not forget what has lapsed", reason=error.message)
+            return
+        if count:
+            log.info("forgotten", memories=count)
 
     async def _settle(self) -> None:
         """Write down the end of runs the engine has given up: nobody may have looked at them since."""

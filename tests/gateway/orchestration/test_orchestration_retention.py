@@ -16,15 +16,17 @@ from adapters.storage.owners import SqlTaskOwners
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.ports.journal import Journal
+from gateway.core.ports.memory import Memo, MemoryPlace, Room
 from gateway.core.ports.orchestration import Entry as PadEntry
 from gateway.core.ports.runs import Run, RunStep
 from gateway.core.ports.storage import Fresh, Known, OwnedTask
+from gateway.orchestration.memories import Memories, MemorySettings
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.retention import DAY_US, Pruned, Retention, RetentionSettings
 from gateway.orchestration.runs import Runs
 from gateway.orchestration.spec import RunSpec
 from tests.crashes import Scene
-from tests.fakes_orchestration import ANA, MemoryScratch, World
+from tests.fakes_orchestration import ANA, MemoryScratch, World, no_engine
 
 pytestmark = pytest.mark.anyio
 
@@ -56,6 +58,8 @@ class Archive:
         self.owners = SqlTaskOwners(self.database)
         self.letters = SqlDeadLetters(self.database)
         self.scratch = MemoryScratch()
+        self.memories = Memories(self.around.memory, self.around.clock, no_engine)
+        self.memories.apply(self.memories.made({"desk": MemorySettings(days=30)}))
 
     def retention(self, *, journal: Journal | None = None, **settings: float) -> Retention:
         wiring = replace(
@@ -63,6 +67,7 @@ class Archive:
             runs=self.runs,
             dead_letters=self.letters,
             scratch=self.scratch,
+            memories=self.memories,
         )
         chosen = RetentionSettings.model_validate(settings)
         return Retention(wiring, Runs(wiring, Morgue(wiring)), SqlRunArchive(self.database), lambda: chosen)
@@ -190,6 +195,15 @@ async def test_a_run_the_engine_gave_up_becomes_a_dead_letter_without_anybody_lo
     await archive.retention().round()
     [letter] = await archive.letters.list("default")
     assert (letter.run_id, letter.cause) == ("dead", "dead")
+
+
+async def test_memories_forget_what_has_lapsed(archive: Archive) -> None:
+    desk, room = MemoryPlace(tenant="default", name="desk"), Room(entries=9, bytes=99_999, after_us=0)
+    for days in (29, 31):
+        memo = Memo(id=f"m{days}", text="same", at_us=NOW_US - days * DAY_US)
+        await archive.around.memory.add(desk, memo, room)
+    await archive.retention().round()
+    assert [each.id for each in await archive.around.memory.list(desk, after_us=0, limit=9)] == ["m29"]
 
 
 async def test_rounds_go_on_until_the_gateway_ends(archive: Archive) -> None:
