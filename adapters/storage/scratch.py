@@ -20,9 +20,9 @@ from sqlalchemy import (
     update,
 )
 
+from adapters.storage.columns import TEXT, JsonText
 from adapters.storage.database import Database
 from adapters.storage.schema import Schema
-from adapters.storage.tables import TEXT, JsonText
 from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict
 from gateway.core.json import JsonObject, json_object, json_text
