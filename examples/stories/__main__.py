@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from examples.stories.kit import Ask, Story, Told, World, telling
+from examples.stories.kit import Ask, Story, StoryFailed, Told, World, telling
 
 HERE = Path(__file__).parent
 
@@ -31,10 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not (HERE / options.name / "story.py").exists():
         return played(options.name)
     story = story_called(options.name)
-    with tempfile.TemporaryDirectory(prefix="drawbridge-story-") as folder, telling(story, Path(folder)) as world:
-        if options.crash:
-            world.crash_at(options.crash)
-        tell(world)
+    try:
+        with tempfile.TemporaryDirectory(prefix="drawbridge-story-") as folder, telling(story, Path(folder)) as world:
+            if options.crash:
+                world.crash_at(options.crash)
+            tell(world)
+    except StoryFailed as error:
+        print(f"The story stopped: {error}")
+        return 1
     return 0
 
 

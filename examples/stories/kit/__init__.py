@@ -27,8 +27,8 @@ In the YAML agents and servers have any address (a free port of 127.0.0.1 takes 
 
 Agents (kit/agents.py) are made of others: `says`, `fails`, `hangs`, `takes`, `costs`, `in_turn`, `fails_on`, and
 `together`, which makes a race of it. What an agent's card says stands in `Story.cards`; without one it is the first
-line of its docstring. `Asked` is one step as an agent sees it: `text`, `input`, `task`, `data`, `phase`, `note`, `results`,
-`known`, `time` (the how manieth), `tools`.
+line of its docstring. `Asked` is one step as an agent sees it: `text`, `input`, `task`, `data`, `phase`, `note`,
+`results`, `known`, `time` (the how manieth), `tools`.
 
 A world (kit/world.py) tells a story: the agents and servers in this process, the gateway in one of its own.
 
@@ -62,7 +62,7 @@ from examples.stories.kit.agents import (
 from examples.stories.kit.callers import Told
 from examples.stories.kit.effects import Effect, Effects, Functions
 from examples.stories.kit.story import Ask, Card, Story
-from examples.stories.kit.world import World, telling
+from examples.stories.kit.world import StoryFailed, World, telling
 from examples.support.agent_kit import Refused
 
 __all__ = [
@@ -78,6 +78,7 @@ __all__ = [
     "Refused",
     "Reply",
     "Story",
+    "StoryFailed",
     "Told",
     "World",
     "costs",

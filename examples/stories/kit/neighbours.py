@@ -16,6 +16,7 @@ from a2a.server.request_handlers import DefaultRequestHandler
 from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
 from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
 from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Message
+from anyio.abc import TaskStatus
 from google.protobuf.json_format import MessageToDict, MessageToJson
 from mcp.server import MCPServer
 from starlette.applications import Starlette
@@ -64,11 +65,12 @@ class Neighbours:
         self.order: list[str] = []
         """Names of agents, and of tools as `SERVER/NAME`, in the order in which they were called."""
         self.effects = {name: Effects() for name in story.servers}
+        self._over = anyio.Event()
         self._mcp = f"{gateway_url}/mcp"
         self._key_of = key_of
 
-    @asynccontextmanager
-    async def serving(self) -> AsyncGenerator[None]:
+    async def serve(self, *, task_status: TaskStatus[None]) -> None:
+        """Serve all of them, until `leave`."""
         async with AsyncExitStack() as stack:
             for name, agent in self.story.agents.items():
                 listening = listener()
@@ -81,7 +83,11 @@ class Neighbours:
                 self.urls[name] = f"{url_of(listening)}/mcp"
                 app = self._server_app(name, server(self.effects[name]))
                 await self._open(stack, name, app, listening)
-            yield
+            task_status.started()
+            await self._over.wait()
+
+    def leave(self) -> None:
+        self._over.set()
 
     async def _open(self, stack: AsyncExitStack, name: str, app: Starlette, listening: socket.socket) -> None:
         if name in self.story.down:

@@ -234,9 +234,11 @@ def telling(story: Story, folder: Path) -> Generator[World]:
     """The world of a story, all of it up; `folder` is for the gateway's files."""
     with start_blocking_portal() as portal:
         world = World(story, folder, portal)
-        with portal.wrap_async_context_manager(world.neighbours.serving()):
-            try:
-                world.start_gateway()
-                yield world
-            finally:
-                world.stop_gateway()
+        served, _ = portal.start_task(world.neighbours.serve)
+        try:
+            world.start_gateway()
+            yield world
+        finally:
+            world.stop_gateway()
+            portal.call(world.neighbours.leave)
+            served.result()
