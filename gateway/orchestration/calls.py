@@ -28,7 +28,7 @@ from gateway.orchestration.messages import said_to
 from gateway.orchestration.orders import Order, described
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.remembering import with_memory
-from gateway.orchestration.results import cut, refused
+from gateway.orchestration.results import broken_by, cut, refused
 from gateway.orchestration.summaries import fitted_for
 
 log = structlog.get_logger(__name__)
@@ -133,7 +133,7 @@ class Caller:
         result = await self._tried(self._delivery(order, said.body(), started_s), begun)
         if not result.ok:
             return result
-        if node.output_schema and (broken := violation(node.output_schema, result.value)):
+        if node.output_schema and (broken := broken_by(node.output_schema, result)):
             return replace(result, ok=False, error="schema", reason=f"its answer breaks its contract: {broken}")
         try:
             for key, value in result.writes.items():

@@ -4,10 +4,12 @@ A result is built once, as JSON, and what the pattern gets is always read from t
 replay. What an agent says about its answer stands in the member `drawbridge` of its data part.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import get_args
 
 from gateway.core.content import Content
+from gateway.core.contracts import violation
 from gateway.core.errors import Conflict, DeadlineExceeded, Denied, Exhausted, GatewayError, InDoubt, Unavailable
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import labels_from_json
@@ -93,6 +95,13 @@ def _split(content: Content) -> tuple[Json, JsonObject]:
         return structured, {}
     value = {name: each for name, each in structured.items() if name != MEMBER}
     return value or content.text or {}, json_object(structured[MEMBER])
+
+
+def broken_by(schema: Mapping[str, Json], result: StepResult) -> str:
+    """How the result breaks its contract; empty where it holds. What is asked of a workflow may be asked of its answer
+    alone."""
+    broken = violation(schema, result.answer)
+    return broken if broken and violation(schema, result.value) else ""
 
 
 def handed_over(result: StepResult) -> JsonObject:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, canonical_json, json_list, json_object, json_text
-from gateway.core.ports.orchestration import Gap, Node, Note, Outcome, StepError, StepResult, Steps
+from gateway.core.json import Json, JsonObject, canonical_json, json_object
+from gateway.core.ports.orchestration import Node, Note, Outcome, StepError, StepResult, Steps
 from gateway.core.task import Task
+from gateway.patterns.nested import gaps_in, notices_in
 from gateway.patterns.settings import target_in, whole
 
 TOPIC = "canary"
@@ -114,21 +115,7 @@ def _outcome(result: StepResult) -> Outcome:
     if not result.ok:
         reason = result.reason or result.error
         return Outcome(text=f"{result.target} failed: {reason}", error=reason)
-    said = json_object(result.value)
-    if not result.target.startswith("workflow:") or "answer" not in said:
-        return Outcome(text=result.text, value=result.value)
-    gaps = tuple(_gap(json_object(each)) for each in json_list(said.get("gaps")))
-    notices = tuple(json_text(each) for each in json_list(said.get("notices")))
-    return Outcome(text=result.text, value=said["answer"], gaps=gaps, notices=notices)
-
-
-def _gap(said: JsonObject) -> Gap:
-    return Gap(
-        step=json_text(said.get("step")),
-        target=json_text(said.get("target")),
-        error="failed",
-        reason=json_text(said.get("reason")),
-    )
+    return Outcome(text=result.text, value=result.answer, gaps=gaps_in(result), notices=notices_in(result))
 
 
 def _share(block: JsonObject, name: str) -> float:

@@ -8,7 +8,7 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.ports.orchestration import Offer, StepResult, Steps
 from gateway.core.task import Task
-from gateway.patterns.roles import Role, said_by
+from gateway.patterns.roles import Role
 from gateway.patterns.routing_rules import Judgement
 from gateway.patterns.settings import slug_of
 from gateway.patterns.verdicts import Verdict, by_words, verdict_from
@@ -68,7 +68,7 @@ def _read(said: StepResult, candidates: Sequence[str]) -> Verdict | str:
     if not said.ok:
         return said.reason
     try:
-        return verdict_from(said_by(said), candidates)
+        return verdict_from(said.answer, candidates)
     except InvalidRequest as error:
         return error.message
 

@@ -21,7 +21,7 @@ from gateway.patterns.goals import GOAL_RULES, Again, Verdict, asked_again, judg
 from gateway.patterns.merging import MERGE_RULES, Merged, Said, merged
 from gateway.patterns.merging_settings import merging_in
 from gateway.patterns.reports import Template, report_from, report_text, sections_in, template_from
-from gateway.patterns.roles import Role, role_in
+from gateway.patterns.roles import Role, role_in, words_of
 from gateway.patterns.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_ROUNDS,
@@ -131,7 +131,7 @@ class Concurrent:
         return result if self._template is None or not result.ok else _as_report(result, self._template)
 
     def _merged(self, shares: Mapping[str, Share], gathering: Gathering) -> Merged:
-        said = [Said(who=name, worker=shares[name].worker, value=each.value) for name, each in gathering.good.items()]
+        said = [Said(who=name, worker=shares[name].worker, value=each.answer) for name, each in gathering.good.items()]
         return merged(said, self._merging)
 
     async def _judged(self, role: Role, found: Found, steps: Steps) -> Verdict:
@@ -152,15 +152,14 @@ class Concurrent:
             return found
         because = f"{slug_of(role.target)} made one result of {len(found.gathering.good)}"
         await steps.decided("reconciled", slug_of(role.target), because=because, detail=conflicts_told(found))
-        return replace(found, merged=replace(found.merged, value=said.value), reconciled=True, text=said.text)
+        return replace(found, merged=replace(found.merged, value=said.answer), reconciled=True, text=said.text)
 
     async def _worded(self, found: Found, steps: Steps) -> str:
         """The synthesiser's words, else the reconciler's, else the rule's."""
         if self._synthesiser is not None:
             node = _role_node(self._synthesiser, brief(found), found)
-            said = await steps.call(replace(node, given=found.gathering.good, last=True))
-            words = said.text or json_text(json_object(said.value).get("text")) or said.summary
-            if said.ok and words:
+            words = words_of(await steps.call(replace(node, given=found.gathering.good, last=True)))
+            if words:
                 return words
             found.gathering.notices["worded by rule, as the synthesiser failed"] = None
         return found.text or worded_by_rule(found, self._template)

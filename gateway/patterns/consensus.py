@@ -140,10 +140,10 @@ class Consensus:
         if name != self._names[self._alone]:
             gathering.notices[f"{name} answered, as {self._names[self._alone]} failed"] = None
         why: JsonObject = {"consensus": False, "because": because, "winner": name}
-        return Outcome(text=_words(result), value=result.value, notices=tuple(gathering.notices), why=why)
+        return Outcome(text=_words(result), value=result.answer, notices=tuple(gathering.notices), why=why)
 
     async def _judged(self, task: Task, good: Mapping[str, StepResult], steps: Steps) -> Judged:
-        answers = {name: result.value for name, result in good.items()}
+        answers = {name: result.answer for name, result in good.items()}
         by_rule = scored_by_rules(self._criteria, answers)
         order = unnamed([*answers], task.id)
         if not self._judge.target:
@@ -153,11 +153,11 @@ class Consensus:
         if not said.ok:
             judge = "rubric" if len(left) < len(self._criteria) else ""
             return Judged(scores=by_rule, judge=judge, failed=said.reason or said.error, order=order)
-        scores = scores_said(said.value, order, left)
+        scores = scores_said(said.answer, order, left)
         return Judged(
             scores={name: {**by_rule[name], **scores[name]} for name in answers},
             judge=slug_of(self._judge.target),
-            said=json_text(json_object(said.value).get("because")),
+            said=json_text(json_object(said.answer).get("because")),
             order=order,
         )
 
@@ -165,7 +165,7 @@ class Consensus:
         self, order: Mapping[str, str], good: Mapping[str, StepResult], left: list[Criterion], steps: Steps
     ) -> StepResult:
         """The judge's scores, of criteria no rule decides; asked once more where they break the form."""
-        answers = {letter: good[name].value for letter, name in order.items()}
+        answers = {letter: good[name].answer for letter, name in order.items()}
         own, form = self._judge.output_schema, scores_schema([*answers], left)
         node = replace(
             self._judge.node(judges_input(answers, left)),
@@ -180,7 +180,7 @@ class Consensus:
         best = ranked(judged.scores, self._criteria, [*good])
         totals = {name: total(judged.scores[name], self._criteria) for name in best}
         winner = best[0]
-        alike = agreement([each.value for each in good.values()])
+        alike = agreement([each.answer for each in good.values()])
         scores: JsonObject = {name: {**judged.scores[name], "total": totals[name]} for name in best}
         detail: JsonObject = {"scores": scores, "judge": judged.judge, "agreement": alike}
         ahead = f", {best[1]} {totals[best[1]]:g}" if len(best) > 1 else ""
@@ -197,7 +197,7 @@ class Consensus:
         left = UNJUDGED if judged.failed else 1.0
         return Outcome(
             text=_words(good[winner]),
-            value=good[winner].value,
+            value=good[winner].answer,
             gaps=gathering.gaps,
             notices=tuple(gathering.notices),
             confidence=round(weighed * left * len(good) / asked, 3),
@@ -212,7 +212,7 @@ class Consensus:
         reasons = "; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gathering.gaps)
         return Outcome(
             text=f"There is no answer: {error}. {reasons}".strip(),
-            value={name: each.value for name, each in gathering.good.items()} or None,
+            value={name: each.answer for name, each in gathering.good.items()} or None,
             gaps=gathering.gaps,
             error=error,
             notices=tuple(gathering.notices),

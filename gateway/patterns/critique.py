@@ -71,7 +71,7 @@ def critique_in(result: StepResult, rubric: Mapping[str, float]) -> Critique:
 
     Raises: InvalidRequest: it gave no score; the message tells a critic what to mend.
     """
-    said = _object_in(result.value)
+    said = _object_in(result.answer)
     findings = _findings(said)
     if not rubric:
         score = _share(said.get("score"))

@@ -17,7 +17,7 @@ from gateway.patterns.event_goals import RULES, VERDICT, Verdict, check_rule, ju
 from gateway.patterns.event_rules import event_rules
 from gateway.patterns.findings import Findings
 from gateway.patterns.references import TASK, resolved, without_nothing
-from gateway.patterns.roles import Role, role_in
+from gateway.patterns.roles import Role, role_in, words_of
 from gateway.patterns.settings import DEFAULT_ROUNDS, whole
 from gateway.patterns.tries import Tries
 
@@ -96,13 +96,12 @@ class EventDriven:
         names: list[Json] = [*sorted(board.findings.values)]
         topics: list[Json] = [*sorted({topic for each in self._rules.subscribers for topic in each.topics})]
         node = goal.node({"findings": names, "topics": topics, "under_way": len(board.queue.leased)})
-        schema = node.output_schema or (None if goal.target.startswith("workflow:") else VERDICT)
         reads = board.findings.readable_by(goal.target)
-        said = await board.steps.call(replace(node, reads=reads, output_schema=schema))
+        said = await board.steps.call(replace(node, reads=reads, output_schema=node.output_schema or VERDICT))
         board.checked = said
         if not said.ok:
             return Verdict(reached=False, because=f"the goal could not be checked: {said.reason or said.error}")
-        return verdict_in(said.value)
+        return verdict_in(said.answer)
 
     async def _put_together(self, board: Board, steps: Steps) -> Outcome:
         values = dict(sorted(board.findings.values.items()))
@@ -127,8 +126,7 @@ class EventDriven:
             return ""
         gaps: list[Json] = [{"step": gap.step, "reason": gap.reason} for gap in board.gaps(self._goal)]
         reads = board.findings.readable_by(self._synthesiser.target)
-        said = await steps.call(replace(self._synthesiser.node({"gaps": gaps}), reads=reads, last=True))
-        return (said.text or json_text(json_object(said.value).get("text")) or said.summary) if said.ok else ""
+        return words_of(await steps.call(replace(self._synthesiser.node({"gaps": gaps}), reads=reads, last=True)))
 
 
 def _known(task: Task) -> dict[str, Json]:

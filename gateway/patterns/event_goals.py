@@ -62,9 +62,8 @@ def judged_by_rule(role: Role, findings: Mapping[str, Json]) -> Verdict:
 
 
 def verdict_in(value: Json) -> Verdict:
-    """What a goal checker answered; a workflow's answer stands under `answer`."""
+    """What a goal checker answered."""
     said = json_object(value)
-    said = said if "reached" in said else json_object(said.get("answer"))
     reached = said.get("reached") is True
     because = json_text(said.get("because")) or ("the goal checker says so" if reached else "the goal checker says no")
     return Verdict(reached=reached, because=because, gaps=tuple(json_list(said.get("gaps"))))

@@ -52,7 +52,7 @@ def nothing(found: Found) -> Outcome:
     error = gathering.failed or "nobody answered"
     return Outcome(
         text=f"There is no answer: {error}. {_gaps_told(gathering.gaps)}".strip(),
-        value={name: each.value for name, each in gathering.good.items()} or None,
+        value={name: each.answer for name, each in gathering.good.items()} or None,
         gaps=gathering.gaps,
         error=error,
         notices=tuple(gathering.notices),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Gap, Node, StepError, StepResult, Steps
 from gateway.patterns.failures import ASK_TIMEOUT_S, OnFailure, another_way, what_to_do
+from gateway.patterns.nested import gaps_in, notices_in
 from gateway.patterns.settings import StandIn, seconds, slug_of
 from gateway.patterns.work import carried_out
 
@@ -80,7 +81,7 @@ class Gathering:
             Gap(step=name, target=result.target, error=result.error, reason=result.reason)
             for name, result in self.results.items()
             if not result.ok and not (self.over and self.manner.first and self.good)
-        )
+        ) + tuple(gap for result in self.good.values() for gap in gaps_in(result))
 
     async def ask(self, asks: Sequence[Ask]) -> None:
         """Ask them, and take in what they answer."""
@@ -126,6 +127,7 @@ class Gathering:
         if result.ok or not self.results[name].ok:
             self.results[name] = result
         if result.ok:
+            self.notices |= dict.fromkeys(notices_in(result))
             if self.manner.shown:
                 self._shown[name] = self._shown.get(name, 0) + 1
                 part = name if self._shown[name] == 1 else f"{name}-{self._shown[name]}"

@@ -60,7 +60,7 @@ def judged_by_checker(said: StepResult, names: Iterable[str]) -> Verdict:
     if not said.ok:
         because = f"the goal checker did not answer ({said.reason or said.error})"
         return Verdict(reached=True, checked=False, because=because)
-    value = json_object(said.value)
+    value = json_object(said.answer)
     known = set(names)
     return Verdict(
         reached=value.get("reached") is not False,

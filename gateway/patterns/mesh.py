@@ -8,14 +8,14 @@ things end it: an answer, the hop limit, a circle, and the deadline; whichever i
 from dataclasses import replace
 
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.orchestration import Gap, Node, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.bids import bid_of, ranked
 from gateway.patterns.handoff import Handoff, Peers, handoff_in, peers_from
 from gateway.patterns.mesh_rules import mesh_rules
 from gateway.patterns.mesh_trail import Request, Trail
-from gateway.patterns.roles import role_in
+from gateway.patterns.roles import role_in, words_of
 from gateway.patterns.settings import slug_of, texts
 from gateway.patterns.tries import Tries, tried
 
@@ -188,8 +188,7 @@ class Mesh:
         if self._synthesiser is None:
             return ""
         node = replace(self._synthesiser.node({"stopped": trail.because}), given=trail.given, last=True)
-        said = await steps.call(node)
-        return (said.text or json_text(json_object(said.value).get("text")) or said.summary) if said.ok else ""
+        return words_of(await steps.call(node))
 
 
 class _Hop:

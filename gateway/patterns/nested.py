@@ -5,14 +5,13 @@ from typing import get_args
 
 from gateway.core.json import json_list, json_object, json_text
 from gateway.core.ports.orchestration import Gap, StepError, StepResult
-from gateway.patterns.roles import said_by
 
 _ERRORS: dict[str, StepError] = {each: each for each in get_args(StepError)}
 
 
 def its_answer(result: StepResult) -> StepResult:
     """The result, of a workflow with its answer alone for a value: what a run says about itself is no part of it."""
-    return replace(result, value=said_by(result)) if result.target.startswith("workflow:") else result
+    return replace(result, value=result.answer) if result.target.startswith("workflow:") else result
 
 
 def gaps_in(result: StepResult) -> tuple[Gap, ...]:

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.failures import another_try
 from gateway.patterns.plan import PlanRules, PlanStep, plan_from
-from gateway.patterns.roles import Role, required_role, role_in, said_by
+from gateway.patterns.roles import Role, required_role, role_in, words_of
 from gateway.patterns.rounds import gap_of
 from gateway.patterns.settings import (
     DEFAULT_STEPS,
@@ -145,7 +145,7 @@ class PlanExecute:
             spent.append(Spent(by="planner", usage=said.usage, cost=self._planner_cost, counts=said.ok or attempt == 1))
             try:
                 if said.ok:
-                    return plan_from(said_by(said), rules, said.labels)
+                    return plan_from(said.answer, rules, said.labels)
                 wrong = f"the planner gave none ({said.reason or said.error})"
             except InvalidRequest as error:
                 wrong = error.message
@@ -178,14 +178,14 @@ class PlanExecute:
         self, failed: Failed, work: TieredWork, spent: list[Spent], steps: Steps, *, fails_run: bool
     ) -> Outcome:
         gaps = failed.gaps
-        value: JsonObject = {step_id: said_by(each) for step_id in failed.plan if (each := failed.results[step_id]).ok}
+        value: JsonObject = {step_id: each.answer for step_id in failed.plan if (each := failed.results[step_id]).ok}
         text = ""
         if self._synthesiser is not None and value:
             missing: list[Json] = [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in gaps]
             handed = {step_id: failed.results[step_id] for step_id in failed.plan}
             said = await steps.call(replace(self._synthesiser.node({"gaps": missing}), given=handed, last=True))
             spent.append(Spent(by="synthesiser", usage=said.usage, cost=self._synthesiser_cost))
-            text = said.text or json_text(json_object(said.value).get("text")) or said.summary if said.ok else ""
+            text = words_of(said)
         report = cost_report([*spent, *self._spent_on(work)], self._tiers.top.cost)
         if saved := worded(report):
             await steps.decided("cost", report.get("saved_share"), because=f"it cost {saved}", detail={"cost": report})

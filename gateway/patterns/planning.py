@@ -67,7 +67,7 @@ class Planning:
         try:
             return _plan_in(said, rules)
         except InvalidRequest as error:
-            mended: JsonObject = {**json_object(node.input), "error": error.message, "plan": said.value}
+            mended: JsonObject = {**json_object(node.input), "error": error.message, "plan": said.answer}
             node = replace(node, input=mended, labels=node.labels.join(said.labels), again=said.id)
             return _plan_in(await steps.call(node), rules)
 
@@ -76,7 +76,7 @@ def _plan_in(said: StepResult, rules: PlanRules) -> dict[str, PlanStep]:
     """Raises: InvalidRequest: the planner failed, or its plan cannot be run."""
     if not said.ok:
         raise InvalidRequest(f"the planner gave none ({said.reason or said.error})")
-    return plan_from(said.value, rules, said.labels)
+    return plan_from(said.answer, rules, said.labels)
 
 
 def _step_of(target: str) -> JsonObject:

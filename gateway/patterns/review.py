@@ -71,7 +71,7 @@ def reviews_in(said: StepResult, names: Collection[str]) -> dict[str, Verdict]:
 
     Raises: InvalidRequest: it failed, or named none of the steps it was asked about.
     """
-    entries: list[Json] = json_list(json_object(said.value).get("reviews"))
+    entries: list[Json] = json_list(json_object(said.answer).get("reviews"))
     found: dict[str, Verdict] = {}
     for each in map(json_object, entries):
         step, action = json_text(each.get("step")), _ACTIONS.get(json_text(each.get("verdict")))

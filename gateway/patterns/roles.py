@@ -70,7 +70,6 @@ def required_role(settings: JsonObject, name: str, pattern: str, rules: Collecti
     return role
 
 
-def said_by(result: StepResult) -> Json:
-    """What whoever fills a role answered; of a workflow its answer alone, without what a run says about itself."""
-    fields = json_object(result.value)
-    return fields["answer"] if result.target.startswith("workflow:") and "answer" in fields else result.value
+def words_of(said: StepResult) -> str:
+    """What whoever words an answer said; empty where that failed."""
+    return (said.text or json_text(json_object(said.answer).get("text")) or said.summary) if said.ok else ""

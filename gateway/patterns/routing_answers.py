@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult
 from gateway.patterns.nested import gaps_in, notices_in
-from gateway.patterns.roles import said_by
 from gateway.patterns.routing import Route
 from gateway.patterns.settings import slug_of
 from gateway.patterns.tries import Tried
@@ -39,7 +38,7 @@ def answered(route: Route, served: Served, gaps: tuple[Gap, ...] = ()) -> Outcom
         text += "\nNot dealt with: " + "; ".join(f"{gap.step} ({gap.reason})" for gap in gaps)
     return Outcome(
         text=text,
-        value=said_by(result),
+        value=result.answer,
         gaps=(*gaps_in(result), *gaps),
         notices=(*served.notices, *notices_in(result)),
         confidence=route.confidence,
@@ -62,7 +61,7 @@ def together(route: Route, done: Sequence[Tried], on_failure: str) -> Outcome:
     fails_run = any(each.fails_run for each in done) or (bool(gaps) and on_failure == "fail")
     return Outcome(
         text="\n".join(lines),
-        value={slug_of(each.target): said_by(each) for each in answered},
+        value={slug_of(each.target): each.answer for each in answered},
         gaps=gaps,
         error="; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gaps) if fails_run or not answered else "",
         notices=tuple(each.notice for each in done if each.notice),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.agreement import Agreement
@@ -17,7 +17,7 @@ from gateway.patterns.failures import STOPPED, ask_timeout_s_in, on_failure_in
 from gateway.patterns.plan import PlanRules, PlanStep, longest_s, plan_from
 from gateway.patterns.planning import EACH, Planning
 from gateway.patterns.reviewed import ReviewedPlan, ReviewRules
-from gateway.patterns.roles import role_in
+from gateway.patterns.roles import role_in, words_of
 from gateway.patterns.rounds import Attempt, Ways, gap_of, notices_of, worked_off
 from gateway.patterns.settings import (
     DEFAULT_CONCURRENCY,
@@ -128,10 +128,7 @@ class Supervisor:
             return ""
         missing: list[Json] = [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in gaps]
         node = replace(self._synthesiser.node({"gaps": missing}), given=results, last=True)
-        said = await steps.call(node)
-        if not said.ok:
-            return ""
-        return said.text or json_text(json_object(said.value).get("text")) or said.summary
+        return words_of(await steps.call(node))
 
 
 def _failed_by(gaps: tuple[Gap, ...], outcome: Outcome, *, fails_run: bool) -> Outcome:

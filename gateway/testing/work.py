@@ -8,6 +8,7 @@ from gateway.core.errors import Conflict
 from gateway.core.labels import CLEAN, Labels, join_all
 from gateway.core.limits import Usage
 from gateway.core.ports.orchestration import Entry, Node, Offer, StepResult
+from gateway.orchestration.results import broken_by
 from gateway.testing.agents import Agent, Asked, Reply
 from gateway.testing.memory_scratchpad import MemoryScratchpad
 
@@ -92,7 +93,7 @@ class Workshop:
         node, result = started.job.node, started.result
         if not result.ok:
             return result
-        if node.output_schema and (broken := violation(node.output_schema, result.value)):
+        if node.output_schema and (broken := broken_by(node.output_schema, result)):
             return replace(result, ok=False, error="schema", reason=f"its answer breaks its contract: {broken}")
         if not node.publishes:
             return result

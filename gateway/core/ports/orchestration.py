@@ -71,6 +71,12 @@ class StepResult:
     started_at_us: int = 0
     duration_us: int = 0
 
+    @property
+    def answer(self) -> Json:
+        """The value; of a workflow its answer alone, without what a run says about itself."""
+        of_run = self.target.startswith("workflow:") and isinstance(self.value, dict) and "answer" in self.value
+        return self.value["answer"] if of_run and isinstance(self.value, dict) else self.value
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskView:
