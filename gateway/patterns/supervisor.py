@@ -72,6 +72,8 @@ class Supervisor:
         )
         if self._review.critic is not None and self._review.critic.rule:
             refuse_options(self._review.critic.options, "critic")
+        if self._propose:
+            _refuse_reviewing(self._fixed, self._review)
         calls = len(self._fixed) or (1 if planner is not None and planner.rule else 2)
         refuse_small_limits(limits, calls=calls, roles=(), fixed_s=longest_s(self._fixed))
 
@@ -129,6 +131,21 @@ class Supervisor:
         missing: list[Json] = [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in gaps]
         node = replace(self._synthesiser.node({"gaps": missing}), given=results, last=True)
         return words_of(await steps.call(node))
+
+
+def _refuse_reviewing(plan: Mapping[str, PlanStep], review: ReviewRules) -> None:
+    """Raises: InvalidRequest: results would be reviewed, looked up, or asked about, and proposals are none of that."""
+    unserved = {
+        "critic": review.critic is not None,
+        "verify": any(step.verify for step in plan.values()),
+        "limits.on_failure: ask": review.on_failure == "ask",
+    }
+    for name, is_wanted in unserved.items():
+        if is_wanted:
+            raise InvalidRequest(
+                f"with propose, agents agree among themselves and then commit: {name} has no place in that",
+                detail={"setting": "propose"},
+            )
 
 
 def _failed_by(gaps: tuple[Gap, ...], outcome: Outcome, *, fails_run: bool) -> Outcome:

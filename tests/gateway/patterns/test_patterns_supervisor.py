@@ -383,3 +383,19 @@ async def test_a_step_that_fails_while_proposing_is_a_gap_and_the_rest_is_commit
 def test_settings_that_make_no_sense_are_refused(settings: JsonObject) -> None:
     with pytest.raises(InvalidRequest):
         Supervisor(settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"critic": "c"},
+        {"critic": {"rule": "rules", "options": {"fields": ["done"]}}},
+        {"limits": {"on_failure": "ask"}},
+        {"plan": [{"id": "one", "agent": "a", "verify": [{"field": "id", "tool": "orders/find"}]}]},
+    ],
+)
+def test_what_is_only_proposed_is_neither_reviewed_nor_looked_up_nor_asked_about(settings: dict[str, Json]) -> None:
+    given: dict[str, Json] = {"pattern": "supervisor", "plan": [{"id": "one", "agent": "a"}], **settings}
+    Supervisor(WorkflowSettings.model_validate(given).to_json())
+    with pytest.raises(InvalidRequest):
+        Supervisor(WorkflowSettings.model_validate({**given, "propose": True}).to_json())
