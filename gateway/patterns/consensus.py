@@ -16,7 +16,16 @@ from gateway.core.task import Task
 from gateway.patterns.dealing import names_for
 from gateway.patterns.failures import on_failure_in
 from gateway.patterns.gathering import Ask, Gathering, Manner, answered, gather_s_in
-from gateway.patterns.panel import PANEL_AT_MOST, agreement, judges_input, scores_said, scores_schema, unnamed
+from gateway.patterns.panel import (
+    PANEL_AT_MOST,
+    agreement,
+    judges_input,
+    names_in_words,
+    scores_said,
+    scores_schema,
+    unnamed,
+    without_names,
+)
 from gateway.patterns.references import TASK, Condition, condition_from, named_in
 from gateway.patterns.roles import Role, role_in
 from gateway.patterns.rubric import Criterion, criteria_in, ranked, scored_by_rules, total
@@ -66,6 +75,7 @@ class Consensus:
         self._judge = role_in(settings, "judge", JUDGE_RULES) or Role(name="judge", rule="rubric")
         self._stand_ins = stand_ins(settings)
         self._check_panel()
+        self._authors = names_in_words((*self._workers, *(each.target for each in self._stand_ins.values())))
         self._schema = contract(block.get("schema"))
         self._when = _conditions(block)
         self._alone = _otherwise(block, self._workers)
@@ -165,7 +175,7 @@ class Consensus:
         self, order: Mapping[str, str], good: Mapping[str, StepResult], left: list[Criterion], steps: Steps
     ) -> StepResult:
         """The judge's scores, of criteria no rule decides; asked once more where they break the form."""
-        answers = {letter: good[name].answer for letter, name in order.items()}
+        answers = {letter: without_names(good[name].answer, self._authors) for letter, name in order.items()}
         own, form = self._judge.output_schema, scores_schema([*answers], left)
         node = replace(
             self._judge.node(judges_input(answers, left)),

@@ -1,6 +1,7 @@
 """Answers before a judge: without their authors' names, in an order nobody can foresee; what the judge says. Pure."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import combinations
 from string import ascii_uppercase
@@ -9,9 +10,14 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.patterns.loops import similarity
 from gateway.patterns.rubric import Criterion
 from gateway.patterns.sameness import number_in, same
+from gateway.patterns.settings import slug_of
 
 PANEL_AT_MOST = len(ascii_uppercase)
 
+SOMEBODY = "(somebody)"
+"""What stands where an answer names whoever gave it, or another of them."""
+SHORTEST_NAME = 3
+"""What is shorter may be any word."""
 CLOSE = 0.05
 """Numbers that differ by less than this share of the larger one agree in part."""
 
@@ -20,6 +26,26 @@ def unnamed(names: Sequence[str], seed: str) -> dict[str, str]:
     """Letter -> name, in an order that depends on `seed` and on nothing an author can choose."""
     shuffled = sorted(names, key=lambda name: sha256(f"{seed} {name}".encode()).digest())
     return dict(zip(ascii_uppercase, shuffled, strict=False))
+
+
+def names_in_words(targets: Iterable[str]) -> re.Pattern[str]:
+    """Where a text names one of the targets: by its capability name, or by its slug where that is a word of its own."""
+    slugs = sorted({slug_of(target) for target in targets}, key=lambda slug: (-len(slug), slug))
+    full = "|".join(map(re.escape, slugs))
+    short = "|".join(re.escape(slug) for slug in slugs if len(slug) >= SHORTEST_NAME)
+    plain = rf"|(?:{short})" if short else ""
+    return re.compile(rf"(?<![\w-])(?:(?:agent|tool|workflow):(?:{full}){plain})(?![\w-])", re.IGNORECASE)
+
+
+def without_names(value: Json, names: re.Pattern[str]) -> Json:
+    """The value with nobody named in its texts."""
+    if isinstance(value, str):
+        return names.sub(SOMEBODY, value)
+    if isinstance(value, list):
+        return [without_names(each, names) for each in value]
+    if isinstance(value, dict):
+        return {key: without_names(each, names) for key, each in value.items()}
+    return value
 
 
 def judges_input(answers: Mapping[str, Json], criteria: Sequence[Criterion]) -> JsonObject:

@@ -276,3 +276,20 @@ def risk_decision() -> Scene:
 @pytest.mark.parametrize("where", INSTANTS)
 async def test_a_crash_changes_neither_the_verdict_nor_what_was_done(where: Instant) -> None:
     await outlives_crashes(risk_decision(), where)
+
+
+async def test_an_answer_that_names_its_author_is_judged_without_the_name() -> None:
+    panel: dict[str, Agent] = {
+        "agent:cassandra": says(
+            {"risk": 10, "note": "I, Cassandra (agent:cassandra), say so; cassandra-like is a word"}
+        ),
+        "agent:b": says({"risk": 14, "notes": ["agent:b knows better than cassandra", "a plan b"]}),
+        "agent:j": scoring(r10=0.2, r14=0.9),
+    }
+    seen = await ran(panel, agents=["cassandra", "b"], judge="j", consensus=SOUND)
+    shown = [json_object(each)["value"] for each in json_list(seen.asked_of("agent:j")[0].fields["answers"])]
+    assert sorted(shown, key=str) == [
+        {"risk": 10, "note": "I, (somebody) ((somebody)), say so; cassandra-like is a word"},
+        {"risk": 14, "notes": ["(somebody) knows better than (somebody)", "a plan b"]},
+    ]
+    assert seen.outcome.value == {"risk": 14, "notes": ["agent:b knows better than cassandra", "a plan b"]}
