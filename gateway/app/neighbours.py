@@ -1,8 +1,9 @@
 """The upstreams the configuration and the registry name, made, kept and let go of as both change."""
 
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from adapters.a2a.client import A2aUpstream
 from adapters.a2a.registry import AgentDirectory
@@ -12,18 +13,19 @@ from adapters.events.upstream import BusUpstream
 from adapters.mcp.client import server_upstream
 from adapters.mcp.client_http import McpHttpUpstream
 from adapters.mcp.client_parts import ServerParts
+from adapters.mcp.client_seal import Seal
 from adapters.mcp.settings import ServerSettings, is_reference
 from adapters.net.address import Address
 from adapters.net.egress import EgressGuard
 from adapters.net.fetch import fetch
 from adapters.net.http1 import Pool, PoolLimits
 from gateway.app.buses import bus_from
-from gateway.app.foundation import Foundation
 from gateway.app.sections import Sections
 from gateway.core.limits import Limits
 from gateway.core.lists import Lists
 from gateway.core.ports.bus import Bus, BusLimits
 from gateway.core.ports.upstream import Upstream
+from gateway.core.ports.world import Clock, Ids, Secrets
 
 Settings: TypeAlias = ServerSettings | AgentSettings | BusSettings
 CARD_BYTES = 256 * 1024
@@ -39,10 +41,29 @@ class Wanted:
     """Added by its address rather than configured: where it leads is vetted."""
 
 
+class Ground(Protocol):
+    """What connections stand on; a `Foundation` is one."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def ids(self) -> Ids: ...
+
+    @property
+    def secrets(self) -> Secrets: ...
+
+    @property
+    def tls(self) -> ssl.SSLContext: ...
+
+    @property
+    def seal(self) -> Seal: ...
+
+
 class Neighbours:
     """Keeps `Lists` in step with what is wanted."""
 
-    def __init__(self, foundation: Foundation, lists: Lists, *, limits: Limits, guard: EgressGuard) -> None:
+    def __init__(self, foundation: Ground, lists: Lists, *, limits: Limits, guard: EgressGuard) -> None:
         self._foundation = foundation
         self._lists = lists
         self._limits = limits

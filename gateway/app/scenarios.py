@@ -1,46 +1,39 @@
 """Scenario files against configurations: read, run as often as wanted, reported."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from adapters.tokens import VocabularyCounter
+from gateway.app.ready import Ready
 from gateway.app.sections import SECTIONS, Sections
 from gateway.app.trials import run_trial
 from gateway.config.checks import standard_checks
 from gateway.config.load import Configuration
 from gateway.config.problems import Problem
 from gateway.core.errors import GatewayError
-from gateway.testing.scenarios.files import Scenario, ScenarioFile, read_scenarios
+from gateway.testing.scenarios.files import ScenarioFile, read_scenarios
 from gateway.testing.scenarios.report import ScenarioReport, TrialReport
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """A scenario, and what it runs against."""
+def ready_in(path: Path, *, instead: Path | None = None, real: bool = False) -> list[Ready]:
+    """The scenarios in a file. `real`: against upstreams over sockets.
 
-    scenario: Scenario
-    sections: Sections
-
-
-def ready_in(path: Path, *, instead: Path | None = None) -> list[Ready]:
-    """The scenarios in a file. Raises: ConfigurationError: says everything that is wrong."""
+    Raises: ConfigurationError: says everything that is wrong.
+    """
     found: ScenarioFile = read_scenarios(path, SECTIONS, (_without_callers,), instead=instead)
     sections = Sections(found.configuration)
-    return [Ready(scenario=each, sections=sections) for each in found.scenarios]
+    return [Ready(scenario=each, sections=sections, real=real) for each in found.scenarios]
 
 
 def run_scenario(ready: Ready, *, times: int, seed: int | None) -> ScenarioReport:
     """The scenario, run so often, each time from the next seed. `seed`: the first, instead of the scenario's own."""
     scenario = ready.scenario
-    counter = VocabularyCounter()
     first = scenario.settings.seed if seed is None else seed
     began_s = perf_counter()
     trials: list[TrialReport] = []
     problem = ""
     try:
-        trials += [run_trial(scenario, ready.sections, first + number, counter) for number in range(times)]
+        trials += [run_trial(ready, first + number) for number in range(times)]
     except GatewayError as error:
         problem = error.message
     return ScenarioReport(

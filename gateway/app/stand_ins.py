@@ -1,45 +1,60 @@
 """Mock upstreams for what a configuration names, offered as the real ones would be: same names, tags and bounds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from adapters.a2a.compose import INPUT_SCHEMA
 from adapters.a2a.settings import AgentSettings
+from adapters.events.upstream import BusUpstream
 from adapters.mcp.client_listing import read_listing
 from adapters.mcp.settings import ServerSettings
+from gateway.app.buses import bus_from
 from gateway.app.sections import Sections
 from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Bounds
 from gateway.core.model import Capability, Remembering
+from gateway.core.ports.bus import BusLimits
 from gateway.testing.scenarios.mocks import MockSettings
 from gateway.testing.scenarios.upstreams import Cast, MockUpstream, digest_of
 
+MEMORY = "memory:"
 ANYTHING: JsonObject = {"type": "object"}
 
 
 async def stand_ins(
-    sections: Sections, mocks: Mapping[str, MockSettings], cast: Cast
+    sections: Sections, mocks: Mapping[str, MockSettings], cast: Cast, *, real: Collection[str] = ()
 ) -> list[tuple[MockUpstream, str]]:
-    """An upstream for every agent and server that is mocked, with its tenant. Servers that are real in part are not."""
+    """An upstream for everybody who is mocked, with its tenant; `real`: owners who are not, even in part."""
     found: list[tuple[MockUpstream, str]] = []
-    for slug, settings in sections.agents.items():
+    for slug, agent in sections.agents.items():
         mock = mocks.get(f"agent:{slug}")
-        if mock is not None and not mock.real:
-            said = CLEAN if settings.trust == "trusted" else Labels(untrusted=frozenset({f"agent:{slug}"}))
-            found.append((MockUpstream(slug, (_agent(slug, settings, mock),), cast, said), settings.tenant))
-    for slug, settings in sections.servers.items():
-        tools = {name: mock for name, mock in tools_of(slug, mocks) if not mock.real}
-        if tools:
-            said = CLEAN if settings.trust == "trusted" else Labels(untrusted=frozenset({f"server:{slug}"}))
-            offered = await _tools(slug, settings, tools)
-            found.append((MockUpstream(slug, offered, cast, said), settings.tenant))
+        if mock is not None and slug not in real:
+            said = _labels(f"agent:{slug}", agent.trust)
+            found.append((MockUpstream(slug, (_agent(slug, agent, mock),), cast, said), agent.tenant))
+    for slug, server in sections.servers.items():
+        tools = tools_of(slug, mocks)
+        if tools and slug not in real:
+            said = _labels(f"server:{slug}", server.trust)
+            found.append((MockUpstream(slug, await _tools(slug, server, tools), cast, said), server.tenant))
+    for slug, bus in sections.buses.items():
+        tools = tools_of(slug, mocks)
+        if tools and slug not in real:
+            listing = await BusUpstream(slug, bus, bus_from(MEMORY, BusLimits())).capabilities()
+            topics = tuple(each for each in listing.capabilities if each.local in tools)
+            said = _labels(f"bus:{slug}", bus.trust)
+            found.append((MockUpstream(slug, topics, cast, said), bus.tenant))
     return found
 
 
-def tools_of(slug: str, mocks: Mapping[str, MockSettings]) -> Iterable[tuple[str, MockSettings]]:
+def _labels(whose: str, trust: str) -> Labels:
+    """What stands on whatever it says."""
+    return CLEAN if trust == "trusted" else Labels(untrusted=frozenset({whose}))
+
+
+def tools_of(slug: str, mocks: Mapping[str, MockSettings]) -> dict[str, MockSettings]:
     """Tools of a server that are mocked, by the names it gives them."""
     prefix = f"tool:{slug}/"
-    return [(target.removeprefix(prefix), mock) for target, mock in mocks.items() if target.startswith(prefix)]
+    return {target.removeprefix(prefix): mock for target, mock in mocks.items() if target.startswith(prefix)}
 
 
 def _agent(slug: str, settings: AgentSettings, mock: MockSettings) -> Capability:

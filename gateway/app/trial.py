@@ -17,7 +17,7 @@ from gateway.app.sections import Sections
 from gateway.core.catalog import EVERY_TENANT, Shelf
 from gateway.core.content import Body, Content, Plain
 from gateway.core.effects import Effects
-from gateway.core.errors import Denied
+from gateway.core.errors import Denied, GatewayError
 from gateway.core.json import JsonObject
 from gateway.core.limits import Budget
 from gateway.core.model import Capability, Emit, Request, Result, ignore_event
@@ -65,6 +65,7 @@ class TrialWorld:
     clock: Clock
     ids: Ids
     counter: VocabularyCounter
+    seed: int
     runs: MemoryRuns = field(default_factory=MemoryRuns)
     open_steps: MemoryOpenSteps = field(default_factory=MemoryOpenSteps)
     scratch: MemoryScratch = field(default_factory=MemoryScratch)
@@ -122,17 +123,22 @@ class TrialGateway:
             open_steps=world.open_steps,
             memories=self.memories,
         )
-        around = [
-            (FaultyUpstream(_Counted(self, each), world.faults, world.clock), tenant)
-            for each, tenant in world.neighbours
-        ]
-        for upstream, tenant in (*around, (self.orchestrator, EVERY_TENANT), (run_server, EVERY_TENANT)):
-            self._shelf.add(upstream, tenant)
-            self._shelf.arrived(upstream.name, await upstream.capabilities())
+        for upstream, tenant in world.neighbours:
+            await self._offer(FaultyUpstream(_Counted(self, upstream), world.faults, world.clock), tenant)
+        for upstream in (self.orchestrator, run_server):
+            await self._offer(upstream, EVERY_TENANT)
         self.pipeline.swap(self._snapshot(1))
         world.cast.call = self._call_as_agent
         await self.meter.open()
         await self.orchestrator.launch(self.pipeline)
+
+    async def _offer(self, upstream: Upstream, tenant: str) -> None:
+        """Put what an upstream has on the shelf; one that cannot be reached has nothing."""
+        self._shelf.add(upstream, tenant)
+        try:
+            self._shelf.arrived(upstream.name, await upstream.capabilities())
+        except GatewayError as error:
+            self._shelf.failed(upstream.name, error.message)
 
     async def aclose(self) -> None:
         if not self.journal.crashed.is_set():

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from gateway.cli.render import clean, table
 from gateway.cli.run_forms import run_table
-from gateway.testing.scenarios.report import ScenarioReport, TrialReport
+from gateway.testing.scenarios.report import LoadReport, ScenarioReport, TrialReport
 
 MOST_COURSES = 5
 
@@ -21,6 +21,26 @@ def reports_view(reports: Sequence[ScenarioReport]) -> RenderableType:
     passed = len(reports) - len(failed)
     summary = Text(f"{passed} of {len(reports)} passed", style="green" if not failed else "red")
     return Group(head, *(part for each in failed for part in _failed(each)), Text(""), summary)
+
+
+def load_view(reports: Sequence[LoadReport]) -> RenderableType:
+    """One line a scenario, and below it what went wrong."""
+    rows = [
+        (
+            each.name,
+            each.runs,
+            each.in_flight,
+            f"{each.runs / each.lasted_s:.1f}",
+            f"{each.steps / each.lasted_s:.1f}",
+            f"{each.quantile(0.5) * 1000:.1f} ms",
+            f"{each.quantile(0.99) * 1000:.1f} ms",
+            str(each.failed),
+        )
+        for each in reports
+    ]
+    head = table(("SCENARIO", "RUNS", "AT ONCE", "RUNS/S", "STEPS/S", "P50", "P99", "FAILED"), rows, empty="")
+    wrong = [Text(f"  {number} times: {clean(said)}") for each in reports for said, number in each.failures.items()]
+    return Group(head, *wrong)
 
 
 def _failed(report: ScenarioReport) -> list[RenderableType]:

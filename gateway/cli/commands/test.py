@@ -7,16 +7,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gateway.app.scenarios import Ready, ready_in, run_scenario, selected
+from gateway.app.load import LoadOrder, run_load
+from gateway.app.ready import Ready
+from gateway.app.scenarios import ready_in, run_scenario, selected
 from gateway.cli.failure import FINDING, USAGE, Failure
 from gateway.cli.logs import configure_logs_for_tests
 from gateway.cli.options import AsJson
 from gateway.cli.render import progress, show
-from gateway.cli.scenario_views import reports_view
+from gateway.cli.scenario_views import load_view, reports_view
+from gateway.core.json import Json
 from gateway.testing.scenarios.files import scenario_schema
-from gateway.testing.scenarios.report import ScenarioReport, junit, to_json
+from gateway.testing.scenarios.report import LoadReport, ScenarioReport, junit, to_json
 
 MOST_TIMES = 10_000
+MOST_RUNS = 1_000_000
 
 
 class Tests(TyperGroup):
@@ -56,6 +60,9 @@ def run(
     seed: Annotated[int | None, typer.Option("--seed", help="Begin with this seed.", show_default=False)] = None,
     select: Annotated[list[str] | None, typer.Option("--select", help="Only scenarios of this name.")] = None,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML to this file.")] = None,
+    real: Annotated[
+        bool, typer.Option("--real", help="Ask the agents and servers of the configuration; nobody is mocked.")
+    ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of scenario files.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +73,7 @@ def run(
     if not files:
         raise Failure("say which scenario files to run", "drawbridge test scenarios/*.yaml", code=USAGE)
     configure_logs_for_tests()
-    ready = _ready(files, workflow_config, select or [])
+    ready = _ready(files, workflow_config, select or [], real=real)
     reports: list[ScenarioReport] = []
     for each in ready:
         with progress(f"running {each.scenario.name}"):
@@ -78,9 +85,32 @@ def run(
         raise typer.Exit(FINDING)
 
 
-def _ready(files: list[Path], instead: Path | None, select: list[str]) -> list[Ready]:
+@app.command("load")
+def load(
+    file: Annotated[Path, typer.Argument(help="A scenario file.", show_default=False)],
+    runs: Annotated[int, typer.Option("--runs", min=1, max=MOST_RUNS, help="How many runs.")] = 200,
+    in_flight: Annotated[int, typer.Option("--in-flight", min=1, max=1000, help="How many at once.")] = 20,
+    select: Annotated[list[str] | None, typer.Option("--select", help="Only scenarios of this name.")] = None,
+    real: Annotated[
+        bool, typer.Option("--real", help="Ask the agents and servers of the configuration; nobody is mocked.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a scenario many times at once in one gateway, in real time: throughput, p50, p99, failures."""
+    configure_logs_for_tests()
+    reports: list[LoadReport] = []
+    for each in _ready([file], None, select or [], real=real):
+        with progress(f"running {each.scenario.name}"):
+            reports.append(run_load(each, LoadOrder(runs=runs, in_flight=in_flight)))
+    listed: list[Json] = [each.to_json() for each in reports]
+    show({"loads": listed}, lambda: load_view(reports), as_json=as_json)
+    if any(each.failed for each in reports):
+        raise typer.Exit(FINDING)
+
+
+def _ready(files: list[Path], instead: Path | None, select: list[str], *, real: bool) -> list[Ready]:
     """Every scenario that is wanted. Raises: Failure: there is none; ConfigurationError."""
-    found = [each for file in files for each in ready_in(file, instead=instead)]
+    found = [each for file in files for each in ready_in(file, instead=instead, real=real)]
     wanted = selected(found, select)
     if not wanted:
         known = ", ".join(each.scenario.name for each in found)

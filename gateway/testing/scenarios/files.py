@@ -155,8 +155,9 @@ def _completed(data: dict[str, Json], mocked: set[str]) -> dict[str, Json]:
     agents, servers = dict(json_object(data.get("agents"))), dict(json_object(data.get("servers")))
     for target in mocked:
         kind, _, name = target.partition(":")
-        owners = agents if kind == "agent" else servers
-        owners.setdefault(name.partition("/")[0], {})
+        owner = name.partition("/")[0]
+        if owner not in json_object(data.get("buses")):
+            (agents if kind == "agent" else servers).setdefault(owner, {})
     for slug, entry in agents.items():
         agents[slug] = {"card": NOWHERE.format(slug), **json_object(entry)}
     for slug, entry in servers.items():

@@ -1,7 +1,7 @@
 """What came of scenarios: of one run, of many runs of one, of a whole file; as JSON and as JUnit XML. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -58,6 +58,46 @@ class ScenarioReport:
         """Different courses the runs took, each with how many took it, the most frequent first."""
         counted = Counter(each.trace.signature for each in self.trials)
         return [(number, course) for course, number in counted.most_common()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadReport:
+    """Many runs of one scenario in one gateway."""
+
+    name: str
+    runs: int
+    in_flight: int
+    lasted_s: float
+    took_s: tuple[float, ...]
+    """Of each run, shortest first."""
+    steps: int
+    """Calls of agents and tools its runs made."""
+    failures: Mapping[str, int]
+    """What was wrong, and how often."""
+
+    @property
+    def failed(self) -> int:
+        return sum(self.failures.values())
+
+    def quantile(self, share: float) -> float:
+        """How long at most that share of the runs took, seconds."""
+        return self.took_s[min(len(self.took_s) - 1, int(share * len(self.took_s)))] if self.took_s else 0.0
+
+    def to_json(self) -> JsonObject:
+        failures: JsonObject = {**self.failures}
+        return {
+            "name": self.name,
+            "runs": self.runs,
+            "inFlight": self.in_flight,
+            "lastedS": round(self.lasted_s, 3),
+            "runsPerSecond": round(self.runs / self.lasted_s, 1) if self.lasted_s else 0.0,
+            "stepsPerSecond": round(self.steps / self.lasted_s, 1) if self.lasted_s else 0.0,
+            "p50Ms": round(self.quantile(0.5) * 1000, 1),
+            "p99Ms": round(self.quantile(0.99) * 1000, 1),
+            "longestMs": round(self.quantile(1.0) * 1000, 1),
+            "failed": self.failed,
+            "failures": failures,
+        }
 
 
 def to_json(reports: Sequence[ScenarioReport]) -> JsonObject:
