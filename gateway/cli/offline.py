@@ -1,8 +1,10 @@
 """What the configuration alone tells, without a running gateway."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from gateway.app.sections import Sections, configuration_schema
+from gateway.app.contract_versions import version_of
+from gateway.app.sections import Sections, configuration_schema, load_configuration
 from gateway.cli.options import Place
 from gateway.cli.place_contents import sections_of
 from gateway.config.problems import ConfigurationError, Problem
@@ -12,12 +14,18 @@ from gateway.core.model import Capability, Principal, principal
 from gateway.orchestration.doubts import doubts
 from gateway.orchestration.orchestrator import check
 from gateway.plugins import load_patterns
+from gateway.testing.contracts.breaks import breaks
 from policies.access.explain import capability_named, explain
 from policies.access.policy import AccessPolicy
 
 
-def problems_of(at: Place) -> tuple[Problem, ...]:
-    """Everything wrong with the configuration, warnings included; empty for one a gateway would start with."""
+def problems_of(at: Place, against: Path | None = None) -> tuple[Problem, ...]:
+    """Everything wrong with the configuration, warnings included; empty for one a gateway would start with. `against`:
+    a former one, whose consumers a change of schemas may break.
+
+    Raises: ConfigurationError: the former one is wrong itself.
+    """
+    former = None if against is None else Sections(load_configuration(against))
     try:
         sections = sections_of(at)
     except ConfigurationError as error:
@@ -34,6 +42,11 @@ def problems_of(at: Place) -> tuple[Problem, ...]:
         ]
     except GatewayError as error:
         found.append(Problem(message=error.message, file=str(at.config)))
+    if former is not None:
+        found += [
+            sections.configuration.problem(each.at, str(each), severity="warning")
+            for each in breaks(version_of(former), version_of(sections))
+        ]
     return tuple(found)
 
 

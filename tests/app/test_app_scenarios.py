@@ -1,13 +1,14 @@
 """Scenarios, run as `drawbridge test` runs them: what passes, what is found, and what is said of it."""
 
 import json
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from gateway.cli.main import main
-from tests.readme import blocks
+from tests.readme import ROOT, blocks
 
 HEAD = """\
 gateway:
@@ -246,3 +247,98 @@ scenarios:
 def test_the_schema_of_scenario_files_is_printed(desk: Desk) -> None:
     code, said = desk.run("--schema")
     assert (code, {*json.loads(said)["properties"]}) == (0, {"gateway", "mocks", "scenarios"})
+
+
+CONTRACTS = """\
+gateway:
+  workflows:
+    refund:
+      pattern: sequential
+      agents: [intake]
+      stages:
+        - agent: intake
+          input_schema: {type: object, properties: {note: {type: string, maxLength: 5}}}
+          output_schema: {type: object, required: [amount], properties: {amount: {type: number}}}
+        - {tool: bank/pay, input: {amount: $intake.amount}}
+mocks:
+  agent:intake: {replies: [{when: {data: {note: xxxxx}}, value: {}}, {value: {amount: 47.99}}]}
+  tool:bank/pay:
+    value: {paid: true}
+    input_schema: {type: object, required: [amount], properties: {amount: {type: number, minimum: 0}}}
+scenarios: {it: {say: my 47.99 back}}
+"""
+
+
+def test_every_consumer_is_asked_with_its_boundaries(desk: Desk) -> None:
+    code, said = desk.run("contracts", desk.write(CONTRACTS), "--json")
+    report = json.loads(said)
+    kept = {each["consumer"]: (each["asked"] > 5, each["kept"]) for each in report["consumers"]}
+    assert (code, kept) == (1, {"stage intake": (True, False), "stage pay": (True, True)})
+    broken = next(each["broken"] for each in report["consumers"] if each["broken"])
+    assert [each["input"] for each in broken] == [{"note": "xxxxx"}]
+    assert desk.run("contracts", desk.write(CONTRACTS), "--agent", "intake")[0] == 1
+    assert desk.run("contracts", desk.write(CONTRACTS), "--workflow", "other")[0] == 2
+
+
+def test_a_change_lists_every_consumer_it_breaks(desk: Desk) -> None:
+    old = desk.write(CONTRACTS, "old.yaml")
+    new = desk.write(CONTRACTS.replace("required: [amount], properties: {amount: {type: number}}", "required: [sum]"))
+    code, said = desk.run("contracts", new, "--against", old, "--json")
+    found = [(each["consumer"], each["problem"]) for each in json.loads(said)["breaks"]]
+    assert (code, found) == (1, [("stage pay", "is gone")])
+    assert desk.run("contracts", old, "--against", old)[0] == 0
+
+
+def test_check_warns_of_whom_a_change_breaks(desk: Desk) -> None:
+    old = """\
+agents: {intake: {card: "https://intake.invalid"}, clerk: {card: "https://clerk.invalid"}}
+principals: {ana: {}}
+workflows:
+  refund:
+    pattern: sequential
+    agents: [intake, clerk]
+    stages:
+      - {agent: intake, output_schema: {type: object, required: [amount], properties: {amount: {type: number}}}}
+      - {agent: clerk, input: {sum: $intake.amount}}
+"""
+    former = desk.write(old, "old.yaml")
+    now = desk.write(old.replace("{amount: {type: number}}", "{amount: {type: string}}"), "gateway.yaml")
+    code = main(["check", now, "--against", former])
+    said = desk.capsys.readouterr().out
+    assert code == 0
+    assert f"{now}:9:9: workflows.refund.stages[1]: " in said
+    assert "$intake.amount (input.sum), which was number and is string now [warning]" in said
+
+
+def test_load_is_bounded_and_counted(desk: Desk) -> None:
+    path = desk.write(
+        HEAD.replace("delay_s: 30", "delay_s: 0.001") + "  it: {say: x, expect: {answer: {paid: true}}}\n"
+    )
+    code, said = desk.run("load", path, "--runs", "30", "--in-flight", "5", "--json")
+    load = json.loads(said)["loads"][0]
+    assert (code, load["runs"], load["inFlight"], load["failed"]) == (0, 30, 5, 0)
+    assert 0 < load["p50Ms"] <= load["p99Ms"] <= load["longestMs"]
+    wrong = desk.write(Path(path).read_text().replace("answer: {paid: true}", "answer: {paid: false}"))
+    code, said = desk.run("load", wrong, "--runs", "3", "--json")
+    assert (code, json.loads(said)["loads"][0]["failed"]) == (1, 3)
+
+
+@pytest.mark.e2e
+def test_real_servers_are_asked_over_their_pipes(desk: Desk) -> None:
+    server = json.dumps([sys.executable, str(ROOT / "tests" / "e2e" / "stdio_server.py"), str(desk.folder / "mark")])
+    text = f"""\
+gateway:
+  servers: {{odd: {{command: {server}}}}}
+  workflows: {{say: {{pattern: sequential, tools: [odd/echo], stages: [{{tool: odd/echo, input: {{a: 1}}}}]}}}}
+mocks: {{tool:odd/echo: {{value: {{mocked: true}}}}}}
+scenarios:
+  it: {{say: x, expect: {{trace: {{counts: {{"tool:odd/echo": 1}}}}}}}}
+  half:
+    say: x
+    mocks: {{tool:odd/echo: {{real: true}}}}
+    expect: {{trace: {{state: completed}}, at: {{answer: {{$not: {{mocked: true}}}}}}}}
+"""
+    code, said = desk.run(desk.write(text))
+    assert code == 0, said
+    answers = {name: each["trials"] for name, each in desk.report(text, "--real").items()}
+    assert "mocked" not in json.dumps(answers["it"])

@@ -17,12 +17,16 @@ app = single_command()
 @app.command()
 def check(
     path: Annotated[Path | None, typer.Argument(help="The file; by default gateway.yaml.", show_default=False)] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="A former configuration: warn of consumers a change of schemas breaks."),
+    ] = None,
     as_json: AsJson = False,
     config: ConfigPath = None,
 ) -> None:
     """Check a configuration; every problem with its place and what may have been meant."""
     at = place(path or config, None)
-    problems = problems_of(at)
+    problems = problems_of(at, against)
     wrong = any(each.severity == "error" for each in problems)
     if as_json:
         listed: list[Json] = [each.to_json() for each in problems]

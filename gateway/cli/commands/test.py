@@ -1,21 +1,25 @@
 """`drawbridge test`: does an orchestration do what it should, whatever goes wrong?"""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from gateway.app.contract_trials import ContractOrder, all_kept, run_contracts
 from gateway.app.load import LoadOrder, run_load
 from gateway.app.ready import Ready
-from gateway.app.scenarios import ready_in, run_scenario, selected
-from gateway.cli.failure import FINDING, USAGE, Failure
+from gateway.app.scenarios import contracts_source, ready_in, run_scenario, selected
+from gateway.cli.contract_views import breaks_view, contracts_view
+from gateway.cli.failure import FINDING, OK, USAGE, Failure
 from gateway.cli.logs import configure_logs_for_tests
-from gateway.cli.options import AsJson
+from gateway.cli.options import AsJson, ConfigPath, place
 from gateway.cli.render import progress, show
 from gateway.cli.scenario_views import load_view, reports_view
 from gateway.core.json import Json
+from gateway.testing.contracts.breaks import breaks, mismatches
 from gateway.testing.scenarios.files import scenario_schema
 from gateway.testing.scenarios.report import LoadReport, ScenarioReport, junit, to_json
 
@@ -82,6 +86,55 @@ def run(
         junit_file.write_text(junit(reports), encoding="utf-8")
     show(to_json(reports), lambda: reports_view(reports), as_json=as_json)
     if not all(each.passed for each in reports):
+        raise typer.Exit(FINDING)
+
+
+@app.command("contracts")
+def contracts(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A scenario file, for its configuration and mocks.", show_default=False),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="A former configuration or scenario file: list every consumer it breaks."),
+    ] = None,
+    workflow: Annotated[str, typer.Option("--workflow", help="Only this workflow.")] = "",
+    agent: Annotated[str, typer.Option("--agent", help="Only consumers that ask this agent.")] = "",
+    values: Annotated[int, typer.Option("--values", min=1, max=100, help="Inputs for each consumer.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", help="Of the inputs.")] = 1,
+    real: Annotated[
+        bool, typer.Option("--real", help="Ask the agents and servers of the configuration; nobody is mocked.")
+    ] = False,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+) -> None:
+    """Ask every consumer with valid and boundary inputs, or list what a change of schemas breaks."""
+    configure_logs_for_tests()
+    at = place(config, None).config
+    now = contracts_source(file or at)
+    if against is not None:
+        found = breaks(contracts_source(against).version, now.version)
+        listed: list[Json] = [each.to_json() for each in found]
+        show({"breaks": listed}, lambda: breaks_view(found), as_json=as_json)
+        raise typer.Exit(FINDING if found else OK)
+    if not real and not now.ready.scenario.mocks:
+        raise Failure(
+            "nobody is there to be asked",
+            "Name a scenario file with mocks, or add --real to ask the configuration's own agents and servers.",
+            code=USAGE,
+        )
+    wrong = mismatches(now.version)
+    order = ContractOrder(workflow=workflow, agent=agent, values=values, seed=seed)
+    reports = run_contracts(replace(now.ready, real=real), order)
+    said: list[Json] = [each.to_json() for each in reports]
+    misfits: list[Json] = [each.to_json() for each in wrong]
+    show(
+        {"consumers": said, "mismatches": misfits},
+        lambda: contracts_view(reports, wrong),
+        as_json=as_json,
+    )
+    if wrong or not all_kept(reports):
         raise typer.Exit(FINDING)
 
 

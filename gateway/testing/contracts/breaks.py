@@ -142,7 +142,8 @@ def _takes_less(slug: str, part: Part, was: Part | None) -> Iterator[Break]:
     """What a consumer's own contract demands that it did not, and what it is given does not have."""
     if was is None or part.takes is None or part.takes == was.takes:
         return
-    for gap in gaps({} if was.takes is None else was.takes, part.takes):
+    first = {gap.path: gap for gap in reversed(gaps({} if was.takes is None else was.takes, part.takes))}
+    for gap in reversed(first.values()):
         if _is_given(part, gap.path.partition(".")[0], missing=gap.why in ("is not there", "may be missing")):
             continue
         named = f"input.{gap.path}" if gap.path else "its input"
@@ -181,8 +182,10 @@ def _unfit(reading: Reading, parts: Mapping[PartKey, Part]) -> str:
     if wants is None and reading.how.startswith("input."):
         taker = parts[reading.reader.kind, reading.reader.name]
         wants = json_object((taker.takes or {}).get("properties")).get(reading.how.removeprefix("input."))
-    found = gaps({**_definitions(giver.gives), **json_object(member.schema)}, wants) if wants is not None else []
-    return f"does not fit what it takes: {found[0]}" if found else ""
+    if wants is None or types_of(member.schema) & types_of(wants):
+        # Bounds that differ say what may be refused, not that it will: agents promise little.
+        return ""
+    return f"is {_typed(member.schema)}, where {_typed(wants)} is taken"
 
 
 def _ungiven(slug: str, part: Part) -> Iterator[Break]:
