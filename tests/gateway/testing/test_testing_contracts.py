@@ -17,7 +17,8 @@ Fields = dict[str, st.SearchStrategy[Any]]
 
 
 def an_object(always: Fields, optional: Fields | None = None) -> st.SearchStrategy[JsonObject]:
-    return st.fixed_dictionaries(always, optional=optional)
+    nothing: Fields = {}
+    return st.fixed_dictionaries(always, optional=optional or nothing)
 
 
 NAMES = st.sampled_from(["a", "b", "c"])
