@@ -12,7 +12,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json
 from gateway.core.ports.orchestration import Gap, Offer, StepResult, Steps
 from gateway.patterns.failures import STOPPED, OnFailure, what_to_do
-from gateway.patterns.plan import PlanStep, ancestors
+from gateway.patterns.plan import PlanStep, ancestors, followers
 from gateway.patterns.planning import Planning
 from gateway.patterns.review import REVIEWS, Verdict, by_rule, reviews_in, somebody_else
 from gateway.patterns.roles import Role
@@ -58,6 +58,8 @@ class ReviewedPlan:
     """The latest result of each step, where it differs from the best."""
     _to: dict[str, str] = field(default_factory=dict[str, str])
     """Who does a step instead of whom the plan names."""
+    _tried_as: dict[str, str] = field(default_factory=dict[str, str])
+    """Under which id a step of a new plan was tried as a step of an earlier one."""
     _offers: Mapping[str, Offer] | None = None
     _shown: dict[str, int] = field(default_factory=dict[str, int])
     """How often each step's result was shown to whoever watches."""
@@ -167,6 +169,10 @@ class ReviewedPlan:
         if planning is None:
             return False
         left = {each for each, result in self.results.items() if not result.ok or each in verdicts}
+        # Whatever builds on work that is planned anew is planned anew with it.
+        behind = [each for each in self.plan if each in followers(self.plan, left) - left]
+        verdicts = verdicts | {each: Verdict(action="replan", because="what it builds on is") for each in behind}
+        left.update(behind)
         done = {each: result for each, result in self.results.items() if each not in left}
         failed = {each: self._last.get(each, self.results[each]) for each in left if each in verdicts}
         anew = await planning.again(done, failed, verdicts, steps)
@@ -175,11 +181,23 @@ class ReviewedPlan:
         for step_id in left - anew.keys():
             result = failed.get(step_id, self.results[step_id])
             self.notices.append(f"{step_id} was replaced by another plan ({result.reason or result.error}).")
+        self._same_work(left, anew)
         for step_id in left:
             for kept in (self.results, self._last, self._tried, self._built_on, self._to, self.unconfirmed):
                 kept.pop(step_id, None)
         self.plan = {each: step for each, step in self.plan.items() if each in done} | anew
         return True
+
+    def _same_work(self, left: set[str], anew: Mapping[str, PlanStep]) -> None:
+        """Note which of the new steps are steps that have been tried: what those brought about is not repeated."""
+        tried = {each: self._last.get(each) or self.results[each] for each in self.plan if each in left}
+        self._tried_as.clear()
+        for step in anew.values():
+            for old, result in tried.items():
+                if result.id and (result.target, self.plan[old].input) == (step.target, step.input):
+                    self._tried_as[step.id] = result.id
+                    del tried[old]
+                    break
 
     def _name_what_was_not_accepted(self) -> None:
         """Answers that stand because there is no better one."""
@@ -257,7 +275,11 @@ class ReviewedPlan:
             phase="",
             publishes=True,
             earlier=self.results,
-            again={each: result.id for each, result in before.items() if result is not None and result.id},
+            again={
+                each: found
+                for each, result in before.items()
+                if (found := self._tried_as.get(each, "") if result is None else result.id)
+            },
             notes={each: verdict.note for each, verdict in verdicts.items()},
             extra_labels={each: verdict.labels for each, verdict in verdicts.items() if not self._is_tool(each)},
             parts={}
@@ -267,7 +289,8 @@ class ReviewedPlan:
         plan = {each: replace(self.plan[each], target=self._to.get(each, self.plan[each].target)) for each in now}
         done = await steps.graph(nodes_of(plan, ready, attempt, self.ways), limit=self.ways.concurrency)
         for step_id in ready:
-            self._tried.setdefault(step_id, []).append(plan[step_id].target)
+            if done[step_id].error != "skipped":
+                self._tried.setdefault(step_id, []).append(plan[step_id].target)
             await self._keep(step_id, done[step_id], steps)
 
     async def _keep(self, step_id: str, result: StepResult, steps: Steps) -> None:

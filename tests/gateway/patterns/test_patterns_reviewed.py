@@ -450,3 +450,49 @@ def rich() -> Scene:
 @pytest.mark.parametrize("where", INSTANTS)
 async def test_a_review_survives_every_crash(where: Instant) -> None:
     await outlives_crashes(rich(), where)
+
+
+def plans(*said: list[JsonObject]) -> Answering:
+    """A planner with these plans, in turn."""
+    left = [*said]
+
+    async def plan(asked: Asked) -> Json:
+        return {"steps": [*left.pop(0)]}
+
+    return plan
+
+
+async def test_what_builds_on_work_that_is_planned_anew_is_planned_anew_with_it() -> None:
+    first: list[JsonObject] = [{"id": "one", "agent": "a"}, {"id": "two", "agent": "b", "after": ["one"]}]
+    second: list[JsonObject] = [{"id": "uno", "agent": "c"}, {"id": "due", "agent": "b", "after": ["uno"]}]
+    around = world(planner="chief", agents=["a", "b", "c"], critic="critic", limits={"max_rounds": 2})
+    around.agents.answers |= {
+        "agent:chief": plans(first, second),
+        "agent:a": says({"a": 1}),
+        "agent:b": says({"b": 1}),
+        "agent:c": says({"c": 1}),
+        "agent:critic": reviewing({"one": "replan"}),
+    }
+    async with around.up():
+        result = told(await around.ask())
+    assert result["answer"] == {"uno": {"c": 1}, "due": {"b": 1}}
+    [_, again] = around.agents.asked_of("agent:chief")
+    failed = [json_object(each)["step"] for each in json_list(again.input["failed"])]
+    assert (failed, again.input["done"]) == (["one", "two"], [])
+
+
+async def test_the_same_work_in_a_new_plan_is_another_attempt_at_it() -> None:
+    once: list[JsonObject] = [{"id": "pay", "agent": "a", "input": {"n": 1}}, {"id": "tell", "agent": "b"}]
+    renamed: list[JsonObject] = [{"id": "pay2", "agent": "a", "input": {"n": 1}}, {"id": "tell", "agent": "c"}]
+    around = world(planner="chief", agents=["a", "b", "c"], critic="critic", limits={"max_rounds": 2})
+    around.agents.answers |= {
+        "agent:chief": plans(once, renamed),
+        **{f"agent:{slug}": says({slug: 1}) for slug in "abc"},
+        "agent:critic": reviewing({"pay": "replan", "tell": "replan"}),
+    }
+    async with around.up():
+        told(await around.ask())
+    first, again = around.agents.asked_of("agent:a")
+    assert first.request.step_id == again.request.step_id
+    [before], [after] = around.agents.asked_of("agent:b"), around.agents.asked_of("agent:c")
+    assert before.request.step_id != after.request.step_id
