@@ -7,6 +7,7 @@ import anyio
 
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject
+from gateway.core.labels import Labels
 from gateway.core.limits import Usage
 from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
 from gateway.core.ports.storage import (
@@ -90,6 +91,10 @@ class MemoryOpenSteps:
     async def close(self, run_id: str, step_id: str) -> None:
         self._steps.pop((run_id, step_id), None)
         self.rows.pop((run_id, step_id), None)
+
+    async def learn(self, run_id: str, step_id: str, labels: Labels) -> None:
+        if (step := self.find(run_id, step_id)) is not None:
+            await self.open(replace(step, labels=step.labels.join(labels)))
 
     def find(self, run_id: str, step_id: str) -> OpenStep | None:
         return self._steps.get((run_id, step_id))

@@ -9,16 +9,16 @@ for steps that this process has opened or closed since: there the mirror is ahea
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert, select
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert, select, update
 
 from adapters.storage.tables import open_steps, runs
 from adapters.storage.transactions import Transactions
 from gateway.core.catalog import EVERY_TENANT
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
-from gateway.core.labels import labels_from_json
+from gateway.core.labels import Labels, labels_from_json
 from gateway.core.model import Principal, PrincipalKind, principal
 from gateway.core.ports.storage import OpenStep
 from gateway.core.task import TaskState
@@ -26,6 +26,12 @@ from gateway.core.task import TaskState
 _c = open_steps.c
 _OPEN = insert(open_steps)
 _CLOSE = delete(open_steps).where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step"))
+_LABELS = select(_c.labels).where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step"))
+_LEARN = (
+    update(open_steps)
+    .where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step"))
+    .values(labels=bindparam("learned", type_=_c.labels.type))
+)
 _ENDED = select(runs.c.id).where(runs.c.state.in_([state.value for state in TaskState if state.terminal]))
 _CLOSE_ENDED = delete(open_steps).where(_c.run_id.in_(_ENDED))
 _ALL = select(open_steps)
@@ -79,6 +85,22 @@ class SqlOpenSteps:
 
         def act(connection: Connection) -> None:
             connection.execute(_CLOSE, place)
+
+        await self._written(run_id, step_id, act)
+
+    async def learn(self, run_id: str, step_id: str, labels: Labels) -> None:
+        step = self._steps.get((run_id, step_id))
+        if step is None or step.labels.covers(labels):
+            return
+        self._remember(replace(step, labels=step.labels.join(labels)))
+        place = {"of_run": run_id, "of_step": step_id}
+
+        def act(connection: Connection) -> None:
+            # Another process may have learned something else of the same step.
+            there = connection.execute(_LABELS.with_for_update(), place).scalar_one_or_none()
+            if there is not None:
+                learned = labels_from_json(there).join(labels).to_json()
+                connection.execute(_LEARN, {**place, "learned": learned})
 
         await self._written(run_id, step_id, act)
 

@@ -24,6 +24,7 @@ from gateway.core.catalog import EVERY_TENANT, Shelf
 from gateway.core.chaos import Chaos
 from gateway.core.effects import Effects
 from gateway.core.errors import InvalidRequest, Unavailable
+from gateway.core.hearing import Hearing
 from gateway.core.json import JsonObject
 from gateway.core.lists import Lists
 from gateway.core.model import principal
@@ -106,6 +107,7 @@ class Composition:
             ids=foundation.ids,
             limits=limits,
             chaos=self.chaos,
+            hearing=Hearing(foundation.open_steps),
         )
 
     @asynccontextmanager

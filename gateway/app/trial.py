@@ -18,6 +18,7 @@ from gateway.core.catalog import EVERY_TENANT, Shelf
 from gateway.core.content import Body, Content, Plain
 from gateway.core.effects import Effects
 from gateway.core.errors import Denied, GatewayError
+from gateway.core.hearing import Hearing
 from gateway.core.json import JsonObject
 from gateway.core.limits import Budget
 from gateway.core.model import Capability, Emit, Request, Result, ignore_event
@@ -110,6 +111,7 @@ class TrialGateway:
             clock=world.clock,
             ids=world.ids,
             limits=sections.limits,
+            hearing=Hearing(world.open_steps),
         )
 
     async def start(self) -> None:

@@ -17,6 +17,7 @@ from gateway.core.catalog import Catalog
 from gateway.core.chaos import Chaos
 from gateway.core.effects import Effects, effect_key
 from gateway.core.errors import ApprovalNeeded, Denied, GatewayError, Internal, InvalidRequest, NotFound, Unavailable
+from gateway.core.hearing import Hearing
 from gateway.core.hops import Hops
 from gateway.core.json import Json
 from gateway.core.limits import NOTHING_USED, Limits
@@ -61,12 +62,14 @@ class Pipeline:
         ids: Ids,
         limits: Limits,
         chaos: Chaos | None = None,
+        hearing: Hearing | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._audit = audit
         self._effects = effects
         self._clock = clock
         self._ids = ids
+        self._hearing = hearing
         self._hops = Hops()
         self._resilience = Resilience(clock=clock, limits=limits, chaos=chaos)
         self._answers = Answers(clock, entries=limits.answers, size_bytes=limits.answers_bytes)
@@ -150,6 +153,8 @@ class Pipeline:
             run = self._run_by_agent if plan.entry.capability.kind == "agent" else self._run
             result = await run(request, plan, record, emit)
             result = self._judged_result(request, plan, record, result)
+            if self._hearing is not None:
+                await self._hearing.hear(request, result)
         except GatewayError as error:
             error.detail.setdefault("record", record.id)
             record.outcome = "denied" if isinstance(error, Denied) else "error"

@@ -186,6 +186,16 @@ class Caller:
         labels = join_all((self._run.spec.labels, order.node.labels, *given, *seen))
         return replace(begun, labels=labels, reads=versions)
 
+    async def _with_what_it_heard(self, order: Order, result: StepResult) -> StepResult:
+        """The result with the labels of everything its agent was told while it worked on it."""
+        if order.kind != "agent":
+            return result
+        open_steps = self._run.wiring.open_steps
+        # Another process may have told it.
+        await persistently(lambda: open_steps.look_at_run(order.run_id))
+        step = open_steps.find(order.run_id, order.id)
+        return result if step is None else replace(result, labels=result.labels.join(step.labels))
+
     def _delivery(self, order: Order, body: Body, started_s: float) -> Delivery:
         """Raises: Exhausted: no depth is left for a further level."""
         run, node = self._run, order.node
@@ -228,7 +238,7 @@ class Caller:
         pause_s = FIRST_PAUSE_S
         for tries_left in range(self._run.limits.retries, -1, -1):
             begun = replace(begun, attempts=attempt, usage=begun.usage + Usage(calls=1))
-            result = await deliver(self._run, delivery, begun)
+            result = await self._with_what_it_heard(order, await deliver(self._run, delivery, begun))
             left_s = delivery.until_s - self._clock.monotonic_s()
             # Unavailable: either the target was never reached, or its task is known and is asked for instead.
             if result.error != "unavailable" or not tries_left or left_s <= pause_s or self._run.leaving.is_set():

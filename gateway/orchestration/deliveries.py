@@ -77,6 +77,9 @@ async def _tell_of_budgets(run: RunContext, answer: Complete) -> None:
 def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
     """What the agent's token stands for while it works on the step."""
     order, spec, wiring = delivery.order, run.spec, run.wiring
+    left_open = wiring.open_steps.find(spec.run_id, order.id)
+    # Opened again after a crash, it still knows what it was told before.
+    labels = delivery.request.labels if left_open is None else delivery.request.labels.join(left_open.labels)
     now_us, now_s = wiring.clock.now_us(), wiring.clock.monotonic_s()
     return OpenStep(
         run_id=spec.run_id,
@@ -90,7 +93,7 @@ def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
             behind=run.acting,
         ),
         phase=delivery.request.phase,
-        labels=delivery.request.labels,
+        labels=labels,
         deadline_at_us=now_us + int((delivery.until_s - now_s) * 1e6),
         calls_left=delivery.request.budget.calls,
         traceparent=spec.traceparent,

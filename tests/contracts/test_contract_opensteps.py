@@ -107,6 +107,29 @@ async def test_a_restart_finds_the_whole_step(steps: OpenSteps, restart: Restart
     assert set(later.of_agent("default", "refunds")) == {STEP, bare}
 
 
+async def test_what_a_step_learns_it_has_now_and_after_a_restart(steps: OpenSteps, restart: Restart) -> None:
+    await steps.open(STEP)
+    await steps.learn("run_1", "run_1/2", Labels(untrusted=frozenset({"server:post"})))
+    await steps.learn("run_1", "run_1/2", STEP.labels)
+
+    labels = STEP.labels.join(Labels(untrusted=frozenset({"server:post"})))
+    assert steps.of_agent("default", "refunds") == (replace(STEP, labels=labels),)
+    later = restart()
+    await later.load()
+    assert later.find("run_1", "run_1/2") == replace(STEP, labels=labels)
+
+
+async def test_a_closed_step_learns_nothing(steps: OpenSteps, restart: Restart) -> None:
+    await steps.open(STEP)
+    await steps.close("run_1", "run_1/2")
+    await steps.learn("run_1", "run_1/2", Labels(untrusted=frozenset({"server:post"})))
+
+    assert steps.find("run_1", "run_1/2") is None
+    later = restart()
+    await later.load()
+    assert later.find("run_1", "run_1/2") is None
+
+
 async def test_a_step_opened_again_counts_as_it_was_opened_last(steps: OpenSteps, restart: Restart) -> None:
     again = replace(STEP, phase="commit", calls_left=1)
     await steps.open(STEP)

@@ -48,9 +48,12 @@ def test_what_it_orders_is_attempted_denied_and_never_done(world: World, told: T
     assert "post/send" not in world.order
 
 
-def test_its_labels_show_from_whom_it_came(world: World, told: Told) -> None:
+def test_its_labels_show_from_where_it_came_although_the_agents_are_trusted(world: World, told: Told) -> None:
     [denied] = world.audit(outcome="denied")
-    assert "agent:mail" in denied["labels"]["untrusted"]
-    by_target = {each["target"]: each["labels"]["untrusted"] for each in world.explained(told.run)["steps"]}
-    assert "agent:mail" not in by_target["agent:calendar"]
-    assert "agent:mail" in by_target["agent:editor"]
+    assert denied["labels"] == {"untrusted": ["server:post"]}
+    assert {each["target"]: each["labels"] for each in world.explained(told.run)["steps"]} == {
+        "agent:calendar": {},
+        "agent:tickets": {},
+        "agent:mail": {"untrusted": ["server:post"]},
+        "agent:editor": {"untrusted": ["server:post"]},
+    }

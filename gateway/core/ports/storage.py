@@ -168,6 +168,7 @@ class OpenStep:
     """As whom the agent acts on this step: its own roles, behind it the workflow and whoever started the run."""
     phase: Phase
     labels: Labels = CLEAN
+    """Of what the agent was handed, and of everything it has been told since."""
     deadline_at_us: int = 0
     calls_left: int | None = None
     parent_record: str = ""
@@ -184,6 +185,11 @@ class OpenSteps(Protocol):
         ...
 
     async def close(self, run_id: str, step_id: str) -> None: ...
+
+    async def learn(self, run_id: str, step_id: str, labels: Labels) -> None:
+        """Whoever works on the step was told something with these labels: it has them too from now on. Nothing to do
+        where it is closed."""
+        ...
 
     def find(self, run_id: str, step_id: str) -> OpenStep | None:
         """From memory; complete after `load`."""

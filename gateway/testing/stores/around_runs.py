@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 from gateway.core.json import Json
+from gateway.core.labels import Labels
 from gateway.core.ports.dead_letters import DeadLetter, DeadState
 from gateway.core.ports.runs import NOTES_AT_MOST, NotePlace
 from gateway.core.ports.storage import OpenStep
@@ -22,6 +23,10 @@ class MemoryOpenSteps:
 
     async def close(self, run_id: str, step_id: str) -> None:
         self.steps.pop((run_id, step_id), None)
+
+    async def learn(self, run_id: str, step_id: str, labels: Labels) -> None:
+        if (step := self.find(run_id, step_id)) is not None:
+            self.steps[run_id, step_id] = replace(step, labels=step.labels.join(labels))
 
     def find(self, run_id: str, step_id: str) -> OpenStep | None:
         return self.steps.get((run_id, step_id))

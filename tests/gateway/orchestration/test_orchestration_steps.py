@@ -85,6 +85,26 @@ async def test_a_step_reaches_its_agent_with_everything_it_is_due() -> None:
     assert around.open_steps.steps == {}
 
 
+async def test_what_an_agent_is_told_meanwhile_labels_its_answer() -> None:
+    async def doing(task: Task, steps: Steps) -> Json:
+        first = await steps.call(Node(target="agent:refunds", input={}))
+        second = await steps.call(Node(target="agent:refunds", input={}))
+        return [first.labels.to_json(), second.labels.to_json()]
+
+    around = world(doing)
+
+    async def reads(asked: Asked) -> Json:
+        if len(around.agents.asked) == 1:
+            labels = Labels(untrusted=frozenset({"server:post"}))
+            await around.open_steps.learn(asked.request.run_id, asked.request.step_id, labels)
+        return {"read": True}
+
+    around.agents.answers["agent:refunds"] = reads
+    async with around.up():
+        result = told(await around.ask())
+    assert result["answer"] == [{"untrusted": ["server:post"]}, {}]
+
+
 async def test_a_tool_gets_its_arguments_and_a_key_but_no_token() -> None:
     async def doing(task: Task, steps: Steps) -> Json:
         return seen(await steps.call(Node(target="tool:orders/find", input={"order": 7})))
