@@ -131,4 +131,5 @@ def _confidence(result: StepResult) -> float:
     said = result.said.get("confidence")
     if isinstance(said, bool) or not isinstance(said, int | float):
         return NO_CONFIDENCE
-    return min(1.0, max(0.0, float(said)))
+    # Bounded first: JSON has whole numbers that no float can hold.
+    return float(min(1, max(0, said)))

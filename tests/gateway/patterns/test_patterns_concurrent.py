@@ -485,3 +485,23 @@ async def test_a_task_with_labels_of_its_own_keeps_them() -> None:
     stage = replace(Stage(agents=THREE), labels=Labels(confidential=frozenset({"secret"})))
     seen = await rehearse(pattern(), stage)
     assert all(result.labels == stage.labels for _, result in seen.results)
+
+
+async def test_workflows_are_merged_by_their_answers_and_what_those_lack_is_named() -> None:
+    """Ids of steps differ in every run: by them no two would ever agree."""
+    gap: Json = {"step": "late", "target": "agent:late", "error": "failed", "reason": "gone"}
+    one: JsonObject = {"answer": {"price": 10}, "gaps": [gap], "steps": [{"id": "run_1/1"}], "notices": ["old"]}
+    two: JsonObject = {"answer": {"price": 10}, "gaps": [], "steps": [{"id": "run_2/1"}]}
+    staff = {"workflow:one": says(one), "workflow:two": says(two)}
+    seen = await ran(staff, agents=[], workflows=["one", "two"], concurrent={"merge": "vote"})
+    assert answer(seen) == {"merged": {"price": 10}, "conflicts": []}
+    assert seen.outcome.gaps == (Gap(step="late", target="agent:late", error="failed", reason="gone"),)
+    assert seen.outcome.notices == ("old",)
+
+
+@pytest.mark.parametrize("merge", ["mean", "vote", "union"])
+async def test_a_number_beyond_reckoning_costs_nobody_elses_answer(merge: str) -> None:
+    staff = {**THREE, "agent:c": says({"price": 10**400, "days": 3})}
+    seen = await ran(staff, concurrent={"merge": merge})
+    assert seen.outcome.error == ""
+    assert json_object(answer(seen)["merged"])["days"] == 3

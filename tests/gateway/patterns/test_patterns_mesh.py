@@ -417,3 +417,8 @@ async def test_the_scene_goes_through_bids_a_failure_and_a_circle() -> None:
 @pytest.mark.parametrize("where", INSTANTS)
 async def test_a_mesh_survives_every_crash(where: Instant) -> None:
     await outlives_crashes(SCENE, where)
+
+
+async def test_a_confidence_beyond_all_numbers_is_certainty() -> None:
+    done = await run({"a": says({"found": 1}, confidence=10**400), "b": fails()}, mesh={"entry": "a"})
+    assert (done.outcome.value, done.outcome.confidence) == ({"found": 1}, 1.0)
