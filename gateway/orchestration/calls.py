@@ -44,12 +44,15 @@ class Caller:
     def __init__(self, run: RunContext) -> None:
         self._run = run
         self._clock = run.wiring.clock
+        self._began: dict[tuple[str, int], tuple[int, float]] = {}
+        """When steps under way began, by id and first attempt: on the wall clock, microseconds, and monotonic."""
         self._settled: set[str] = set()
         """Steps of which an attempt has ended; what is still open of the others was left open by a crash."""
 
     async def do(self, order: Order) -> StepResult:
         """The step's result, failed or not. Raises: RunInterrupted."""
         started_us, started_s = self._clock.now_us(), self._clock.monotonic_s()
+        self._began[order.id, order.first_attempt] = (started_us, started_s)
         begun = StepResult(
             id=order.id,
             target=order.node.target,
@@ -77,6 +80,8 @@ class Caller:
         remote_task = self._run.remote_tasks.get(order.id, "")
         if order.kind == "workflow" and remote_task:
             await cancel_nested(self._run, order.node.target, remote_task)
+        now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
+        began_us, began_s = self._began.get((order.id, order.first_attempt), (now_us, now_s))
         return StepResult(
             id=order.id,
             target=order.node.target,
@@ -86,13 +91,15 @@ class Caller:
             reason=reason,
             attempts=order.first_attempt,
             remote_task=remote_task,
-            started_at_us=self._clock.now_us(),
+            started_at_us=began_us,
+            duration_us=int((now_s - began_s) * 1e6),
         )
 
     async def tell(self, order: Order, result: StepResult) -> None:
         """Have the end of a step written down. What was told before a crash counts once."""
         chronicle = self._run.chronicle
         self._settled.add(order.id)
+        self._began.pop((order.id, order.first_attempt), None)
         chronicle.step(order.row(result))
         if order.kind == "agent" and result.attempts >= order.first_attempt:
             chronicle.closed(order.id)
