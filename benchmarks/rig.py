@@ -60,7 +60,7 @@ def process(
             started.wait(10)
 
 
-def wait_for(url: str, within_s: float = 20.0) -> float:
+def wait_for(url: str, within_s: float = 60.0) -> float:
     """Seconds until `url` answers with status 200, or any status where the path is `/`."""
     began = time.monotonic()
     while time.monotonic() - began < within_s:

@@ -40,23 +40,20 @@ class Chronicle:
         self._at_once: set[_Place] = set()
         self._events: list[Told] = []
         self._writing = False
-        self._over = False
-        self._wake, self._hurry, self._written = anyio.Event(), anyio.Event(), anyio.Event()
+        """Whether there is a writer; a run that only waits has none."""
+        self._hurry, self._written = anyio.Event(), anyio.Event()
 
     def __enter__(self) -> Self:
-        self._group.start_soon(self._write)
         return self
 
     def __exit__(self, *raised: object) -> None:
         """Nothing more will be told."""
-        self._over = True
         self._hurry.set()
-        self._wake.set()
 
     def step(self, step: RunStep) -> None:
         """A step as it stands now."""
         self._steps[step.id, step.attempt] = step
-        self._wake.set()
+        self._write_soon()
 
     async def step_at_once(self, step: RunStep) -> None:
         """A step as it stands now, on disk when this returns. Raises: Unavailable."""
@@ -76,32 +73,35 @@ class Chronicle:
         if len(self._events) >= EVENTS_AT_MOST:
             await self.drained()
         self._events.append(Told(key=key, body=body, at_us=self._wiring.clock.now_us()))
-        self._wake.set()
+        self._write_soon()
 
     async def drained(self) -> None:
         """Return once everything told so far is written, or could not be."""
         with anyio.move_on_after(DRAIN_S):
-            while self._steps or self._events or self._writing:
+            while self._writing:
                 self._hurry.set()
-                self._wake.set()
                 await self._written.wait()
 
+    def _write_soon(self) -> None:
+        if not self._writing:
+            self._writing, self._written = True, anyio.Event()
+            self._group.start_soon(self._write)
+
     async def _write(self) -> None:
-        while not self._over:
-            await self._wake.wait()
+        while self._steps or self._events:
             with anyio.move_on_after(LINGER_S):
                 await self._hurry.wait()
-            self._wake, self._hurry = anyio.Event(), anyio.Event()
+            self._hurry = anyio.Event()
             await self._flush()
+        self._writing = False
+        self._written.set()
 
     async def _flush(self) -> None:
         steps, self._steps = self._steps, {}
         events, self._events = self._events, []
         # What was written at once meanwhile knows more than the beginning of the step.
         known = [step for place, step in steps.items() if step.state != "running" or place not in self._at_once]
-        self._writing = True
         await self._guarded(partial(self._wiring.runs.tell, self._run_id, steps=known, events=events))
-        self._writing = False
         written, self._written = self._written, anyio.Event()
         written.set()
 

@@ -88,9 +88,8 @@ class Execution:
         run = await persistently(lambda: self.wiring.runs.find(self.spec.tenant, self.spec.run_id))
         if run is None:
             raise Internal(f"nothing is kept of run {self.spec.run_id} but its journal")
-        if not self.wiring.alone:
-            # Another process may have begun steps that are open still.
-            await persistently(lambda: self.wiring.open_steps.look_at_run(self.spec.run_id))
+        # It may wait for days: what it was asked is kept once, in its spec.
+        run = replace(run, input=None, spec={"parent_run": self.spec.parent_run})
         rows = await persistently(lambda: self.wiring.runs.steps(self.spec.run_id))
         # Another process may have begun it, and steps of it.
         await persistently(lambda: self.wiring.open_steps.look_at_run(self.spec.run_id))
