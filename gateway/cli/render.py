@@ -88,6 +88,12 @@ def clean(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def cut(text: str, limit: int) -> str:
+    """At most `limit` characters, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
 def cell(value: Json) -> Text:
     """A value in a table or a tree."""
     if isinstance(value, list):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gateway.cli.render import clean, duration, state, table
+from gateway.cli.render import clean, cut, duration, state, table
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
 _RECEIVED_CHARS = 60
@@ -92,12 +92,6 @@ def _messages(said: JsonObject, names: dict[str, str]) -> Iterator[str]:
         text = f"{json_text(each.get('what'))}: {_compact(each.get('chosen'))}"
         events.append((_whole(each.get("atUs")), 0, f"    Note over W: {_plain(text)}"))
     return (line for _, _, line in sorted(events))
-
-
-def cut(text: str, limit: int) -> str:
-    """At most `limit` characters, on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def _plain(text: str) -> str:

@@ -5,9 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.text import Text
 from rich.tree import Tree
 
-from gateway.cli.render import cell, clean, duration, moment, state
+from gateway.cli.render import cell, clean, cut, duration, moment, state
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.orchestration.events import content_from_json
+
+SAID_CHARS = 160
+"""Of a step's summary, on its line of the tree."""
 
 Calls = Mapping[str, Sequence[JsonObject]]
 """Audit records by the id of the step in which the call was made."""
@@ -77,7 +80,7 @@ def _is_the_step(call: JsonObject, step: JsonObject) -> bool:
 
 def _step_line(step: JsonObject, rule: str) -> Text:
     attempt = step.get("attempt")
-    said = clean(json_text(step.get("reason")) or json_text(step.get("summary")))
+    said = cut(clean(json_text(step.get("reason")) or json_text(step.get("summary"))), SAID_CHARS)
     phase = json_text(step.get("phase"))
     return Text.assemble(
         state(step.get("state")),

@@ -34,7 +34,7 @@ def brief(found: Found) -> JsonObject:
 def account(found: Found) -> str:
     """How many answered, and how they agree, in a sentence."""
     conflicts, still = len(found.merged.conflicts), len(found.merged.open)
-    return f"{len(found.gathering.good)} of {len(found.shares)} answered; {conflicts} conflicts, {still} of them open"
+    return f"{len(found.gathering.good)} of {len(found.shares)} answered; {conflicts} in conflict, {still} of them open"
 
 
 def conflicts_told(found: Found) -> JsonObject:
