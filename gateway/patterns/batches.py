@@ -113,7 +113,7 @@ class Batch:
         crew: BatchCrew = Crew(self._steps, limit=concurrency)
         failed = await self._to_the_end(crew)
         if failed:
-            await crew.stop("an item failed, and with it the run")
+            await self._given_up(crew)
             self._compensate_all()
         return outcome_of(self._pieces, self._line, failed)
 
@@ -125,18 +125,34 @@ class Batch:
             ended = await crew.next()
             if ended is None:
                 return ""
-            name, said = ended
-            if name in self._undoing:
-                piece = self._undoing.pop(name)
-                piece.gaps += [each for each in said if isinstance(each, Gap)]
-                continue
-            station, pieces = self._at_work.pop(name)
-            station.busy = False
-            ends = [each for each in said if isinstance(each, StageEnd)]
-            for piece, end in zip(pieces, ends, strict=True):
-                await self._noted(piece, station, end, crew)
-                if not end.result.ok and self._ways.on_failure == "fail":
-                    return f"item {piece.number} failed in {station.stage.name}: {end.result.reason}"
+            failed = await self._ended(*ended, crew)
+            if failed and self._ways.on_failure == "fail":
+                return failed
+
+    async def _ended(self, name: str, said: list[StageEnd] | list[Gap], crew: BatchCrew) -> str:
+        """Keep how a work ended; which item failed by it, empty for none."""
+        if name in self._undoing:
+            piece = self._undoing.pop(name)
+            piece.gaps += [each for each in said if isinstance(each, Gap)]
+            return ""
+        station, pieces = self._at_work.pop(name)
+        station.busy = False
+        failed = ""
+        for piece, end in zip(pieces, (each for each in said if isinstance(each, StageEnd)), strict=True):
+            await self._noted(piece, station, end, crew)
+            if not end.result.ok:
+                failed = failed or f"item {piece.number} failed in {station.stage.name}: {end.result.reason}"
+        return failed
+
+    async def _given_up(self, crew: BatchCrew) -> None:
+        """Stop what is under way. What was done by then is kept, to be undone; what is being undone goes on."""
+        for name, result in await crew.stop("an item failed, and with it the run", but=self._undoing):
+            station, pieces = self._at_work[name]
+            results = answers_of_list(result, len(pieces)) if station.stage.takes_lists else [result]
+            for piece, each in zip(pieces, results, strict=False):
+                await self._noted(piece, station, StageEnd(result=each, share=station.share), crew)
+        while (ended := await crew.next()) is not None:
+            await self._ended(*ended, crew)
 
     async def _moved(self, number: int, crew: BatchCrew) -> bool:
         """Whether anything went on at one station: to the next, or to work."""

@@ -1,6 +1,7 @@
 """Several works at once, each going on as soon as its own step has ended; the rest waits for room."""
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -60,12 +61,19 @@ class Crew(Generic[T]):
             await self._told(place, result)
         return self._ended.popleft()
 
-    async def stop(self, reason: str) -> None:
-        """Begin nothing more, and stop what is under way."""
-        self._waiting.clear()
-        for name in [*self._under_way]:
+    async def stop(self, reason: str, *, but: Collection[str]) -> list[tuple[str, StepResult]]:
+        """Begin nothing more, and stop what is under way, of all works `but` these; which of them had a step of its own
+        that was done all the same, and its result."""
+        self._waiting = deque(place for place in self._waiting if place.job.name in but)
+        done: list[tuple[str, StepResult]] = []
+        for name, place in [*self._under_way.items()]:
+            if place.job.name in but:
+                continue
             del self._under_way[name]
-            await self._steps.drop(name, reason=reason)
+            result = await self._steps.drop(name, reason=reason)
+            if result.ok and not place.key:
+                done.append((place.job.name, result))
+        return done
 
     async def _fill(self) -> None:
         while self._waiting and len(self._under_way) < self._limit:

@@ -12,6 +12,9 @@ from gateway.core.model import Complete
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.queues import BoundedQueue, Overflow
 from gateway.patterns.sequential import Sequential
+from gateway.testing.agents import Agent, fails, in_turn, takes
+from gateway.testing.agents import says as always
+from gateway.testing.rehearsal import Stage, rehearse
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told
 
@@ -28,6 +31,9 @@ def world(*stages: JsonObject, batch: "JsonObject | None" = None, **settings: ob
 
 def items_of(structured: JsonObject) -> list[JsonObject]:
     return [json_object(each) for each in json_list(json_object(structured["answer"])["items"])]
+
+
+never_fails: Agent = always({"ok": True})
 
 
 async def passes_on(asked: Asked) -> Json:
@@ -181,6 +187,55 @@ async def test_where_a_failure_fails_the_run_everything_is_undone() -> None:
     assert isinstance(result, Complete)
     assert result.is_error
     assert [asked.input["item"] for asked in around.agents.asked_of("tool:shop/release")] == [2, 1]
+
+
+async def test_what_was_done_beside_the_item_that_fails_the_run_is_undone_too() -> None:
+    undo: JsonObject = {"tool": "shop/release", "input": {"item": "$item"}}
+    checked: Json = {"field": "n", "tool": "shop/known", "unresolved": "fail"}
+    around = world(
+        {"agent": "reserve", "list": True, "undo": undo, "verify": [checked]},
+        batch={"list_size": 3},
+        limits={"on_failure": "fail", "max_rounds": 1},
+    )
+
+    async def reserves(asked: Asked) -> Json:
+        return {"items": [{"n": json_object(each)["item"]} for each in json_list(asked.input["items"])]}
+
+    async def known(asked: Asked) -> Json:
+        return {"found": asked.input["id"] != 2}
+
+    around.agents.answers |= {
+        "agent:reserve": reserves,
+        "tool:shop/known": known,
+        "tool:shop/release": says({"released": True}),
+    }
+    async with around.up():
+        result = await around.ask(data={"items": [1, 2, 3]})
+    assert isinstance(result, Complete)
+    assert result.is_error
+    assert [asked.input["item"] for asked in around.agents.asked_of("tool:shop/release")] == [3, 1]
+
+
+async def test_what_ends_in_the_moment_in_which_the_run_fails_is_undone_too() -> None:
+    stages: list[Json] = [
+        {"agent": "read"},
+        {"agent": "reserve", "undo": {"tool": "shop/release", "input": {"item": "$item"}}},
+        {"agent": "ship"},
+    ]
+    settings: JsonObject = {
+        "stages": stages,
+        "sequential": {"batch": {"items": "$task.items"}},
+        "limits": {"on_failure": "fail"},
+    }
+    agents: dict[str, Agent] = {
+        "agent:read": in_turn(never_fails, takes(2, never_fails)),
+        "agent:reserve": in_turn(never_fails, takes(3, never_fails)),
+        "agent:ship": takes(5, fails("no")),
+        "tool:shop/release": never_fails,
+    }
+    seen = await rehearse(Sequential(settings), Stage(agents=agents, data={"items": [1, 2]}))
+    assert seen.outcome.error
+    assert [asked.fields["item"] for asked in seen.asked_of("tool:shop/release")] == [2, 1]
 
 
 async def test_no_more_steps_are_under_way_than_allowed() -> None:
