@@ -9,7 +9,7 @@ from string import ascii_uppercase
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.patterns.loops import similarity
 from gateway.patterns.rubric import Criterion
-from gateway.patterns.sameness import number_in, same
+from gateway.patterns.sameness import identity, number_in, same
 from gateway.patterns.settings import slug_of
 
 PANEL_AT_MOST = len(ascii_uppercase)
@@ -91,8 +91,8 @@ def likeness(one: Json, other: Json) -> float:
         names = one.keys() | other.keys()
         return sum(likeness(one.get(name), other.get(name)) for name in sorted(names)) / len(names)
     if isinstance(one, list) and isinstance(other, list):
-        common = sum(any(same(each, theirs) for theirs in other) for each in one)
-        common += sum(any(same(each, ours) for ours in one) for each in other)
+        ours, theirs = [identity(each) for each in one], [identity(each) for each in other]
+        common = sum(map({*theirs}.__contains__, ours)) + sum(map({*ours}.__contains__, theirs))
         return common / (len(one) + len(other))
     first, second = number_in(one), number_in(other)
     if first is not None and second is not None:

@@ -102,7 +102,7 @@ def sections_in(value: Json) -> list[JsonObject]:
 
 def _report_from(text: str, template: Template) -> JsonObject:
     known = {field.name.casefold(): field for field in template.fields}
-    sections: list[dict[str, str]] = []
+    sections: list[dict[str, list[str]]] = []
     said_of = 0
     last = ""
     for number, line in enumerate(text.split("\n"), 1):
@@ -111,15 +111,19 @@ def _report_from(text: str, template: Template) -> JsonObject:
         if heading is not None:
             said_of = said_of or int(heading[2])
             _check_count(number, (int(heading[1]), int(heading[2])), (len(sections) + 1, said_of))
-            sections.append({TITLE: heading[3].strip()})
+            sections.append({TITLE: [heading[3].strip()]})
             last = ""
         elif line.startswith("  ") and last:
-            sections[-1][last] += f"\n{line[2:]}"
+            sections[-1][last].append(line[2:])
         elif line.strip():
             last = _field_line(number, line, known, sections)
     if len(sections) != said_of or not sections:
         raise InvalidRequest(f"the report has {len(sections)} sections, and says that there are {said_of}")
-    return {SECTIONS: [_section(count, each, template) for count, each in enumerate(sections, 1)]}
+    return {SECTIONS: [_section(count, _joined(each), template) for count, each in enumerate(sections, 1)]}
+
+
+def _joined(lines: dict[str, list[str]]) -> dict[str, str]:
+    return {name: "\n".join(each) for name, each in lines.items()}
 
 
 def _check_count(number: int, found: tuple[int, int], expected: tuple[int, int]) -> None:
@@ -130,7 +134,7 @@ def _check_count(number: int, found: tuple[int, int], expected: tuple[int, int])
         )
 
 
-def _field_line(number: int, line: str, known: dict[str, Field], sections: list[dict[str, str]]) -> str:
+def _field_line(number: int, line: str, known: dict[str, Field], sections: list[dict[str, list[str]]]) -> str:
     """Take up `Name: value`; gives the field's name."""
     match = _FIELD.fullmatch(line)
     field = known.get(match[1].strip().casefold()) if match is not None and not match[2] else None
@@ -140,7 +144,7 @@ def _field_line(number: int, line: str, known: dict[str, Field], sections: list[
         raise InvalidRequest(f"line {number} is not what is due here: {where}")
     if field.name in sections[-1]:
         raise InvalidRequest(f"line {number} says {field.name} a second time")
-    sections[-1][field.name] = match[3]
+    sections[-1][field.name] = [match[3]]
     return field.name
 
 

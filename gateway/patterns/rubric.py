@@ -11,7 +11,7 @@ from typing import TypeAlias
 from gateway.core.contracts import violation
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
-from gateway.patterns.sameness import number_in, same
+from gateway.patterns.sameness import identity, number_in, same
 from gateway.patterns.settings import contract, seconds, texts
 
 Scores: TypeAlias = Mapping[str, Mapping[str, float]]
@@ -147,7 +147,7 @@ def _near_median(value: Json, criterion: Criterion, everybody: list[Json]) -> fl
 def _cites(value: Json, criterion: Criterion, _: list[Json]) -> float:
     entries = value if isinstance(value, list) else [value]
     cited = [each for each in entries if (each.strip() if isinstance(each, str) else each)]
-    different = [each for number, each in enumerate(cited) if not any(same(each, other) for other in cited[:number])]
+    different = {identity(each) for each in cited}
     return min(1.0, len(different) / max(1.0, criterion.least or 1.0))
 
 

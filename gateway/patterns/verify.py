@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -18,6 +18,9 @@ from gateway.patterns.work import Work, decided, side_by_side
 Unresolved: TypeAlias = Literal["fail", "drop", "name"]
 LOOKED_UP_AT_MOST = 64
 """Different values of one field; what is beyond that counts as not resolved."""
+NAMED_AT_MOST = 20
+"""Values that are named where they cannot be resolved."""
+NAMED_CHARS = 200
 _FIELD = re.compile(r"[A-Za-z0-9_-]+(\[\])?(\.[A-Za-z0-9_-]+(\[\])?)*")
 _MODES: dict[str, Unresolved] = {"fail": "fail", "drop": "drop", "name": "name"}
 
@@ -69,8 +72,10 @@ def verified(checks: tuple[Check, ...], name: str, result: StepResult) -> Work[V
         if not bad:
             continue
         tool = check.target.partition(":")[2]
-        reason = f"{check.field} {', '.join(_shown(each) for each in bad)} cannot be resolved by {tool}"
-        detail: JsonObject = {"step": name, "field": check.field, "values": bad}
+        named = ", ".join(_shown(each)[:NAMED_CHARS] for each in bad[:NAMED_AT_MOST])
+        more = f" and {len(bad) - NAMED_AT_MOST} more" if len(bad) > NAMED_AT_MOST else ""
+        reason = f"{check.field} {named}{more} cannot be resolved by {tool}"
+        detail: JsonObject = {"step": name, "field": check.field, "values": bad[:NAMED_AT_MOST]}
         yield from decided("unresolved", check.unresolved, because=reason, detail=detail)
         if check.unresolved == "fail":
             result = replace(result, ok=False, error="failed", reason=reason)
@@ -92,8 +97,12 @@ def found_at(value: Json, field: str) -> list[Json]:
     return [each for entry in entries for each in found_at(entry, rest)] if rest else entries
 
 
-def without(value: Json, field: str, bad: list[Json]) -> Json:
+def without(value: Json, field: str, bad: Iterable[Json]) -> Json:
     """The value without what is `bad` at the field: without the entries of the innermost list, else the field."""
+    return _without(value, field, frozenset(map(_key, bad)))
+
+
+def _without(value: Json, field: str, bad: frozenset[str]) -> Json:
     fields = json_object(value)
     head, _, rest = field.partition(".")
     name = head.removesuffix("[]")
@@ -105,7 +114,7 @@ def without(value: Json, field: str, bad: list[Json]) -> Json:
     elif not rest:
         kept = None if _among(found, bad) else found
     else:
-        kept = without(found, rest, bad)
+        kept = _without(found, rest, bad)
     if kept is None and (found is not None or (not rest and _among(None, bad))):
         return {key: each for key, each in fields.items() if key != name}
     return {**fields, name: kept}
@@ -137,13 +146,13 @@ def _dropped(result: StepResult, field: str, bad: list[Json]) -> StepResult:
     return replace(result, value=value, text=text, summary=summary)
 
 
-def _kept(entries: list[Json], rest: str, bad: list[Json]) -> Iterator[Json]:
+def _kept(entries: list[Json], rest: str, bad: frozenset[str]) -> Iterator[Json]:
     for entry in entries:
         if not rest:
             if not _among(entry, bad):
                 yield entry
         elif "[]" in rest:
-            yield without(entry, rest, bad)
+            yield _without(entry, rest, bad)
         elif not any(_among(each, bad) for each in found_at(entry, rest)):
             yield entry
 
@@ -156,9 +165,9 @@ def _says_something(value: Json) -> bool:
     return value is not None and value is not False and value != ""
 
 
-def _among(value: Json, bad: list[Json]) -> bool:
+def _among(value: Json, bad: frozenset[str]) -> bool:
     # As JSON tells values apart: for Python true is 1.
-    return any(_key(value) == _key(each) for each in bad)
+    return _key(value) in bad
 
 
 def _key(value: Json) -> str:
