@@ -135,8 +135,7 @@ class Caller:
         said = said_to(self._run.spec, node, order.results, read)
         said, begun = await with_memory(self._run, order, said, begun)
         if order.kind == "agent":
-            said, used = await fitted_for(self._run, order, said, begun.labels)
-            begun = replace(begun, usage=begun.usage + used)
+            said, begun = await fitted_for(self._run, order, said, begun)
         result = await self._tried(self._delivery(order, said.body(), started_s), begun)
         if not result.ok:
             return result

@@ -1,5 +1,6 @@
 """A step's message, made to fit its reader; an agent may say in few words what exceeds. Part of the step's slot."""
 
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -8,9 +9,10 @@ import structlog
 from gateway.core.content import Content, Plain, data_part, text_part
 from gateway.core.errors import GatewayError
 from gateway.core.json import Json, JsonObject, json_object, json_text
-from gateway.core.labels import Labels
-from gateway.core.limits import NOTHING_USED, Usage
+from gateway.core.labels import Labels, join_all
+from gateway.core.limits import Usage
 from gateway.core.model import Complete, Request, ignore_event
+from gateway.core.ports.orchestration import StepResult
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import warning_body
 from gateway.orchestration.fitting import fitted, with_references
@@ -25,8 +27,9 @@ SUMMARY_S = 30.0
 _ASKED = "Say in at most 80 words what this holds that matters for the following work, and nothing else: "
 
 
-async def fitted_for(run: RunContext, order: Order, said: Said, labels: Labels) -> tuple[Said, Usage]:
-    """What the step says in the end, and what making it fit has used. What was left out is told as an event.
+async def fitted_for(run: RunContext, order: Order, said: Said, begun: StepResult) -> tuple[Said, StepResult]:
+    """What the step says in the end, and the step with what making it fit has used, and the labels of whoever helped.
+    What was left out is told as an event.
 
     Raises: Exhausted: the instruction alone is more than the agent reads.
     """
@@ -36,18 +39,19 @@ async def fitted_for(run: RunContext, order: Order, said: Said, labels: Labels) 
         said = with_references(said)
     window, counter = reader.context_tokens, wiring.counter
     if window is None or counter is None:
-        return said, NOTHING_USED
-    used: list[Usage] = []
+        return said, begun
+    answers: list[Complete] = []
     contract = frozenset(json_object(dict(order.node.input_schema or {}).get("properties")))
-    summarise = partial(_summary, run, order, said.instruction, labels, used)
+    summarise = partial(_summary, run, order, said.instruction, begun.labels, answers)
     outcome = await fitted(said, window, counter, contract=contract, summarise=summarise)
     if warning := outcome.warning(order.name, window):
         await run.chronicle.event(f"{order.message_id}:context", warning_body(cut(warning, 1000)))
-    return outcome.said, sum(used, NOTHING_USED)
+    used = sum((each.usage + Usage(calls=1) for each in answers), begun.usage)
+    return outcome.said, replace(begun, usage=used, labels=join_all((begun.labels, *(each.labels for each in answers))))
 
 
 async def _summary(
-    run: RunContext, order: Order, instruction: str, labels: Labels, used: list[Usage], name: str, value: Json
+    run: RunContext, order: Order, instruction: str, labels: Labels, answers: list[Complete], name: str, value: Json
 ) -> str:
     """What the workflow's summariser makes of a value; empty where there is none, or it fails."""
     target = _summariser(run.spec.settings)
@@ -76,14 +80,16 @@ async def _summary(
         )
         with anyio.CancelScope(deadline=until_s):
             answer = await run.gateway.call(request, ignore_event)
-            return _told(answer, used) if isinstance(answer, Complete) else ""
+            if not isinstance(answer, Complete):
+                return ""
+            answers.append(answer)
+            return _told(answer)
     except GatewayError as error:
         log.info("nobody summarised", run=run.spec.run_id, step=order.id, reason=error.message)
     return ""
 
 
-def _told(answer: Complete, used: list[Usage]) -> str:
-    used.append(answer.usage + Usage(calls=1))
+def _told(answer: Complete) -> str:
     content = answer.body.content()
     said = json_object(content.structured)
     text = json_text(said.get("summary")) or content.text

@@ -7,6 +7,7 @@ import pytest
 from gateway.core.content import plain
 from gateway.core.errors import Exhausted
 from gateway.core.json import Json, json_object
+from gateway.core.labels import Labels
 from gateway.core.limits import Usage
 from gateway.core.model import Complete
 from gateway.core.ports.costs import WARNINGS
@@ -77,7 +78,7 @@ async def test_a_summariser_says_in_few_words_what_exceeds_and_its_usage_is_the_
 
     async def brief(asked: Asked) -> Complete:
         assert asked.request.step_id.endswith("/2")
-        return answer("in brief", usage=Usage(tokens=9))
+        return answer("in brief", usage=Usage(tokens=9), labels=Labels(untrusted=frozenset({"agent:brief"})))
 
     around.agents.answers["agent:brief"] = brief
     around.agents.answers["agent:long"] = says({"text": "word " * 200}, summary="many words")
@@ -87,6 +88,8 @@ async def test_a_summariser_says_in_few_words_what_exceeds_and_its_usage_is_the_
     assert json_object(json_object(asked.member["results"])["long"])["summary"] == "in brief"
     assert isinstance(result, Complete)
     assert (result.usage.calls, result.usage.tokens) == (3, 9)
+    # Whoever reads the summary reads what the summariser made of it.
+    assert asked.request.labels.untrusted == {"agent:brief"}
 
 
 async def test_a_budget_without_room_ends_the_step_and_the_run_goes_on_with_what_it_has() -> None:
