@@ -12,8 +12,15 @@ from typing import Any
 
 from anyio import CapacityLimiter
 
+from gateway.core.errors import Internal
+
 THREAD_POLL_S = 0.002
 """How often a loop with nothing to do looks whether a thread has come back, in real seconds."""
+PATIENCE_S = 5.0
+"""How long a loop without a timer waits for something from outside, real seconds."""
+LONGEST_S = 366 * 86_400.0
+"""How long time may go on, virtual seconds."""
+_FOR_EVER = "nothing is left that could happen: somebody waits for ever"
 EPOCH_US = 1_795_000_000_000_000
 """When virtual time begins, UTC microseconds: always the same, so that the same run has the same times."""
 
@@ -28,12 +35,24 @@ class _JumpingSelector(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = self._files.select(0)
-        if ready or timeout is None or timeout <= 0:
-            return ready if ready or timeout is not None else self._files.select(None)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
         if self.threads is not None and self.threads.borrowed_tokens:
             return self._files.select(THREAD_POLL_S)
+        if timeout is None:
+            return self._last_hope()
         self.now_s += timeout
+        if self.now_s > LONGEST_S:
+            # Whoever sleeps for ever has a timer too; asyncio looks at it once a day.
+            raise Internal(_FOR_EVER)
         return []
+
+    def _last_hope(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """No timer is set: only from outside can anything come. Raises: Internal: nothing does."""
+        ready = self._files.select(PATIENCE_S)
+        if not ready:
+            raise Internal(_FOR_EVER)
+        return ready
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return self._files.register(fileobj, events, data)
