@@ -20,7 +20,7 @@ from gateway.orchestration.spec import phase_from
 
 MEMBER = "drawbridge"
 SUMMARY_CHARS = 400
-"""About 100 tokens: what the beginning of a text is cut to where an agent gives no summary of its own."""
+"""About 100 tokens: what an agent's own summary is cut to, or the beginning of its text where it gives none."""
 REASON_CHARS = 600
 _READ = ("summary", "writes", "commits")
 """What a step's result has fields of its own for."""
@@ -70,7 +70,7 @@ def _completed(begun: StepResult, answer: Complete) -> StepResult:
         ok=not answer.is_error,
         value=value,
         text=text,
-        summary=json_text(said.get("summary")) or cut(text, SUMMARY_CHARS),
+        summary=cut(json_text(said.get("summary")) or text, SUMMARY_CHARS),
         usage=begun.usage + answer.usage,
         labels=begun.labels.join(answer.labels),
         writes=json_object(said.get("writes")),

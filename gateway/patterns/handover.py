@@ -10,7 +10,7 @@ from gateway.core.ports.orchestration import Node, StepResult
 from gateway.core.task import Task
 from gateway.patterns.references import TASK, filled, named_in, resolved, without_nothing
 from gateway.patterns.stages import ITEM, Stage
-from gateway.patterns.views import result_seen, seen, task_view
+from gateway.patterns.views import in_summary, result_seen, seen, task_view
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,5 +117,6 @@ def _handed_over(stage: Stage, done: Mapping[str, StepResult]) -> dict[str, Step
         elif stage.sight.passed:
             # What it names it is given, from wherever it is.
             value = shown.value
-        handed[name] = replace(shown, value=value)
+        summed_up = value is None and not fields and not stage.sight.limited
+        handed[name] = in_summary(shown) if summed_up else replace(shown, value=value)
     return handed

@@ -1,7 +1,7 @@
 """The trail of one request through a mesh: who had it, what they said, what stopped it. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
@@ -9,6 +9,7 @@ from gateway.core.ports.orchestration import Gap, StepError, StepResult
 from gateway.patterns.handoff import Handoff
 from gateway.patterns.loops import Requests, round_trip
 from gateway.patterns.settings import slug_of
+from gateway.patterns.views import in_summary
 
 NO_CONFIDENCE = 0.5
 """An answer that does not say how sure it is counts as this."""
@@ -63,7 +64,7 @@ class Trail:
         """What everybody found out, for whoever is next: the latest in full, the earlier ones in summary."""
         latest = len(self.answers) - 1
         return {
-            f"{number + 1}-{slug_of(each.target)}": each if number == latest else replace(each, value=None)
+            f"{number + 1}-{slug_of(each.target)}": each if number == latest else in_summary(each)
             for number, each in enumerate(self.answers)
         }
 

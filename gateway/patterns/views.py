@@ -1,5 +1,6 @@
 """What a step is shown of the task and of earlier results: the fields it names, and no others. Pure."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
@@ -85,6 +86,16 @@ def result_seen(result: StepResult, source: str, sight: Sight) -> StepResult:
     if not sight.limited:
         return result
     return replace(result, value=seen(result.value, source, sight) or None, text="", summary="")
+
+
+def in_summary(result: StepResult) -> StepResult:
+    """The result without its value; where nobody summed it up, with the beginning of what it says."""
+    if result.summary or result.value is None:
+        return replace(result, value=None)
+    said = result.text or (
+        result.value if isinstance(result.value, str) else json.dumps(result.value, ensure_ascii=False)
+    )
+    return replace(result, value=None, summary=_cut(said))
 
 
 def _fields(value: Mapping[str, Json], source: str, sight: Sight) -> JsonObject:

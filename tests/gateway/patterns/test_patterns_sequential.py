@@ -37,6 +37,23 @@ async def test_each_stage_gets_the_task_the_last_result_in_full_and_the_rest_in_
     assert result["gaps"] == []
 
 
+async def test_what_nobody_summed_up_is_handed_on_by_its_beginning_and_no_summary_is_long() -> None:
+    around = world({"agent": "a"}, {"agent": "b"}, {"agent": "c"})
+    around.agents.answers |= {
+        "agent:a": says({"found": [*("x" * 40 for _ in range(40))]}),
+        "agent:b": says({"b": 1}, summary="word " * 900),
+        "agent:c": says({}),
+    }
+    async with around.up():
+        await around.ask("go")
+    handed = json_object(around.agents.asked[2].member["results"])
+    first, second = json_object(handed["a"]), json_object(handed["b"])
+    assert first["value"] is None
+    assert str(first["summary"]).startswith('{"found": ["xxx')
+    assert len(str(first["summary"])) == len(str(second["summary"])) == 400
+    assert second["value"] == {"b": 1}
+
+
 async def test_a_stage_with_a_contract_gets_exactly_the_fields_it_names_latest_first() -> None:
     contract: JsonObject = {"type": "object", "required": ["order"], "properties": {"order": {}, "amount": {}}}
     around = world(
