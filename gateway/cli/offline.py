@@ -1,5 +1,6 @@
 """What the configuration alone tells, without a running gateway."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.json import Json, JsonObject
 from gateway.core.model import Capability, Principal, principal
 from gateway.orchestration.doubts import doubts
+from gateway.orchestration.memories import BUILT_IN
 from gateway.orchestration.orchestrator import check
-from gateway.plugins import load_patterns
+from gateway.plugins import load_memory, load_patterns
 from gateway.testing.contracts.breaks import breaks
 from policies.access.explain import capability_named, explain
 from policies.access.policy import AccessPolicy
@@ -30,7 +32,7 @@ def problems_of(at: Place, against: Path | None = None) -> tuple[Problem, ...]:
         sections = sections_of(at)
     except ConfigurationError as error:
         return error.problems
-    found = list(sections.configuration.warnings)
+    found = [*sections.configuration.warnings, *_engines_missing(sections)]
     try:
         access_of(sections)
         workflows = sections.workflows
@@ -48,6 +50,15 @@ def problems_of(at: Place, against: Path | None = None) -> tuple[Problem, ...]:
             for each in breaks(version_of(former), version_of(sections))
         ]
     return tuple(found)
+
+
+def _engines_missing(sections: Sections) -> Iterator[Problem]:
+    for name, settings in sections.memory.items():
+        try:
+            if settings.engine != BUILT_IN:
+                load_memory(settings.engine)
+        except InvalidRequest as error:
+            yield sections.configuration.problem(f"memory.{name}.engine", error.message)
 
 
 def access_of(sections: Sections) -> AccessPolicy:
