@@ -18,7 +18,8 @@ Shown = Literal["full", "summary", "none"] | tuple[str, ...]
 def _checked_schema(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if schema and not ({"type", "properties", "required", "enum", "const", "anyOf", "oneOf", "allOf"} & schema.keys()):
         raise PydanticCustomError("schema", "is no JSON Schema that says anything: give at least `type` or `required`")
-    return schema
+    # Whoever names members means an object: without this, a schema of members alone lets any text pass.
+    return {"type": "object", **schema} if {"properties", "required"} & schema.keys() else schema
 
 
 Contract = Annotated[dict[str, JsonValue], AfterValidator(_checked_schema)]

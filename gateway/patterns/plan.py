@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import CLEAN, Labels
+from gateway.patterns.references import TASK, named_in
 from gateway.patterns.settings import contract, seconds, target_in, texts
 from gateway.patterns.spoken import object_said
 from gateway.patterns.verify import Check, checks_in
@@ -38,6 +39,8 @@ class PlanStep:
     sight: Sight = field(default_factory=Sight)
     """What its worker is told of the original task."""
     verify: tuple[Check, ...] = ()
+    refers: bool = False
+    """Its input may refer to the task's data, `$task.order`: only where the workflow itself says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +123,10 @@ def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
         known = ", ".join(sorted(rules.targets))
         raise InvalidRequest(f"step {step_id} wants {target}, and there is only {known}")
     given = entry.get("input", entry.get("instruction"))
+    if rules.own and (unknown := [name for name in named_in(given) if name != TASK]):
+        raise InvalidRequest(
+            f"step {step_id} refers to ${unknown[0]}, and may to $task alone: what it comes `after` is handed to it"
+        )
     return PlanStep(
         id=step_id,
         target=target,
@@ -133,6 +140,7 @@ def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
         claims=texts(entry.get("claims"))[:_CLAIMS_AT_MOST],
         sight=sight_in(entry) if entry.get("task") and (rules.own or not rules.sight.task) else rules.sight,
         verify=checks_in(entry) if rules.own else (),
+        refers=rules.own,
     )
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from gateway.core.json import Json, json_object
+from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.model import Phase
 from gateway.core.ports.orchestration import Gap, Node, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.failures import WANTING, another_way
 from gateway.patterns.plan import PlanStep, followers
-from gateway.patterns.references import TASK, filled
+from gateway.patterns.references import TASK, filled, resolved, without_nothing
 from gateway.patterns.settings import StandIn, slug_of
 from gateway.patterns.views import task_view
 
@@ -101,14 +101,16 @@ def notices_of(
 def nodes_of(plan: Mapping[str, PlanStep], wanted: list[str], attempt: Attempt, ways: Ways) -> dict[str, Node]:
     """The wanted steps as a task graph; what they need of the others is handed over."""
     message = None if ways.task is None else ways.task.message
-    known: dict[str, Json] = {TASK: json_object(None if message is None else message.structured)}
+    said: JsonObject = {} if message is None else {"message": message.text, **json_object(message.structured)}
+    known: dict[str, Json] = {TASK: said}
     nodes: dict[str, Node] = {}
     for step_id in wanted:
         step = plan[step_id]
         given = {each: attempt.earlier[each] for each in step.after if each not in wanted and each in attempt.earlier}
+        own = without_nothing(json_object(resolved(step.input, known))) if step.refers else step.input
         nodes[step_id] = Node(
             target=step.target,
-            input={**step.input, **attempt.extra.get(step_id, {})},
+            input={**own, **attempt.extra.get(step_id, {})},
             labels=step.labels.join(attempt.extra_labels.get(step_id, CLEAN)),
             after=tuple(each for each in step.after if each in wanted),
             given=given,

@@ -110,3 +110,13 @@ def test_a_planner_writes_no_contract_that_takes_forever_to_check(schema: Json) 
     with pytest.raises(InvalidRequest):
         plan_from(steps, RULES)
     assert plan_from(steps, replace(RULES, own=True))["s"].output_schema == schema
+
+
+def test_steps_of_the_workflows_own_plan_refer_to_the_task_and_to_nothing_else() -> None:
+    own = PlanRules(targets=frozenset({"agent:a"}), max_steps=3, own=True)
+    plan = plan_from({"steps": [{"id": "one", "agent": "a", "input": {"order": "$task.order"}}]}, own)
+    assert plan["one"].refers
+    with pytest.raises(InvalidRequest, match="one refers to"):
+        plan_from({"steps": [{"id": "one", "agent": "a", "input": {"order": "$two.order"}}]}, own)
+    planned = PlanRules(targets=frozenset({"agent:a"}), max_steps=3)
+    assert not plan_from({"steps": [{"id": "one", "agent": "a", "input": {"n": "$two.n"}}]}, planned)["one"].refers

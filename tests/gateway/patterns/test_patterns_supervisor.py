@@ -399,3 +399,17 @@ def test_what_is_only_proposed_is_neither_reviewed_nor_looked_up_nor_asked_about
     Supervisor(WorkflowSettings.model_validate(given).to_json())
     with pytest.raises(InvalidRequest):
         Supervisor(WorkflowSettings.model_validate({**given, "propose": True}).to_json())
+
+
+async def test_a_step_of_a_fixed_plan_is_given_what_it_refers_to_of_the_task() -> None:
+    settings = {
+        "pattern": "supervisor",
+        "plan": [
+            {"id": "one", "tool": "orders/find", "input": {"order": "$task.order", "note": "$task.nothing", "n": 1}}
+        ],
+    }
+    around = World(patterns={"supervisor": Supervisor}, workflows={"help": WorkflowSettings.model_validate(settings)})
+    around.agents.answers["tool:orders/find"] = says({"found": True})
+    async with around.up():
+        await around.ask("look it up", data={"order": "A-7"})
+    assert [asked.input for asked in around.agents.asked] == [{"order": "A-7", "n": 1}]
