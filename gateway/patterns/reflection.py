@@ -127,7 +127,9 @@ class Reflection:
         if latest.judged.said_by is not None:
             given["critique"] = latest.judged.said_by
         given["draft"] = latest.judged.result
-        return replace(node, input={**json_object(node.input), **found}, given=given, note=note)
+        # Another attempt at the same: what the draft before brought about is not brought about twice.
+        again = latest.judged.result.id
+        return replace(node, input={**json_object(node.input), **found}, given=given, note=note, again=again)
 
     async def _wants_more(self, progress: Progress, steps: Steps) -> bool:
         """Whether the caller wants work improved further that is not good enough."""

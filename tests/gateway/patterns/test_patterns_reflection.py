@@ -98,6 +98,8 @@ async def test_what_the_critic_says_reaches_the_producer_as_labelled_data() -> N
     first, second = around.agents.asked_of("agent:writer")
     assert first.request.labels == Labels()
     assert second.request.labels == labels
+    # An improved draft is the same work: what the first brought about is not brought about twice.
+    assert first.request.step_id == second.request.step_id
     assert second.text.startswith("write it")
     assert "wire" not in second.text
     assert "wire" not in str(second.member["note"])
