@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject
+from gateway.core.labels import Labels, join_all
 from gateway.core.ports.orchestration import Gap, Node, Offer, StepError, StepResult, Steps
 from gateway.patterns.event_goals import Verdict
 from gateway.patterns.event_rules import EventRules, subscribed
@@ -127,6 +128,12 @@ class Board:
             target = goal.target or f"rule:{goal.rule}"
             lacking.append(Gap(step="goal", target=target, error="skipped", reason=self.verdict.because))
         return lacking
+
+    @property
+    def labels_of_gaps(self) -> Labels:
+        """Of the reasons for which tasks were not done, and of whoever checked the goal."""
+        checked = () if self.checked is None else (self.checked.labels,)
+        return join_all((*(each.task.labels for each in self.queue.dead), *checked))
 
     @property
     def why(self) -> JsonObject:

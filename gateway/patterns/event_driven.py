@@ -15,7 +15,7 @@ from gateway.core.task import Task
 from gateway.patterns.event_board import Board
 from gateway.patterns.event_goals import RULES, VERDICT, Verdict, check_rule, judged_by_rule, verdict_in
 from gateway.patterns.event_rules import event_rules
-from gateway.patterns.findings import Findings
+from gateway.patterns.findings import PREFIX, Findings
 from gateway.patterns.references import TASK, resolved, without_nothing
 from gateway.patterns.roles import Role, role_in, words_of
 from gateway.patterns.settings import DEFAULT_ROUNDS, whole
@@ -93,10 +93,11 @@ class EventDriven:
         return verdict
 
     async def _asked(self, goal: Role, board: Board) -> Verdict:
-        names: list[Json] = [*sorted(board.findings.values)]
+        # Names are their finders' words: told to whoever may read what they stand for, and labelled with that.
+        reads = board.findings.readable_by(goal.target)
+        names: list[Json] = sorted(key.removeprefix(PREFIX) for key in reads)
         topics: list[Json] = [*sorted({topic for each in self._rules.subscribers for topic in each.topics})]
         node = goal.node({"findings": names, "topics": topics, "under_way": len(board.queue.leased)})
-        reads = board.findings.readable_by(goal.target)
         said = await board.steps.call(replace(node, reads=reads, output_schema=node.output_schema or VERDICT))
         board.checked = said
         if not said.ok:
@@ -126,7 +127,8 @@ class EventDriven:
             return ""
         gaps: list[Json] = [{"step": gap.step, "reason": gap.reason} for gap in board.gaps(self._goal)]
         reads = board.findings.readable_by(self._synthesiser.target)
-        return words_of(await steps.call(replace(self._synthesiser.node({"gaps": gaps}), reads=reads, last=True)))
+        node = replace(self._synthesiser.node({"gaps": gaps}), reads=reads, labels=board.labels_of_gaps, last=True)
+        return words_of(await steps.call(node))
 
 
 def _known(task: Task) -> dict[str, Json]:

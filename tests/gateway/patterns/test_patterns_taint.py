@@ -104,3 +104,40 @@ async def test_what_is_undone_with_an_agents_own_words_is_undone_with_their_labe
     seen = await rehearse(Sequential(settings.to_json()), stage)
     undone = {result.target: result.labels for _, result in seen.results if result.target.startswith("tool:")}
     assert undone == {"tool:rooms/wipe": Labels(), "tool:rooms/free": TAINTED}
+
+
+async def test_why_a_task_of_a_queue_was_not_done_is_told_with_its_labels() -> None:
+    settings = WorkflowSettings.model_validate(
+        {
+            "pattern": "event_driven",
+            "agents": ["a", "b"],
+            "synthesiser": "words",
+            "event_driven": {
+                "workers": {"a": {"topics": ["bad"]}, "b": {"topics": ["good"]}},
+                "first": [{"topic": "bad"}, {"topic": "good"}],
+                "deliveries": 1,
+            },
+        }
+    )
+    agents: dict[str, Agent] = {"agent:a": misled, "agent:b": says("found"), "agent:words": says("in words")}
+    seen = await rehearse(EventDriven(settings.to_json()), Stage(agents=agents))
+    [asked] = seen.asked_of("agent:words")
+    assert ORDER in str(asked.input)
+    assert [result.labels for _, result in seen.results if result.target == "agent:words"] == [TAINTED]
+
+
+async def test_a_goal_checker_is_told_of_no_finding_it_may_not_read() -> None:
+    settings = WorkflowSettings.model_validate(
+        {
+            "pattern": "event_driven",
+            "agents": ["a"],
+            "goal_checker": "check",
+            "scratchpad": {"finding.secret plan": {"readers": ["a"]}},
+            "event_driven": {"workers": {"a": {"topics": ["*"]}}},
+        }
+    )
+    found: Json = {"secret plan": 1, "open": 2}
+    agents: dict[str, Agent] = {"agent:a": says({}, findings=found), "agent:check": says({"reached": True})}
+    seen = await rehearse(EventDriven(settings.to_json()), Stage(agents=agents))
+    [asked] = seen.asked_of("agent:check")
+    assert asked.fields["findings"] == ["open"]
