@@ -95,7 +95,7 @@ class EventDriven:
     async def _asked(self, goal: Role, board: Board) -> Verdict:
         # Names are their finders' words: told to whoever may read what they stand for, and labelled with that.
         reads = board.findings.readable_by(goal.target)
-        names: list[Json] = sorted(key.removeprefix(PREFIX) for key in reads)
+        names: list[Json] = [*sorted(key.removeprefix(PREFIX) for key in reads)]
         topics: list[Json] = [*sorted({topic for each in self._rules.subscribers for topic in each.topics})]
         node = goal.node({"findings": names, "topics": topics, "under_way": len(board.queue.leased)})
         said = await board.steps.call(replace(node, reads=reads, output_schema=node.output_schema or VERDICT))
