@@ -11,7 +11,7 @@ from gateway.app.composition import Composition, patterns_for
 from gateway.app.foundation import open_foundation
 from gateway.app.sections import Sections, load_configuration
 from gateway.core.content import plain
-from gateway.core.json import JsonObject, json_list, json_object
+from gateway.core.json import json_list, json_object
 from gateway.core.limits import Budget
 from gateway.core.model import Capability, Complete, Emit, Request, Result, TaskOpened, ignore_event, principal
 from gateway.core.ports.upstream import Listing
@@ -38,7 +38,7 @@ class MemoryAgent:
 
 
 @asynccontextmanager
-async def open_path(directory: DataDirectory, steps: int, storage: "JsonObject | None" = None) -> AsyncGenerator[Call]:
+async def open_path(directory: DataDirectory, steps: int, url: str = "") -> AsyncGenerator[Call]:
     """Calls of a workflow with `steps` stages; gives how long each step took, seconds."""
     file = directory.root / "gateway.yaml"
     stages = [{"agent": "echo", "name": f"s{number}"} for number in range(steps)]
@@ -46,7 +46,7 @@ async def open_path(directory: DataDirectory, steps: int, storage: "JsonObject |
         "agents": {"echo": {"card": "http://127.0.0.1:9"}},
         "roles": {"bench": {"allow": ["workflow:long"]}},
         "workflows": {"long": {"pattern": "sequential", "stages": stages, "limits": {"deadline_s": 600}}},
-        **({"storage": storage} if storage else {}),
+        **({"storage": {"url": url}} if url else {}),
     }
     file.write_text(yaml.safe_dump(said))
     sections = Sections(load_configuration(file))

@@ -15,10 +15,12 @@ from pathlib import Path
 import anyio
 
 from adapters.durable.dbos_journal import DbosJournal
+from adapters.durable.places import PostgresServer, SqliteFile
 from adapters.storage.directory import DataDirectory
 from benchmarks.engine_path import open_path
 from gateway.core.json import JsonObject
 from gateway.core.ports.journal import Journal
+from gateway.core.ports.world import Secret
 
 OneRun = Callable[[int], Awaitable[list[float]]]
 """A run by its number; how long each of its steps took, seconds."""
@@ -30,7 +32,7 @@ def spent_s() -> float:
 
 
 @asynccontextmanager
-async def bare(directory: Path, steps: int) -> AsyncGenerator[OneRun]:
+async def bare(directory: Path, steps: int, url: str) -> AsyncGenerator[OneRun]:
     """The engine with steps that do nothing."""
     took: dict[str, list[float]] = {}
 
@@ -46,7 +48,8 @@ async def bare(directory: Path, steps: int) -> AsyncGenerator[OneRun]:
             times.append(time.perf_counter() - began)
         return {}
 
-    journal = DbosJournal(directory / "runs.db", pending_limit=100_000)
+    place = PostgresServer(Secret(url)) if url else SqliteFile(directory / "runs.db")
+    journal = DbosJournal(place, pending_limit=100_000)
     await journal.launch(body)
 
     async def one(number: int) -> list[float]:
@@ -61,9 +64,9 @@ async def bare(directory: Path, steps: int) -> AsyncGenerator[OneRun]:
 
 
 @asynccontextmanager
-async def path(directory: Path, steps: int) -> AsyncGenerator[OneRun]:
+async def path(directory: Path, steps: int, url: str) -> AsyncGenerator[OneRun]:
     """A workflow of `steps` stages over an agent in memory, down the whole path."""
-    async with open_path(DataDirectory(root=directory), steps) as call:
+    async with open_path(DataDirectory(root=directory), steps, url) as call:
 
         async def one(number: int) -> list[float]:
             return await call(f"request-{number}")
@@ -73,7 +76,7 @@ async def path(directory: Path, steps: int) -> AsyncGenerator[OneRun]:
 
 async def measure(options: argparse.Namespace) -> JsonObject:
     opening = bare if options.what == "bare" else path
-    async with opening(options.data, options.steps) as one:
+    async with opening(options.data, options.steps, options.storage) as one:
         await one(-1)
         steps: list[float] = []
         limiter = anyio.CapacityLimiter(options.in_flight)
@@ -103,6 +106,7 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=1)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--storage", default="", help="URL of a PostgreSQL database; by default SQLite")
     parser.add_argument("--profile", type=Path)
     options = parser.parse_args()
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Whether a value meets a JSON Schema, and what to tell whoever has to mend it. Fetches nothing."""
 
 import json
+import re
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
@@ -23,7 +24,7 @@ def violation(schema: Mapping[str, Json], value: Json) -> str:
     try:
         validator = Draft202012Validator(schema, registry=_NOTHING_ELSE)
         errors: list[ValidationError] = list(islice(validator.iter_errors(value), _ERRORS_AT_MOST))  # pyright: ignore[reportUnknownMemberType]
-    except (SchemaError, UnknownType, Unresolvable) as error:
+    except (SchemaError, UnknownType, Unresolvable, re.error) as error:
         return f"the contract itself cannot be used: {type(error).__name__}"
     if not errors:
         return ""
