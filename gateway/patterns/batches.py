@@ -13,7 +13,7 @@ from gateway.core.ports.orchestration import Gap, Node, Outcome, StepResult, Ste
 from gateway.core.task import Task
 from gateway.patterns.crew import Crew
 from gateway.patterns.failures import STOPPED
-from gateway.patterns.handover import Before, answers_of_list, node_of, node_of_list, undo_of
+from gateway.patterns.handover import Before, answers_of_list, node_of, node_of_list, undo_of, was_done
 from gateway.patterns.pieces import Piece, Station, outcome_of, undone
 from gateway.patterns.queues import BoundedQueue, Overflow
 from gateway.patterns.references import TASK, is_reference, named_in, paths_in, resolved
@@ -206,10 +206,12 @@ class Batch:
         piece.gaps += [
             replace(gap, step=f"{stage.name}[{piece.number}]{gap.step[len(stage.name) :]}") for gap in end.gaps
         ]
+        if stage.undo is not None and (end.result.ok or was_done(end.result)):
+            before = self._before(piece)
+            before = replace(before, done={**before.done, stage.name: end.result})
+            piece.undo.append((stage.name, undo_of(stage.undo, before)))
         if end.result.ok:
             piece.done[stage.name] = end.result
-            if stage.undo is not None:
-                piece.undo.append((stage.name, undo_of(stage.undo, self._before(piece))))
         elif stage.optional or end.skip:
             piece.gaps.append(_gap(stage, piece, end.result))
         else:

@@ -77,6 +77,12 @@ def undo_of(undo: tuple[str, JsonObject], before: Before) -> Node:
     return Node(target=target, input=resolved(given, before.known), labels=labels)
 
 
+def was_done(result: StepResult) -> bool:
+    """Whether the work was done although its result was not accepted: it broke its contract, could not be confirmed, or
+    cost too much. What has been done then has to be undone as well."""
+    return not result.ok and result.error in ("schema", "budget") and result.value is not None
+
+
 def answers_of_list(result: StepResult, count: int) -> list[StepResult]:
     """The answer to a list of items, for each of them."""
     answers = json_object(result.value).get("items")

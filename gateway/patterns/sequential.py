@@ -4,13 +4,13 @@ For a batch the stages overlap, each at work on another item (`batches`); a stag
 before it is expected to answer (`speculation`).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.core.json import JsonObject, json_object
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.batches import Batch, batch_in
-from gateway.patterns.handover import Before, undo_of
+from gateway.patterns.handover import Before, undo_of, was_done
 from gateway.patterns.settings import DEFAULT_CONCURRENCY, refuse, whole
 from gateway.patterns.shares import Share
 from gateway.patterns.speculation import Early, ahead_of, node_for
@@ -88,13 +88,19 @@ async def _noted(stage: Stage, end: StageEnd, course: Course, steps: Steps) -> b
     result = end.result
     if not result.ok:
         course.gaps.append(Gap(step=stage.name, target=result.target, error=result.error, reason=result.reason))
+        if was_done(result):
+            _register_undo(stage, replace(course.before, done={**course.done, stage.name: result}), steps)
         return not (stage.optional or end.skip)
     course.done[stage.name] = result
     await steps.part(stage.name, result.value, text=result.text)
-    if stage.undo is not None:
-        undo = undo_of(stage.undo, course.before)
-        steps.compensate(undo.target, undo.input, labels=undo.labels)
+    _register_undo(stage, course.before, steps)
     return False
+
+
+def _register_undo(stage: Stage, before: Before, steps: Steps) -> None:
+    if stage.undo is not None:
+        undo = undo_of(stage.undo, before)
+        steps.compensate(undo.target, undo.input, labels=undo.labels)
 
 
 def _finished(course: Course) -> Outcome:

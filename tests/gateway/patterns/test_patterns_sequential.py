@@ -206,3 +206,20 @@ def test_settings_that_make_no_sense_are_refused(settings: JsonObject) -> None:
 def json_list_of(value: Json) -> list[JsonObject]:
     assert isinstance(value, list)
     return [json_object(each) for each in value]
+
+
+async def test_a_stage_whose_work_was_done_but_not_accepted_is_undone_too() -> None:
+    contract: JsonObject = {"type": "object", "required": ["receipt"]}
+    around = world(
+        {"agent": "a", "undo": {"tool": "undo/it", "input": {"id": "$a.id"}}},
+        {"agent": "b", "output_schema": contract, "undo": {"tool": "undo/it", "input": {"id": "$b.id"}}},
+    )
+    around.agents.answers |= {
+        "agent:a": says({"id": "A"}),
+        "agent:b": says({"id": "B"}),
+        "tool:undo/it": says({}),
+    }
+    async with around.up():
+        result = told(await around.ask())
+    assert "receipt" in str(result["error"])
+    assert [asked.input for asked in around.agents.asked_of("tool:undo/it")] == [{"id": "B"}, {"id": "A"}]
