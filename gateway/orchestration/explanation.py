@@ -64,17 +64,17 @@ def runs_in(tree: RunTree) -> Iterator[RunTree]:
     """The run, and every run nested in it."""
     yield tree
     for step in tree.steps:
-        if step.nested is not None:
-            yield from runs_in(step.nested)
+        for inner in step.runs.values():
+            yield from runs_in(inner)
 
 
 def _attempts(tree: RunTree, depth: int) -> Iterator[_Placed]:
     for step in tree.steps:
-        nested = step.nested.run.id if step.nested is not None else ""
         for attempt in step.attempts:
-            yield _Placed(attempt, depth, attempt is step.attempts[-1], nested)
-        if step.nested is not None:
-            yield from _attempts(step.nested, depth + 1)
+            inner = step.runs.get(attempt.attempt)
+            yield _Placed(attempt, depth, attempt is step.attempts[-1], "" if inner is None else inner.run.id)
+            if inner is not None:
+                yield from _attempts(inner, depth + 1)
 
 
 def _step_view(number: int, placed: _Placed, began_at_us: int) -> JsonObject:

@@ -1,7 +1,7 @@
 """Runs as their owners and operators see them: found, listed, drawn as a tree. Starts and ends none."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from gateway.core.errors import InvalidRequest, NotFound
@@ -30,7 +30,13 @@ class StepTree:
     target: str
     attempts: tuple[RunStep, ...]
     """In order; the last one counts."""
-    nested: "RunTree | None" = None
+    runs: "Mapping[int, RunTree]" = field(default_factory=dict[int, "RunTree"])
+    """The runs that attempts were, by their numbers, if the step called a workflow."""
+
+    @property
+    def nested(self) -> "RunTree | None":
+        """The run that the last attempt was."""
+        return self.runs.get(self.attempts[-1].attempt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +136,16 @@ class Runs:
         await wiring.approvals.withdraw(run_id)
         await wiring.runs.append(run_id, f"stopped {at_us}", status_body(state, reason), at_us)
 
+    async def _runs_of(self, run: Run, attempts: Sequence[RunStep], depth: int) -> dict[int, RunTree]:
+        """The runs that attempts at a step were; one that several waited for is shown with the last of them."""
+        last = {step.remote_task: step.attempt for step in attempts if step.remote_task}
+        found: dict[int, RunTree] = {}
+        for remote, attempt in last.items():
+            inner = await self._wiring.runs.find(run.tenant, remote) if depth else None
+            if inner is not None:
+                found[attempt] = await self._tree(inner, depth - 1)
+        return found
+
     async def _tree(self, run: Run, depth: int = 8) -> RunTree:
         attempts: dict[str, list[RunStep]] = {}
         for step in await self._wiring.runs.steps(run.id):
@@ -137,12 +153,8 @@ class Runs:
         trees: list[StepTree] = []
         for step_id, steps in attempts.items():
             steps.sort(key=lambda step: step.attempt)
-            nested = None
-            remote = steps[-1].remote_task
-            if remote and depth and steps[-1].target.startswith("workflow:"):
-                inner = await self._wiring.runs.find(run.tenant, remote)
-                nested = None if inner is None else await self._tree(inner, depth - 1)
-            trees.append(StepTree(id=step_id, target=steps[-1].target, attempts=tuple(steps), nested=nested))
+            inner = await self._runs_of(run, steps, depth) if steps[-1].target.startswith("workflow:") else {}
+            trees.append(StepTree(id=step_id, target=steps[-1].target, attempts=tuple(steps), runs=inner))
         trees.sort(key=lambda tree: (tree.attempts[0].started_at_us, tree.id))
         return RunTree(run=run, steps=tuple(trees))
 
