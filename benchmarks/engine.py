@@ -49,19 +49,19 @@ def rows(kind: str, options: argparse.Namespace, where: Path, server: Any) -> li
                     sides[what] = worker(what, folder, url, **shape)
         bare, path = sides["bare"], sides["path"]
         share = path["steps_per_s"] / bare["steps_per_s"]
-        found.append(
-            (
-                kind,
-                str(in_flight),
-                f"{bare['steps_per_s']:.0f}",
-                f"{path['steps_per_s']:.0f}",
-                f"{share:.0%}",
-                f"{path['p50_ms'] - bare['p50_ms']:+.1f}",
-                f"{path['p99_ms'] - bare['p99_ms']:+.1f}",
-                f"{bare['cpu_ms']:.2f}",
-                f"{path['cpu_ms']:.2f}",
-            )
+        row = (
+            kind,
+            str(in_flight),
+            f"{bare['steps_per_s']:.0f}",
+            f"{path['steps_per_s']:.0f}",
+            f"{share:.0%}",
+            f"{path['p50_ms'] - bare['p50_ms']:+.1f}",
+            f"{path['p99_ms'] - bare['p99_ms']:+.1f}",
+            f"{bare['cpu_ms']:.2f}",
+            f"{path['cpu_ms']:.2f}",
         )
+        print("  ".join(row), file=sys.stderr)
+        found.append(row)
     return found
 
 

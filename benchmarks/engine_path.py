@@ -44,6 +44,8 @@ async def open_path(directory: DataDirectory, steps: int, url: str = "") -> Asyn
     stages = [{"agent": "echo", "name": f"s{number}"} for number in range(steps)]
     said = {
         "agents": {"echo": {"card": "http://127.0.0.1:9"}},
+        # As many at once as the benchmark asks for: what is measured is the path, not its bulkheads.
+        "limits": {"upstream_concurrency": 1000, "tenant_concurrency": 1000},
         "roles": {"bench": {"allow": ["workflow:long"]}},
         "workflows": {"long": {"pattern": "sequential", "stages": stages, "limits": {"deadline_s": 600}}},
         **({"storage": {"url": url}} if url else {}),
