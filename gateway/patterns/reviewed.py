@@ -174,11 +174,14 @@ class ReviewedPlan:
         verdicts = verdicts | {each: Verdict(action="replan", because="what it builds on is") for each in behind}
         left.update(behind)
         done = {each: result for each, result in self.results.items() if each not in left}
-        failed = {each: self._last.get(each, self.results[each]) for each in left if each in verdicts}
+        # In the plan's order: a set has another one in the next process, and the planner would be asked something else.
+        failed = {
+            each: self._last.get(each, self.results[each]) for each in self.plan if each in left & verdicts.keys()
+        }
         anew = await planning.again(done, failed, verdicts, steps)
         if anew is None:
             return False
-        for step_id in left - anew.keys():
+        for step_id in [each for each in self.plan if each in left - anew.keys()]:
             result = failed.get(step_id, self.results[step_id])
             self.notices.append(f"{step_id} was replaced by another plan ({result.reason or result.error}).")
         self._same_work(left, anew)
