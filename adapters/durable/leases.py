@@ -25,15 +25,15 @@ _RENEW = text(
     f"INSERT INTO {_TABLE} VALUES (:me, {_NOW})"  # noqa: S608 - nothing of it is given
     f" ON CONFLICT (executor_id) DO UPDATE SET seen = {_NOW}"
 )
-_SWEEP = text(f"DELETE FROM {_TABLE} WHERE seen < {_NOW} - {_FORGET_AFTER_S}")  # noqa: S608
+_SWEEP = text(f"DELETE FROM {_TABLE} WHERE seen < {_NOW} - {_FORGET_AFTER_S}")  # noqa: S608 - nothing of it is given
 _DEAD = text(
-    f"SELECT DISTINCT executor_id FROM {_RUNS} WHERE status = 'PENDING' AND executor_id IS NOT NULL"  # noqa: S608
+    f"SELECT DISTINCT executor_id FROM {_RUNS} WHERE status = 'PENDING' AND executor_id IS NOT NULL"  # noqa: S608 - nothing of it is given
     f" AND executor_id NOT IN (SELECT executor_id FROM {_TABLE} WHERE seen > {_NOW} - :ttl_s)"
 )
 _CANCELED = text(
-    f"SELECT workflow_uuid FROM {_RUNS} WHERE status = 'CANCELLED' AND workflow_uuid IN :runs"  # noqa: S608
+    f"SELECT workflow_uuid FROM {_RUNS} WHERE status = 'CANCELLED' AND workflow_uuid IN :runs"  # noqa: S608 - nothing of it is given
 ).bindparams(bindparam("runs", expanding=True))
-_LEAVE = text(f"DELETE FROM {_TABLE} WHERE executor_id = :me")  # noqa: S608
+_LEAVE = text(f"DELETE FROM {_TABLE} WHERE executor_id = :me")  # noqa: S608 - nothing of it is given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
