@@ -30,11 +30,12 @@ from dbos import error as dbos_error
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from adapters.durable.dbos_records import copy_records, recorded
+from adapters.durable.dbos_records import copy_records, count_pending, recorded
 from adapters.durable.dbos_slot import TAKEN_AWAY, DbosSlot, outside
+from adapters.durable.keeping import Keeper
 from adapters.durable.leases import Lease
-from adapters.durable.places import SCHEMA, Place, SqliteFile
-from gateway.core.errors import Conflict, Exhausted, GatewayError, Internal, NotFound, Unavailable
+from adapters.durable.places import SCHEMA, Place, SqliteFile, prefix
+from gateway.core.errors import Conflict, Exhausted, Internal, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.journal import Recorded, RunBody, RunInterrupted, Slot
 
@@ -42,10 +43,10 @@ T = TypeVar("T")
 
 _NO_CRASH = {
     shared: text(
-        f"UPDATE {schema}workflow_status SET recovery_attempts = 1"  # noqa: S608 - nothing of it is given
+        f"UPDATE {prefix(shared=shared)}workflow_status SET recovery_attempts = 1"  # noqa: S608 - nothing of it is given
         " WHERE status = 'PENDING' AND executor_id = :me"
     )
-    for shared, schema in ((False, ""), (True, f"{SCHEMA}."))
+    for shared in (False, True)
 }
 """By whether the database is shared."""
 
@@ -85,8 +86,8 @@ class DbosJournal:
         close_s: float = 10.0,
         lease_s: float = 10.0,
     ) -> None:
-        """`place`: the database; a path is a SQLite file's. `pending_limit`: of this process. `poll_s`: how soon a
-        message to a waiting run is noticed. `close_s` bounds `aclose`. `lease_s`: how long a process that shares the
+        """`place`: the database; a path is a SQLite file's. `pending_limit`: of all processes on it. `poll_s`: how soon
+        a message to a waiting run is noticed. `close_s` bounds `aclose`. `lease_s`: how long a process that shares the
         database may be silent before the others run its runs."""
         self._place: Place = SqliteFile(place) if isinstance(place, Path) else place
         self._pending_limit = pending_limit
@@ -94,8 +95,9 @@ class DbosJournal:
         self._close_s = close_s
         self._lease_s = lease_s
         self._lease: Lease | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._keeper: Keeper | None = None
         self._pending: set[str] = set()
+        self._accepting: set[asyncio.Task[None]] = set()
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._engine: Engine | None = None
         self._workflow: Callable[[str, JsonObject], Coroutine[Any, Any, JsonObject]] | None = None
@@ -111,12 +113,19 @@ class DbosJournal:
             self._workflow = DBOS.workflow(name="drawbridge.run", max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(
                 self._generic(body)
             )
+            if self._place.shared:
+                self._lease = Lease(engine, self._place.executor_id, ttl_s=self._lease_s)
+                await to_thread.run_sync(self._lease.open)
+            self._keeper = self._keeper_of(engine)
             # On the loop's own thread: DBOS adopts the loop that is running when it is launched.
             DBOS.launch()
             self._engine = engine
-            await self._begin_sharing(engine)
+            if not self._place.shared:
+                self._pending = set(await self._ids_in(list(_PENDING)))
+            self._keeper.begin()
         except (dbos_error.DBOSException, SQLAlchemyError) as error:
-            await to_thread.run_sync(_destroy, engine, self._place)
+            self._engine = None
+            await to_thread.run_sync(_destroy, engine, self._place, self._lease)
             raise Unavailable(f"the durable engine does not start on {self._place.name}") from error
 
     async def aclose(self) -> None:
@@ -124,10 +133,10 @@ class DbosJournal:
         if engine is None:
             return
         with anyio.CancelScope(shield=True):
-            if self._keeping is not None:
-                self._keeping.cancel()
-                await asyncio.wait((self._keeping,), timeout=self._close_s)
-            await self._stop_all()
+            if self._accepting:
+                await asyncio.wait(self._accepting, timeout=self._close_s)
+            if self._keeper is not None:
+                await self._keeper.close()
             with anyio.move_on_after(self._close_s):
                 await to_thread.run_sync(_destroy, engine, self._place, self._lease, abandon_on_cancel=True)
         # DBOS made its own threads the loop's default and has just ended them.
@@ -136,20 +145,41 @@ class DbosJournal:
     async def start(self, run_id: str, spec: JsonObject, *, parent: str = "") -> None:
         if run_id in self._pending:
             return
-        if not parent and len(self._pending) >= self._pending_limit:
+        under_way = 0 if parent else await self._under_way()
+        if not parent and under_way >= self._pending_limit:
             raise Exhausted(
-                f"{len(self._pending)} runs are under way, and no more are accepted until some have ended",
+                f"{under_way} runs are under way, and no more are accepted until some have ended",
                 detail={"limit": "pending runs"},
                 retry_after_s=5.0,
             )
         self._pending.add(run_id)
+        accepting = asyncio.get_running_loop().create_task(self._accept(run_id, spec), context=Context())
+        self._accepting.add(accepting)
+        accepting.add_done_callback(self._accepted)
+        # Whoever asks may go away meanwhile; what is half accepted would wait for the next launch.
+        await asyncio.shield(accepting)
+
+    async def _accept(self, run_id: str, spec: JsonObject) -> None:
         try:
             await outside(self._begin(run_id, spec))
-        except GatewayError:
+        except BaseException:
             self._pending.discard(run_id)
             raise
         if await self.state(run_id) != "pending":
             self._pending.discard(run_id)
+
+    async def _under_way(self) -> int:
+        """How many runs are, wherever they are; those being accepted here count at once."""
+        if not self._place.shared:
+            return len(self._pending)
+        engine, here = self._running(), len(self._accepting)
+        return here + await self._in_database(partial(count_pending, engine, self._pending_limit))
+
+    def _accepted(self, accepting: "asyncio.Task[None]") -> None:
+        self._accepting.discard(accepting)
+        if not accepting.cancelled():
+            # Told to whoever waits for it; nobody does if they went away.
+            accepting.exception()
 
     async def fork(self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int]) -> None:
         if await self.state(run_id):
@@ -180,7 +210,7 @@ class DbosJournal:
             await anyio.sleep(self._poll_s if self._place.shared else 0.05)
 
     def holds(self) -> bool:
-        return self._lease is None or self._lease.held
+        return self._keeper is None or self._keeper.holds()
 
     async def state(self, run_id: str) -> str:
         status = await self._status(run_id)
@@ -272,57 +302,23 @@ class DbosJournal:
             except RunInterrupted as interrupted:
                 if isinstance(interrupted.__cause__, TAKEN_AWAY):
                     raise dbos_error.DBOSWorkflowCancelledError(f"run {run_id} was canceled") from interrupted
-                _logger.exception("run %s does not go on before the next launch", run_id)
+                _logger.exception("run %s was interrupted, and goes on once what it needs answers", run_id)
+                if self._keeper is not None:
+                    self._keeper.interrupted(run_id)
                 # The one end of a task that DBOS does not take for the run's.
                 raise asyncio.CancelledError from interrupted
 
         return run
 
-    async def _begin_sharing(self, engine: Engine) -> None:
-        """Count what is pending here; where others share the database, tell them that this process is alive."""
-        if not self._place.shared:
-            self._pending = set(await self._ids_in(list(_PENDING)))
-            return
-        lease = Lease(engine, self._place.executor_id, ttl_s=self._lease_s)
-        await to_thread.run_sync(lease.open)
-        self._lease = lease
-        self._keeping = asyncio.get_running_loop().create_task(self._keep(lease), context=Context())
-
-    async def _keep(self, lease: Lease) -> None:
-        """Renew the lease, run what the dead left, stop what others canceled; until canceled."""
-        while True:
-            await anyio.sleep(min(1.0, lease.ttl_s / 4))
-            try:
-                if not lease.held:
-                    await self._stand_back()
-                seen = await to_thread.run_sync(lease.renew, tuple(self._tasks))
-                if seen.dead:
-                    await to_thread.run_sync(_give_back, list(seen.dead))
-            except (SQLAlchemyError, dbos_error.DBOSException):
-                _logger.exception("the lease of this process could not be renewed")
-                continue
-            for run_id in seen.canceled:
-                if task := self._tasks.get(run_id):
-                    task.cancel()
-
-    async def _stand_back(self) -> None:
-        """Others may have taken this process for dead, and run its runs: stop them here, and give back the rest."""
-        _logger.warning("the lease of this process has lapsed: its runs go on wherever they are taken up")
-        await self._stop_all()
-        await to_thread.run_sync(_give_back, [self._place.executor_id])
-
-    async def _stop_all(self) -> None:
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=self._close_s)
+    def _keeper_of(self, engine: Engine) -> Keeper:
+        return Keeper(engine, self._place, self._tasks, self._lease, pause_s=self._poll_s, close_s=self._close_s)
 
     def _ended(self, run_id: str, task: "asyncio.Task[Any]") -> None:
         # A run resumed while its earlier task was ending belongs to the later one.
         if self._tasks.get(run_id) is task:
             del self._tasks[run_id]
-            self._pending.discard(run_id)
+            if self._keeper is None or not self._keeper.goes_on(run_id):
+                self._pending.discard(run_id)
 
     async def _begin(self, run_id: str, spec: JsonObject) -> None:
         if self._workflow is None or self._engine is None:
@@ -355,12 +351,6 @@ class DbosJournal:
         task = asyncio.current_task()
         if run_id is None or task is None or self._tasks.get(run_id) is not task:
             raise Internal("steps of a run are drawn by its own task only: from another their order would be chance")
-
-
-def _give_back(executors: list[str]) -> None:
-    """Put back into the queue what these had under way: idempotent, and guarded by the owner."""
-    # What DBOS's own control plane calls; nothing public names the executors whose runs are meant.
-    DBOS._recover_pending_workflows(executors)  # pyright: ignore[reportPrivateUsage]
 
 
 def _destroy(engine: Engine, place: Place, lease: Lease | None = None) -> None:

@@ -14,6 +14,10 @@ _COLUMNS = (
     "function_id, function_name, output, error, child_workflow_id, started_at_epoch_ms, completed_at_epoch_ms,"
     " serialization, application_name, retention_timestamp"
 )
+_PENDING = text(
+    f"SELECT count(*) FROM (SELECT 1 FROM {SCHEMA}.workflow_status WHERE status IN ('ENQUEUED', 'PENDING')"  # noqa: S608 - nothing of it is given
+    " LIMIT :most) AS these"
+)
 _SLOTS: BindParameter[object] = bindparam("slots", expanding=True)
 _ROWS_AT_ONCE = 500
 """SQLite takes some thousands of parameters in one statement."""
@@ -27,6 +31,12 @@ async def recorded(run_id: str) -> Mapping[int, Recorded]:
         for step in steps
         if step["error"] is None
     }
+
+
+def count_pending(engine: Engine, most: int) -> int:
+    """How many runs are under way in all processes on a shared database; no more than `most` are counted."""
+    with engine.connect() as connection:
+        return connection.execute(_PENDING, {"most": most}).scalar_one()
 
 
 def copy_records(engine: Engine, origin: str, run_id: str, slots: Collection[int]) -> None:

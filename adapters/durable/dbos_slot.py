@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
+import anyio
 from dbos import StepReservation
 from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
@@ -61,10 +62,16 @@ class _Unrecorded(BaseException):
     """Carries an error past DBOS, which would record it and give back another one on replay."""
 
 
+ANSWERS_WITHIN_S = 15.0
+"""DBOS asks a database that is away again and again, without an end; whoever waits for it is told after this."""
+
+
 async def outside(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` as if no run were under way here."""
+    """Await `work` as if no run were under way here. Raises: Unavailable: the database fails, or does not answer."""
     try:
-        return await asyncio.get_running_loop().create_task(work, context=Context())
+        with anyio.move_on_after(ANSWERS_WITHIN_S):
+            return await asyncio.get_running_loop().create_task(work, context=Context())
+        raise Unavailable("the durable engine does not answer; whether it did what it was asked is not known")
     except SQLAlchemyError as error:
         _logger.exception("the durable engine's database failed")
         raise Unavailable("the durable engine cannot be used at the moment") from error

@@ -3,7 +3,10 @@
 A row a process, renewed about every second. What a process had under way whose row has not been renewed for `ttl_s`
 goes back to the queue, and whoever is alive takes it from there; the statement is guarded by the owner it names, so
 that any number of processes may do it at once. A process that could not renew its row for so long (it was frozen, or
-the database away) must take itself for dead: it stops what it runs before it renews the row, and gives the runs back.
+the database away) must take itself for dead: it stops what it runs and gives the runs back before it takes a row again.
+Its own clock tells it so even without the database, and the server's tells it where its own stood still.
+
+The row is there before the engine takes its first run from the queue: without it the others would take that run back.
 """
 
 import time
@@ -19,11 +22,16 @@ _TABLE = f"{SCHEMA}.leases"
 _RUNS = f"{SCHEMA}.workflow_status"
 _FORGET_AFTER_S = 3600
 
+_HAS_SCHEMA = text("SELECT to_regnamespace(:name)")
+_CREATE_SCHEMA = text(f"CREATE SCHEMA {SCHEMA}")
 _CREATE = text(f"CREATE TABLE IF NOT EXISTS {_TABLE} (executor_id TEXT PRIMARY KEY, seen DOUBLE PRECISION NOT NULL)")
 _LOCK = text("SELECT pg_advisory_xact_lock(7203164001)")
-_RENEW = text(
+_TAKE = text(
     f"INSERT INTO {_TABLE} VALUES (:me, {_NOW})"  # noqa: S608 - nothing of it is given
     f" ON CONFLICT (executor_id) DO UPDATE SET seen = {_NOW}"
+)
+_RENEW = text(
+    f"UPDATE {_TABLE} SET seen = {_NOW} WHERE executor_id = :me AND seen > {_NOW} - :ttl_s"  # noqa: S608 - nothing of it is given
 )
 _SWEEP = text(f"DELETE FROM {_TABLE} WHERE seen < {_NOW} - {_FORGET_AFTER_S}")  # noqa: S608 - nothing of it is given
 _DEAD = text(
@@ -40,9 +48,11 @@ _LEAVE = text(f"DELETE FROM {_TABLE} WHERE executor_id = :me")  # noqa: S608 - n
 class Seen:
     """What a process saw when it renewed its lease."""
 
-    dead: tuple[str, ...]
+    lapsed: bool = False
+    """It was too late: the others may have taken this process for dead. Nothing was renewed."""
+    dead: tuple[str, ...] = ()
     """Executors that have runs under way, and no lease."""
-    canceled: tuple[str, ...]
+    canceled: tuple[str, ...] = ()
     """Of the runs under way here, those that somebody else has canceled."""
 
 
@@ -62,16 +72,26 @@ class Lease:
 
     def open(self) -> None:
         with self._engine.begin() as connection:
-            # Two that create it at the same time would fail in spite of IF NOT EXISTS.
+            # Two that create them at the same time would fail in spite of IF NOT EXISTS.
             connection.execute(_LOCK)
+            if connection.execute(_HAS_SCHEMA, {"name": SCHEMA}).scalar() is None:
+                connection.execute(_CREATE_SCHEMA)
             connection.execute(_CREATE)
-        self.renew(())
+        self.take()
 
-    def renew(self, running: Collection[str]) -> Seen:
-        """Renew it; what there is to do. Counted from before the statement: the server's clock ran meanwhile."""
+    def take(self) -> None:
+        """Be alive from now on. Counted from before the statement: the server's clock ran meanwhile."""
         asked_s = time.monotonic()
         with self._engine.begin() as connection:
-            connection.execute(_RENEW, {"me": self._me})
+            connection.execute(_TAKE, {"me": self._me})
+        self._renewed_s = asked_s
+
+    def renew(self, running: Collection[str]) -> Seen:
+        """Renew it, unless it has lapsed; what there is to do. Counted as in `take`."""
+        asked_s = time.monotonic()
+        with self._engine.begin() as connection:
+            if not connection.execute(_RENEW, {"me": self._me, "ttl_s": self.ttl_s}).rowcount:
+                return Seen(lapsed=True)
             connection.execute(_SWEEP)
         self._renewed_s = asked_s
         with self._engine.connect() as connection:

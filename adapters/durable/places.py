@@ -17,8 +17,23 @@ from gateway.core.ports.world import Secret
 SCHEMA = "drawbridge_engine"
 """Of the engine's tables in PostgreSQL: apart from ours, and from those of anybody else who uses DBOS there."""
 
+
+def prefix(*, shared: bool) -> str:
+    """What stands before the name of an engine's table."""
+    return f"{SCHEMA}." if shared else ""
+
+
 # A process that was frozen in a transaction keeps its locks for no longer than this: others have to do its work.
 _SESSION = "SET idle_in_transaction_session_timeout = '3s'; SET statement_timeout = '30s'"
+_CONNECT_ARGS = {
+    "connect_timeout": 10,
+    "application_name": "drawbridge engine",
+    # A server that is gone without a word is found out in half a minute: the lease is renewed over these connections.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 
 class Place(Protocol):
@@ -105,7 +120,7 @@ class PostgresServer:
             max_overflow=0,
             pool_timeout=30,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 10},
+            connect_args=_CONNECT_ARGS,
             hide_parameters=True,
         )
         event.listen(engine, "connect", _on_connect)

@@ -354,6 +354,26 @@ async def test_no_more_runs_are_accepted_than_may_be_pending_but_for_those_a_run
         await journal.wait("run_3")
 
 
+async def test_runs_that_another_process_left_count_among_those_that_may_be_pending(engines: Engines) -> None:
+    go_on = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        await go_on.wait()
+        return {}
+
+    async with engines.open(body, pending_limit=2) as journal:
+        await journal.start("run_1", {})
+        await journal.start("run_2", {})
+    async with engines.open(body, pending_limit=2) as journal:
+        with pytest.raises(Exhausted):
+            await journal.start("run_3", {})
+        go_on.set()
+        for run_id in ("run_1", "run_2"):
+            await journal.wait(run_id)
+        await journal.start("run_3", {})
+        await journal.wait("run_3")
+
+
 async def test_a_step_may_start_another_run_and_wait_for_it(engines: Engines) -> None:
     async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
         if "inner" in spec:

@@ -11,8 +11,8 @@ from gateway.core.ports.orchestration import Entry
 class RunInterrupted(Exception):
     """The run does not go on here: it was canceled, or its journal or what it needs cannot be reached.
 
-    Goes through a run's body untouched; no pattern has business with it. Unless it was canceled, the run goes on at the
-    next launch.
+    Goes through a run's body untouched; no pattern has business with it. Unless it was canceled, the run goes on as
+    soon as that can be reached again, at the latest at the next launch.
     """
 
 

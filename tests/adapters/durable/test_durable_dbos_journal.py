@@ -7,6 +7,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
+from importlib import import_module
 from pathlib import Path
 
 import anyio
@@ -14,9 +15,10 @@ import dbos
 import pytest
 
 from adapters.durable.dbos_journal import MAX_RECOVERY_ATTEMPTS, DbosJournal
+from adapters.durable.keeping import QUEUE
 from gateway.core.errors import Internal, Unavailable
 from gateway.core.json import JsonObject
-from gateway.core.ports.journal import Journal, RunBody
+from gateway.core.ports.journal import Journal, RunBody, RunInterrupted
 
 pytestmark = pytest.mark.anyio
 
@@ -131,6 +133,41 @@ async def test_a_run_under_way_at_too_many_crashes_is_dead_and_can_be_resumed(tm
         assert await journal.wait("run_1") == {"said": {}}
 
 
+async def test_a_run_that_was_interrupted_goes_on_by_itself_and_is_not_taken_for_a_crasher(tmp_path: Path) -> None:
+    tries = 0
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        async def act() -> JsonObject:
+            nonlocal tries
+            tries += 1
+            if tries < 3:
+                raise RunInterrupted
+            return {"tries": tries}
+
+        return await journal.draw().run("act", act)
+
+    async with opened(tmp_path, body) as journal:
+        await journal.start("run_1", {})
+        assert await journal.wait("run_1") == {"tries": 3}
+    assert rows(tmp_path, "SELECT status, recovery_attempts FROM workflow_status") == [("SUCCESS", 1)]
+
+
+async def test_a_run_whose_asker_goes_away_while_it_is_accepted_runs_all_the_same(tmp_path: Path) -> None:
+    async with opened(tmp_path, echo) as journal:
+        with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as connection:
+            told: JsonObject = {"a": 1}
+            # Nobody can write for now: the asker goes while its run waits to be written down.
+            connection.execute("BEGIN IMMEDIATE")
+            async with anyio.create_task_group() as asking:
+                asking.start_soon(journal.start, "run_1", told)
+                await anyio.wait_all_tasks_blocked()
+                asking.cancel_scope.cancel()
+            connection.execute("COMMIT")
+        await journal.start("run_2", {})
+        await journal.wait("run_2")
+        assert await journal.wait("run_1") == {"said": {"a": 1}}
+
+
 async def test_orderly_restarts_do_not_count_as_crashes(tmp_path: Path) -> None:
     async with opened(tmp_path, forever) as journal:
         await journal.start("run_1", {})
@@ -170,6 +207,7 @@ def test_the_parts_of_dbos_we_lean_on_are_still_there() -> None:
     assert callable(dbos.DBOS.reserve_step)
     assert callable(dbos.DBOS._recover_pending_workflows)  # pyright: ignore[reportPrivateUsage]
     assert {"step_id", "run_async"} <= set(dir(dbos.StepReservation))
+    assert import_module("dbos._utils").INTERNAL_QUEUE_NAME == QUEUE
     assert "system_database_engine" in dbos.DBOSConfig.__annotations__
 
 
