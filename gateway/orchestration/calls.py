@@ -80,6 +80,8 @@ class Caller:
         remote_task = self._run.remote_tasks.get(order.id, "")
         if order.kind == "workflow" and remote_task:
             await cancel_nested(self._run, order.node.target, remote_task)
+            if relay := self._run.relays.pop(order.id, None):
+                await relay.over()
         now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
         began_us, began_s = self._began.get((order.id, order.first_attempt), (now_us, now_s))
         return StepResult(
@@ -207,12 +209,14 @@ class Caller:
         run, node = self._run, order.node
         timeout_s = run.limits.timeout_s if node.timeout_s is None else node.timeout_s
         until_s = min(order.until_s, started_s + timeout_s)
+        # A nested run may have to wait for people: whoever waits for it reckons its time, and the outer run bounds it.
+        deadline_s = order.until_s if order.kind == "workflow" else until_s
         request = Request(
             id=run.wiring.ids.new("req"),
             principal=run.acting,
             capability=node.target,
             operation="call",
-            budget=run.ledger.left().child(deadline_s=until_s, tokens=node.tokens, cost_usd=node.cost_usd),
+            budget=run.ledger.left().child(deadline_s=deadline_s, tokens=node.tokens, cost_usd=node.cost_usd),
             body=body,
             protocol="run",
             traceparent=run.spec.traceparent,

@@ -12,6 +12,7 @@ from gateway.core.ports.runs import RunStep
 from gateway.orchestration.chronicle import Chronicle
 from gateway.orchestration.ledger import Ledger
 from gateway.orchestration.pauses import Gate
+from gateway.orchestration.relaying import Floor, Relay
 from gateway.orchestration.settings import KeySettings, LimitSettings
 from gateway.orchestration.spec import RunSpec
 from gateway.orchestration.wiring import Wiring
@@ -35,6 +36,10 @@ class RunContext:
     """Owns what goes on beside the pattern; ends with the run."""
     remote_tasks: dict[str, str]
     """What whoever works on a step calls the work, by step id."""
+    floor: Floor
+    """Taken by whoever asks the run's caller something."""
+    relays: dict[str, Relay]
+    """Who passes on what nested runs ask, by step id."""
     gate: Gate
     """Closed while the run is paused."""
     leaving: anyio.Event

@@ -4,11 +4,11 @@ import anyio
 import structlog
 
 from gateway.core.errors import Conflict, GatewayError, InvalidRequest, NotFound
-from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.limits import Budget
 from gateway.core.model import Request, ignore_event
 from gateway.core.ports.gateway import Gateway
-from gateway.core.ports.runs import Run, RunStep
+from gateway.core.ports.runs import Run, RunEvent, RunStep
 from gateway.core.task import TaskState
 from gateway.orchestration.events import progress_body, status_body
 from gateway.orchestration.forks import Forks
@@ -123,7 +123,7 @@ class Control:
         Raises: Conflict: it has asked nothing.
         """
         events = await self._wiring.runs.events(run.id)
-        asked = next((e for e in reversed(events) if e.body.get("state") == TaskState.INPUT_REQUIRED.value), None)
+        asked = next((each for each in reversed(events) if _asks(each)), None)
         if run.state != TaskState.INPUT_REQUIRED.value or asked is None:
             raise Conflict(
                 f"run {run.id} has asked nothing", detail={"a2a": "UNSUPPORTED_OPERATION", "state": run.state}
@@ -132,11 +132,25 @@ class Control:
         value: Json = content.text if content.structured is None else content.structured
         if value in (None, ""):
             raise InvalidRequest("an answer has to say something")
-        number = json_object(asked.body.get("detail")).get("question")
+        detail = json_object(asked.body.get("detail"))
+        if nested := json_text(detail.get("run")):
+            await self._handed_down(run, nested, detail.get("question"), request)
+            return asked.seq
+        number = detail.get("question")
         key = str(request.meta.get("message_id") or request.idempotency_key or request.id)
-        message: JsonObject = {"value": value}
+        message: JsonObject = {"value": value, "labels": request.labels.to_json()}
         await self._wiring.journal.send(run.id, f"answer {number}", message, f"{run.id} {key}")
         return asked.seq
+
+    async def _handed_down(self, run: Run, nested: str, number: Json, request: Request) -> None:
+        """Give the answer to whoever asked: a run nested in this one. Raises: Conflict: it has ended."""
+        asking = await self._wiring.runs.find(run.tenant, nested)
+        if asking is None or TaskState(asking.state).terminal:
+            raise Conflict(f"run {run.id} does not wait for this answer any more", detail={"state": run.state})
+        asked = sum(_asks(each) for each in await self._wiring.runs.events(nested))
+        # Where it goes on already, or asks something else, it has had its answer: the first one counts.
+        if asking.state == TaskState.INPUT_REQUIRED.value and asked == number:
+            await self.answered(asking, request)
 
     async def _last_at_work(self, run: Run) -> int:
         """When the run's last step ended, or began, UTC microseconds."""
@@ -177,3 +191,7 @@ class Control:
             await gateway.call(request, ignore_event)
         except GatewayError as error:
             log.info("a worker was not told that its run is canceled", target=step.target, reason=error.message)
+
+
+def _asks(event: RunEvent) -> bool:
+    return event.body.get("state") == TaskState.INPUT_REQUIRED.value

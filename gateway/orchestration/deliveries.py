@@ -7,13 +7,24 @@ from msgspec import structs
 
 from gateway.core.errors import DeadlineExceeded, GatewayError
 from gateway.core.json import Json, json_object, json_text
-from gateway.core.model import Complete, Event, Request, TaskOpened, ignore_event, principal
+from gateway.core.model import (
+    Complete,
+    Emit,
+    Event,
+    Request,
+    Result,
+    StatusChanged,
+    TaskOpened,
+    ignore_event,
+    principal,
+)
 from gateway.core.ports.costs import WARNINGS
 from gateway.core.ports.orchestration import StepResult
 from gateway.core.ports.storage import OpenStep
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import warning_body
 from gateway.orchestration.orders import Order
+from gateway.orchestration.relaying import Patience, Relay
 from gateway.orchestration.results import answered, refused
 
 SAY_GOODBYE_S = 2.0
@@ -36,6 +47,7 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
     order, wiring = delivery.order, run.wiring
     opened = open_step(run, delivery) if order.kind == "agent" else None
     begun = replace(begun, remote_task=delivery.resume or "")
+    relay = _relay(run, order) if order.kind == "workflow" else None
 
     async def on_event(event: Event) -> None:
         nonlocal begun
@@ -44,6 +56,8 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
             run.remote_tasks[order.id] = event.task.id
             # On disk before anything else happens: after a crash this is how the work is found again.
             await run.chronicle.step_at_once(order.row(begun, state="running"))
+        elif isinstance(event, StatusChanged) and relay is not None:
+            await relay.heard(event)
 
     try:
         run.chronicle.step(order.row(begun, state="running"))
@@ -51,22 +65,57 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
             # On disk before the step leaves: that it is open tells, after a crash, that it may have left.
             await wiring.open_steps.open(opened)
         request = structs.replace(delivery.request, meta=_meta(run, delivery, opened))
-        with anyio.CancelScope(deadline=delivery.until_s):
-            answer = await run.gateway.call(request, on_event)
-            if isinstance(answer, Complete) and WARNINGS in answer.meta:
-                await _tell_of_budgets(run, answer)
+        answer = await _within_time(run, delivery, request, on_event)
+        if isinstance(answer, Complete) and WARNINGS in answer.meta:
+            await _tell_of_budgets(run, answer)
+        if answer is not None:
             return answered(begun, answer)
         late = replace(begun, error="timeout", reason=f"{order.node.target} did not answer in time")
-    except DeadlineExceeded as error:
-        late = refused(begun, error)
     except GatewayError as error:
-        return refused(begun, error)
-    if order.kind == "workflow" and late.remote_task:
-        # Agents are told by whoever speaks with them; a nested run goes on unless it is told.
-        await cancel_nested(run, order.node.target, late.remote_task)
-    if delivery.until_s >= order.until_s:
+        late = refused(begun, error)
+        if not isinstance(error, DeadlineExceeded):
+            await _nothing_asked(run, order)
+            return late
+    await _given_up(run, order, late.remote_task)
+    if max(delivery.until_s, wiring.clock.monotonic_s()) >= order.until_s:
         return replace(late, error="deadline", reason=f"{order.node.target} was still at work when time was up")
     return late
+
+
+async def _given_up(run: RunContext, order: Order, remote_task: str) -> None:
+    """Agents are told by whoever speaks with them; a nested run goes on unless it is told."""
+    if order.kind == "workflow" and remote_task:
+        await cancel_nested(run, order.node.target, remote_task)
+    await _nothing_asked(run, order)
+
+
+async def _nothing_asked(run: RunContext, order: Order) -> None:
+    """Whatever the nested run asked, nobody has to answer any more."""
+    if relay := run.relays.get(order.id):
+        await relay.over()
+
+
+async def _within_time(run: RunContext, delivery: Delivery, request: Request, emit: Emit) -> Result | None:
+    """The answer; None where time was up before there was one. It stands still while a nested run waits for people."""
+    order = delivery.order
+    if order.kind != "workflow":
+        with anyio.CancelScope(deadline=delivery.until_s):
+            return await run.gateway.call(request, emit)
+        return None
+    with anyio.CancelScope(deadline=order.until_s) as wait:
+        run.remote_tasks.setdefault(order.id, delivery.resume or "")
+        patience = Patience(wiring=run.wiring, until_s=delivery.until_s, at_most_s=order.until_s, wait=wait)
+        run.group.start_soon(patience.kept, run.remote_tasks, order.id)
+        try:
+            return await run.gateway.call(request, emit)
+        finally:
+            patience.watch.cancel()
+    return None
+
+
+def _relay(run: RunContext, order: Order) -> Relay:
+    relay = run.relays[order.id] = Relay(wiring=run.wiring, floor=run.floor, order=order, tenant=run.spec.tenant)
+    return relay
 
 
 async def _tell_of_budgets(run: RunContext, answer: Complete) -> None:

@@ -24,6 +24,7 @@ from gateway.orchestration.ledger import Ledger
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.pauses import Gates
 from gateway.orchestration.persistence import persistently
+from gateway.orchestration.relaying import Floor
 from gateway.orchestration.settings import keys_from, limits_from
 from gateway.orchestration.spec import RunSpec
 from gateway.orchestration.steps import RunSteps
@@ -124,6 +125,8 @@ class Execution:
             rows={(row.id, row.attempt): row for row in rows},
             group=group,
             remote_tasks={},
+            floor=Floor(),
+            relays={},
             gate=self.gates.of(run),
             leaving=self.leaving,
         )
@@ -235,7 +238,7 @@ def _ended(outcome: Outcome, steps: RunSteps, undone: list[StepResult], spec: Ru
         state=TaskState.FAILED if outcome.error else TaskState.COMPLETED,
         content=Content(parts=(text_part(outcome.text), data_part(structured)), structured=structured),
         error=outcome.error,
-        labels=join_all((spec.labels, *(result.labels for result in results))),
+        labels=join_all((spec.labels, steps.answers_labels, *(result.labels for result in results))),
         usage=steps.spent,
     )
 

@@ -1,6 +1,7 @@
 """What a run asks people: its caller, or somebody with a role. The wait is durable, and bounded by who asks."""
 
 from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.labels import CLEAN, labels_from_json
 from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.core.ports.orchestration import Answer, Question
 from gateway.core.ports.runs import Moved, Told
@@ -17,6 +18,8 @@ class Questions:
         self._run = run
         self._asked = 0
         self.asked_a_role = False
+        self.labels = CLEAN
+        """Of everything that was answered."""
 
     async def ask(self, question: Question, timeout_s: float) -> Answer:
         self._asked += 1
@@ -27,12 +30,18 @@ class Questions:
 
     async def _ask_caller(self, question: Question, timeout_s: float) -> Answer:
         detail: JsonObject = {"question": self._asked, "schema": dict(question.schema) if question.schema else None}
-        await self._moved(TaskState.INPUT_REQUIRED, f"asked {self._asked}", question.prompt, detail)
-        message = await self._run.wiring.journal.receive(topic_of(self._asked), timeout_s)
-        await self._moved(TaskState.WORKING, f"answered {self._asked}", "", {})
+        await self._run.floor.taken()
+        try:
+            await self._moved(TaskState.INPUT_REQUIRED, f"asked {self._asked}", question.prompt, detail)
+            message = await self._run.wiring.journal.receive(topic_of(self._asked), timeout_s)
+            await self._moved(TaskState.WORKING, f"answered {self._asked}", "", {})
+        finally:
+            self._run.floor.left()
         if not isinstance(message, dict):
             return Answer(given=False)
-        return Answer(given=True, value=message.get("value"))
+        labels = labels_from_json(message.get("labels"))
+        self.labels = self.labels.join(labels)
+        return Answer(given=True, value=message.get("value"), labels=labels)
 
     async def _ask_role(self, question: Question, timeout_s: float) -> Answer:
         """The answer's value: `approved`, `by`, and whatever else the person gave as `value` and `comment`."""

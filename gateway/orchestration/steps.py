@@ -57,6 +57,11 @@ class RunSteps:
         return self._questions.asked_a_role
 
     @property
+    def answers_labels(self) -> Labels:
+        """Of everything that was answered to the run's questions."""
+        return self._questions.labels
+
+    @property
     def spent(self) -> Usage:
         return self._spent
 

@@ -203,6 +203,8 @@ class Answer:
     given: bool
     """False when the time to answer ran out."""
     value: Json = None
+    labels: Labels = CLEAN
+    """Of the value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

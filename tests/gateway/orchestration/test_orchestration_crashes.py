@@ -125,11 +125,25 @@ def asking() -> Scene:
     )
 
 
+def nested_asking() -> Scene:
+    """The pattern that asks back, two levels down."""
+    inner = asking()
+    levels = {"pattern": "sequential", "limits": {"max_depth": 3}}
+    return Scene(
+        settings={**levels, "stages": [{"agent": "a"}, {"workflow": "mid"}], "limits": {"max_depth": 4}},
+        others={"mid": {**levels, "stages": [{"workflow": "inner"}, {"agent": "a"}]}, "inner": inner.settings},
+        patterns=inner.patterns,
+        agents=inner.agents,
+        replies=inner.replies,
+    )
+
+
 SCENES: dict[str, Callable[[], Scene]] = {
     "supervisor": shipping,
     "sequential": failing_stages,
     "nested": nested,
     "asking": asking,
+    "nested asking": nested_asking,
 }
 
 
