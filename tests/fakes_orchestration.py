@@ -22,6 +22,7 @@ from gateway.core.model import (
     Complete,
     Emit,
     Event,
+    InputRequired,
     Operation,
     Principal,
     Request,
@@ -101,6 +102,11 @@ def answer(value: Json, *, text: str = "", usage: Usage | None = None, labels: L
     )
 
 
+def asking(text: str) -> InputRequired:
+    """An agent that asks back."""
+    return InputRequired(body=Plain(Content(parts=(text_part(text),))), state="parked")
+
+
 def failing(text: str) -> Complete:
     return replace(answer(text), is_error=True)
 
@@ -132,8 +138,10 @@ class Agents:
         message_id = json_text(request.meta.get("message_id"))
         known = self.done.get(message_id)
         is_agent = request.capability.startswith("agent:")
+        # A further message to a task that asked back: what comes of it is what comes of the task.
+        begun_by = json_text(request.meta.get("task")).removeprefix("task ") or message_id
         if is_agent:
-            task = Task(id=f"task {message_id}", context_id="", state=TaskState.WORKING, updated_at_us=0)
+            task = Task(id=f"task {begun_by}", context_id="", state=TaskState.WORKING, updated_at_us=0)
             await emit(TaskOpened(task=task))
         if known is None:
             content = request.body.content()
@@ -142,7 +150,7 @@ class Agents:
             )
             self.asked.append(asked)
             known = await self._answered(answering, asked)
-            self.done[message_id] = known
+            self.done[message_id] = self.done[begun_by] = known
         if isinstance(known, GatewayError):
             raise known
         return known
@@ -152,12 +160,12 @@ class Agents:
             said = await answering(asked)
         except GatewayError as error:
             return error
-        result = said if isinstance(said, Complete | Accepted) else None
+        result = said if isinstance(said, Complete | Accepted | InputRequired) else None
         if result is None:
             result = answer(said) if isinstance(said, str | dict) else said
         if isinstance(result, Complete):
             result = replace(result, labels=result.labels.join(asked.request.labels))
-        return result if isinstance(result, Complete | Accepted) else answer(None)
+        return result if isinstance(result, Complete | Accepted | InputRequired) else answer(None)
 
 
 class StraightPath:

@@ -20,6 +20,7 @@ from gateway.core.limits import Usage
 from gateway.core.model import Request
 from gateway.core.ports.journal import RunInterrupted
 from gateway.core.ports.orchestration import Entry, StepResult
+from gateway.orchestration.asking_back import given_up
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.deliveries import Delivery, cancel_nested, deliver
 from gateway.orchestration.events import part_body, progress_body, warning_body
@@ -76,9 +77,11 @@ class Caller:
         return replace(result, duration_us=int((self._clock.monotonic_s() - started_s) * 1e6))
 
     async def dropped(self, order: Order, reason: str) -> StepResult:
-        """The result of a step that was stopped; a nested run is told, whoever speaks with an agent has told it."""
+        """The result of a step that was stopped. A nested run is told, and an agent that waits for an answer; whoever
+        speaks with one that is at work has told it."""
         remote_task = self._run.remote_tasks.get(order.id, "")
-        if order.kind == "workflow" and remote_task:
+        waited = await given_up(self._run, order)
+        if remote_task and (order.kind == "workflow" or waited):
             await cancel_nested(self._run, order.node.target, remote_task)
             if relay := self._run.relays.pop(order.id, None):
                 await relay.over()

@@ -10,6 +10,7 @@ from gateway.core.model import Request, ignore_event
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.runs import Run, RunEvent, RunStep
 from gateway.core.task import TaskState
+from gateway.orchestration.asking_back import answer_body, answer_key
 from gateway.orchestration.events import progress_body, status_body
 from gateway.orchestration.forks import Forks
 from gateway.orchestration.morgue import Morgue
@@ -133,11 +134,14 @@ class Control:
         if value in (None, ""):
             raise InvalidRequest("an answer has to say something")
         detail = json_object(asked.body.get("detail"))
-        if nested := json_text(detail.get("run")):
-            await self._handed_down(run, nested, detail.get("question"), request)
-            return asked.seq
         number = detail.get("question")
         key = str(request.meta.get("message_id") or request.idempotency_key or request.id)
+        if nested := json_text(detail.get("run")):
+            await self._handed_down(run, nested, number, request)
+            return asked.seq
+        if detail.get("asks"):
+            await self._kept_for_agent(run, answer_body(json_text(number), value, request.labels, key))
+            return asked.seq
         message: JsonObject = {"value": value, "labels": request.labels.to_json()}
         await self._wiring.journal.send(run.id, f"answer {number}", message, f"{run.id} {key}")
         return asked.seq
@@ -151,6 +155,15 @@ class Control:
         # Where it goes on already, or asks something else, it has had its answer: the first one counts.
         if asking.state == TaskState.INPUT_REQUIRED.value and asked == number:
             await self.answered(asking, request)
+
+    async def _kept_for_agent(self, run: Run, answer: JsonObject) -> None:
+        """Keep the answer to what an agent asked, where its step finds it. Raises: Conflict: there is another one."""
+        runs, detail = self._wiring.runs, json_object(answer.get("detail"))
+        question, by = json_text(detail.get("question")), detail.get("by")
+        if await runs.append(run.id, answer_key(question), answer, self._wiring.clock.now_us()) is None:
+            known = (json_object(each.body.get("detail")) for each in await runs.events(run.id))
+            if not any(each.get("question") == question and each.get("by") == by for each in known):
+                raise Conflict("this was answered already", detail={"a2a": "UNSUPPORTED_OPERATION", "state": run.state})
 
     async def _last_at_work(self, run: Run) -> int:
         """When the run's last step ended, or began, UTC microseconds."""

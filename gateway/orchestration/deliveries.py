@@ -1,16 +1,21 @@
 """One attempt at a step: written down, opened, sent down the path, waited for. Knows no retry and no budget."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import anyio
 from msgspec import structs
 
+from gateway.core.content import Plain
 from gateway.core.errors import DeadlineExceeded, GatewayError
 from gateway.core.json import Json, json_object, json_text
+from gateway.core.labels import CLEAN
+from gateway.core.limits import NOTHING_USED, Usage
 from gateway.core.model import (
     Complete,
     Emit,
     Event,
+    InputRequired,
     Request,
     Result,
     StatusChanged,
@@ -21,6 +26,7 @@ from gateway.core.model import (
 from gateway.core.ports.costs import WARNINGS
 from gateway.core.ports.orchestration import StepResult
 from gateway.core.ports.storage import OpenStep
+from gateway.orchestration.asking_back import asked_back
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import warning_body
 from gateway.orchestration.orders import Order
@@ -65,7 +71,7 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
             # On disk before the step leaves: that it is open tells, after a crash, that it may have left.
             await wiring.open_steps.open(opened)
         request = structs.replace(delivery.request, meta=_meta(run, delivery, opened))
-        answer = await _within_time(run, delivery, request, on_event)
+        answer = await _conversed(run, delivery, request, on_event, lambda: begun.remote_task)
         if isinstance(answer, Complete) and WARNINGS in answer.meta:
             await _tell_of_budgets(run, answer)
         if answer is not None:
@@ -93,6 +99,33 @@ async def _nothing_asked(run: RunContext, order: Order) -> None:
     """Whatever the nested run asked, nobody has to answer any more."""
     if relay := run.relays.get(order.id):
         await relay.over()
+
+
+async def _conversed(
+    run: RunContext, delivery: Delivery, request: Request, emit: Emit, task: Callable[[], str]
+) -> Result | None:
+    """What comes of a request once everything the agent asks back, if it does, is answered by the run's caller."""
+    order, clock = delivery.order, run.wiring.clock
+    labels, usage = CLEAN, NOTHING_USED
+    answer = await _within_time(run, delivery, request, emit)
+    while isinstance(answer, InputRequired) and order.kind == "agent" and task() and run.limits.ask_timeout_s:
+        asked_s = clock.monotonic_s()
+        reply = await asked_back(run, order, answer, min(order.until_s, asked_s + run.limits.ask_timeout_s))
+        if reply is None:
+            return replace(answer, labels=labels.join(answer.labels))
+        labels, usage = labels.join(answer.labels).join(reply.labels), usage + Usage(calls=1)
+        until_s = min(order.until_s, delivery.until_s + clock.monotonic_s() - asked_s)
+        budget = structs.replace(request.budget, deadline_s=until_s)
+        said = Plain(reply.content)
+        request = structs.replace(request, body=said, labels=request.labels.join(labels), budget=budget)
+        delivery = replace(delivery, request=request, until_s=until_s, resume=None)
+        opened = open_step(run, delivery)
+        await run.wiring.open_steps.open(opened)
+        meta = {**_meta(run, delivery, opened), "message_id": reply.name, "task": task()}
+        answer = await _within_time(run, delivery, structs.replace(request, meta=meta), emit)
+    if isinstance(answer, Complete):
+        return replace(answer, labels=labels.join(answer.labels), usage=usage + answer.usage)
+    return answer
 
 
 async def _within_time(run: RunContext, delivery: Delivery, request: Request, emit: Emit) -> Result | None:

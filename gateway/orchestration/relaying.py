@@ -30,6 +30,10 @@ SOON_S = 0.01
 class Floor:
     """Whose question the caller of one run has before them: one at a time, so that it is clear what is answered."""
 
+    asked: dict[str, int] = field(default_factory=dict[str, int])
+    """How many questions the agent at work under a message id has asked in this process."""
+    open: dict[str, str] = field(default_factory=dict[str, str])
+    """Names of the questions that agents wait with, by step id."""
     _room: anyio.Semaphore = field(default_factory=partial(anyio.Semaphore, 1))
 
     @property

@@ -9,10 +9,11 @@ import pytest
 from gateway.core.errors import InDoubt
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.limits import Usage
-from gateway.core.model import Complete, Request
+from gateway.core.model import Complete, Request, Result
 from gateway.core.ports.orchestration import Node, Outcome, Question, Steps
 from gateway.core.task import Task
 from gateway.orchestration.settings import WorkflowSettings
+from tests import fakes_orchestration as fakes
 from tests.crashes import INSTANTS, CrashAt, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told
 
@@ -138,12 +139,31 @@ def nested_asking() -> Scene:
     )
 
 
+def agents_asking() -> Scene:
+    """An agent that asks back twice, behind a nested run, between others."""
+
+    async def asks(asked: Asked) -> "Result | Json":
+        if not asked.request.meta.get("task"):
+            return fakes.asking("which?")
+        said = asked.input.get("message")
+        return fakes.asking("sure?") if said == "that one" else {"said": said}
+
+    levels = {"pattern": "sequential", "limits": {"max_depth": 3}}
+    return Scene(
+        settings={**levels, "stages": [{"agent": "a"}, {"workflow": "inner"}]},
+        others={"inner": {"pattern": "sequential", "stages": [{"agent": "asks"}, {"agent": "b"}]}},
+        agents=lambda: {"agent:a": says({}), "agent:asks": asks, "agent:b": says({})},
+        replies=("that one", "yes"),
+    )
+
+
 SCENES: dict[str, Callable[[], Scene]] = {
     "supervisor": shipping,
     "sequential": failing_stages,
     "nested": nested,
     "asking": asking,
     "nested asking": nested_asking,
+    "agents asking": agents_asking,
 }
 
 

@@ -10,11 +10,11 @@ import pytest
 from gateway.core.errors import Conflict
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import CLEAN, Labels
-from gateway.core.model import Complete, principal
+from gateway.core.model import Complete, Result, principal
 from gateway.core.ports.orchestration import Node, Outcome, Question, Steps
 from gateway.core.task import Task
 from tests.crashes import Scene
-from tests.fakes_orchestration import Asked, World, says, told
+from tests.fakes_orchestration import Asked, World, asking, says, told
 
 pytestmark = pytest.mark.anyio
 
@@ -162,3 +162,53 @@ async def test_a_question_is_over_with_its_run_and_cannot_be_answered_then() -> 
         with pytest.raises(Conflict):
             await reply(around, run_id, "that")
     assert {run.workflow: run.state for run in around.runs.runs.values()} == {"help": "canceled", "inner": "canceled"}
+
+
+async def asks_once(asked: Asked) -> "Result | Json":
+    return {"said": asked.input.get("message")} if asked.request.meta.get("task") else asking("which one?")
+
+
+async def test_what_an_agent_asks_is_put_to_the_caller_and_answered_in_its_task() -> None:
+    around = world({"which": Node(target="agent:asks", input={})})
+    around.agents.answers["agent:asks"] = asks_once
+    async with around.up():
+        run_id = await begun(around)
+        assert said_of_questions(around, run_id) == ["which: which one?"]
+        await reply(around, run_id, "that", Labels(untrusted=frozenset({"web"})))
+        result = await around.ask("go", meta={"message_id": "m"})
+    assert told(result)["answer"] == {"which": [{"said": "that"}, ""]}
+    assert isinstance(result, Complete)
+    assert result.labels == Labels(untrusted=frozenset({"web"}))
+    first, second = around.agents.deliveries
+    message = first.meta["message_id"]
+    assert (second.meta["task"], second.meta["message_id"]) == (f"task {message}", f"{message}.1")
+    assert second.meta["context_id"] == first.meta["context_id"]
+
+
+async def test_an_agents_question_is_answered_once() -> None:
+    around = world({"which": Node(target="agent:asks", input={})})
+    around.agents.answers["agent:asks"] = asks_once
+    async with around.up():
+        run_id = await begun(around)
+        await reply(around, run_id, "that")
+        await reply(around, run_id, "that")
+        with pytest.raises(Conflict):
+            await reply(around, run_id, "this")
+        assert await answers(around) == {"which": [{"said": "that"}, ""]}
+
+
+async def test_an_agent_nobody_answers_has_failed_asking_and_its_time_stood_still() -> None:
+    around = world({"which": Node(target="agent:asks", input={})}, timeout_s=0.1, ask_timeout_s=0.3)
+    around.agents.answers["agent:asks"] = asks_once
+    async with around.up():
+        assert await answers(around) == {"which": [None, "input_required"]}
+    assert around.runs.runs[next(iter(around.runs.runs))].state == "completed"
+
+
+async def test_an_agent_that_may_not_ask_has_failed_at_once() -> None:
+    around = world({"which": Node(target="agent:asks", input={})}, ask_timeout_s=0)
+    around.agents.answers["agent:asks"] = asks_once
+    async with around.up():
+        assert await answers(around) == {"which": [None, "input_required"]}
+        [run_id] = around.runs.runs
+        assert said_of_questions(around, run_id) == []
