@@ -11,6 +11,7 @@ import uvicorn
 
 from adapters.http.api import Api, ApiParts
 from adapters.http.api_ports import AgentEntry, AuditQuery, KeyOrder, ToolsOfRun, UpstreamState
+from gateway.app.pins import PinsOfGateway
 from gateway.core.answers import AnswersView
 from gateway.core.breaker import BreakerView
 from gateway.core.chaos import Chaos
@@ -31,6 +32,8 @@ from gateway.core.resilience import Load, OwnerView, PlacesView
 from gateway.orchestration.memories import Memories
 from gateway.orchestration.retention import Pruned
 from gateway.testing.stores.memory import MemoryInMemory
+from gateway.testing.stores.pins import MemoryPins
+from policies.pinning.keeper import Pinning, Watched
 from tests.fakes import CountingIds, FakeClock, tool
 from tests.fakes_orchestration import MemoryDeadLetters
 
@@ -502,6 +505,14 @@ class ApiBench:
         self.load = FixedLoad()
         self.chaos = Chaos(self.clock, CountingIds())
         self.memories = Memories(MemoryInMemory(), self.clock, no_engine)
+        self.pinning = Pinning(
+            MemoryPins(),
+            self.clock,
+            on_change=lambda: None,
+            relist=lambda owner: None,
+            note=lambda tenant, operation, detail: None,
+        )
+        self.pinning.configure({"orders": Watched(tenant="default", mode="first_use")})
         self.parts = ApiParts(
             gateway=self.gateway,
             authenticator=self.authenticator,
@@ -520,6 +531,7 @@ class ApiBench:
             audit=self.audit,
             costs=self.costs,
             memories=self.memories,
+            pins=PinsOfGateway(self.pinning),
             load=self.load,
             chaos=self.chaos,
             reload=reloaded,

@@ -24,6 +24,7 @@ from adapters.http.api_dead_letters import DeadLetterEndpoints
 from adapters.http.api_keys import AuditEndpoints, KeyEndpoints
 from adapters.http.api_load import LoadEndpoints
 from adapters.http.api_memory import MemoryEndpoints
+from adapters.http.api_pins import PinEndpoints
 from adapters.http.api_ports import (
     Advising,
     AgentDirectory,
@@ -37,6 +38,7 @@ from adapters.http.api_ports import (
     Keys,
     LoadReader,
     MemoryKeeper,
+    PinKeeper,
     Principals,
     Reload,
     RunControl,
@@ -76,6 +78,7 @@ class ApiParts:
     audit: AuditReader
     costs: Costs
     memories: MemoryKeeper
+    pins: PinKeeper
     load: LoadReader
     chaos: ChaosControl
     reload: Reload
@@ -171,7 +174,8 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
     memory = MemoryEndpoints(memories=parts.memories, recorder=recorder)
     advice = AdviceEndpoints(advising=parts.advising, audit=parts.audit)
     load = LoadEndpoints(load=parts.load, chaos=parts.chaos, recorder=recorder)
-    rooms = (catalog, agents, runs, dead, approvals, advice, keys, costs, audit, load, memory)
+    pins = PinEndpoints(pins=parts.pins, recorder=recorder)
+    rooms = (catalog, agents, runs, dead, approvals, advice, keys, costs, audit, load, memory, pins)
     found = {each.id: getattr(room, each.id) for each in ENDPOINTS for room in rooms if hasattr(room, each.id)}
     missing = [each.id for each in ENDPOINTS if not each.public and each.id not in found]
     if missing:

@@ -86,6 +86,24 @@ _CHAOS = _object(
     "target",
     "fault",
 )
+_PINS = _object(
+    {
+        "pins": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 500,
+            "items": _object(
+                {
+                    "name": {"type": "string", "minLength": 1, "maxLength": 2100},
+                    "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "Of what was looked at"},
+                },
+                "name",
+                "digest",
+            ),
+        }
+    },
+    "pins",
+)
 _FORK = _object(
     {"from": {"type": "string", "minLength": 1, "maxLength": 400, "description": "Step id, or what follows the run"}},
     "from",
@@ -114,6 +132,24 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             Query(name="as", description="Subject to look through the eyes of"),
             Query(name="name", description="Only this capability, with its full definition"),
         ),
+    ),
+    Endpoint(
+        id="list_pins",
+        method="GET",
+        path="/pins",
+        summary="What servers say of their tools, prompts and themselves, compared with what is trusted",
+        query=(
+            Query(name="state", description="approved, changed or new; `waiting` for the last two"),
+            Query(name="server", description="Slug of a server"),
+            Query(name="name", description="Only this one, with its definition"),
+        ),
+    ),
+    Endpoint(
+        id="approve_pins",
+        method="POST",
+        path="/pins/approve",
+        summary="Trust definitions as they were last seen, if they still have these digests",
+        body=_PINS,
     ),
     Endpoint(id="list_principals", method="GET", path="/principals", summary="Everybody known, and how much they see"),
     Endpoint(id="list_agents", method="GET", path="/agents", summary="Agents, configured and registered"),

@@ -254,6 +254,17 @@ class Costs(Protocol):
         ...
 
 
+class PinKeeper(Protocol):
+    def pins(self, tenant: str, *, name: str = "") -> Sequence[JsonObject]:
+        """Each with `name`, `server`, `state` (approved, changed, new), `offered`, `digest`, `changes`, `flags`; with a
+        `name` only that one, its definition beside. `digest` is that of what was last seen."""
+        ...
+
+    async def approve(self, tenant: str, name: str, digest: str, *, by: str) -> JsonObject:
+        """Raises: NotFound; Conflict: the server says something else by now; Denied; Unavailable."""
+        ...
+
+
 class Explainer(Protocol):
     def explain(self, who: Principal, call: str, arguments: "JsonObject | None") -> JsonObject:
         """The judgement on a call nobody made: `decision` (allow, deny, depends), `rule`, `line`, `reason`, `change`

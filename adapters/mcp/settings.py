@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from gateway.core.model import DEFAULT_TENANT
+from gateway.core.ports.pinning import PinningMode
 from gateway.core.ports.world import Secrets
 
 SLUG = re.compile(r"[a-z0-9-]{1,24}")
@@ -107,6 +108,9 @@ class ServerSettings(BaseModel):
     """Whose it is; `*` for every tenant's."""
     trust: Literal["trusted", "untrusted"] = "untrusted"
     """Whether what it says may be followed; what an untrusted server says taints what comes of it."""
+    pinning: PinningMode = "first_use"
+    """Whether its tools, prompts and instructions are held to what they were when they were first seen, when they were
+    approved, or not at all."""
 
     _tags = field_validator("tags")(_checked_tags)
     _references = field_validator("env", "headers")(_checked_references)

@@ -116,6 +116,21 @@ agent_cards = Table(
     _time("at_us"),
 )
 
+pins = Table(
+    "pins",
+    TABLES,
+    _key("tenant"),
+    _key("name"),
+    _text("owner"),
+    _text("digest"),
+    _json("definition"),
+    _time("approved_at_us"),
+    _text("approved_by"),
+    _text("seen_digest"),
+    _json("seen"),
+    _time("seen_at_us"),
+)
+
 task_owners = Table(
     "task_owners",
     TABLES,
@@ -349,9 +364,14 @@ def _to_6(connection: Connection) -> None:
     memos.create(connection)
 
 
+def _to_7(connection: Connection) -> None:
+    """What servers say of their tools, and what of it is trusted."""
+    pins.create(connection)
+
+
 GATEWAY_SCHEMA = Schema(
     name="gateway",
-    number=6,
+    number=7,
     tables=TABLES,
-    migrations={2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6},
+    migrations={2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: _to_7},
 )

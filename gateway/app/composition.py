@@ -14,6 +14,7 @@ from adapters.a2a.registry import AgentDirectory
 from adapters.durable.late import LateJournal
 from adapters.identity.credentials import Credential, operator_credential, principal_credentials
 from adapters.net.egress import EgressGuard
+from adapters.storage.pins import PINS
 from adapters.storage.registry import AGENTS
 from gateway.app.engine import durable_engine
 from gateway.app.foundation import Foundation
@@ -42,6 +43,7 @@ from gateway.orchestration.wiring import Wiring
 from gateway.plugins import load_memory, load_patterns
 from policies.access.policy import AccessPolicy
 from policies.budgets.meter import CostMeter
+from policies.pinning.keeper import Pinning, Watched
 from policies.propose import ProposePolicy
 from policies.scope import ScopePolicy
 
@@ -73,7 +75,15 @@ class Composition:
         limits = sections.limits
         self.chaos = Chaos(foundation.clock, foundation.ids) if sections.listen.chaos else None
         self.shelf = Shelf()
-        self.lists = Lists(self.shelf, limits=limits, on_change=self._swap)
+        self.pinning = Pinning(
+            foundation.pins,
+            foundation.clock,
+            on_change=self._swap,
+            relist=self._relist,
+            note=lambda tenant, operation, detail: self._note(operation, detail, tenant=tenant),
+        )
+        self.pinning.configure(_watched(sections))
+        self.lists = Lists(self.shelf, limits=limits, on_change=self._swap, inspect=self.pinning.inspect)
         self.guard = EgressGuard(sections.egress)
         self.neighbours = Neighbours(foundation, self.lists, limits=limits, guard=self.guard)
         self.directory = AgentDirectory(
@@ -116,6 +126,7 @@ class Composition:
         self.foundation.authenticator.reload(self._credentials(self.sections))
         self.neighbours.apply(self.neighbours.made(self.sections, await registered_agents(self.directory)))
         await self.meter.open()
+        await self.pinning.load()
         async with anyio.create_task_group() as tasks:
             self.lists.start(tasks)
             if self.sections.agents and self.sections.prices.count_tokens:
@@ -187,6 +198,7 @@ class Composition:
         changes = self.foundation.changes
         if changes is not None:
             changes.on(AGENTS, self.agents_changed)
+            changes.on(PINS, self.pinning.load)
             tasks.start_soon(changes.run)
 
     def leave(self) -> None:
@@ -215,6 +227,7 @@ class Composition:
             raise
         self.orchestrator.configure(patterns, sections.workflows)
         self.meter.configure(sections.prices, sections.budgets)
+        self.pinning.configure(_watched(sections))
         self.sections, self._access = sections, access
         self.lists.poke(WORKFLOWS)
         self._swap()
@@ -267,7 +280,12 @@ class Composition:
     def _snapshot(self) -> Snapshot:
         self._serial += 1
         remembering = [f"workflow:{slug}" for slug in self.sections.remembering]
-        judging: list[RequestPolicy] = [self._access, ProposePolicy(), ScopePolicy(remembering)]
+        judging: list[RequestPolicy] = [
+            self._access,
+            self.pinning.policy(),
+            ProposePolicy(),
+            ScopePolicy(remembering),
+        ]
         return Snapshot(
             version=f"{self.sections.configuration.digest[:8]}.{self._serial}",
             catalog=self.shelf.catalog(),
@@ -281,6 +299,9 @@ class Composition:
 
     def _swap(self) -> None:
         self.pipeline.swap(self._snapshot())
+
+    def _relist(self, owner: str) -> None:
+        self.lists.poke(owner)
 
     async def _count_budgets(self) -> None:
         """Have new budgets begin with what was spent before them."""
@@ -305,6 +326,11 @@ class Composition:
             detail=detail,
         )
         self.pipeline.note(record)
+
+
+def _watched(sections: Sections) -> dict[str, Watched]:
+    """Whose definitions are pinned, and how."""
+    return {slug: Watched(tenant=each.tenant, mode=each.pinning) for slug, each in sections.servers.items()}
 
 
 def patterns_for(sections: Sections) -> Mapping[str, PatternType]:

@@ -21,6 +21,7 @@ from gateway.app.operations import (
     KeysOfGateway,
     PrincipalsOfGateway,
 )
+from gateway.app.pins import PinsOfGateway
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,7 @@ def _api_parts(composition: Composition) -> ApiParts:
         dead_letters=composition.orchestrator.dead_letters,
         costs=CostsOfGateway(composition),
         memories=composition.memories,
+        pins=PinsOfGateway(composition.pinning),
         advising=composition.orchestrator.advising,
         audit=AuditOfGateway(AuditReader(foundation.directory.audit_db)),
         load=composition.pipeline,

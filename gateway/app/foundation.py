@@ -29,6 +29,7 @@ from adapters.storage.memory import SqlMemory
 from adapters.storage.notes import SqlNotes
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.owners import SqlTaskOwners
+from adapters.storage.pins import SqlPins
 from adapters.storage.registry import SqlAgentRegistry
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.scratch import SqlScratchStore
@@ -52,6 +53,7 @@ class Foundation:
     effects: SqlEffectLedger
     owners: SqlTaskOwners
     registry: SqlAgentRegistry
+    pins: SqlPins
     runs: SqlRunStore
     open_steps: SqlOpenSteps
     approvals: SqlApprovals
@@ -115,6 +117,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             effects=SqlEffectLedger(database, process=ids.new("proc")),
             owners=SqlTaskOwners(database),
             registry=SqlAgentRegistry(database),
+            pins=SqlPins(database),
             runs=runs,
             open_steps=open_steps,
             approvals=SqlApprovals(database),

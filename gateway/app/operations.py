@@ -22,6 +22,7 @@ from gateway.core.ports.costs import Spent
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 from policies.access.explain import explain
+from policies.pinning.policy import POLICY as PINNING
 
 EVERY_KIND: frozenset[CapabilityKind] = frozenset({"tool", "prompt", "resource", "template", "agent", "workflow"})
 
@@ -254,6 +255,20 @@ class ExplainerOfGateway:
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
         file = str(self._composition.sections.configuration.source)
+        held = self._composition.pinning.held(call)
+        if held is not None and said.decision != "deny":
+            # Access has nothing against it; what the server says of it has to be looked at first.
+            return {
+                **said.to_json(),
+                "decision": "deny",
+                "allowed": False,
+                "policy": PINNING,
+                "rule": held.rule,
+                "reason": held.reason,
+                "change": [held.reason],
+                "file": "",
+                "line": 0,
+            }
         return {
             **said.to_json(),
             "allowed": said.decision == "allow",

@@ -18,6 +18,7 @@ from gateway.app.storage_url import postgres_url
 from gateway.cli.failure import Failure
 from gateway.cli.offline import problems_of
 from gateway.cli.options import Place
+from gateway.cli.pin_views import flags_of
 from gateway.cli.place_contents import listen_url, sections_of
 from gateway.cli.remote import Remote, connect, running_url
 from gateway.cli.routes_recorded import recent_routes
@@ -117,6 +118,7 @@ def _running(at: Place) -> Iterator[Finding]:
         with connect(at) as remote:
             status = remote.get("status")
             yield from _upstreams(status)
+            yield from _pins(remote)
             yield _clock(status)
             yield from _principals(remote)
             yield from _routers(at, remote)
@@ -136,6 +138,26 @@ def _upstreams(status: JsonObject) -> Iterator[Finding]:
             level: Level = "error" if state == "down" else "warning"
             yield Finding(about=about, level=level, text=f"{state}: {reason}" if reason else state)
         yield from _breakers(each)
+
+
+def _pins(remote: Remote) -> Iterator[Finding]:
+    """What waits for approval, and what is odd about what servers say."""
+    for pin in map(json_object, json_list(remote.get("pins").get("pins"))):
+        name, flags = json_text(pin.get("name")), list(flags_of(pin))
+        if not pin.get("offered"):
+            continue
+        if pin.get("state") != "approved":
+            text = (
+                "is new, and held back"
+                if pin.get("state") == "new"
+                else "changed since it was trusted, and is held back"
+            )
+            hint = f"`drawbridge tools diff {name}` shows it, `drawbridge tools approve {name}` lets it be used."
+            yield Finding(about=name, level="warning", text=text, hint=hint)
+        if flags:
+            more = f", and {len(flags) - 1} more" if len(flags) > 1 else ""
+            hint = f"`drawbridge tools diff {name}` shows all; deny it in a role, or ask its server's author."
+            yield Finding(about=name, level="warning", text=f"{flags[0]}{more}", hint=hint)
 
 
 def _breakers(upstream: JsonObject) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 Owns one task per upstream. Knows upstreams only by their port.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
 import anyio
@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from gateway.core.catalog import Shelf
 from gateway.core.errors import GatewayError
 from gateway.core.limits import Limits
-from gateway.core.ports.upstream import Upstream
+from gateway.core.ports.upstream import Listing, Upstream
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +24,13 @@ FIRST_RETRY_S = 0.5
 
 Watch: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """Listens for changes of an upstream's lists until canceled; ends by itself where there is nothing to hear."""
+
+Inspect: TypeAlias = Callable[[str, Listing], Awaitable[Listing]]
+"""Looks at what an upstream listed before anybody sees it, and gives it as it may be shown; raises GatewayError."""
+
+
+async def _as_it_is(owner: str, listing: Listing) -> Listing:
+    return listing
 
 
 class _Keeper:
@@ -42,9 +49,12 @@ class _Keeper:
 class Lists:
     """Reads lists at the start, when told that they changed, after a failure, and every `limits.refresh_s`."""
 
-    def __init__(self, shelf: Shelf, *, limits: Limits, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, shelf: Shelf, *, limits: Limits, on_change: Callable[[], None], inspect: Inspect = _as_it_is
+    ) -> None:
         self._shelf = shelf
         self._limits = limits
+        self._inspect = inspect
         self._on_change = on_change
         self._keepers: dict[str, _Keeper] = {}
         self._tasks: TaskGroup | None = None
@@ -124,7 +134,7 @@ class Lists:
         problem = ""
         try:
             with anyio.fail_after(LIST_ATTEMPT_S):
-                listing = await upstream.capabilities()
+                listing = await self._inspect(upstream.name, await upstream.capabilities())
         except TimeoutError:
             problem = f"did not answer within {LIST_ATTEMPT_S:g} s"
         except GatewayError as error:

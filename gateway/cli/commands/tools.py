@@ -1,5 +1,6 @@
 """`drawbridge tools`: what can be called, and by whom."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -7,9 +8,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gateway.cli.explanations import first_change, short_reason
+from gateway.cli.failure import USAGE, Failure
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
-from gateway.cli.remote import connect
-from gateway.cli.render import facts, note, show, table
+from gateway.cli.pin_views import difference, pin_table
+from gateway.cli.remote import Remote, connect
+from gateway.cli.render import facts, note, show, stdout, table
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
 app = command_group("List and show what can be called, and by whom.")
@@ -44,6 +47,76 @@ def show_tool(
         found = json_list(remote.get("tools", query={"name": name}).get("tools"))
     tool = json_object(found[0])
     show(tool, lambda: _details(tool), as_json=as_json)
+
+
+@app.command("pins")
+def list_pins(
+    server: Annotated[str, typer.Option("--server", help="Only of this server.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="What is trusted as well.")] = False,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    data: DataPath = None,
+) -> None:
+    """Definitions that changed or are new, and wait for approval; and those that are flagged."""
+    with connect(place(config, data)) as remote:
+        said = remote.get("pins", query={"server": server})
+    found = [json_object(each) for each in json_list(said.get("pins"))]
+    if not every:
+        found = [each for each in found if each.get("state") != "approved" or each.get("flags")]
+    listed: list[Json] = [*found]
+    show({"pins": listed}, lambda: pin_table(found, empty="Nothing waits, and nothing is flagged."), as_json=as_json)
+
+
+@app.command("diff")
+def diff(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Full names, such as tool:orders/refund; by default all that wait.")
+    ] = None,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    data: DataPath = None,
+) -> None:
+    """What is different about definitions since they were trusted; hidden characters are spelled out."""
+    with connect(place(config, data)) as remote:
+        found = _pins(remote, names or (), "")
+    listed: list[Json] = [*found]
+    show({"pins": listed}, lambda: Group(*map(difference, found)) if found else "Nothing waits.", as_json=as_json)
+
+
+@app.command("approve")
+def approve(
+    names: Annotated[list[str] | None, typer.Argument(help="Full names, such as tool:orders/refund.")] = None,
+    server: Annotated[str, typer.Option("--server", help="Everything of this server that waits.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    config: ConfigPath = None,
+    data: DataPath = None,
+) -> None:
+    """Trust definitions as they are now; shows what is different about them first."""
+    if bool(names) == bool(server):
+        raise Failure("say what is approved: names, or --server", code=USAGE)
+    with connect(place(config, data)) as remote:
+        found = [each for each in _pins(remote, names or (), server) if each.get("state") != "approved"]
+        if not found:
+            note("Nothing of that waits.")
+            return
+        for each in found:
+            stdout().print(difference(each))
+        if not yes and not typer.confirm(f"Trust {'this' if len(found) == 1 else f'these {len(found)}'}?"):
+            raise typer.Exit(1)
+        approved: list[Json] = [{"name": each.get("name"), "digest": each.get("digest")} for each in found]
+        for start in range(0, len(approved), 100):
+            remote.post("pins", "approve", body={"pins": approved[start : start + 100]})
+    note(f"Approved: {', '.join(json_text(each.get('name')) for each in found)}.")
+
+
+def _pins(remote: Remote, names: Sequence[str], server: str) -> list[JsonObject]:
+    """The pins of these names, or everything that waits; each with its definition."""
+    if not names:
+        waiting = remote.get("pins", query={"server": server, "state": "waiting"})
+        names = [json_text(json_object(each).get("name")) for each in json_list(waiting.get("pins"))]
+    return [
+        json_object(each) for name in names for each in json_list(remote.get("pins", query={"name": name}).get("pins"))
+    ]
 
 
 def _lists(said: JsonObject, as_whom: str) -> RenderableType:

@@ -1,0 +1,1 @@
+"""Definitions of tools, prompts and servers, held to what they were when they were trusted."""

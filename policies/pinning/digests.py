@@ -1,0 +1,62 @@
+"""What of a definition is pinned, and its digest. Knows no store.
+
+RFC 8785 over the fields a model or a client acts upon. Hidden characters count: a change nobody can see is a change.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from json import dumps
+
+from gateway.core.json import Json, JsonObject, canonical_json, json_from, json_text
+from gateway.core.model import CapabilityKind
+from gateway.core.ports.upstream import Listing
+
+_FIELDS: Mapping[CapabilityKind, tuple[str, ...]] = {
+    "tool": ("name", "title", "description", "inputSchema", "outputSchema", "annotations"),
+    "prompt": ("name", "title", "description", "arguments"),
+}
+INSTRUCTIONS = "instructions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """One definition as a server gives it now."""
+
+    name: str
+    digest: str
+    definition: JsonObject
+
+
+def digest_of(definition: Mapping[str, Json]) -> str:
+    """SHA-256, hex, of the canonical form."""
+    try:
+        canonical = canonical_json(json_from(definition))
+    except ValueError:
+        # Generated schemas bound integers by 2**63-1, which RFC 8785 cannot express; this order is as stable.
+        canonical = dumps(definition, sort_keys=True, separators=(",", ":")).encode()
+    return sha256(canonical).hexdigest()
+
+
+def sightings(owner: str, listing: Listing) -> dict[str, Sighting]:
+    """Everything of a listing that is pinned, by name."""
+    return {each.name: each for each in _sightings(owner, listing)}
+
+
+def instructions_name(owner: str) -> str:
+    """Under which a server's instructions are pinned."""
+    return f"{INSTRUCTIONS}:{owner}"
+
+
+def _sightings(owner: str, listing: Listing) -> Iterator[Sighting]:
+    for each in listing.capabilities:
+        fields = _FIELDS.get(each.kind)
+        if fields is not None:
+            yield _sighting(each.name, {name: each.definition[name] for name in fields if name in each.definition})
+    instructions = json_text(listing.about.get(INSTRUCTIONS))
+    if instructions:
+        yield _sighting(instructions_name(owner), {INSTRUCTIONS: instructions})
+
+
+def _sighting(name: str, definition: JsonObject) -> Sighting:
+    return Sighting(name=name, digest=digest_of(definition), definition=definition)
