@@ -88,7 +88,7 @@ class Control:
                 run.id, f"paused {at_us}", progress_body("paused", {"event": "paused"}), at_us
             )
 
-    async def resume(self, run_id: str) -> None:
+    async def resume(self, run_id: str, *, by: str = "") -> None:
         """Let a run go on: one that is paused, or was canceled or given up, behind its last finished step. Its clock
         had stood still meanwhile.
 
@@ -102,7 +102,7 @@ class Control:
             await runs.hold(run.id, at_us - await self._last_at_work(run))
         await self._wiring.journal.resume(run.id)
         if stopped:
-            await self._morgue.gone_on(run, by="")
+            await self._morgue.gone_on(run, by=by)
             await runs.update(run.id, state=TaskState.WORKING.value, at_us=at_us)
             await runs.append(run.id, f"resumed {at_us}", status_body(TaskState.WORKING, "resumed"), at_us)
         if await runs.unpause(run.id, at_us):
@@ -114,9 +114,9 @@ class Control:
         """See `Forks.fork`."""
         return await self._forks.fork(await self._run(run_id), step)
 
-    async def retried(self, run_id: str) -> Run:
+    async def retried(self, run_id: str, as_run: str) -> Run:
         """See `Forks.retried`."""
-        return await self._forks.retried(await self._run(run_id))
+        return await self._forks.retried(await self._run(run_id), as_run)
 
     async def answered(self, run: Run, request: Request) -> int:
         """Give the run the answer it waits for; the place in its log where that was.

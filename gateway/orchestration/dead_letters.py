@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
-from gateway.core.errors import Conflict, NotFound
+from gateway.core.errors import Conflict, GatewayError, NotFound
 from gateway.core.ports.dead_letters import DeadLetter
 from gateway.core.ports.runs import Run
 from gateway.orchestration.control import Control
 from gateway.orchestration.forks import start
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.wiring import Wiring
+
+CLAIM_US = 60_000_000
+"""For how long somebody is taken to be at a letter; if their gateway dies meanwhile, another may be afterwards."""
 
 
 class DeadLetterOffice:
@@ -36,24 +39,23 @@ class DeadLetterOffice:
         A run that was given up or had no room goes on itself. One that failed has told its end: a new run goes on in
         its place, see `Forks.retried`.
 
-        Raises: NotFound; Conflict: it was retried or dropped before; Exhausted; Unavailable.
+        Raises: NotFound; Conflict: it was retried or dropped before, or somebody is at it; Exhausted; Unavailable.
         """
         letter, run = await self._open(tenant, run_id)
-        match letter.cause:
-            case "failed":
-                retried = (await self._control.retried(run.id)).id
-            case "dead":
-                await self._control.resume(run.id)
-                retried = run.id
-            case "rejected":
-                await self._begin(run)
-                retried = run.id
-        await self._morgue.gone_on(run, by=by, retried_as=retried)
+        new_run = self._wiring.ids.new("run") if letter.cause == "failed" else run.id
+        letter = await self._claimed(letter, by=by, retried_as=new_run)
+        try:
+            await self._go_on(letter, run, by)
+        except GatewayError:
+            await self._wiring.dead_letters.release(tenant, run_id, claimed_at_us=letter.settled_at_us)
+            raise
+        await self._morgue.gone_on(run, by=by, retried_as=letter.retried_as)
         return await self.find(tenant, run_id)
 
     async def drop(self, tenant: str, run_id: str, *, by: str) -> DeadLetter:
         """Let it go: somebody has seen it. Raises: NotFound; Conflict: it was retried or dropped before."""
-        await self._open(tenant, run_id)
+        letter, _ = await self._open(tenant, run_id)
+        await self._claimed(letter, by=by)
         await self._wiring.dead_letters.settle(tenant, run_id, "dropped", at_us=self._wiring.clock.now_us(), by=by)
         return await self.find(tenant, run_id)
 
@@ -66,9 +68,29 @@ class DeadLetterOffice:
             raise NotFound(f"nothing is kept of run {run_id} but its dead letter")
         return letter, run
 
+    async def _claimed(self, letter: DeadLetter, *, by: str, retried_as: str = "") -> DeadLetter:
+        """The letter, for whoever gets it first. Raises: Conflict: somebody else did."""
+        at_us = self._wiring.clock.now_us()
+        claimed = await self._wiring.dead_letters.claim(
+            letter.tenant, letter.run_id, at_us=at_us, before_us=at_us - CLAIM_US, by=by, retried_as=retried_as
+        )
+        if claimed is None:
+            raise Conflict(f"somebody else is retrying or dropping run {letter.run_id}", retry_after_s=1.0)
+        return claimed
+
+    async def _go_on(self, letter: DeadLetter, run: Run, by: str) -> None:
+        match letter.cause:
+            case "failed":
+                await self._control.retried(run.id, letter.retried_as)
+            case "dead":
+                await self._control.resume(run.id, by=by)
+            case "rejected":
+                await self._begin(run)
+
     async def _begin(self, run: Run) -> None:
         """A run there was no room for. Its clock begins now. Raises: Exhausted: there still is none."""
         runs, at_us = self._wiring.runs, self._wiring.clock.now_us()
-        await runs.hold(run.id, at_us - run.created_at_us)
+        # All of it, however often it was tried: what an earlier try held counts.
+        await runs.hold(run.id, at_us - run.created_at_us - run.held_us)
         await start(self._wiring, run)
         await runs.update(run.id, state="working", at_us=at_us)

@@ -42,24 +42,28 @@ class Forks:
         recorded = await self._wiring.journal.recorded(run.id)
         return await self._from_step(run, step_id, rows, taken_over(recorded, step_id), recorded)
 
-    async def retried(self, run: Run) -> Run:
-        """A new run in the place of one that failed: it goes on where the failure began.
+    async def retried(self, run: Run, as_run: str) -> Run:
+        """A new run in the place of one that failed: it goes on where the failure began. Asked for again under the same
+        id, it is the same.
 
         What failed is tried again as the same step towards effects. Where what was done has been undone, all of it is
         begun again, as new steps; where no step failed, as further attempts at the same ones.
 
         Raises: Conflict: the run is under way; another run holds what it had claimed; Exhausted; Unavailable.
         """
+        begun = await self._wiring.runs.find(run.tenant, as_run)
+        if begun is not None and await self._wiring.journal.state(as_run):
+            return begun
         if undone(run):
-            return await self._from_beginning(run, ())
+            return await self._from_beginning(run, (), as_run)
         self._refuse_unfit(run)
         rows = await self._wiring.runs.steps(run.id)
         recorded = await self._wiring.journal.recorded(run.id)
         failed = last_failed(recorded)
         if not failed:
-            return await self._from_beginning(run, _steps(recorded, lambda slot: True))
+            return await self._from_beginning(run, _steps(recorded, lambda slot: True), as_run)
         slots = taken_over(recorded, failed)
-        return await self._from_step(run, failed, rows, slots, recorded, again=True)
+        return await self._from_step(run, failed, rows, slots, recorded, as_run)
 
     async def _from_step(
         self,
@@ -68,8 +72,7 @@ class Forks:
         rows: Collection[RunStep],
         slots: tuple[int, ...],
         recorded: Mapping[int, Recorded],
-        *,
-        again: bool = False,
+        retried_as: str = "",
     ) -> Run:
         group = _group(recorded, step_id)
         began = min((row.started_at_us for row in rows if row.id == step_id), default=run.updated_at_us)
@@ -78,11 +81,11 @@ class Forks:
         redone = _steps(recorded, lambda slot: slot not in slots and _drawn(recorded[slot]).get("group") == group)
         made = replace(
             spec,
-            run_id=self._wiring.ids.new("run"),
+            run_id=retried_as or self._wiring.ids.new("run"),
             origin=run.id,
             origin_step=step_id,
             homes=_homes(spec, slots),
-            redone=redone if again else (),
+            redone=redone if retried_as else (),
             parent_run="",
             parent_step="",
         )
@@ -91,9 +94,9 @@ class Forks:
         await self._wiring.scratch.copy(run.id, made.run_id, _written(writes, {n: recorded[n] for n in slots}))
         return await self._begun(run, made, held_us, f"goes on from {step_id} of {run.id}")
 
-    async def _from_beginning(self, run: Run, redone: tuple[int, ...]) -> Run:
+    async def _from_beginning(self, run: Run, redone: tuple[int, ...], run_id: str) -> Run:
         held_us = max(0, self._wiring.clock.now_us() - run.created_at_us)
-        spec, run_id = spec_from_json(dict(run.spec)), self._wiring.ids.new("run")
+        spec = spec_from_json(dict(run.spec))
         made = replace(spec, run_id=run_id, origin=run.id, homes={}, redone=redone, parent_run="", parent_step="")
         return await self._begun(run, made, held_us, f"begins {run.id} again")
 

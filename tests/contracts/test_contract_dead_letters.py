@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -68,3 +69,26 @@ async def test_a_letter_is_settled_once_and_by_its_own_tenant(letters: DeadLette
     assert await letters.find("default", "run_1") == dropped
     assert await letters.list("default") == ()
     assert await letters.list("default", settled=True) == (dropped,)
+
+
+async def test_of_those_who_claim_a_letter_one_is_at_it_until_they_let_go_or_are_given_up(
+    letters: DeadLetters,
+) -> None:
+    await letters.add(FIRST)
+    claim = partial(letters.claim, "default", "run_1")
+    claimed = await claim(at_us=100, before_us=40, by="ana", retried_as="run_7")
+    assert claimed == replace(FIRST, settled_at_us=100, settled_by="ana", retried_as="run_7")
+    assert await letters.find("default", "run_1") == claimed
+    assert await claim(at_us=150, before_us=90, by="ben", retried_as="run_8") is None
+    assert await letters.claim("other", "run_1", at_us=500, before_us=400, by="ben") is None
+
+    later = await claim(at_us=200, before_us=140, by="ben", retried_as="run_8")
+    assert later == replace(FIRST, settled_at_us=200, settled_by="ben", retried_as="run_7")
+    await letters.release("default", "run_1", claimed_at_us=100)
+    assert await letters.find("default", "run_1") == later
+    await letters.release("default", "run_1", claimed_at_us=200)
+    assert await letters.find("default", "run_1") == FIRST
+
+    await letters.settle("default", "run_1", "dropped", at_us=300, by="ana")
+    assert await claim(at_us=500, before_us=400, by="ben") is None
+    assert await letters.claim("default", "run_9", at_us=500, before_us=400, by="ben") is None

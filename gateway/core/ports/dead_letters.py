@@ -28,9 +28,10 @@ class DeadLetter:
     at_us: int
     state: DeadState = "open"
     settled_at_us: int = 0
+    """While it is open: since when somebody is at it, or was when their gateway died."""
     settled_by: str = ""
     retried_as: str = ""
-    """The run that goes on in its place; its own id where it goes on itself."""
+    """The run that goes on in its place, or is about to; its own id where it goes on itself."""
 
 
 class DeadLetters(Protocol):
@@ -46,6 +47,20 @@ class DeadLetters(Protocol):
         self, tenant: str, *, workflow: str = "", settled: bool = False, limit: int = 50
     ) -> tuple[DeadLetter, ...]:
         """Newest first; with `settled`, those that were retried or dropped as well."""
+        ...
+
+    async def claim(
+        self, tenant: str, run_id: str, *, at_us: int, before_us: int, by: str, retried_as: str = ""
+    ) -> DeadLetter | None:
+        """Be the one who is at an open letter; the letter as it is then. None: it is settled, or somebody has been at
+        it since `before_us`, which is for whoever has died with it.
+
+        A run that was about to go on in its place before stays the one: it may have begun.
+        """
+        ...
+
+    async def release(self, tenant: str, run_id: str, *, claimed_at_us: int) -> None:
+        """Nobody is at it any more: what was to be done could not be. Nothing to do where the claim is another's."""
         ...
 
     async def settle(

@@ -88,6 +88,21 @@ class MemoryDeadLetters:
         ]
         return tuple(sorted(found, key=lambda letter: (letter.at_us, letter.run_id), reverse=True)[:limit])
 
+    async def claim(
+        self, tenant: str, run_id: str, *, at_us: int, before_us: int, by: str, retried_as: str = ""
+    ) -> DeadLetter | None:
+        letter = await self.find(tenant, run_id)
+        if letter is None or letter.state != "open" or letter.settled_at_us >= before_us:
+            return None
+        retried_as = letter.retried_as or retried_as
+        self.letters[run_id] = replace(letter, settled_at_us=at_us, settled_by=by, retried_as=retried_as)
+        return self.letters[run_id]
+
+    async def release(self, tenant: str, run_id: str, *, claimed_at_us: int) -> None:
+        letter = await self.find(tenant, run_id)
+        if letter is not None and letter.state == "open" and letter.settled_at_us == claimed_at_us:
+            self.letters[run_id] = replace(letter, settled_at_us=0, settled_by="", retried_as="")
+
     async def settle(
         self, tenant: str, run_id: str, state: DeadState, *, at_us: int, by: str, retried_as: str = ""
     ) -> bool:

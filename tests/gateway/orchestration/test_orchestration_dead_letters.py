@@ -163,7 +163,7 @@ async def test_a_run_that_died_goes_on_itself_and_its_clock_had_stood_still() ->
         assert (letter.cause, around.runs.runs[run.id].state) == ("dead", "failed")
         letter = await orchestrator.dead_letters.retry("default", run.id, by="ops")
         latest = await ended(around, run)
-    assert (letter.retried_as, latest.state) == (run.id, "completed")
+    assert (letter.retried_as, letter.settled_by, latest.state) == (run.id, "ops", "completed")
     assert ids(latest) == [f"{run.id}/1", f"{run.id}/2"]
 
 
@@ -201,6 +201,52 @@ async def test_a_rejected_call_that_is_repeated_waits_no_longer() -> None:
     async with around.up():
         assert isinstance(await around.ask("go", meta={"message_id": "m"}), Complete)
     assert await letters(around) == ()
+
+
+async def test_of_two_who_retry_at_the_same_moment_one_does_and_one_run_begins() -> None:
+    agents, keys = mending(1)
+    around = Scene(settings=stages(), agents=lambda: agents).world()
+    told: list[str] = []
+    async with around.up() as (orchestrator, _):
+        run = await first_run(around)
+
+        async def retry(by: str) -> None:
+            try:
+                told.append((await orchestrator.dead_letters.retry("default", run.id, by=by)).retried_as)
+            except Conflict:
+                told.append("")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(retry, "ana")
+            group.start_soon(retry, "ben")
+        assert sorted(around.runs.runs) == sorted({run.id, *told} - {""})
+        assert len(around.runs.runs) == 2
+        await ended(around, around.runs.runs[next(filter(None, told))])
+    assert told.count("") == 1
+    assert len(keys) == 2
+
+
+async def test_a_retry_whose_gateway_died_is_made_again_as_the_same_run() -> None:
+    agents, keys = mending(1)
+    around = Scene(settings=stages(), agents=lambda: agents).world()
+    around.clock = clock = ShiftedClock()
+    async with around.up() as (orchestrator, _):
+        run = await first_run(around)
+        now_us = clock.now_us()
+        # As far as the one who died had come: the run was named, and had begun.
+        await around.dead_letters.claim(
+            "default", run.id, at_us=now_us, before_us=now_us, by="ana", retried_as="run_named"
+        )
+        await ended(around, await orchestrator.control.retried(run.id, "run_named"))
+        with pytest.raises(Conflict):
+            await orchestrator.dead_letters.retry("default", run.id, by="ben")
+        with pytest.raises(Conflict):
+            await orchestrator.dead_letters.drop("default", run.id, by="ben")
+        clock.shift_s = 3600
+        letter = await orchestrator.dead_letters.retry("default", run.id, by="ben")
+    assert (letter.retried_as, letter.settled_by) == ("run_named", "ben")
+    assert len(around.runs.runs) == 2
+    assert len(keys) == 2
 
 
 async def test_a_letter_is_settled_once() -> None:
