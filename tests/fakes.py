@@ -105,6 +105,9 @@ class DictLedger:
     async def finish(self, tenant: str, key: str, outcome: JsonObject, at_us: int) -> None:
         self.rows[tenant, key] = (self.rows[tenant, key][0], outcome)
 
+    async def leave(self, tenant: str, key: str) -> None:
+        """Nobody else is there who would wait."""
+
     async def forget(self, tenant: str, key: str) -> None:
         del self.rows[tenant, key]
 

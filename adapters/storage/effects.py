@@ -2,6 +2,7 @@
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from adapters.storage.presence import is_alive
 from adapters.storage.tables import effects
 from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict, NotFound
@@ -11,7 +12,7 @@ from gateway.core.ports.storage import EffectState, Fresh, Known, Unfinished
 _c = effects.c
 _THIS = (_c.tenant == bindparam("of_tenant"), _c.key == bindparam("of_key"))
 _UNFINISHED = (*_THIS, _c.finished_at_us.is_(None))
-_FIND = select(_c.digest, _c.process, _c.began_at_us, _c.finished_at_us, _c.outcome).where(*_THIS)
+_FIND = select(_c.digest, _c.process, _c.began_at_us, _c.tried_at_us, _c.finished_at_us, _c.outcome).where(*_THIS)
 _BEGIN = insert(effects)
 _AGAIN = (
     update(effects)
@@ -19,7 +20,10 @@ _AGAIN = (
     .values(attempts=_c.attempts + 1, process=bindparam("by_process"), tried_at_us=bindparam("now_us"))
 )
 _FINISH = update(effects).where(*_UNFINISHED).values(finished_at_us=bindparam("now_us"), outcome=bindparam("result"))
+_LEAVE = update(effects).where(*_UNFINISHED).values(process="")
 _FORGET = delete(effects).where(*_UNFINISHED)
+_LONGEST_US = 3_600_000_000
+"""No call takes longer: whoever tried it before could not tell what came of it."""
 
 
 class SqlEffectLedger:
@@ -51,7 +55,10 @@ class SqlEffectLedger:
                 raise Conflict("this idempotency key was used before, with other arguments or by another caller")
             if known.finished_at_us is not None:
                 return Known(known.outcome)
-            return Unfinished(known.began_at_us, here=known.process == self._process)
+            here = known.process == self._process
+            recent = at_us - known.tried_at_us < _LONGEST_US
+            elsewhere = self._database.shared and not here and recent and is_alive(connection, known.process)
+            return Unfinished(known.began_at_us, here=here, elsewhere=elsewhere)
 
         return await self._database.write(act, about=key)
 
@@ -79,6 +86,14 @@ class SqlEffectLedger:
             written = connection.execute(_FINISH, {**place, "result": outcome, "now_us": at_us}).rowcount
             if written == 0 and connection.execute(_FIND, place).first() is None:
                 raise NotFound("no effect with this idempotency key was begun")
+
+        await self._database.write(act, about=key)
+
+    async def leave(self, tenant: str, key: str) -> None:
+        place = {"of_tenant": tenant, "of_key": key}
+
+        def act(connection: Connection) -> None:
+            connection.execute(_LEAVE, place)
 
         await self._database.write(act, about=key)
 

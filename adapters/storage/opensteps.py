@@ -204,6 +204,7 @@ def _row_from_step(step: OpenStep) -> dict[str, Any]:
         "parent_record": step.parent_record,
         "traceparent": step.traceparent,
         "given": [[name, step_id] for name, step_id in step.given] or None,
+        "depth": step.depth,
     }
 
 
@@ -220,6 +221,7 @@ def _step_from_row(row: RowMapping) -> OpenStep:
         parent_record=row["parent_record"],
         traceparent=row["traceparent"],
         given=tuple((name, step_id) for name, step_id in row["given"] or ()),
+        depth=row["depth"],
     )
 
 

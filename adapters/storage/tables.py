@@ -141,6 +141,7 @@ task_owners = Table(
     _text("subject"),
     _time("created_at_us"),
     Index("task_owners_by_subject", "tenant", "agent", "subject"),
+    Index("task_owners_oldest", "created_at_us"),
 )
 
 effects = Table(
@@ -155,6 +156,7 @@ effects = Table(
     _time("tried_at_us"),
     _time_or_never("finished_at_us"),
     _json("outcome"),
+    Index("effects_oldest", "finished_at_us", "tried_at_us"),
 )
 
 open_steps = Table(
@@ -172,6 +174,8 @@ open_steps = Table(
     _text("parent_record"),
     _text("traceparent"),
     _json("given"),
+    # How many further levels what it calls may have; NULL in rows of earlier versions.
+    Column("depth", BigInteger, nullable=True),
 )
 
 approvals = Table(
@@ -221,6 +225,7 @@ runs = Table(
     *_spent(),
     UniqueConstraint("tenant", "key", name="runs_by_key"),
     Index("runs_newest", "tenant", "created_at_us", "id"),
+    Index("runs_by_state", "state", "updated_at_us", "id"),
 )
 
 run_steps = Table(
@@ -282,6 +287,7 @@ notes = Table(
     _json("value"),
     _time("at_us"),
     _time("until_us"),
+    Index("notes_lapsing", "until_us"),
 )
 
 dead_letters = Table(
@@ -304,6 +310,34 @@ dead_letters = Table(
     Index("dead_letters_newest", "tenant", "at_us", "run_id"),
 )
 
+processes = Table(
+    "processes",
+    TABLES,
+    _key("id"),
+    # On the database's own clock.
+    _time("seen_at_us"),
+)
+
+agent_calls = Table(
+    "agent_calls",
+    TABLES,
+    _key("process"),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    _text("agent"),
+    _text("step_id"),
+    _number("depth"),
+    _time("until_us"),
+    Index("agent_calls_by_agent", "agent"),
+)
+
+minutes = Table(
+    "minutes",
+    TABLES,
+    _key("budget"),
+    Column("minute", BigInteger, primary_key=True, autoincrement=False),
+    _number("calls"),
+    _number("tokens"),
+)
 
 memos = Table(
     "memos",
@@ -369,9 +403,22 @@ def _to_7(connection: Connection) -> None:
     pins.create(connection)
 
 
+def _to_8(connection: Connection) -> None:
+    """What processes on one database tell each other; what is looked for when rows are forgotten."""
+    connection.exec_driver_sql("ALTER TABLE open_steps ADD COLUMN depth BIGINT")
+    for table in (processes, agent_calls, minutes):
+        table.create(connection)
+    names = ("effects_oldest", "task_owners_oldest", "runs_by_state", "notes_lapsing")
+    for table in (effects, task_owners, runs, notes):
+        for index in table.indexes:
+            if index.name in names:
+                # Notes are made, index and all, on the way from before they were there.
+                index.create(connection, checkfirst=True)
+
+
 GATEWAY_SCHEMA = Schema(
     name="gateway",
-    number=7,
+    number=8,
     tables=TABLES,
-    migrations={2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: _to_7},
+    migrations={2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: _to_7, 8: _to_8},
 )

@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,6 +30,7 @@ from adapters.storage.notes import SqlNotes
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.owners import SqlTaskOwners
 from adapters.storage.pins import SqlPins
+from adapters.storage.presence import Presence
 from adapters.storage.registry import SqlAgentRegistry
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.scratch import SqlScratchStore
@@ -37,6 +38,7 @@ from adapters.system import SortableIds, SystemClock
 from adapters.tokens import VocabularyCounter
 from gateway.app.sections import Sections, configuration_folder
 from gateway.app.storage import Storage, open_storage
+from gateway.core.errors import GatewayError
 from gateway.core.ports.world import Secret
 
 
@@ -104,8 +106,13 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
         authenticator, issuer = _recognition(storage, tokens, open_steps, clock)
         await issuer.load()
         runs = SqlRunStore(database)
+        process = ids.new("proc")
         if changes is not None:
+            presence = Presence(database, process, clock)
+            await presence.renew()
+            stack.push_async_callback(left, presence)
             changes.on(KEYS, issuer.load)
+            changes.each_time(presence.renew)
             changes.each_time(runs.look)
         yield Foundation(
             directory=directory,
@@ -114,7 +121,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             secrets=secrets,
             tls=client_context(),
             audit=audit,
-            effects=SqlEffectLedger(database, process=ids.new("proc")),
+            effects=SqlEffectLedger(database, process=process),
             owners=SqlTaskOwners(database),
             registry=SqlAgentRegistry(database),
             pins=SqlPins(database),
@@ -137,6 +144,12 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             changes=changes,
             postgres=storage.postgres,
         )
+
+
+async def left(presence: Presence) -> None:
+    """Take leave of the others; where that cannot be told, they find out."""
+    with suppress(GatewayError):
+        await presence.leave()
 
 
 def _recognition(

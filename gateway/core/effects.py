@@ -1,19 +1,25 @@
 """An effect happens once: sink calls under an idempotency key, with their outcome remembered.
 
 The ledger is asked before the call leaves and told what came of it. What began without a known end is tried again only
-if the tool can recognise the key; otherwise it is in doubt, and a person has to look.
+if the tool can recognise the key; otherwise it is in doubt, and a person has to look. What another process is at
+is neither: it is waited for.
 """
 
 from hashlib import sha256
+
+import anyio
 
 from gateway.core.content import Content, Part, Plain
 from gateway.core.errors import Conflict, GatewayError, InDoubt, InvalidRequest, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject, canonical_json, json_list, json_object, json_text
 from gateway.core.labels import labels_from_json
 from gateway.core.model import Capability, Complete, Request
-from gateway.core.ports.storage import EffectLedger, Fresh, Known
+from gateway.core.ports.storage import EffectLedger, EffectState, Fresh, Known, Unfinished
 from gateway.core.ports.world import Clock
 
+AWAITED_S = 20.0
+"""How long a call waits for the same one in another process, at most."""
+LOOK_AGAIN_S = 0.25
 NOT_SENT = (InvalidRequest, NotFound, Unavailable)
 """Failures after which the effect certainly did not happen; others say so in their detail: `sent` or `refused`."""
 
@@ -52,7 +58,7 @@ class Effects:
         """
         tenant = request.principal.tenant
         if (tenant, key) in self._under_way:
-            raise Conflict("the same call is still under way; repeat it for its outcome", retry_after_s=1.0)
+            raise under_way()
         self._under_way.add((tenant, key))
         try:
             answer = await self._begin(request, capability, key)
@@ -73,6 +79,8 @@ class Effects:
             f"{request.principal.subject}\n{capability.name}\n".encode() + _canonical_arguments(request)
         ).hexdigest()
         state = await self._ledger.begin(tenant, key, digest, self._clock.now_us())
+        if isinstance(state, Unfinished) and state.elsewhere:
+            state = await self._awaited(request, key, digest)
         if isinstance(state, Fresh):
             return None
         if isinstance(state, Known):
@@ -86,6 +94,17 @@ class Effects:
         await self._ledger.again(tenant, key, self._clock.now_us())
         self._again.add((tenant, key))
         return None
+
+    async def _awaited(self, request: Request, key: str, digest: str) -> EffectState:
+        """What came of an effect that is under way in another process. Raises: Conflict: it still is."""
+        clock, tenant = self._clock, request.principal.tenant
+        until_s = min(clock.monotonic_s() + AWAITED_S, request.budget.deadline_s)
+        while clock.monotonic_s() < until_s:
+            await anyio.sleep(LOOK_AGAIN_S)
+            state = await self._ledger.begin(tenant, key, digest, clock.now_us())
+            if not (isinstance(state, Unfinished) and state.elsewhere):
+                return state
+        raise under_way()
 
     async def done(self, request: Request, key: str, answer: Complete) -> None:
         """Remember the outcome."""
@@ -101,8 +120,17 @@ class Effects:
         try:
             if _never_left(error) and (tenant, key) not in self._again:
                 await self._ledger.forget(tenant, key)
+            else:
+                await self._ledger.leave(tenant, key)
         finally:
             self._ended(tenant, key)
+
+
+def under_way() -> Conflict:
+    """What is said to whoever makes a call again that has not ended."""
+    return Conflict(
+        "the same call is still under way; repeat it for its outcome", detail={"sent": False}, retry_after_s=1.0
+    )
 
 
 def _never_left(error: BaseException) -> bool:

@@ -180,6 +180,7 @@ def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
         calls_left=delivery.request.budget.calls,
         traceparent=spec.traceparent,
         given=tuple((name, result.id) for name, result in order.results.items()),
+        depth=delivery.request.budget.depth,
     )
 
 

@@ -96,6 +96,16 @@ async def test_an_effect_tried_again_is_under_way_here(in_process: InProcess) ->
     assert await second.begin("default", "k", "d", 50) == Known(OUTCOME)
 
 
+async def test_an_effect_nobody_is_at_any_more_stays_unfinished_and_is_not_begun_here(ledger: EffectLedger) -> None:
+    await ledger.begin("default", "k", "d", 10)
+    await ledger.leave("default", "k")
+
+    assert await ledger.begin("default", "k", "d", 20) == Unfinished(10, here=False)
+    await ledger.finish("default", "k", OUTCOME, 30)
+    await ledger.leave("default", "k")
+    assert await ledger.begin("default", "k", "d", 40) == Known(OUTCOME)
+
+
 async def test_a_forgotten_effect_can_be_begun_by_anybody(ledger: EffectLedger) -> None:
     await ledger.begin("default", "k", "d", 10)
     await ledger.forget("default", "k")

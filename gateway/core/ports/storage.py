@@ -130,6 +130,8 @@ class Unfinished:
     began_at_us: int
     here: bool
     """It was begun by this very process, and may still be under way."""
+    elsewhere: bool = False
+    """It is under way in another process, which is alive."""
 
 
 EffectState: TypeAlias = Fresh | Known | Unfinished
@@ -150,6 +152,10 @@ class EffectLedger(Protocol):
         ...
 
     async def finish(self, tenant: str, key: str, outcome: JsonObject, at_us: int) -> None: ...
+
+    async def leave(self, tenant: str, key: str) -> None:
+        """An unfinished effect is no longer under way, and what came of it is not known."""
+        ...
 
     async def forget(self, tenant: str, key: str) -> None:
         """The effect certainly did not happen (refused, never sent): the key is free again."""
@@ -175,6 +181,8 @@ class OpenStep:
     traceparent: str = ""
     given: tuple[tuple[str, str], ...] = ()
     """Which results it was handed: the name under which it was, and the id of the step they are of."""
+    depth: int | None = None
+    """How many further levels the agent's own calls may have; None where nobody said."""
 
 
 class OpenSteps(Protocol):

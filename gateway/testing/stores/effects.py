@@ -1,5 +1,6 @@
 """Effects by their idempotency keys, in memory."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from gateway.core.errors import Conflict, NotFound
@@ -16,10 +17,17 @@ class KeptEffect:
 
 
 class MemoryEffectLedger:
-    """Give a second one the first's `effects` to play a restart."""
+    """Give a second one the first's `effects` to play a restart, or another process: then both are `living`."""
 
-    def __init__(self, *, process: str = "here", effects: dict[tuple[str, str], KeptEffect] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        process: str = "here",
+        effects: dict[tuple[str, str], KeptEffect] | None = None,
+        living: Collection[str] = (),
+    ) -> None:
         self._process = process
+        self._living = living
         self.effects = {} if effects is None else effects
 
     async def begin(self, tenant: str, key: str, digest: str, at_us: int) -> EffectState:
@@ -31,7 +39,8 @@ class MemoryEffectLedger:
             raise Conflict("this idempotency key was used before, with other arguments or by another caller")
         if known.outcome is not None:
             return Known(known.outcome)
-        return Unfinished(known.began_at_us, here=known.process == self._process)
+        here = known.process == self._process
+        return Unfinished(known.began_at_us, here=here, elsewhere=not here and known.process in self._living)
 
     async def again(self, tenant: str, key: str, at_us: int) -> None:
         known = self.effects.get((tenant, key))
@@ -45,6 +54,11 @@ class MemoryEffectLedger:
             raise NotFound("no effect with this idempotency key was begun")
         if known.outcome is None:
             known.outcome = outcome
+
+    async def leave(self, tenant: str, key: str) -> None:
+        known = self.effects.get((tenant, key))
+        if known is not None and known.outcome is None:
+            known.process = ""
 
     async def forget(self, tenant: str, key: str) -> None:
         known = self.effects.get((tenant, key))
