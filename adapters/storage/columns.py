@@ -1,10 +1,13 @@
-"""What columns hold, in terms every SQL database understands: money is text, JSON is text. Knows no table."""
+"""What columns hold, in terms every SQL database understands: money is text, JSON is text. Knows no table.
+
+For a table `key` is part of its key; a `time` is in UTC microseconds; what is `said` comes from outside.
+"""
 
 import json
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Dialect, Text, TypeDecorator
+from sqlalchemy import BigInteger, Column, Dialect, ForeignKey, LargeBinary, Text, TypeDecorator
 
 from gateway.core.json import Json
 
@@ -47,3 +50,52 @@ class SaidText(TypeDecorator[str]):
 
 TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 """In the order of its code points, as SQLite has it, whatever the database's language."""
+
+TOKEN_KINDS = ("input_tokens", "output_tokens", "counted_tokens")
+
+
+def text_of(name: str) -> Column[str]:
+    return Column(name, TEXT, nullable=False)
+
+
+def said(name: str) -> Column[str]:
+    return Column(name, SaidText, nullable=False)
+
+
+def key(name: str) -> Column[str]:
+    return Column(name, TEXT, primary_key=True)
+
+
+def number(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False)
+
+
+def time(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False)
+
+
+def time_or_never(name: str) -> Column[int | None]:
+    return Column(name, BigInteger, nullable=True)
+
+
+def json_of(name: str) -> Column[Any]:
+    return Column(name, JsonText, nullable=True)
+
+
+def bytes_of(name: str) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=False)
+
+
+def spent() -> tuple[Column[Any], ...]:
+    return (
+        number("calls"),
+        number("tokens"),
+        Column("cost_usd", DecimalText, nullable=False),
+        # As they were added to what earlier versions kept.
+        *(Column(name, BigInteger, nullable=False, server_default="0") for name in TOKEN_KINDS),
+        json_of("models"),
+    )
+
+
+def run() -> Column[str]:
+    return Column("run_id", TEXT, ForeignKey("runs.id"), primary_key=True)

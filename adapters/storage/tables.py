@@ -3,77 +3,34 @@
 Times are UTC microseconds; every row says whose it is.
 """
 
-from typing import Any
-
 from sqlalchemy import (
     DDL,
     BigInteger,
     Boolean,
     Column,
     Connection,
-    ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     Table,
     UniqueConstraint,
     event,
 )
 
-from adapters.storage.columns import TEXT, DecimalText, JsonText, SaidText
+from adapters.storage.columns import TEXT, TOKEN_KINDS
+from adapters.storage.columns import bytes_of as _bytes
+from adapters.storage.columns import json_of as _json
+from adapters.storage.columns import key as _key
+from adapters.storage.columns import number as _number
+from adapters.storage.columns import run as _run
+from adapters.storage.columns import said as _said
+from adapters.storage.columns import spent as _spent
+from adapters.storage.columns import text_of as _text
+from adapters.storage.columns import time as _time
+from adapters.storage.columns import time_or_never as _time_or_never
 from adapters.storage.schema import Schema
 
 TABLES = MetaData()
-TOKEN_KINDS = ("input_tokens", "output_tokens", "counted_tokens")
-
-
-def _text(name: str) -> Column[str]:
-    return Column(name, TEXT, nullable=False)
-
-
-def _said(name: str) -> Column[str]:
-    return Column(name, SaidText, nullable=False)
-
-
-def _key(name: str) -> Column[str]:
-    return Column(name, TEXT, primary_key=True)
-
-
-def _number(name: str) -> Column[int]:
-    return Column(name, BigInteger, nullable=False)
-
-
-def _time(name: str) -> Column[int]:
-    return Column(name, BigInteger, nullable=False)
-
-
-def _time_or_never(name: str) -> Column[int | None]:
-    return Column(name, BigInteger, nullable=True)
-
-
-def _json(name: str) -> Column[Any]:
-    return Column(name, JsonText, nullable=True)
-
-
-def _bytes(name: str) -> Column[bytes]:
-    return Column(name, LargeBinary, nullable=False)
-
-
-def _spent() -> tuple[Column[Any], ...]:
-    return (
-        _number("calls"),
-        _number("tokens"),
-        Column("cost_usd", DecimalText, nullable=False),
-        # As they were added to what earlier versions kept.
-        *(Column(name, BigInteger, nullable=False, server_default="0") for name in TOKEN_KINDS),
-        _json("models"),
-    )
-
-
-def _run() -> Column[str]:
-    return Column("run_id", TEXT, ForeignKey("runs.id"), primary_key=True)
-
 
 api_keys = Table(
     "api_keys",
