@@ -108,11 +108,8 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
         runs = SqlRunStore(database)
         process = ids.new("proc")
         if changes is not None:
-            presence = Presence(database, process, clock)
-            await presence.renew()
-            stack.push_async_callback(left, presence)
+            await stack.enter_async_context(_among_others(changes, process, clock))
             changes.on(KEYS, issuer.load)
-            changes.each_time(presence.renew)
             changes.each_time(runs.look)
         yield Foundation(
             directory=directory,
@@ -146,10 +143,18 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
         )
 
 
-async def left(presence: Presence) -> None:
-    """Take leave of the others; where that cannot be told, they find out."""
-    with suppress(GatewayError):
-        await presence.leave()
+@asynccontextmanager
+async def _among_others(changes: Changes, process: str, clock: SystemClock) -> AsyncGenerator[None]:
+    """Alive for the others on the database, for the time of the block. Raises: Unavailable."""
+    presence = Presence(changes.database, process, clock)
+    await presence.renew()
+    changes.each_time(presence.renew)
+    try:
+        yield
+    finally:
+        # Where it cannot be told, the others find out.
+        with suppress(GatewayError):
+            await presence.leave()
 
 
 def _recognition(
