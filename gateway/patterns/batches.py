@@ -22,7 +22,7 @@ from gateway.patterns.shares import Share
 from gateway.patterns.stage_work import StageEnd, StageWays, staged
 from gateway.patterns.stages import Stage
 from gateway.patterns.verify import verified
-from gateway.patterns.work import Work
+from gateway.patterns.work import Work, published
 
 DEFAULT_QUEUE = 8
 DEFAULT_LIST_SIZE = 8
@@ -77,6 +77,10 @@ def staged_for(stage: Stage, nodes: list[Node], ways: StageWays, share: Share) -
     for answer in answers_of_list(end.result, len(nodes)):
         looked_up = yield from verified(stage.verify, stage.name, answer)
         ends.append(replace(end, result=looked_up.result, gaps=looked_up.gaps))
+    if stage.verify and all(each.result.ok for each in ends):
+        written = yield from published(end.result)
+        if not written.ok:
+            return [replace(end, result=written) for _ in nodes]
     return ends
 
 

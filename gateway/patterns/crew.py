@@ -7,7 +7,8 @@ from typing import Generic, TypeVar
 
 from gateway.core.ports.orchestration import Node, StepResult, Steps
 from gateway.patterns.settings import step_name
-from gateway.patterns.work import Decision, Inquiry, Told, Work, settled
+from gateway.patterns.work import Decision, Inquiry, Publication, Told, Work, settled
+from gateway.patterns.writing import written_beside
 
 T = TypeVar("T")
 
@@ -105,6 +106,8 @@ class Crew(Generic[T]):
             match wish:
                 case Decision() | Inquiry():
                     told = await settled(wish, self._steps)
+                case Publication():
+                    told = await written_beside(wish.result, self._steps)
                 case Node():
                     self._waiting.append(Place(job=job, key="", node=wish))
                     return

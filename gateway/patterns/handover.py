@@ -48,7 +48,8 @@ def node_of(stage: Stage, before: Before) -> Node:
         timeout_s=stage.timeout_s,
         task=task_view(stage.sight, before.task, before.left_out),
         reads=stage.reads,
-        publishes=True,
+        # What is looked up first is written when it stands.
+        publishes=not stage.verify,
         input_schema=stage.input_schema,
         output_schema=stage.output_schema,
         claims=tuple(filled(each, before.known) for each in stage.claims),

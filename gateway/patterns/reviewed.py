@@ -19,6 +19,7 @@ from gateway.patterns.roles import Role
 from gateway.patterns.rounds import Attempt, Ways, nodes_of
 from gateway.patterns.verify import verified
 from gateway.patterns.work import carried_out
+from gateway.patterns.writing import written_beside
 
 ROUNDS_AT_MOST = 10
 ASKED_AT_MOST = 3
@@ -303,6 +304,8 @@ class ReviewedPlan:
         if step.verify and result.ok:
             looked_up = await carried_out(verified(step.verify, step_id, result), steps, limit=self.ways.concurrency)
             result, gaps = looked_up.result, looked_up.gaps
+            if result.ok:
+                result = await written_beside(result, steps)
             if result.ok and not self._is_criticised:
                 await self._show(step_id, result, steps)
         self._last[step_id] = result

@@ -19,7 +19,7 @@ from gateway.patterns.settings import DEFAULT_ROUNDS, StandIn, stand_ins, whole
 from gateway.patterns.shares import Share
 from gateway.patterns.stages import Stage
 from gateway.patterns.verify import verified
-from gateway.patterns.work import Work, asked, called, decided
+from gateway.patterns.work import Work, asked, called, decided, published
 
 ASKED_AT_MOST = 3
 """How often a caller may have one stage tried again."""
@@ -108,6 +108,10 @@ def _asked_until_usable(stage: Stage, node: Node, ways: StageWays, end: StageEnd
         if usable and stage.verify:
             looked_up = yield from verified(stage.verify, stage.name, result)
             result, gaps = looked_up.result, looked_up.gaps
+            if result.ok:
+                result = yield from published(result)
+                # One that was overtaken is no answer that other words would mend.
+                usable = result.ok
         end = replace(end, result=result, gaps=gaps, share=share)
         wants_words = not result.ok and (usable or result.error == "schema") and result.attempts > 0
         if not wants_words or node.target.startswith("tool:") or round_number == ways.max_rounds:

@@ -138,12 +138,22 @@ def _not_resolved(check: Check, name: str, result: StepResult) -> Work[list[Json
 
 
 def _dropped(result: StepResult, field: str, bad: list[Json]) -> StepResult:
-    """The result without what is bad; words that mention it go too."""
+    """The result without what is bad; words and writes that mention it go too."""
     value = without(result.value, field, bad)
     told = [each if isinstance(each, str) else json.dumps(each) for each in bad]
     text = "" if any(each in result.text for each in told) else result.text
     summary = "" if any(each in result.summary for each in told) else result.summary
-    return replace(result, value=value, text=text, summary=summary)
+    writes = {key: each for key, each in result.writes.items() if not _mentions(each, frozenset(map(_key, bad)), told)}
+    return replace(result, value=value, text=text, summary=summary, writes=writes)
+
+
+def _mentions(value: Json, bad: frozenset[str], told: list[str]) -> bool:
+    """Whether what is bad stands in the value, by itself or among words."""
+    if isinstance(value, dict):
+        return any(_mentions(each, bad, told) for each in value.values())
+    if isinstance(value, list):
+        return any(_mentions(each, bad, told) for each in value)
+    return _among(value, bad) or (isinstance(value, str) and any(each in value for each in told))
 
 
 def _kept(entries: list[Json], rest: str, bad: frozenset[str]) -> Iterator[Json]:

@@ -10,6 +10,7 @@ from typing import TypeAlias, TypeVar
 
 from gateway.core.json import Json
 from gateway.core.ports.orchestration import Answer, Node, Question, StepResult, Steps
+from gateway.patterns.writing import written
 
 T = TypeVar("T")
 
@@ -32,8 +33,15 @@ class Inquiry:
     timeout_s: float
 
 
-Wish: TypeAlias = "Node | Mapping[str, Node] | Decision | Inquiry"
-"""One step; several that do not need each other, by name; or something to be kept, or asked."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A result that stands, of a step that did not publish by itself: what it writes is to be written now."""
+
+    result: StepResult
+
+
+Wish: TypeAlias = "Node | Mapping[str, Node] | Decision | Inquiry | Publication"
+"""One step; several that do not need each other, by name; or something to be kept, asked, or written."""
 Told: TypeAlias = "StepResult | Mapping[str, StepResult] | Answer | None"
 Work: TypeAlias = Generator[Wish, Told, T]
 
@@ -51,6 +59,8 @@ async def carried_out(work: Work[T], steps: Steps, *, limit: int, told: Told = N
                 told = await steps.call(wish)
             case Decision() | Inquiry():
                 told = await settled(wish, steps)
+            case Publication():
+                told = await written(wish.result, steps)
             case _:
                 told = await steps.graph(wish, limit=limit)
 
@@ -68,6 +78,16 @@ def called(node: Node) -> Work[StepResult]:
     told = yield node
     if not isinstance(told, StepResult):
         raise TypeError("unreachable: a step comes to a result")
+    return told
+
+
+def published(result: StepResult) -> Work[StepResult]:
+    """The result with its writes on the scratchpad; a `conflict` where it was overtaken."""
+    if not result.writes:
+        return result
+    told = yield Publication(result=result)
+    if not isinstance(told, StepResult):
+        raise TypeError("unreachable: a publication comes to a result")
     return told
 
 
