@@ -81,6 +81,23 @@ def plan_from(value: Json, rules: PlanRules, labels: Labels = CLEAN) -> dict[str
     return plan
 
 
+def same_work(step: PlanStep, others: Mapping[str, PlanStep]) -> str:
+    """Id of the one of the others that is the same work: of the same target, with the same input; empty for none.
+    Steps that are told nothing of their own are told apart by their names."""
+    alike = [each.id for each in others.values() if (each.target, each.input) == (step.target, step.input)]
+    return step.id if step.id in alike else alike[0] if alike and step.input else ""
+
+
+def done_already(anew: Mapping[str, PlanStep], done: Mapping[str, PlanStep]) -> dict[str, str]:
+    """Steps of a new plan that are work an earlier plan has done, on the same results: by id, that step's id."""
+    found: dict[str, str] = {}
+    for step in anew.values():
+        alike = {each.id: each for each in done.values() if set(each.after) == {found.get(a, a) for a in step.after}}
+        if same := same_work(step, alike):
+            found[step.id] = same
+    return found
+
+
 def followers(plan: Mapping[str, PlanStep], roots: set[str]) -> set[str]:
     """`roots` and everything that comes after any of them."""
     found = set(roots)

@@ -27,6 +27,7 @@ from gateway.patterns.tier_costs import Spent, cost_report, worded
 from gateway.patterns.tiered_work import TieredWork
 from gateway.patterns.tiers import TierRecord, Tiers
 from gateway.patterns.tries import Tries, choice_about
+from gateway.patterns.views import sight_in
 from gateway.patterns.wishes import breaks_in, parts_of
 
 SENTENCES = "sentences"
@@ -63,7 +64,12 @@ class PlanExecute:
         self._tries = Tries.of(settings)
         executor = self._tiers.tiers[0].target
         targets = frozenset({*workers_in(settings), executor})
-        self._rules = PlanRules(targets=targets, max_steps=whole(limits, "max_steps", DEFAULT_STEPS), executor=executor)
+        self._rules = PlanRules(
+            targets=targets,
+            max_steps=whole(limits, "max_steps", DEFAULT_STEPS),
+            executor=executor,
+            sight=sight_in(block),
+        )
         top = self._tiers.top.cost
         self._planner_cost, self._synthesiser_cost = (
             _cost(block, "planner_cost", top),
@@ -80,6 +86,7 @@ class PlanExecute:
             why: JsonObject = {"cost": cost_report(spent, self._tiers.top.cost)}
             return Outcome(text=f"There is no plan that can be run: {error.message}", error=error.message, why=why)
         work = TieredWork(
+            task=task,
             record=await TierRecord.of(self._tiers, steps),
             executor=self._rules.executor,
             role=self._executor,
@@ -95,8 +102,8 @@ class PlanExecute:
             anew = await self._replanned(failed, steps, spent)
             if anew is None:
                 break
-            whole_plan = {each: step for each, step in whole_plan.items() if work.results[each].ok} | anew
-            work.results = {each: result for each, result in work.results.items() if result.ok}
+            await work.plan_anew(whole_plan, anew, steps)
+            whole_plan = {each: step for each, step in whole_plan.items() if each in work.results} | anew
             await work.work_off(anew, steps)
         fails_run = await self._settle_with_caller(whole_plan, work, steps)
         return await self._answer(

@@ -12,7 +12,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json
 from gateway.core.ports.orchestration import Gap, Offer, StepResult, Steps
 from gateway.patterns.failures import STOPPED, OnFailure, what_to_do
-from gateway.patterns.plan import PlanStep, ancestors, followers
+from gateway.patterns.plan import PlanStep, ancestors, done_already, followers
 from gateway.patterns.planning import Planning
 from gateway.patterns.review import REVIEWS, Verdict, by_rule, reviews_in, somebody_else
 from gateway.patterns.roles import Role
@@ -189,7 +189,13 @@ class ReviewedPlan:
         for step_id in left:
             for kept in (self.results, self._last, self._tried, self._built_on, self._to, self.unconfirmed):
                 kept.pop(step_id, None)
-        self.plan = {each: step for each, step in self.plan.items() if each in done} | anew
+        before = {each: step for each, step in self.plan.items() if each in done}
+        self.plan = before | anew
+        for step_id, old in done_already(anew, before).items():
+            await steps.decided("same", step_id, because=f"{step_id} is the work that {old} has done")
+            self.results[step_id], self.unconfirmed[step_id] = self.results[old], self.unconfirmed[old]
+            self._tried[step_id], self._reviewed[step_id] = self._tried[old], self._reviewed.get(old, 0)
+            self._built_on[step_id] = self._builds_on(step_id)
         return True
 
     def _same_work(self, left: set[str], anew: Mapping[str, PlanStep]) -> None:

@@ -98,11 +98,16 @@ def notices_of(
     return tuple(dict.fromkeys(said))
 
 
+def known_of(task: Task | None) -> dict[str, Json]:
+    """What references to the task stand for."""
+    message = None if task is None else task.message
+    said: JsonObject = {} if message is None else {"message": message.text, **json_object(message.structured)}
+    return {TASK: said}
+
+
 def nodes_of(plan: Mapping[str, PlanStep], wanted: list[str], attempt: Attempt, ways: Ways) -> dict[str, Node]:
     """The wanted steps as a task graph; what they need of the others is handed over."""
-    message = None if ways.task is None else ways.task.message
-    said: JsonObject = {} if message is None else {"message": message.text, **json_object(message.structured)}
-    known: dict[str, Json] = {TASK: said}
+    known = known_of(ways.task)
     nodes: dict[str, Node] = {}
     for step_id in wanted:
         step = plan[step_id]

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.core.ports.orchestration import Node, StepResult, Steps
+from gateway.core.task import Task
 from gateway.patterns.failures import WANTING, another_try
-from gateway.patterns.plan import PlanStep
+from gateway.patterns.plan import PlanStep, done_already, same_work
+from gateway.patterns.references import filled
 from gateway.patterns.roles import Role
+from gateway.patterns.rounds import known_of
 from gateway.patterns.settings import StandIn, slug_of
 from gateway.patterns.tiers import TierRecord
+from gateway.patterns.views import task_view
 
 
 @dataclass(slots=True, kw_only=True)
@@ -16,6 +20,8 @@ class TieredWork:
     """Where a plan stands."""
 
     record: TierRecord
+    task: Task
+    """The original one, of which steps are told as much as they may see."""
     executor: str
     """What a step names that may begin on any tier."""
     role: Role | None = None
@@ -27,6 +33,24 @@ class TieredWork:
     attempts: list[tuple[str, StepResult]] = field(default_factory=list[tuple[str, StepResult]])
     """Everything that was tried, in the order in which it ended."""
     notices: list[str] = field(default_factory=list[str])
+    _tried_as: dict[str, str] = field(default_factory=dict[str, str])
+    """Under which id a step of a new plan was tried as a step of an earlier one."""
+
+    async def plan_anew(self, before: Mapping[str, PlanStep], anew: Mapping[str, PlanStep], steps: Steps) -> None:
+        """Go on with another plan: what is done is done, whatever it is called now, and what is tried again is tried
+        as the same step, so that what it brought about is not brought about twice."""
+        failed = {each: step for each, step in before.items() if not self.results[each].ok}
+        tried = {each: step for each, step in failed.items() if self.results[each].attempts}
+        self._tried_as.clear()
+        for step in anew.values():
+            if old := same_work(step, tried):
+                self._tried_as[step.id] = self.results[old].id
+                del tried[old]
+        done = {each: step for each, step in before.items() if each not in failed}
+        self.results = {each: result for each, result in self.results.items() if result.ok}
+        for step_id, old in done_already(anew, done).items():
+            await steps.decided("same", step_id, because=f"{step_id} is the work that {old} has done")
+            self.results[step_id] = self.results[old]
 
     async def work_off(self, plan: Mapping[str, PlanStep], steps: Steps) -> None:
         """Bring every step of the plan to an end: done, failed, or skipped for want of another."""
@@ -58,6 +82,9 @@ class TieredWork:
         return replace(
             as_asked,
             labels=step.labels,
+            task=task_view(step.sight, self.task),
+            claims=tuple(filled(each, known_of(self.task)) for each in step.claims),
+            again=self._tried_as.get(step.id, ""),
             given={each: self.results[each] for each in step.after},
             timeout_s=as_asked.timeout_s if step.timeout_s is None else step.timeout_s,
             reads=step.reads,

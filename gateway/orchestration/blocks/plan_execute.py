@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.orchestration.targets import TargetSettings
+from gateway.orchestration.targets import Shown, TargetSettings
 
 
 class TierSettings(TargetSettings):
@@ -28,6 +28,9 @@ class PlanExecuteSettings(BaseModel):
     """How many steps of the record the expected share counts as much as."""
     record_days: float = Field(default=30.0, gt=0)
     """How many days a step's success counts for its tier."""
+    task: Shown | None = None
+    """What executors are told of the original task: `full`, `summary`, `none`, or fields. A planner cannot show them
+    more."""
     planner_cost: float | None = Field(default=None, gt=0)
     """What the planner's tokens cost, in the tiers' terms; by default as much as the top tier's."""
     synthesiser_cost: float | None = Field(default=None, gt=0)

@@ -169,6 +169,50 @@ async def test_what_failed_on_every_tier_is_planned_anew_on_what_is_done() -> No
     assert [each["chosen"] for each in decided(around, "replan")] == [["easier", "end"]]
 
 
+async def test_the_same_work_in_a_new_plan_is_done_once_and_tried_as_the_same_step() -> None:
+    plans: list[Json] = [
+        {"steps": [{"id": "pay", "input": {"n": 1}}, {"id": "ship", "agent": "shop", "input": {"n": 2}}]},
+        {"steps": [{"id": "pay-again", "input": {"n": 1}}, {"id": "send", "agent": "shop", "input": {"n": 2}}]},
+    ]
+    tries: list[Json] = []
+
+    async def chief(asked: Asked) -> Json:
+        return plans.pop(0)
+
+    async def ships(asked: Asked) -> "Json | Complete":
+        tries.append(asked.request.step_id)
+        return failing("no stock") if len(tries) == 1 else {"shipped": True}
+
+    around = world(agents=["shop"])
+    around.agents.answers |= {"agent:chief": chief, "agent:shop": ships}
+    async with around.up():
+        result = told(await around.ask())
+    paid = {"by": "small"}
+    assert result["answer"] == {"pay": paid, "pay-again": paid, "send": {"shipped": True}}
+    assert len(around.agents.asked_of("agent:small")) == 1
+    assert len({*map(str, tries)}) == 1
+    assert len(tries) == 2
+    assert [each["chosen"] for each in decided(around, "same")] == ["pay-again"]
+
+
+async def test_a_step_claims_what_it_names_and_shows_its_executor_no_more_than_it_may() -> None:
+    held: list[object] = []
+    block: JsonObject = {"tiers": [*TIERS], "task": ["account"]}
+    around = world(plan_execute=block)
+
+    async def looks(asked: Asked) -> Json:
+        held.extend(around.scratch.claims)
+        return {}
+
+    entry: JsonObject = {"id": "one", "instruction": "pay", "claims": ["account:$task.account"], "task": "full"}
+    around.agents.answers |= {"agent:chief": says({"steps": [entry]}), "agent:small": looks}
+    async with around.up():
+        await around.ask("a long story", data={"account": 7, "secret": 1})
+    assert held == [("default", "account:7")]
+    [asked] = around.agents.asked_of("agent:small")
+    assert (asked.member["task"], asked.member["data"]) == ("", {"account": 7})
+
+
 async def test_there_are_no_more_plans_than_rounds_and_gaps_are_named() -> None:
     around = world(limits={"max_rounds": 1})
     around.agents.answers |= {"agent:small": fails, "agent:large": fails}

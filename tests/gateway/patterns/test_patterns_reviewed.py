@@ -496,3 +496,18 @@ async def test_the_same_work_in_a_new_plan_is_another_attempt_at_it() -> None:
     assert first.request.step_id == again.request.step_id
     [before], [after] = around.agents.asked_of("agent:b"), around.agents.asked_of("agent:c")
     assert before.request.step_id != after.request.step_id
+
+
+async def test_work_that_is_done_is_not_done_again_under_another_name() -> None:
+    once: list[JsonObject] = [{"id": "pay", "agent": "a", "input": {"n": 1}}, {"id": "tell", "agent": "b"}]
+    renamed: list[JsonObject] = [{"id": "pay2", "agent": "a", "input": {"n": 1}}, {"id": "tell", "agent": "c"}]
+    around = world(planner="chief", agents=["a", "b", "c"], critic="critic", limits={"max_rounds": 2})
+    around.agents.answers |= {
+        "agent:chief": plans(once, renamed),
+        **{f"agent:{slug}": says({slug: 1}) for slug in "abc"},
+        "agent:critic": reviewing({"tell": "replan"}),
+    }
+    async with around.up():
+        result = told(await around.ask())
+    assert len(around.agents.asked_of("agent:a")) == 1
+    assert result["answer"] == {"pay": {"a": 1}, "pay2": {"a": 1}, "tell": {"c": 1}}
