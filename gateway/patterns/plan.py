@@ -15,6 +15,7 @@ from gateway.patterns.verify import Check, checks_in
 from gateway.patterns.views import Sight, sight_in
 
 _CLAIMS_AT_MOST = 8
+_CLAIM_CHARS = 200
 # Expressions that backtrack, and references that multiply.
 _COSTLY = frozenset({"pattern", "patternProperties", "$ref", "$dynamicRef", "$recursiveRef"})
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
@@ -59,6 +60,8 @@ class PlanRules:
     nobody more of the task than the workflow does, and writes no contracts that take forever to check."""
     sight: Sight = field(default_factory=Sight)
     """What workers are told of the original task, where a step does not say."""
+    claims: tuple[str, ...] = ()
+    """What a planner may have its steps claim: `account:$task.account`, or `account:*` for all that begin so."""
 
 
 def plan_from(value: Json, rules: PlanRules, labels: Labels = CLEAN) -> dict[str, PlanStep]:
@@ -154,11 +157,31 @@ def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
         output_schema=_output_schema(step_id, entry, rules),
         timeout_s=seconds(entry.get("timeout_s")),
         optional=entry.get("optional") is True,
-        claims=texts(entry.get("claims"))[:_CLAIMS_AT_MOST],
+        claims=_claims(step_id, entry, rules),
         sight=sight_in(entry) if entry.get("task") and (rules.own or not rules.sight.task) else rules.sight,
         verify=checks_in(entry) if rules.own else (),
         refers=rules.own,
     )
+
+
+def _claims(step_id: str, entry: JsonObject, rules: PlanRules) -> tuple[str, ...]:
+    """Raises: InvalidRequest: somebody who may not plans to keep others from something."""
+    claims = texts(entry.get("claims"))
+    if rules.own:
+        return claims[:_CLAIMS_AT_MOST]
+    if len(claims) > _CLAIMS_AT_MOST:
+        raise InvalidRequest(f"step {step_id} claims {len(claims)} resources, and may at most {_CLAIMS_AT_MOST}")
+    unknown = [each for each in claims if not any(_is_one(each, allowed) for allowed in rules.claims)]
+    if unknown:
+        known = f"only {', '.join(rules.claims)}" if rules.claims else "nothing: leave `claims` out"
+        raise InvalidRequest(f"step {step_id} claims {unknown[0][:_CLAIM_CHARS]}, and may claim {known}")
+    return claims
+
+
+def _is_one(claim: str, allowed: str) -> bool:
+    if len(claim) > _CLAIM_CHARS:
+        return False
+    return claim.startswith(allowed[:-1]) if allowed.endswith("*") else claim == allowed
 
 
 def _output_schema(step_id: str, entry: JsonObject, rules: PlanRules) -> "JsonObject | None":

@@ -19,6 +19,7 @@ from gateway.patterns.settings import (
     DEFAULT_STEPS,
     refuse,
     slug_of,
+    texts,
     whole,
     workers_in,
 )
@@ -69,6 +70,7 @@ class PlanExecute:
             max_steps=whole(limits, "max_steps", DEFAULT_STEPS),
             executor=executor,
             sight=sight_in(block),
+            claims=texts(block.get("claims")),
         )
         top = self._tiers.top.cost
         self._planner_cost, self._synthesiser_cost = (
@@ -119,6 +121,8 @@ class PlanExecute:
             others: list[Json] = [each for each in sorted(self._rules.targets) if each != self._rules.executor]
             if others:
                 given["workers"] = others
+            if self._rules.claims:
+                given["claims"] = [*self._rules.claims]
             plan = await self._asked_for(given, {}, self._rules, steps, spent)
         names: list[Json] = [*plan]
         await steps.decided("plan", names, because=f"planned: {', '.join(plan)}")

@@ -60,7 +60,8 @@ class Planning:
     @property
     def _given(self) -> JsonObject:
         workers: list[Json] = [*sorted(self.rules.targets)]
-        return {"workers": workers, "max_steps": self.rules.max_steps}
+        given: JsonObject = {"workers": workers, "max_steps": self.rules.max_steps}
+        return {**given, "claims": [*self.rules.claims]} if self.rules.claims else given
 
     async def _planned(self, node: Node, rules: PlanRules, steps: Steps) -> dict[str, PlanStep]:
         said = await steps.call(node)

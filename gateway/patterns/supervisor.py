@@ -27,6 +27,7 @@ from gateway.patterns.settings import (
     refuse,
     stand_ins,
     target_in,
+    texts,
     whole,
     workers_in,
 )
@@ -40,7 +41,7 @@ class Supervisor:
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: neither planner nor plan, both, or a plan that cannot be run."""
         refuse(settings, "supervisor", "stages")
-        limits = json_object(settings.get("limits"))
+        limits, block = json_object(settings.get("limits")), json_object(settings.get("supervisor"))
         planner = role_in(settings, "planner", (EACH,))
         self._synthesiser = role_in(settings, "synthesiser")
         self._propose = settings.get("propose") is True
@@ -57,7 +58,8 @@ class Supervisor:
             targets=frozenset({*workers, *(target_in(entry) for entry in fixed)}),
             max_steps=whole(limits, "max_steps", DEFAULT_STEPS),
             own=bool(fixed),
-            sight=sight_in(json_object(settings.get("supervisor"))),
+            sight=sight_in(block),
+            claims=texts(block.get("claims")),
         )
         if not rules.targets:
             raise InvalidRequest("the pattern supervisor needs agents to give work to", detail={"setting": "agents"})

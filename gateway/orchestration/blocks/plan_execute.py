@@ -31,6 +31,9 @@ class PlanExecuteSettings(BaseModel):
     task: Shown | None = None
     """What executors are told of the original task: `full`, `summary`, `none`, or fields. A planner cannot show them
     more."""
+    claims: tuple[str, ...] = ()
+    """Outside resources a planner may have its steps claim: `account:$task.account`, or `account:*` for all that begin
+    so; by default none."""
     planner_cost: float | None = Field(default=None, gt=0)
     """What the planner's tokens cost, in the tiers' terms; by default as much as the top tier's."""
     synthesiser_cost: float | None = Field(default=None, gt=0)

@@ -120,3 +120,29 @@ def test_steps_of_the_workflows_own_plan_refer_to_the_task_and_to_nothing_else()
         plan_from({"steps": [{"id": "one", "agent": "a", "input": {"order": "$two.order"}}]}, own)
     planned = PlanRules(targets=frozenset({"agent:a"}), max_steps=3)
     assert not plan_from({"steps": [{"id": "one", "agent": "a", "input": {"n": "$two.n"}}]}, planned)["one"].refers
+
+
+@pytest.mark.parametrize(
+    ("claims", "allowed", "refusal"),
+    [
+        (["account:1"], (), "step s claims account:1, and may claim nothing: leave `claims` out"),
+        (["account:1", "ship:1"], ("account:*",), "step s claims ship:1, and may claim only account:*"),
+        (["account:1"], ("account:2",), "step s claims account:1, and may claim only account:2"),
+        (["account:" + "1" * 300], ("account:*",), ""),
+        ([f"account:{n}" for n in range(9)], ("account:*",), "step s claims 9 resources, and may at most 8"),
+        (["account:1", "account:$task.account"], ("account:*",), None),
+        (["account:$task.account"], ("account:$task.account",), None),
+        ([], (), None),
+    ],
+)
+def test_a_planner_claims_what_it_may_and_is_told_what_that_is(
+    claims: list[Json], allowed: tuple[str, ...], refusal: str | None
+) -> None:
+    value: Json = {"steps": [{"id": "s", "agent": "a", "claims": claims}]}
+    rules = replace(RULES, claims=allowed)
+    if refusal is None:
+        assert [*plan_from(value, rules)["s"].claims] == claims
+        return
+    with pytest.raises(InvalidRequest) as raised:
+        plan_from(value, rules)
+    assert raised.value.message == refusal or not refusal

@@ -197,7 +197,7 @@ async def test_the_same_work_in_a_new_plan_is_done_once_and_tried_as_the_same_st
 
 async def test_a_step_claims_what_it_names_and_shows_its_executor_no_more_than_it_may() -> None:
     held: list[object] = []
-    block: JsonObject = {"tiers": [*TIERS], "task": ["account"]}
+    block: JsonObject = {"tiers": [*TIERS], "task": ["account"], "claims": ["account:*"]}
     around = world(plan_execute=block)
 
     async def looks(asked: Asked) -> Json:

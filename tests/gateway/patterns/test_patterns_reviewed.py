@@ -440,6 +440,7 @@ def rich() -> Scene:
             "agents": ["a", "b", "c"],
             "critic": "critic",
             "fallback": {"c": "d"},
+            "supervisor": {"claims": ["account:*"]},
             "limits": {"max_rounds": 4},
         },
         agents=lambda: agents,
