@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,15 +30,14 @@ from adapters.storage.notes import SqlNotes
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.owners import SqlTaskOwners
 from adapters.storage.pins import SqlPins
-from adapters.storage.presence import Presence
 from adapters.storage.registry import SqlAgentRegistry
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.scratch import SqlScratchStore
 from adapters.system import SortableIds, SystemClock
 from adapters.tokens import VocabularyCounter
+from gateway.app.others import Others, among_others
 from gateway.app.sections import Sections, configuration_folder
 from gateway.app.storage import Storage, open_storage
-from gateway.core.errors import GatewayError
 from gateway.core.ports.world import Secret
 
 
@@ -75,6 +74,7 @@ class Foundation:
     """Seals cursors of lists."""
     changes: Changes | None
     """What other gateways on the same database change; None where the data directory has it all."""
+    others: Others
     postgres: Secret | None
     """The URL of that database."""
 
@@ -100,15 +100,13 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
         audit = await stack.enter_async_context(
             open_audit(directory.audit_db, keys=keys, settings=settings, clock=clock, export=export, prefixes=("dbk_",))
         )
-        open_steps = SqlOpenSteps(database)
+        open_steps, runs = SqlOpenSteps(database), SqlRunStore(database)
         await open_steps.load()
         tokens = DelegationTokens(storage.keys.delegation, clock=clock)
         authenticator, issuer = _recognition(storage, tokens, open_steps, clock)
         await issuer.load()
-        runs = SqlRunStore(database)
-        process = ids.new("proc")
+        others = await stack.enter_async_context(among_others(changes, ids.new("proc"), clock))
         if changes is not None:
-            await stack.enter_async_context(_among_others(changes, process, clock))
             changes.on(KEYS, issuer.load)
             changes.each_time(runs.look)
         yield Foundation(
@@ -118,7 +116,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             secrets=secrets,
             tls=client_context(),
             audit=audit,
-            effects=SqlEffectLedger(database, process=process),
+            effects=SqlEffectLedger(database, process=others.process),
             owners=SqlTaskOwners(database),
             registry=SqlAgentRegistry(database),
             pins=SqlPins(database),
@@ -139,22 +137,9 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             seal=Seal(storage.keys.state, clock),
             list_seal=storage.keys.cursor,
             changes=changes,
+            others=others,
             postgres=storage.postgres,
         )
-
-
-@asynccontextmanager
-async def _among_others(changes: Changes, process: str, clock: SystemClock) -> AsyncGenerator[None]:
-    """Alive for the others on the database, for the time of the block. Raises: Unavailable."""
-    presence = Presence(changes.database, process, clock)
-    await presence.renew()
-    changes.each_time(presence.renew)
-    try:
-        yield
-    finally:
-        # Where it cannot be told, the others find out.
-        with suppress(GatewayError):
-            await presence.leave()
 
 
 def _recognition(

@@ -1,0 +1,35 @@
+"""What this process tells the others on its database while it lives, and learns of them; nothing where there are none."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from adapters.storage.changes import Changes
+from adapters.storage.presence import Presence
+from gateway.core.errors import GatewayError
+from gateway.core.ports.world import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Others:
+    """Where several processes have to agree at once."""
+
+    process: str
+    """As which this one is known; another one at every start."""
+
+
+@asynccontextmanager
+async def among_others(changes: Changes | None, process: str, clock: Clock) -> AsyncGenerator[Others]:
+    """Alive for the others on the database, for the time of the block. Raises: Unavailable."""
+    if changes is None:
+        yield Others(process=process)
+        return
+    presence = Presence(changes.database, process, clock)
+    await presence.renew()
+    changes.each_time(presence.renew)
+    try:
+        yield Others(process=process)
+    finally:
+        # Where it cannot be told, the others find out.
+        with suppress(GatewayError):
+            await presence.leave()
