@@ -2,6 +2,7 @@
 
 FastStream runs its subscribers in tasks of its own; a subscriber lives exactly as long as the `work` or `follow` that
 asked for it. A message's id travels as its correlation id, which FastStream hands on to whatever a worker publishes.
+Bodies are read here: what FastStream cannot read it would hand out again for ever.
 """
 
 from abc import ABC, abstractmethod
@@ -9,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, cast
 
 import anyio
+import orjson
 import structlog
 from faststream import AckPolicy, Context
 from faststream.exceptions import FastStreamException
@@ -22,10 +24,15 @@ log = structlog.get_logger(__name__)
 TRACEPARENT = "traceparent"
 REPLY_TO = "x-reply-to"
 """Where an answer is expected. A header of our own: FastStream's `reply_to` is answered where nothing is kept."""
+CORRELATION = "correlation_id"
+"""FastStream's own header. A message that answers another has the other's id here, and its own in the next."""
+ID = "x-id"
 CONNECT_WITHIN_S = 5.0
 JOIN_WITHIN_S = 20.0
 """How long it may take until one more worker shares a topic: on Kafka, the others have to agree first."""
 CLOSE_WITHIN_S = 5.0
+LOOK_AFTER_S = 0.5
+"""How often to see whether subscribers are still at work."""
 IDS_AT_MOST = 10_000
 """Ids this process remembers having published, so that it does not even ask the broker."""
 
@@ -132,7 +139,13 @@ class FaststreamBus(ABC):
             headers[TRACEPARENT] = message.traceparent
         if message.reply_to:
             headers[REPLY_TO] = message.reply_to
+        if message.correlation_id:
+            headers[ID] = message.id
         return headers
+
+    @abstractmethod
+    def place_of(self, came: Any) -> str:
+        """What tells a message without an id from every other of its topic: the same each time it is handed out."""
 
     async def start(self) -> None:
         """Connect."""
@@ -141,25 +154,57 @@ class FaststreamBus(ABC):
     async def _subscribed(self, subscribers: list[Any], topic: str, handler: Handler) -> None:
         """Keep subscribers at work until canceled."""
 
-        async def on_message(body: Any, came: Annotated[Any, Context("message")]) -> None:
-            with anyio.fail_after(self.limits.lease_s):
-                await handler(_message_of(topic, body, came))
+        at_work = set[anyio.CancelScope]()
+
+        async def on_message(came: Annotated[Any, Context("message")]) -> None:
+            with anyio.CancelScope() as scope:
+                at_work.add(scope)
+                try:
+                    with anyio.fail_after(self.limits.lease_s):
+                        await handler(self._message_of(topic, came))
+                finally:
+                    at_work.discard(scope)
+            if scope.cancelled_caught:
+                raise Unavailable("nobody is at work here any longer: it is for others")
 
         for subscriber in subscribers:
             subscriber(on_message)
         try:
             for subscriber in subscribers:
                 await self.reached(subscriber.start, JOIN_WITHIN_S)
-            await anyio.sleep_forever()
+            while all(subscriber.running for subscriber in subscribers):  # noqa: ASYNC110 - FastStream tells nobody
+                await anyio.sleep(LOOK_AFTER_S)
+            raise Unavailable(f"the {self.name} broker hands out no more of {topic}", retry_after_s=1.0)
         finally:
+            # First of all: to stop is to wait for what is at work.
+            for scope in tuple(at_work):
+                scope.cancel()
             with anyio.CancelScope(deadline=anyio.current_time() + CLOSE_WITHIN_S, shield=True):
                 for subscriber in subscribers:
                     await subscriber.stop()
 
+    def _message_of(self, topic: str, came: Any) -> Message:
+        said = cast("Mapping[str, object]", came.headers)
+        headers = {str(name): str(value) for name, value in said.items()}
+        correlation_id, own = headers.get(CORRELATION, ""), headers.pop(ID, "")
+        raw = bytes(came.body)
+        body, broken = body_from(raw, str(came.content_type or ""))
+        return Message(
+            id=own or correlation_id or self.place_of(came),
+            topic=topic,
+            body=body,
+            reply_to=headers.pop(REPLY_TO, ""),
+            traceparent=headers.pop(TRACEPARENT, ""),
+            headers=headers,
+            correlation_id=correlation_id if own else "",
+            raw=raw,
+            broken=broken,
+        )
+
 
 def subscribing() -> dict[str, Any]:
     """How every subscriber is made: what a handler raises means that the message comes again."""
-    return {"ack_policy": AckPolicy.NACK_ON_ERROR, "no_reply": True, "include_in_schema": False}
+    return {"ack_policy": AckPolicy.NACK_ON_ERROR, "no_reply": True, "include_in_schema": False, "decoder": _undecoded}
 
 
 def refuse_scheme(url: str, *schemes: str) -> str:
@@ -170,13 +215,18 @@ def refuse_scheme(url: str, *schemes: str) -> str:
     return url
 
 
-def _message_of(topic: str, body: Any, came: Any) -> Message:
-    headers = {str(name): str(value) for name, value in cast("Mapping[str, object]", came.headers).items()}
-    return Message(
-        id=str(came.correlation_id),
-        topic=topic,
-        body=cast("Json", body),
-        reply_to=headers.pop(REPLY_TO, ""),
-        traceparent=headers.pop(TRACEPARENT, ""),
-        headers=headers,
-    )
+async def _undecoded(came: Any) -> None:
+    """In the place of FastStream's own decoder."""
+
+
+def body_from(raw: bytes, content_type: str) -> tuple[Json, str]:
+    """(body, why it could not be read): JSON unless it is said to be text."""
+    if content_type.startswith("text/"):
+        try:
+            return raw.decode(), ""
+        except UnicodeDecodeError:
+            return None, "the body is no UTF-8"
+    try:
+        return cast("Json", orjson.loads(raw)), ""
+    except orjson.JSONDecodeError as error:
+        return None, f"the body is no JSON: {error}"

@@ -5,6 +5,7 @@ by the broker's own retention alone. Messages keep their order within a partitio
 after a rebalance.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -59,11 +60,24 @@ class KafkaBus(FaststreamBus):
             message.topic,
             key=message.id.encode(),
             headers=self.headers_of(message),
-            correlation_id=message.id,
+            correlation_id=message.correlation_id or message.id,
         )
 
     def workers(self, topic: str, group: str) -> list[Any]:
-        return [self.broker.subscriber(topic, group_id=group, auto_offset_reset="earliest", **subscribing())]
+        return [
+            self.broker.subscriber(topic, group_id=group, auto_offset_reset="earliest", parser=_parsed, **subscribing())
+        ]
+
+    def place_of(self, came: Any) -> str:
+        raw = came.raw_message
+        return f"at-{raw.partition}-{raw.offset}"
 
     def follower(self, topic: str) -> Any:
-        return self.broker.subscriber(topic, auto_offset_reset="earliest", **subscribing())
+        return self.broker.subscriber(topic, auto_offset_reset="earliest", parser=_parsed, **subscribing())
+
+
+async def _parsed(record: Any, parse: Callable[[Any], Awaitable[Any]]) -> Any:
+    """A record as FastStream's parser reads it, whatever its headers hold: what it cannot read comes for ever."""
+    headers = [(name, (value or b"").decode(errors="replace").encode()) for name, value in record.headers]
+    object.__setattr__(record, "headers", tuple(headers))
+    return await parse(record)

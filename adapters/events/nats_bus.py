@@ -57,7 +57,7 @@ class NatsBus(FaststreamBus):
                 message.body,
                 message.topic,
                 headers={**self.headers_of(message), _ID: message.id},
-                correlation_id=message.id,
+                correlation_id=message.correlation_id or message.id,
                 stream=stream_name(message.topic),
                 timeout=CONNECT_WITHIN_S,
             )
@@ -81,6 +81,10 @@ class NatsBus(FaststreamBus):
             **subscribing(),
         )
         return [subscriber]
+
+    def place_of(self, came: Any) -> str:
+        said = str(came.headers.get(_ID, ""))
+        return said or f"at-{came.raw_message.metadata.sequence.stream}"
 
     def follower(self, topic: str) -> Any:
         return self.broker.subscriber(

@@ -6,6 +6,7 @@ is no reason to believe that the message is there.
 """
 
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,8 @@ from adapters.events.faststream_bus import FaststreamBus, refuse_scheme, subscri
 from gateway.core.errors import Exhausted
 from gateway.core.ports.bus import BusLimits, Message
 
+_ENVELOPE = b"__data__"
+"""Field in which FastStream keeps headers and body."""
 _BEGUN, _THERE = b"begun", b"there"
 POLL_MS = 100
 """How long one look at a stream waits for something to come, milliseconds."""
@@ -55,7 +58,7 @@ class RedisBus(FaststreamBus):
             stream=message.topic,
             maxlen=10 * self.limits.backlog,
             headers=self.headers_of(message),
-            correlation_id=message.id,
+            correlation_id=message.correlation_id or message.id,
         )
         await self._client.set(mark, _THERE, px=keep_ms)
 
@@ -66,10 +69,14 @@ class RedisBus(FaststreamBus):
         left = StreamSub(
             topic, group=group, consumer=f"{self._consumer}-left", polling_interval=POLL_MS, min_idle_time=lease_ms
         )
-        return [self.broker.subscriber(stream=each, **subscribing()) for each in (new, left)]
+        return [self.broker.subscriber(stream=each, parser=_parsed, **subscribing()) for each in (new, left)]
+
+    def place_of(self, came: Any) -> str:
+        return f"at-{came.raw_message['message_ids'][0].decode()}"
 
     def follower(self, topic: str) -> Any:
-        return self.broker.subscriber(stream=StreamSub(topic, last_id="0", polling_interval=POLL_MS), **subscribing())
+        everything = StreamSub(topic, last_id="0", polling_interval=POLL_MS)
+        return self.broker.subscriber(stream=everything, parser=_parsed, **subscribing())
 
     async def _grouped(self, topic: str, group: str) -> None:
         try:
@@ -88,3 +95,21 @@ class RedisBus(FaststreamBus):
             raise Exhausted(
                 f"{backlog} messages wait on {topic} already", detail={"limit": "backlog"}, retry_after_s=1.0
             )
+
+
+async def _parsed(entry: Any, parse: Callable[[Any], Awaitable[Any]]) -> Any:
+    """An entry as FastStream's parser reads it; of one that somebody else wrote (`XADD TOPIC * data '{…}'`), the field
+    `data` is the body, and the others are headers."""
+    fields: dict[bytes, bytes] = entry["data"]
+    if _ENVELOPE in fields:
+        return await parse(entry)
+    body = fields.get(b"data", b"")
+    came = await parse({**entry, "data": {_ENVELOPE: body or b" "}})
+    came.body = body
+    came.headers = {
+        name.decode(errors="replace"): value.decode(errors="replace")
+        for name, value in fields.items()
+        if name != b"data"
+    }
+    came.content_type = came.headers.get("content-type")
+    return came

@@ -19,11 +19,12 @@ class Replies:
 
     async def take(self, message: Message) -> None:
         """An answer came; the first one counts."""
-        if message.id not in self._came:
-            self._came[message.id] = message.body
+        answers = message.correlation_id or message.id
+        if answers not in self._came:
+            self._came[answers] = message.body
             while len(self._came) > KEPT_AT_MOST:
                 self._came.popitem(last=False)
-        waiting = self._waiting.pop(message.id, None)
+        waiting = self._waiting.pop(answers, None)
         if waiting is not None:
             waiting.set()
 

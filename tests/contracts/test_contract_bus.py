@@ -15,7 +15,7 @@ from gateway.app.buses import bus_from
 from gateway.core.errors import Exhausted, InvalidRequest, Unavailable
 from gateway.core.json import Json
 from gateway.core.ports.bus import Bus, BusLimits, Message
-from tests.brokers import kafka, nats, valkey
+from tests.brokers import kafka, nats, put_by_hand, redis_client, valkey
 
 pytestmark = pytest.mark.anyio
 
@@ -240,6 +240,95 @@ async def test_everybody_who_follows_gets_what_is_kept_and_what_is_new(broker: B
         await late.full.wait()
     assert early.numbers_on(broker) == [1, 2, 3]
     assert late.numbers_on(broker) == [1, 2, 3]
+
+
+async def test_an_answer_has_an_id_of_its_own_and_the_id_of_what_it_answers(broker: Broker) -> None:
+    bus, inbox = await broker.joined(), Inbox(1)
+    await bus.prepare(broker.topic)
+    sent = replace(broker.message(1), correlation_id="asked")
+    async with at_work() as group:
+        group.start_soon(bus.work, broker.topic, broker.topic, inbox.take)
+        await bus.publish(sent)
+        await inbox.full.wait()
+    [came] = inbox.came
+    assert (came.id, came.correlation_id) == (sent.id, "asked")
+
+
+@pytest.mark.parametrize("raw", [b"{", b"\xff\xfe", b"", b"[1"])
+async def test_a_body_nobody_can_read_comes_once_with_the_reason_and_blocks_nobody(broker: Broker, raw: bytes) -> None:
+    if broker.kind == "memory":
+        pytest.skip("nothing gets on to it that is no message")
+    bus, inbox = await broker.joined(), Inbox(2)
+    await bus.prepare(broker.topic)
+    await put_by_hand(broker.url, broker.topic, raw)
+    await bus.publish(broker.message(2))
+    async with at_work() as group:
+        group.start_soon(bus.work, broker.topic, broker.topic, inbox.take)
+        await inbox.full.wait()
+    broken, sound = sorted(inbox.came, key=lambda each: not each.broken)
+    assert (broken.body, broken.raw, bool(broken.broken)) == (None, raw, True)
+    assert (sound.body, sound.broken) == ({"n": 2}, "")
+
+
+async def test_a_message_without_an_id_has_the_same_one_each_time_it_comes(broker: Broker) -> None:
+    if broker.kind == "memory":
+        pytest.skip("nothing gets on to it that has no id")
+    bus, inbox = await broker.joined(), Inbox(2)
+    await bus.prepare(broker.topic)
+    await put_by_hand(broker.url, broker.topic, b'{"n": 1}')
+
+    async def not_done_at_first(message: Message) -> None:
+        await inbox.take(message)
+        if len(inbox.came) == 1:
+            raise RuntimeError("not now")
+
+    async with at_work() as group:
+        group.start_soon(bus.work, broker.topic, broker.topic, not_done_at_first)
+        await inbox.full.wait()
+    first, again = inbox.came
+    assert first.id == again.id
+    assert first.body == again.body == {"n": 1}
+
+
+async def test_what_a_worker_was_at_when_it_was_told_to_stop_is_for_the_others(broker: Broker) -> None:
+    bus, inbox, begun, told = await broker.joined(), Inbox(1), anyio.Event(), list[str]()
+    await bus.prepare(broker.topic)
+    await bus.publish(broker.message(1))
+
+    async def is_told(message: Message) -> None:
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            told.append(message.id)
+
+    async with at_work() as group:
+        async with anyio.create_task_group() as inner:
+            inner.start_soon((await broker.joined()).work, broker.topic, broker.topic, is_told)
+            await begun.wait()
+            inner.cancel_scope.cancel()
+        assert told == [broker.message(1).id]
+        group.start_soon((await broker.joined()).work, broker.topic, broker.topic, inbox.take)
+        await inbox.full.wait()
+
+
+async def test_work_on_a_stream_that_is_taken_away_ends_so_that_it_can_begin_again(urls: dict[str, str]) -> None:
+    broker = Broker(kind="redis", url=urls["redis"])
+    async with broker.stack:
+        bus, inbox, ended = await broker.joined(), Inbox(1), anyio.Event()
+        await bus.prepare(broker.topic)
+        await bus.publish(broker.message(1))
+
+        async def work() -> None:
+            with pytest.raises(Unavailable):
+                await bus.work(broker.topic, broker.topic, inbox.take)
+            ended.set()
+
+        async with at_work() as group, redis_client(broker.url) as client:
+            group.start_soon(work)
+            await inbox.full.wait()
+            await client.delete(broker.topic)
+            await ended.wait()
 
 
 @pytest.mark.parametrize("scheme", ["redis", "nats", "kafka"])

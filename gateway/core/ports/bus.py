@@ -12,14 +12,21 @@ class Message:
     """One message."""
 
     id: str
-    """Tells it from every other; published again, it is the same message."""
+    """Tells it from every other of its topic; published again, or handed out again, it is the same message."""
     topic: str
     body: Json
+    """None where it could not be read; `broken` says why."""
     reply_to: str = ""
     """Topic on which an answer is expected, under the same id; empty for none."""
     traceparent: str = ""
     """W3C trace context of whoever published it."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    correlation_id: str = ""
+    """Id of what it answers, where that is not its own."""
+    raw: bytes = b""
+    """The body as it came; empty where it never left the process."""
+    broken: str = ""
+    """Why the body could not be read; empty where it could."""
 
 
 Handler: TypeAlias = Callable[[Message], Awaitable[None]]
