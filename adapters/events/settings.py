@@ -41,6 +41,8 @@ class BusSettings(BaseModel):
     """Topics that can be called: `tool:BUS/TOPIC`."""
     replies: TopicName = "drawbridge.replies"
     """Topic on which workers answer, under the id of what they answer."""
+    dead_letters: TopicName = "drawbridge.dead"
+    """Topic on which messages are kept that can start no run, each with the reason."""
     group: TopicName = "drawbridge"
     """Consumer group under which workers share a topic."""
     backlog: int = Field(default=1000, ge=1)
@@ -52,7 +54,7 @@ class BusSettings(BaseModel):
     tenant: str = DEFAULT_TENANT
     """Whose it is; `*` for everybody's."""
     trust: Literal["trusted", "untrusted"] = "untrusted"
-    """`trusted`: its answers are not labelled as an outsider's."""
+    """`trusted`: its answers, and runs its messages start, are not labelled as an outsider's."""
 
     @field_validator("topics")
     @classmethod

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from sqlalchemy import Column, Connection, Delete, Table, and_, delete, func, or_, select
 
-from adapters.storage.tables import dead_letters, effects, open_steps, run_events, run_steps, runs, task_owners
+from adapters.storage.tables import dead_letters, effects, open_steps, run_events, run_steps, runs, starts, task_owners
 from adapters.storage.transactions import Transactions
 from gateway.core.task import TaskState
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 _FAILED = [TaskState.FAILED.value, TaskState.REJECTED.value]
 _ENDED_WELL = [state.value for state in TaskState if state.terminal and state.value not in _FAILED]
 _UNDER_WAY = [state.value for state in TaskState if not state.terminal]
-_OF_RUNS = (run_events, run_steps, open_steps, dead_letters)
+_OF_RUNS = (run_events, run_steps, open_steps, dead_letters, starts)
 _ROWS_AT_ONCE = 200
 
 

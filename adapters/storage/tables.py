@@ -323,6 +323,26 @@ event.listen(memos, "after_create", _FTS5.execute_if(dialect="sqlite"))
 event.listen(memos, "after_create", _TSVECTOR.execute_if(dialect="postgresql"))
 
 
+starts = Table(
+    "starts",
+    TABLES,
+    _key("run_id"),
+    _text("tenant"),
+    _text("workflow"),
+    _text("bus"),
+    _text("topic"),
+    _text("message_id"),
+    _text("answers_to"),
+    _time("at_us"),
+    _text("claimed_by"),
+    _time("claimed_until_us"),
+    # 0 while it is to be told.
+    _time("told_at_us"),
+    UniqueConstraint("bus", "topic", "message_id", name="starts_by_message"),
+    Index("starts_untold", "told_at_us", "at_us"),
+)
+
+
 def _to_2(connection: Connection) -> None:
     """Which tokens they were and on which models; what a step was given; the ledger of costs."""
     for name in ("runs", "run_steps"):
@@ -373,9 +393,14 @@ def _to_8(connection: Connection) -> None:
                 index.create(connection, checkfirst=True)
 
 
+def _to_9(connection: Connection) -> None:
+    """Which messages have started runs."""
+    starts.create(connection)
+
+
 GATEWAY_SCHEMA = Schema(
     name="gateway",
-    number=8,
+    number=9,
     tables=TABLES,
-    migrations={2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: _to_7, 8: _to_8},
+    migrations={2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: _to_7, 8: _to_8, 9: _to_9},
 )

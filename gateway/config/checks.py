@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from gateway.config.document import child
 from gateway.config.load import Check, Configuration
 from gateway.config.problems import Problem
+from gateway.config.start_checks import runs_do_not_start_themselves, starts_lead_somewhere
 
 OWNERS = ("servers", "buses", "agents", "workflows")
 """Sections whose keys share one namespace of slugs."""
@@ -48,6 +49,8 @@ def standard_checks(registered: Mapping[str, Collection[str]] | None = None) -> 
         roles_exist,
         targets_exist(known),
         patterns_name_something(known),
+        starts_lead_somewhere,
+        runs_do_not_start_themselves,
         somebody_may_knock,
     )
 

@@ -21,6 +21,7 @@ from gateway.orchestration.blocks.plan_execute import PlanExecuteSettings
 from gateway.orchestration.blocks.reflection import ReflectionSettings
 from gateway.orchestration.blocks.router import RouterSettings
 from gateway.orchestration.blocks.sequential import SequentialSettings
+from gateway.orchestration.blocks.started_by import StartSettings
 from gateway.orchestration.blocks.supervisor import SupervisorSettings
 from gateway.orchestration.targets import (
     Contract,
@@ -120,6 +121,8 @@ class WorkflowSettings(BaseModel):
     """Tools that may be given work, `orders/find`."""
     workflows: tuple[str, ...] = ()
     """Other workflows that may be given work."""
+    started_by: tuple[StartSettings, ...] = ()
+    """Topics of message buses whose messages start its runs."""
     planner: Role = ""
     """Who plans: an agent's slug, or a mapping of the fields below."""
     executor: Role = ""
@@ -204,8 +207,9 @@ class WorkflowSettings(BaseModel):
         )
 
     def to_json(self) -> JsonObject:
-        """As it is handed to the pattern, and kept with each run: a run keeps the version it began with."""
-        return json_from(self.model_dump(mode="json", exclude_defaults=True, by_alias=True))
+        """As it is handed to the pattern, and kept with each run: a run keeps the version it began with. What starts
+        it is no part of that."""
+        return json_from(self.model_dump(mode="json", exclude_defaults=True, by_alias=True, exclude={"started_by"}))
 
 
 def with_glossary(workflows: Mapping[str, WorkflowSettings], shared: Mapping[str, str]) -> dict[str, WorkflowSettings]:
