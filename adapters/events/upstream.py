@@ -34,7 +34,8 @@ class BusUpstream:
     def __init__(self, slug: str, settings: BusSettings, bus: Bus) -> None:
         self._slug = slug
         self._settings = settings
-        self._bus = bus
+        self.bus = bus
+        """Open once it is used; closed with the upstream."""
         self._replies = Replies()
         self._labels = CLEAN if settings.trust == "trusted" else Labels(untrusted=frozenset({f"bus:{slug}"}))
         self._listing = Listing(
@@ -46,9 +47,9 @@ class BusUpstream:
         return self._slug
 
     async def capabilities(self) -> Listing:
-        await self._bus.keep(self._settings.replies)
+        await self.bus.keep(self._settings.replies)
         for topic in self._settings.topics:
-            await self._bus.prepare(topic)
+            await self.bus.prepare(topic)
         return self._listing
 
     async def watch(self) -> None:
@@ -56,7 +57,7 @@ class BusUpstream:
         pause_s = FIRST_RETRY_S
         while True:
             try:
-                await self._bus.follow(self._settings.replies, self._replies.take)
+                await self.bus.follow(self._settings.replies, self._replies.take)
             except Unavailable as error:
                 log.info("answers are not heard for now", bus=self._slug, reason=error.message)
             await anyio.sleep(pause_s)
@@ -72,7 +73,7 @@ class BusUpstream:
         message_id = self._message_id(request, capability.local)
         with anyio.CancelScope(deadline=request.budget.deadline_s) as scope:
             if not self._replies.has(message_id):
-                await self._bus.publish(self._message(message_id, request, capability.local, arguments))
+                await self.bus.publish(self._message(message_id, request, capability.local, arguments))
             return self._result(capability, topic, await self._replies.wait(message_id))
         if scope.cancelled_caught:
             raise DeadlineExceeded(
@@ -83,7 +84,7 @@ class BusUpstream:
         raise AssertionError("unreachable: the scope either returns, raises or was cancelled")
 
     async def aclose(self) -> None:
-        await self._bus.aclose()
+        await self.bus.aclose()
 
     def _message(self, message_id: str, request: Request, topic: str, arguments: JsonObject) -> Message:
         headers = {"x-tenant": request.principal.tenant}

@@ -18,9 +18,9 @@ _MESSAGE = (
 _UNTOLD = _c.told_at_us == 0
 _KNOWN = select(_c.run_id).where(or_(_RUN, (_MESSAGE[0] & _MESSAGE[1] & _MESSAGE[2])))
 _ADD = insert(starts)
-_RUN_OF = select(_c.run_id).where(*_MESSAGE)
 _COUNT = select(func.count()).select_from(starts).where(*_MESSAGE[:2], _UNTOLD)
 _FIELDS = tuple(starts.c[each.name] for each in fields(Start))
+_FIND = select(*_FIELDS).where(*_MESSAGE)
 _UNDER_WAY = select(*_FIELDS).where(_UNTOLD).order_by(_c.at_us, _c.run_id).limit(bindparam("most"))
 _CLAIM = update(starts).where(
     _RUN, _UNTOLD, or_(_c.claimed_by == bindparam("of_claimer"), _c.claimed_until_us <= bindparam("now_us"))
@@ -44,10 +44,10 @@ class SqlStarts:
 
         await self._database.write(act, about=start.run_id)
 
-    async def run_of(self, bus: str, topic: str, message_id: str) -> str:
+    async def find(self, bus: str, topic: str, message_id: str) -> Start | None:
         place = _message(bus, topic, message_id)
-        found = await self._database.read(lambda connection: connection.execute(_RUN_OF, place).scalar())
-        return found or ""
+        row = await self._database.read(lambda connection: connection.execute(_FIND, place).mappings().first())
+        return None if row is None else Start(**row)
 
     async def count(self, bus: str, topic: str) -> int:
         place = {"of_bus": bus, "of_topic": topic}

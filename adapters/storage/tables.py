@@ -332,6 +332,7 @@ starts = Table(
     _text("bus"),
     _text("topic"),
     _text("message_id"),
+    _text("digest"),
     _text("answers_to"),
     _time("at_us"),
     _text("claimed_by"),

@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from adapters.a2a.card import knows_delegation
 from adapters.a2a.registry import AgentDirectory
 from adapters.durable.late import LateJournal
+from adapters.events.door import MessageDoor
 from adapters.identity.credentials import Credential, operator_credential, principal_credentials
 from adapters.net.egress import EgressGuard
 from adapters.storage.pins import PINS
@@ -20,6 +21,7 @@ from gateway.app.engine import durable_engine
 from gateway.app.foundation import Foundation
 from gateway.app.neighbours import Neighbours, Wanted, registered_agents
 from gateway.app.sections import Sections, load_configuration
+from gateway.app.subscriptions import Subscriptions
 from gateway.config.load import Configuration
 from gateway.core.catalog import EVERY_TENANT, Shelf
 from gateway.core.chaos import Chaos
@@ -119,6 +121,8 @@ class Composition:
             chaos=self.chaos,
             hearing=Hearing(foundation.open_steps),
         )
+        self.endings = self.orchestrator.endings(foundation.starts, self.pipeline, self.neighbours.bus)
+        self.subscriptions = Subscriptions(self._message_door(), self.neighbours.bus)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -136,9 +140,12 @@ class Composition:
             await self.pipeline.settled(FIRST_ANSWERS_WITHIN_S)
             await self._launch_if_needed()
             tasks.start_soon(self.retention.run)
+            tasks.start_soon(self.endings.run)
+            self.subscriptions.start(tasks, self.sections)
             try:
                 yield
             finally:
+                await self.subscriptions.aclose()
                 self.leave()
                 await self.orchestrator.aclose()
                 tasks.cancel_scope.cancel()
@@ -173,6 +180,7 @@ class Composition:
             self.memories.apply(memories, sections.remembering.values())
             await self._count_budgets()
             await self._launch_if_needed()
+            self.subscriptions.apply(sections)
         self._note("configuration.apply", {"digest": configuration.digest})
 
     def waiting_for_a_start(self) -> tuple[str, ...]:
@@ -260,6 +268,18 @@ class Composition:
             counter=foundation.counter,
             reader=self._reader,
             memories=self.memories,
+        )
+
+    def _message_door(self) -> MessageDoor:
+        foundation = self.foundation
+        return MessageDoor(
+            gateway=self.pipeline,
+            starts=foundation.starts,
+            clock=foundation.clock,
+            ids=foundation.ids,
+            limits=self.sections.limits,
+            begun=self.endings.watch,
+            ended=self.endings.ended,
         )
 
     def _agent_roles(self, tenant: str, slug: str) -> frozenset[str]:

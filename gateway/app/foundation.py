@@ -33,6 +33,7 @@ from adapters.storage.pins import SqlPins
 from adapters.storage.registry import SqlAgentRegistry
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.scratch import SqlScratchStore
+from adapters.storage.starts import SqlStarts
 from adapters.system import SortableIds, SystemClock
 from adapters.tokens import VocabularyCounter
 from gateway.app.others import Others, among_others
@@ -64,6 +65,7 @@ class Foundation:
     costs: SqlCostLedger
     counter: VocabularyCounter
     dead_letters: SqlDeadLetters
+    starts: SqlStarts
     archive: SqlRunArchive
     tokens: DelegationTokens
     authenticator: Authenticator
@@ -129,6 +131,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             costs=costs,
             counter=VocabularyCounter(),
             dead_letters=SqlDeadLetters(database),
+            starts=SqlStarts(database),
             archive=SqlRunArchive(database),
             tokens=tokens,
             authenticator=authenticator,

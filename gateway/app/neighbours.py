@@ -70,6 +70,7 @@ class Neighbours:
         self._guard = guard
         self._present: dict[str, Wanted] = {}
         self._agents: dict[str, A2aUpstream] = {}
+        self._buses: dict[str, Bus] = {}
         self._parts = ServerParts(
             limits=limits,
             clock=foundation.clock,
@@ -82,6 +83,10 @@ class Neighbours:
         """The settings of an agent, wherever it was named."""
         wanted = self._present.get(slug)
         return wanted.settings if wanted is not None and isinstance(wanted.settings, AgentSettings) else None
+
+    def bus(self, slug: str) -> Bus | None:
+        """The bus of this slug as it is now, open or not."""
+        return self._buses.get(slug)
 
     async def fetch_card(self, url: str) -> bytes:
         """The card behind an address somebody supplied. Raises: GatewayError."""
@@ -110,7 +115,11 @@ class Neighbours:
             self._lists.retire(slug)
             if not isinstance(new.get(slug, self._present[slug]).settings, AgentSettings):
                 self._agents.pop(slug, None)
+            if slug not in upstreams:
+                self._buses.pop(slug, None)
         for slug, upstream in upstreams.items():
+            if isinstance(upstream, BusUpstream):
+                self._buses[slug] = upstream.bus
             watch = upstream.watch if isinstance(upstream, McpHttpUpstream | BusUpstream) else None
             self._lists.add(upstream, new[slug].tenant, watch)
         self._present = dict(wanted)

@@ -152,7 +152,7 @@ class Request(Struct, frozen=True, kw_only=True, gc=False):
     budget: Budget
     body: Body = NOTHING
     protocol: str = ""
-    """By which door it came: `mcp`, `a2a`, `run`, `api`."""
+    """By which door it came: `mcp`, `a2a`, `run`, `api`, `bus`."""
     labels: Labels = CLEAN
     traceparent: str = ""
     """W3C trace context of the caller, or empty."""

@@ -15,11 +15,13 @@ from gateway.core.errors import Conflict, DeadlineExceeded, InvalidRequest, NotF
 from gateway.core.json import JsonObject, canonical_json, json_text
 from gateway.core.limits import Limits
 from gateway.core.model import Accepted, Capability, Complete, Emit, Request, Result, TaskOpened
+from gateway.core.ports.bus import Bus
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import Journal
 from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.retention import RunArchive
 from gateway.core.ports.runs import Run
+from gateway.core.ports.starts import StartStore
 from gateway.core.ports.upstream import Listing
 from gateway.core.task import TaskState
 from gateway.orchestration.admission import Admission
@@ -27,6 +29,7 @@ from gateway.orchestration.advising import Advising
 from gateway.orchestration.approving import Approving
 from gateway.orchestration.control import Control
 from gateway.orchestration.dead_letters import DeadLetterOffice
+from gateway.orchestration.endings import Endings
 from gateway.orchestration.events import opened, task_of
 from gateway.orchestration.execution import Execution, ended_from_json
 from gateway.orchestration.explaining import Explaining
@@ -101,6 +104,10 @@ class Orchestrator:
     def retention(self, archive: RunArchive, settings: Callable[[], RetentionSettings]) -> Retention:
         """The job that forgets runs; whoever asks for it runs it."""
         return Retention(self._wiring, self.runs, archive, settings)
+
+    def endings(self, starts: StartStore, gateway: Gateway, bus: Callable[[str], Bus | None]) -> Endings:
+        """Who tells how runs ended that messages started; whoever asks for it runs it."""
+        return Endings(self._wiring, self._watching, starts=starts, gateway=gateway, bus=bus)
 
     async def launch(self, gateway: Gateway) -> None:
         """Begin to run runs; their steps go through `gateway`."""

@@ -30,6 +30,7 @@ FIRST = Start(
     bus="mail",
     topic="orders",
     message_id="m-1",
+    digest="d",
     answers_to="done",
     at_us=1,
 )
@@ -38,12 +39,12 @@ ELSEWHERE = replace(FIRST, run_id="run_3", topic="returns", at_us=3)
 
 
 async def test_a_message_finds_the_run_it_started(starts: StartStore) -> None:
-    assert await starts.run_of("mail", "orders", "m-1") == ""
+    assert await starts.find("mail", "orders", "m-1") is None
     await starts.add(FIRST)
     await starts.add(ELSEWHERE)
-    assert await starts.run_of("mail", "orders", "m-1") == "run_1"
-    assert await starts.run_of("mail", "returns", "m-1") == "run_3"
-    assert await starts.run_of("post", "orders", "m-1") == ""
+    assert await starts.find("mail", "orders", "m-1") == FIRST
+    assert await starts.find("mail", "returns", "m-1") == ELSEWHERE
+    assert await starts.find("post", "orders", "m-1") is None
 
 
 async def test_the_first_run_of_a_message_counts(starts: StartStore) -> None:
@@ -62,7 +63,7 @@ async def test_runs_are_under_way_until_their_end_is_told(starts: StartStore) ->
     await starts.told("run_1", 5)
     assert await starts.under_way(10) == (SECOND, ELSEWHERE)
     assert await starts.count("mail", "orders") == 1
-    assert await starts.run_of("mail", "orders", "m-1") == "run_1"
+    assert await starts.find("mail", "orders", "m-1") == FIRST
 
 
 async def test_one_tells_the_end_at_a_time_and_only_once(starts: StartStore) -> None:

@@ -15,6 +15,8 @@ class Start:
     """Slug of the bus the message came by."""
     topic: str
     message_id: str
+    digest: str
+    """SHA-256, hex, of what the message said."""
     answers_to: str
     """Topic of the same bus on which its end is told; empty for none."""
     at_us: int
@@ -27,8 +29,8 @@ class StartStore(Protocol):
         """Keep a start. One of that run, or of that message, is left as it is."""
         ...
 
-    async def run_of(self, bus: str, topic: str, message_id: str) -> str:
-        """The run a message has started; empty for none."""
+    async def find(self, bus: str, topic: str, message_id: str) -> Start | None:
+        """What a message has started."""
         ...
 
     async def count(self, bus: str, topic: str) -> int:

@@ -12,13 +12,12 @@ class MemoryStarts:
         self._claims: dict[str, tuple[str, int]] = {}
 
     async def add(self, start: Start) -> None:
-        if start.run_id not in self.starts and not await self.run_of(start.bus, start.topic, start.message_id):
+        if start.run_id not in self.starts and not await self.find(start.bus, start.topic, start.message_id):
             self.starts[start.run_id] = start
 
-    async def run_of(self, bus: str, topic: str, message_id: str) -> str:
+    async def find(self, bus: str, topic: str, message_id: str) -> Start | None:
         named = (bus, topic, message_id)
-        found = (each for each in self.starts.values() if (each.bus, each.topic, each.message_id) == named)
-        return next((each.run_id for each in found), "")
+        return next((each for each in self.starts.values() if (each.bus, each.topic, each.message_id) == named), None)
 
     async def count(self, bus: str, topic: str) -> int:
         return sum((each.bus, each.topic) == (bus, topic) for each in self._untold())
