@@ -20,6 +20,7 @@ from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.runs import Run
 from gateway.core.ports.starts import Start, StartStore
 from gateway.core.task import Task, TaskState
+from gateway.orchestration.execution import ANSWER
 from gateway.orchestration.spec import spec_from_json
 from gateway.orchestration.watching import Watching
 from gateway.orchestration.wiring import Wiring
@@ -157,7 +158,7 @@ class Endings:
 
 def answer_of(task: Task) -> JsonObject:
     """A task's answer in short: `text`, `answer` where there is more than text, `gaps`, `error`. Pure."""
-    content = next((each.content for each in task.artifacts), Content())
+    content = next((each.content for each in task.artifacts if each.name == ANSWER), Content())
     structured = json_object(content.structured)
     said: JsonObject = {"text": content.text}
     if task.state is not TaskState.COMPLETED:
