@@ -29,6 +29,7 @@ from adapters.storage.columns import text_of as _text
 from adapters.storage.columns import time as _time
 from adapters.storage.columns import time_or_never as _time_or_never
 from adapters.storage.schema import Schema
+from adapters.storage.start_table import starts_in
 
 TABLES = MetaData()
 
@@ -322,26 +323,7 @@ _TSVECTOR = DDL("CREATE INDEX memos_words ON memos USING gin (to_tsvector('simpl
 event.listen(memos, "after_create", _FTS5.execute_if(dialect="sqlite"))
 event.listen(memos, "after_create", _TSVECTOR.execute_if(dialect="postgresql"))
 
-
-starts = Table(
-    "starts",
-    TABLES,
-    _key("run_id"),
-    _text("tenant"),
-    _text("workflow"),
-    _text("bus"),
-    _text("topic"),
-    _text("message_id"),
-    _text("digest"),
-    _text("answers_to"),
-    _time("at_us"),
-    _text("claimed_by"),
-    _time("claimed_until_us"),
-    # 0 while it is to be told.
-    _time("told_at_us"),
-    UniqueConstraint("bus", "topic", "message_id", name="starts_by_message"),
-    Index("starts_untold", "told_at_us", "at_us"),
-)
+starts = starts_in(TABLES)
 
 
 def _to_2(connection: Connection) -> None:

@@ -89,9 +89,8 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
         Unavailable: a file or the database cannot be used.
     """
     directory.prepare()
-    clock, ids = SystemClock(), SortableIds()
     folder, settings = configuration_folder(sections), sections.audit
-    secrets = SecretResolver(folder)
+    clock, ids, secrets = SystemClock(), SortableIds(), SecretResolver(folder)
     async with AsyncExitStack() as stack:
         stack.enter_context(StorageLock(directory.lock))
         storage = await stack.enter_async_context(open_storage(directory, sections.storage, secrets, clock))
