@@ -23,6 +23,7 @@ from starlette.applications import Starlette
 
 from adapters.a2a.card import FetchCard
 from adapters.a2a.client import A2aUpstream
+from adapters.a2a.publish import Face
 from adapters.a2a.server import A2aDoor
 from adapters.a2a.settings import AgentSettings
 from adapters.net.address import Address
@@ -71,7 +72,7 @@ class Badges:
         known = identities or (Identity(principal=ANA), Identity(principal=BOB))
         self.by_name = {each.principal.subject + each.run_id: each for each in known}
 
-    async def authenticate(self, authorization: bytes) -> Identity:
+    async def authenticate(self, authorization: bytes, path: str = "/") -> Identity:
         identity = self.by_name.get(authorization.decode().removeprefix("Bearer "))
         if identity is None:
             raise Unauthenticated("send Authorization: Bearer with an API key")
@@ -413,8 +414,7 @@ async def door_to(
         clock=LoopClock(),
         ids=CountingIds(),
         limits=limits or Limits(),
-        public_url=url_of(bound),
-        public_cards=public_cards,
+        face=Face(public_url=url_of(bound), public_cards=public_cards),
     )
     async with serving(door, bound) as url:
         yield Door(gate, url, owners)

@@ -53,7 +53,7 @@ class TableAuthenticator:
     def __init__(self, tokens: Mapping[str, Principal]) -> None:
         self.tokens = dict(tokens)
 
-    async def authenticate(self, authorization: bytes) -> Identity:
+    async def authenticate(self, authorization: bytes, path: str = "/") -> Identity:
         who = self.tokens.get(authorization.decode("latin-1").removeprefix("Bearer "))
         if who is None:
             raise Unauthenticated("an API key is expected")

@@ -56,7 +56,7 @@ class Badges:
     def __init__(self, known: dict[bytes, Identity] | None = None) -> None:
         self.known = dict(EVERYBODY) if known is None else known
 
-    async def authenticate(self, authorization: bytes) -> Identity:
+    async def authenticate(self, authorization: bytes, path: str = "/") -> Identity:
         try:
             return self.known[authorization]
         except KeyError:

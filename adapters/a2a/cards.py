@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from hashlib import sha256
 
-from adapters.a2a.publish import card_of, published_card
+from adapters.a2a.publish import Face, card_of, published_card
 from adapters.a2a.wire.envelope import encode
 from gateway.core.errors import NotFound
 from gateway.core.model import Capability, Principal, principal
@@ -23,10 +23,11 @@ class Shown:
 class Cards:
     """The published cards of agents and workflows."""
 
-    def __init__(self, gateway: Gateway, *, public_url: str) -> None:
+    def __init__(self, gateway: Gateway, face: Face) -> None:
         self._gateway = gateway
-        self._public_url = public_url.rstrip("/")
-        self._rendered: dict[str, tuple[Capability, Shown]] = {}
+        self._public_url = face.public_url.rstrip("/")
+        self._challenges = face.challenges
+        self._rendered: dict[str, tuple[Capability, tuple[str, ...], Shown]] = {}
 
     def find(self, slug: str, who: Principal | None) -> Shown:
         """The card of what `who` may call; to nobody in particular, of anything. Raises: NotFound."""
@@ -35,10 +36,11 @@ class Cards:
             self._rendered.pop(slug, None)
             raise NotFound(f"there is no agent called {slug}")
         rendered = self._rendered.get(slug)
-        if rendered is None or rendered[0] is not capability:
-            rendered = (capability, self._render(slug, capability))
+        issuers = tuple(self._challenges.issuers)
+        if rendered is None or rendered[0] is not capability or rendered[1] != issuers:
+            rendered = (capability, issuers, self._render(slug, capability, issuers))
             self._rendered[slug] = rendered
-        return rendered[1]
+        return rendered[2]
 
     def _visible(self, slug: str, who: Principal | None) -> Capability | None:
         if who is not None:
@@ -46,7 +48,7 @@ class Cards:
             return next(iter(visible), None)
         return self._gateway.find(_ANYBODY, f"agent:{slug}") or self._gateway.find(_ANYBODY, f"workflow:{slug}")
 
-    def _render(self, slug: str, capability: Capability) -> Shown:
+    def _render(self, slug: str, capability: Capability, issuers: tuple[str, ...]) -> Shown:
         card = capability.definition
         if capability.kind == "workflow":
             card = card_of(
@@ -55,5 +57,5 @@ class Cards:
                 description=capability.description or f"The workflow {slug}.",
                 tags=tuple(sorted(capability.tags)),
             )
-        body = encode(published_card(card, slug, self._public_url))
+        body = encode(published_card(card, slug, self._public_url, issuers))
         return Shown(body=body, etag=b'"%b"' % sha256(body).hexdigest().encode())

@@ -125,6 +125,7 @@ class Inbound:
             run_id=identity.run_id,
             step_id=identity.step_id,
             phase=identity.phase,
+            credential=identity.credential,
             meta={**asked.meta, **meta},
         )
 

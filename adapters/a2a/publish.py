@@ -1,18 +1,31 @@
 """The cards the gateway publishes: of foreign agents, with its own address in them, and of its workflows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from adapters.a2a.card import DELEGATION, visible_text
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.core.ports.gateway import BareChallenges, Challenges
 
-_SECURITY: JsonObject = {"bearer": {"httpAuthSecurityScheme": {"scheme": "Bearer"}}}
-_REQUIREMENTS: list[Json] = [{"schemes": {"bearer": {"list": []}}}]
+_BEARER: JsonObject = {"httpAuthSecurityScheme": {"scheme": "Bearer"}}
 _ADDRESSES = ("url", "preferredTransport", "additionalInterfaces", "protocolVersion", "security")
 """How A2A 0.3 said where an agent is and how to get in; kept, they would lead around the gateway."""
 
 
-def published_card(card: Mapping[str, Json], slug: str, public_url: str) -> JsonObject:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Face:
+    """How the gateway shows itself to whoever looks for its agents."""
+
+    public_url: str
+    public_cards: bool = False
+    """Cards are shown to anybody; otherwise only to who may call the agent."""
+    challenges: Challenges = field(default_factory=BareChallenges)
+
+
+def published_card(card: Mapping[str, Json], slug: str, public_url: str, issuers: Sequence[str] = ()) -> JsonObject:
     """The card as the gateway republishes it: the gateway's address and credentials, everything else as it was.
+
+    A key of the gateway's gets in, or an access token of one of the `issuers`.
 
     Signatures go, because they cover the address (A2A 1.0, section 8.4).
     """
@@ -21,6 +34,7 @@ def published_card(card: Mapping[str, Json], slug: str, public_url: str) -> Json
     extensions = [
         each for each in json_list(capabilities.get("extensions")) if json_object(each).get("uri") != DELEGATION
     ]
+    schemes = _schemes(issuers)
     return {
         **kept,
         **{name: visible_text(json_text(kept.get(name))) for name in ("name", "description")},
@@ -33,10 +47,18 @@ def published_card(card: Mapping[str, Json], slug: str, public_url: str) -> Json
             "pushNotifications": False,
             "extendedAgentCard": False,
         },
-        "securitySchemes": _SECURITY,
-        "securityRequirements": _REQUIREMENTS,
+        "securitySchemes": schemes,
+        "securityRequirements": [{"schemes": {name: {"list": []}}} for name in schemes],
         "skills": [_published_skill(json_object(each)) for each in json_list(kept.get("skills"))],
     }
+
+
+def _schemes(issuers: Sequence[str]) -> JsonObject:
+    schemes: JsonObject = {"bearer": _BEARER}
+    for number, issuer in enumerate(issuers, start=1):
+        url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+        schemes[f"issuer{number}"] = {"openIdConnectSecurityScheme": {"openIdConnectUrl": url}}
+    return schemes
 
 
 def card_of(slug: str, *, title: str, description: str, tags: tuple[str, ...] = ()) -> JsonObject:

@@ -4,6 +4,7 @@ from adapters.a2a import asgi
 from adapters.a2a.asgi import Send
 from adapters.a2a.wire.envelope import NO_ID, error_bytes
 from gateway.core.errors import GatewayError, Unauthenticated
+from gateway.core.json import json_list, json_text
 from gateway.core.ports.gateway import Gateway, Identity
 from gateway.core.ports.world import Clock, Ids
 from gateway.core.record import Record
@@ -27,8 +28,9 @@ class Refusals:
         status: int = 200,
         identity: Identity | None = None,
         capability: str = "",
+        challenge: bytes = b"Bearer",
     ) -> None:
-        """Record it and say so."""
+        """Record it and say so; `challenge` is for whoever is not known."""
         who = None if identity is None else identity.principal
         record = Record(
             id=self._ids.new("rec"),
@@ -49,14 +51,20 @@ class Refusals:
             error = unrecorded
         else:
             error.detail.setdefault("record", record.id)
-        await say(send, error, call_id=call_id, status=status)
+        await say(send, error, call_id=call_id, status=status, challenge=challenge)
 
 
-async def say(send: Send, error: GatewayError, *, call_id: bytes, status: int = 200) -> None:
+async def say(
+    send: Send, error: GatewayError, *, call_id: bytes, status: int = 200, challenge: bytes = b"Bearer"
+) -> None:
     """An error as a plain answer. JSON-RPC errors travel with HTTP 200 unless HTTP itself has a word for them."""
     headers: list[tuple[bytes, bytes]] = []
     if isinstance(error, Unauthenticated):
-        headers.append((b"www-authenticate", b"Bearer"))
+        headers.append((b"www-authenticate", challenge))
+    scopes = " ".join(json_text(each) for each in json_list(error.detail.get("scopes")))
+    if scopes:
+        status = 403
+        headers.append((b"www-authenticate", f'Bearer error="insufficient_scope", scope="{scopes}"'.encode()))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
     await asgi.answer(send, status, error_bytes(call_id, error), headers)

@@ -11,11 +11,12 @@ from adapters.a2a.asgi import Receive, Scope, Send
 from adapters.a2a.cards import Cards
 from adapters.a2a.inbound import Asked, Inbound, asked_for
 from adapters.a2a.ownership import Ownership
+from adapters.a2a.publish import Face
 from adapters.a2a.refusals import Refusals
 from adapters.a2a.service import Service, Visit
 from adapters.a2a.wire.envelope import NO_ID, Call, Refused, call_from_bytes
 from adapters.a2a.wire.errors import a2a_error
-from gateway.core.errors import GatewayError, Internal
+from gateway.core.errors import GatewayError, Internal, Unauthenticated
 from gateway.core.limits import Limits
 from gateway.core.model import Capability
 from gateway.core.ports.gateway import Authenticator, Gateway, Identity
@@ -40,15 +41,13 @@ class A2aDoor:
         clock: Clock,
         ids: Ids,
         limits: Limits,
-        public_url: str,
-        public_cards: bool = False,
+        face: Face,
     ) -> None:
-        """`public_cards`: cards are shown to anybody; otherwise only to who may call the agent."""
+        self._face = face
         self._gateway = gateway
         self._authenticator = authenticator
         self._limits = limits
-        self._public_cards = public_cards
-        self._cards = Cards(gateway, public_url=public_url)
+        self._cards = Cards(gateway, face)
         self._refusals = Refusals(gateway, clock=clock, ids=ids)
         self._service = Service(
             gateway,
@@ -67,6 +66,9 @@ class A2aDoor:
                 await self._show_card(scope, send, slug)
             else:
                 await self._take(scope, receive, send, slug)
+        except Unauthenticated as error:
+            challenge = self._face.challenges.unauthenticated(scope["path"], error)
+            await self._refusals.refuse(send, error, operation="knock", status=401, challenge=challenge)
         except GatewayError as error:
             # Nothing has been sent: whoever sends keeps its errors to itself.
             await self._refusals.refuse(send, error, operation="knock", status=error.wire.http)
@@ -79,10 +81,10 @@ class A2aDoor:
             await asgi.answer(send, 405, b"", ((b"allow", b"GET, HEAD"),))
             return
         identity = None
-        if not self._public_cards:
-            identity = await self._authenticator.authenticate(asgi.header(scope, b"authorization"))
+        if not self._face.public_cards:
+            identity = await self._authenticator.authenticate(asgi.header(scope, b"authorization"), scope["path"])
         shown = self._cards.find(slug, None if identity is None else identity.principal)
-        sharing = b"public" if self._public_cards else b"private"
+        sharing = b"public" if self._face.public_cards else b"private"
         headers = ((b"etag", shown.etag), (b"cache-control", sharing + b", max-age=60"), (b"vary", b"authorization"))
         known = {each.strip().removeprefix("W/") for each in asgi.header_list(scope, b"if-none-match").split(",")}
         if shown.etag.decode() in known:
@@ -95,7 +97,7 @@ class A2aDoor:
             await asgi.answer(send, 405, b"", ((b"allow", b"POST"),))
             return
         # Before anything is read, so that nobody unknown makes the gateway hold a body.
-        identity = await self._authenticator.authenticate(asgi.header(scope, b"authorization"))
+        identity = await self._authenticator.authenticate(asgi.header(scope, b"authorization"), scope["path"])
         call_id, status = NO_ID, 200
         try:
             body = await self._body(scope, receive)

@@ -131,7 +131,7 @@ class Api:
     async def _known(self, request: Request, operation: str) -> Principal:
         try:
             authorization = request.headers.get("authorization", "").encode("latin-1")
-            return (await self._authenticator.authenticate(authorization)).principal
+            return (await self._authenticator.authenticate(authorization, request.url.path)).principal
         except Unauthenticated as error:
             self._recorder.refused(f"api.{operation}", None, error)
             raise

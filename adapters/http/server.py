@@ -21,6 +21,9 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Door: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+Resources: TypeAlias = Callable[[str], Mapping[str, Any] | None]
+
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
 HARMLESS = frozenset(
     {
         *(b"accept", b"accept-encoding", b"accept-language", b"cache-control", b"connection"),
@@ -79,8 +82,18 @@ class Server:
     """The ASGI application."""
 
     def __init__(
-        self, *, mcp: Door, a2a: Door, api: Door, hosts: Hosts, health: Health, stripped: Callable[[bytes], bool]
+        self,
+        *,
+        mcp: Door,
+        a2a: Door,
+        api: Door,
+        hosts: Hosts,
+        health: Health,
+        stripped: Callable[[bytes], bool],
+        resources: Resources | None = None,
     ) -> None:
+        """`resources`: what is published of the resource at a path (RFC 9728), if anything."""
+        self._resources = resources
         self._mcp = mcp
         self._a2a = a2a
         self._api = api
@@ -150,9 +163,19 @@ class Server:
             status = "ready" if ready else "stopping" if self._health.stopping else "starting"
             said = {"status": status, "gaps": len(self._health.gaps()), "breakers": self._health.open_breakers()}
             await respond(send, 200 if ready else 503, said)
+        elif path.startswith(WELL_KNOWN):
+            await self._resource(path.removeprefix(WELL_KNOWN) or "/", send)
         else:
             message = "nothing is here; the doors are /mcp, /mcp/{server}, /agents/{name} and /api/v1"
             await respond(send, 404, {"error": {"message": message}})
+
+    async def _resource(self, path: str, send: Send) -> None:
+        """For everybody: it says where to get a token, which who asks does not have yet."""
+        said = None if self._resources is None else self._resources(path)
+        if said is None:
+            await respond(send, 404, {"error": {"message": "no issuer's tokens are taken here"}})
+        else:
+            await respond(send, 200, said)
 
 
 async def respond(send: Send, status: int, body: Mapping[str, Any]) -> None:

@@ -1,4 +1,6 @@
-"""Who sent an `Authorization` header: by configured key, minted key or delegation token. Knows no HTTP and no policy.
+"""Who sent an `Authorization` header: by configured key, minted key, delegation token or an issuer's access token.
+
+Knows no HTTP and no policy.
 
 What was recognised once is found again by the SHA-256 of the whole header value, so that a call costs one hash and one
 look-up, and no two credentials share an entry however alike they begin (CVE-2026-35030). What can change between two
@@ -13,7 +15,8 @@ from typing import Protocol, TypeVar
 
 from adapters.identity.apikeys import KeyMint, key_id
 from adapters.identity.credentials import AGENT_PREFIX, Credential, CredentialTable, credential_table
-from adapters.identity.delegation import Delegation, DelegationTokens
+from adapters.identity.delegation import Delegation, DelegationTokens, is_delegation
+from adapters.identity.issuers import AccessTokens
 from gateway.core.errors import Unauthenticated, Unavailable
 from gateway.core.labels import join_all
 from gateway.core.model import Principal, principal
@@ -51,8 +54,10 @@ class Authenticator:
         steps: OpenSteps,
         clock: Clock,
         keys_are_current: Callable[[], bool] | None = None,
+        access_tokens: AccessTokens | None = None,
     ) -> None:
         """`keys_are_current`: where other processes mint and revoke, whether what they did is known up to now."""
+        self._access_tokens = access_tokens or AccessTokens(clock)
         self._keys_are_current = keys_are_current
         self._mint = mint
         self._tokens = tokens
@@ -91,11 +96,15 @@ class Authenticator:
         self._minted.pop(key_id, None)
         self._forget()
 
-    async def authenticate(self, authorization: bytes) -> Identity:
+    async def authenticate(self, authorization: bytes, path: str = "/") -> Identity:
         digest = sha256(authorization).digest()
         identity = self._settled.get(digest)
         if identity is not None:
             return identity
+        if self._access_tokens.any and digest not in self._watched:
+            token = self._foreign(digest, authorization)
+            if token:
+                return await self._by_access_token(digest, token, path)
         found = self._found(digest, authorization)
         if isinstance(found, Identity):
             return found
@@ -128,6 +137,23 @@ class Authenticator:
         else:
             _keep(self._watched, digest, found)
         return found
+
+    def _foreign(self, digest: bytes, authorization: bytes) -> bytes:
+        """The token, if it is none of the gateway's own making; empty otherwise."""
+        scheme, space, token = authorization.partition(b" ")
+        if self._access_tokens.known(digest):
+            return token
+        if not space or scheme.lower() != b"bearer" or not self._access_tokens.concerns(token):
+            return b""
+        own = key_id(token) or is_delegation(token) or self._mint.digest(token) in self._configured.by_digest
+        return b"" if own else token
+
+    async def _by_access_token(self, digest: bytes, token: bytes, path: str) -> Identity:
+        try:
+            return await self._access_tokens.identify(digest, token, path)
+        except Unauthenticated as error:
+            # What is wrong with a token its issuer's signature does not hide, and clients act by it (RFC 6750).
+            raise Unauthenticated(error.message, detail={"token": error.message}) from None
 
     def _forget(self) -> None:
         self._settled.clear()

@@ -89,6 +89,14 @@ class DelegationTokens:
         return Delegation(run_id=run_id, step_id=step_id, agent=agent, tenant=tenant, expires_at_us=expires * 1_000_000)
 
 
+def is_delegation(token: bytes) -> bool:
+    """Whether it says of itself that it is one of these tokens."""
+    try:
+        return _header_of(token) == _HEADER
+    except (ValueError, RecursionError):
+        return False
+
+
 def _header_of(token: bytes) -> object:
     header = token.partition(b".")[0]
     return json.loads(base64.urlsafe_b64decode(header + b"=" * (-len(header) % 4)))

@@ -17,8 +17,10 @@ from adapters.mcp.refusals import (
     RESOURCE_NOT_FOUND,
     RpcRefusal,
     error_result,
+    lacks_scope,
     refusal_from,
     retry_after,
+    scope_refusal,
 )
 from adapters.mcp.render import result_bytes
 from adapters.mcp.views import Entry, View
@@ -66,6 +68,8 @@ class Calls:
             result = await self._gateway.call(request, exchange.emit)
             raw = _rendered(result, operation, knock.era)
         except GatewayError as error:
+            if lacks_scope(error):
+                raise scope_refusal(error) from error
             if operation != "call" or _relayed(error) or isinstance(error, NotFound):
                 raise self._refused(knock, operation, error) from error
             await exchange.answer(error_result(error, knock.era), retry_after(error))
@@ -134,6 +138,7 @@ class Calls:
             step_id=identity.step_id,
             phase=identity.phase,
             idempotency_key=key,
+            credential=identity.credential,
             continuation=as_text(message.params.get("requestState")) or "",
         )
 

@@ -26,7 +26,6 @@ from adapters.mcp.refusals import CANCELED, INVALID_REQUEST, RpcRefusal, refusal
 from adapters.mcp.replies import (
     ALLOW_ALL,
     ALLOW_POST,
-    CHALLENGE,
     CLOSE,
     ClientLeft,
     accepted_types,
@@ -36,7 +35,7 @@ from adapters.mcp.replies import (
 )
 from gateway.core.errors import DeadlineExceeded, GatewayError, Internal, Unauthenticated, Unavailable
 from gateway.core.limits import Limits
-from gateway.core.ports.gateway import Authenticator, Gateway
+from gateway.core.ports.gateway import Authenticator, BareChallenges, Challenges, Gateway
 from gateway.core.ports.world import Clock, Ids
 from gateway.core.record import Record
 
@@ -62,7 +61,9 @@ class McpDoor:
         ids: Ids,
         limits: Limits,
         pace: Pace | None = None,
+        challenges: Challenges | None = None,
     ) -> None:
+        self._challenges = challenges or BareChallenges()
         self._gateway = gateway
         self._authenticator = authenticator
         self._clock = clock
@@ -95,19 +96,21 @@ class McpDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         lines: list[tuple[bytes, bytes]] = scope["headers"]
         headers = dict(lines)
+        path = scope["path"]
         try:
-            identity = await self._authenticator.authenticate(headers.get(b"authorization", b""))
+            identity = await self._authenticator.authenticate(headers.get(b"authorization", b""), path)
         except Unauthenticated as error:
             try:
                 self._note_stranger(error)
             except GatewayError:
                 log.warning("a refused credential could not be recorded")
-            await refuse(send, refusal_from(error), 401, CHALLENGE)
+            challenge = (b"www-authenticate", self._challenges.unauthenticated(path, error))
+            await refuse(send, refusal_from(error), 401, (challenge,))
             return
         except Unavailable as error:
             await refuse(send, refusal_from(error), error.wire.http)
             return
-        owner = _owner(scope["path"])
+        owner = _owner(path)
         knock = Knock(identity=identity, headers=headers, lines=lines, scope=owner or "", receive=receive, send=send)
         if owner is None:
             nowhere = RpcRefusal(INVALID_REQUEST, "there is nothing at this path: use /mcp or /mcp/{server}")
@@ -208,6 +211,9 @@ class McpDoor:
             await refuse(knock.send, refusal, error.wire.http, refusal.headers)
 
     async def _refused(self, knock: Knock, exchange: Exchange, refusal: RpcRefusal) -> None:
+        if refusal.scopes:
+            challenge = self._challenges.insufficient(_path(knock.scope), refusal.scopes)
+            refusal.headers = (*refusal.headers, (b"www-authenticate", challenge))
         http = refusal.http(knock.era)
         exchange.request_id = exchange.request_id or refusal.request_id
         headers = (*refusal.headers, CLOSE) if http in (408, 413) else refusal.headers
@@ -255,3 +261,7 @@ def _owner(path: str) -> str | None:
         return ""
     owner = path[len(PATH) + 1 :]
     return owner if path.startswith(f"{PATH}/") and "/" not in owner else None
+
+
+def _path(owner: str) -> str:
+    return f"{PATH}/{owner}" if owner else PATH

@@ -16,7 +16,7 @@ from gateway.core.errors import (
     Unavailable,
     UpstreamFailed,
 )
-from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -52,6 +52,8 @@ class RpcRefusal(Exception):
         self._http = http
         self.request_id = request_id
         self.headers: tuple[tuple[bytes, bytes], ...] = ()
+        self.scopes: tuple[str, ...] = ()
+        """OAuth scopes the caller's token needs for this; see MCP, authorization, "scope challenge handling"."""
 
     def http(self, era: Era) -> int:
         """The HTTP status. Until 2025-11-25 a request that was understood is a success of the transport."""
@@ -81,6 +83,18 @@ def refusal_from(error: GatewayError, extra: Mapping[str, Json] | None = None) -
     else:
         refusal = RpcRefusal(error.wire.jsonrpc, error.message, data={**error.describe(), **(extra or {})})
     refusal.headers = retry_after(error)
+    return refusal
+
+
+def lacks_scope(error: GatewayError) -> bool:
+    """Whether a wider token is all that is missing."""
+    return bool(error.detail.get("scopes"))
+
+
+def scope_refusal(error: GatewayError) -> RpcRefusal:
+    """HTTP status 403, which is for OAuth scopes alone: a client asks for a wider token, and calls again."""
+    refusal = RpcRefusal(error.wire.jsonrpc, error.message, http=403, data=error.describe())
+    refusal.scopes = tuple(json_text(scope) for scope in json_list(error.detail.get("scopes")))
     return refusal
 
 

@@ -6,7 +6,6 @@ from adapters.mcp.classify import Headers
 from adapters.mcp.exchange import JSON_TYPE, HeaderLines
 from adapters.mcp.refusals import INVALID_REQUEST, RpcRefusal, error_bytes
 
-CHALLENGE: HeaderLines = ((b"www-authenticate", b"Bearer"),)
 CLOSE = (b"connection", b"close")
 ALLOW_POST: HeaderLines = ((b"allow", b"POST"),)
 ALLOW_ALL: HeaderLines = ((b"allow", b"GET, POST, DELETE"),)

@@ -132,7 +132,9 @@ class Streams:
 
     async def _still_known(self, subscription: Subscription) -> bool:
         try:
-            identity = await self._authenticator.authenticate(subscription.authorization)
+            identity = await self._authenticator.authenticate(
+                subscription.authorization, f"/mcp/{subscription.scope}" if subscription.scope else "/mcp"
+            )
         except (Unauthenticated, Unavailable):
             return False
         return identity.principal == subscription.principal

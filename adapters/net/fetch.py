@@ -1,4 +1,4 @@
-"""One GET for the control plane: agent cards, metadata. Small, vetted, bounded, and never redirected."""
+"""One request for the control plane: agent cards, metadata, tokens. Small, vetted, bounded, and never redirected."""
 
 import asyncio
 import ssl
@@ -21,6 +21,20 @@ class Fetched:
     etag: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What somebody answered, whatever the status."""
+
+    status: int
+    body: bytes
+    content_type: str
+    """See `Fetched`."""
+    etag: str = ""
+
+
+JSON_WANTED: tuple[tuple[str, str], ...] = (("accept", "application/json"),)
+
+
 async def fetch(
     url: str,
     *,
@@ -28,13 +42,30 @@ async def fetch(
     tls: ssl.SSLContext | None,
     timeout_s: float = 10.0,
     limit_bytes: int = 1024 * 1024,
-    headers: Iterable[tuple[str, str]] = (("accept", "application/json"),),
+    headers: Iterable[tuple[str, str]] = JSON_WANTED,
 ) -> Fetched:
     """What is at `url`. `guard` may be None only for an address from the configuration.
 
     Raises: InvalidRequest: not an http(s) URL; Denied: the guard refuses it; Unavailable; DeadlineExceeded;
         UpstreamFailed: any status but 200, redirects included, or too large.
     """
+    told = await ask(url, guard=guard, tls=tls, timeout_s=timeout_s, limit_bytes=limit_bytes, headers=headers)
+    if told.status != 200:
+        raise UpstreamFailed(f"the host answered with HTTP status {told.status}")
+    return Fetched(body=told.body, content_type=told.content_type, etag=told.etag)
+
+
+async def ask(
+    url: str,
+    *,
+    guard: EgressGuard | None,
+    tls: ssl.SSLContext | None,
+    form: bytes | None = None,
+    timeout_s: float = 10.0,
+    limit_bytes: int = 1024 * 1024,
+    headers: Iterable[tuple[str, str]] = JSON_WANTED,
+) -> Told:
+    """What `url` answers to a GET, or to a POST of `form`; a form is sent once, whatever comes of it. See `fetch`."""
     address = address_from_url(url)
     pool = Pool(
         address,
@@ -44,20 +75,25 @@ async def fetch(
         guard=guard,
     )
     deadline_s = asyncio.get_running_loop().time() + timeout_s
+    posted = () if form is None else (("content-type", "application/x-www-form-urlencoded"),)
     try:
         response = await pool.send(
-            b"GET", address.target.encode(), header_lines(headers), b"", deadline_s=deadline_s, replay=True
+            b"GET" if form is None else b"POST",
+            address.target.encode(),
+            header_lines((*headers, *posted)),
+            form or b"",
+            deadline_s=deadline_s,
+            replay=form is None,
         )
         if 300 <= response.status < 400:
             # The place it points to was not vetted, and was not what somebody agreed to.
             raise UpstreamFailed("the host answered with a redirect, which is not followed")
-        if response.status != 200:
-            raise UpstreamFailed(f"the host answered with HTTP status {response.status}")
         body = await response.read(limit_bytes)
     finally:
         await pool.aclose()
     media_type = response.header(b"content-type").partition(b";")[0].strip().lower()
-    return Fetched(
+    return Told(
+        status=response.status,
         body=body,
         content_type=media_type.decode("latin-1"),
         etag=response.header(b"etag").decode("latin-1"),

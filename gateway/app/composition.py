@@ -20,6 +20,7 @@ from adapters.storage.registry import AGENTS
 from gateway.app.engine import durable_engine
 from gateway.app.foundation import Foundation
 from gateway.app.neighbours import Neighbours, Wanted, registered_agents
+from gateway.app.oauth import issuers_from, scopes_of
 from gateway.app.sections import Sections, load_configuration
 from gateway.app.subscriptions import Subscriptions
 from gateway.config.load import Configuration
@@ -48,6 +49,7 @@ from policies.budgets.meter import CostMeter
 from policies.pinning.keeper import Pinning, Watched
 from policies.propose import ProposePolicy
 from policies.scope import ScopePolicy
+from policies.token import TokenPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -128,6 +130,8 @@ class Composition:
     async def running(self) -> AsyncGenerator[None]:
         """Lists are kept warm and runs go on for as long as the block runs."""
         self.foundation.authenticator.reload(self._credentials(self.sections))
+        issuers = issuers_from(self.sections.oauth, self.foundation, self.guard)
+        self.foundation.access_tokens.configure(issuers, scopes_of(self.sections.oauth))
         self.neighbours.apply(self.neighbours.made(self.sections, await registered_agents(self.directory)))
         await self.meter.open()
         await self.pinning.load()
@@ -142,6 +146,7 @@ class Composition:
             tasks.start_soon(self.retention.run)
             tasks.start_soon(self.endings.run)
             self.subscriptions.start(tasks, self.sections)
+            tasks.start_soon(self.foundation.access_tokens.keep)
             try:
                 yield
             finally:
@@ -176,7 +181,9 @@ class Composition:
             wanted = self.neighbours.made(sections, await registered_agents(self.directory))
             # Last, and with nothing awaited behind it: no run of an earlier version begins in between.
             access = access_policy(sections, self.orchestrator.grants(sections.workflows))
+            issuers = issuers_from(sections.oauth, self.foundation, self.guard)
             self._apply(sections, access, patterns, wanted)
+            self.foundation.access_tokens.configure(issuers, scopes_of(sections.oauth))
             self.memories.apply(memories, sections.remembering.values())
             await self._count_budgets()
             await self._launch_if_needed()
@@ -305,6 +312,7 @@ class Composition:
             self.pinning.policy(),
             ProposePolicy(),
             ScopePolicy(remembering),
+            TokenPolicy(self.sections.oauth.scopes),
         ]
         return Snapshot(
             version=f"{self.sections.configuration.digest[:8]}.{self._serial}",

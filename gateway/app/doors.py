@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from adapters.a2a.publish import Face
 from adapters.a2a.server import A2aDoor
 from adapters.http.api import Api, ApiParts
 from adapters.http.server import Health, Server, hosts_from
 from adapters.http.settings import ListenSettings
 from adapters.identity.headers import is_identity_header
+from adapters.identity.resource import ProtectedResource, Resource
 from adapters.mcp.door import McpDoor
 from adapters.storage.audit.reader import AuditReader
 from gateway import __version__
@@ -42,7 +44,11 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
         gaps=lambda: gateway.gaps("default"),
         open_breakers=lambda: sum(len(owner.open_breakers) for owner, _ in gateway.load("default").owners),
     )
-    mcp = McpDoor(gateway=gateway, authenticator=authenticator, clock=clock, ids=ids, limits=limits)
+    foundation.access_tokens.resource = Resource(listen.public_url or address)
+    resource = ProtectedResource(foundation.access_tokens.resource, lambda: composition.sections.oauth)
+    mcp = McpDoor(
+        gateway=gateway, authenticator=authenticator, clock=clock, ids=ids, limits=limits, challenges=resource
+    )
     a2a = A2aDoor(
         gateway,
         authenticator,
@@ -50,7 +56,7 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
         clock=clock,
         ids=ids,
         limits=limits,
-        public_url=listen.public_url or address,
+        face=Face(public_url=listen.public_url or address, challenges=resource),
     )
     application = Server(
         mcp=mcp,
@@ -59,6 +65,7 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
         hosts=hosts_from(listen, port),
         health=health,
         stripped=is_identity_header,
+        resources=resource.metadata,
     )
     return Doors(application=application, mcp=mcp, health=health)
 

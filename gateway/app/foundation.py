@@ -9,6 +9,7 @@ from functools import partial
 from adapters.identity.apikeys import KeyMint, new_key
 from adapters.identity.authenticator import Authenticator
 from adapters.identity.delegation import DelegationTokens
+from adapters.identity.issuers import AccessTokens
 from adapters.identity.issuing import KeyIssuer
 from adapters.identity.keyfiles import OperatorKey, operator_key
 from adapters.identity.secrets import SecretResolver
@@ -69,6 +70,7 @@ class Foundation:
     archive: SqlRunArchive
     tokens: DelegationTokens
     authenticator: Authenticator
+    access_tokens: AccessTokens
     issuer: KeyIssuer
     operator: OperatorKey
     seal: Seal
@@ -104,7 +106,8 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
         open_steps, runs = SqlOpenSteps(database), SqlRunStore(database)
         await open_steps.load()
         tokens = DelegationTokens(storage.keys.delegation, clock=clock)
-        authenticator, issuer = _recognition(storage, tokens, open_steps, clock)
+        access_tokens = AccessTokens(clock)
+        authenticator, issuer = _recognition(storage, tokens, open_steps, clock, access_tokens)
         await issuer.load()
         others = await stack.enter_async_context(among_others(changes, ids.new("proc"), clock))
         if changes is not None:
@@ -134,6 +137,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             archive=SqlRunArchive(database),
             tokens=tokens,
             authenticator=authenticator,
+            access_tokens=access_tokens,
             issuer=issuer,
             operator=operator_key(directory.operator_key, new_key),
             seal=Seal(storage.keys.state, clock),
@@ -145,7 +149,11 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
 
 
 def _recognition(
-    storage: Storage, tokens: DelegationTokens, open_steps: SqlOpenSteps, clock: SystemClock
+    storage: Storage,
+    tokens: DelegationTokens,
+    open_steps: SqlOpenSteps,
+    clock: SystemClock,
+    access_tokens: AccessTokens,
 ) -> tuple[Authenticator, KeyIssuer]:
     """Who tells callers apart, and who mints what they are told apart by."""
     mint = KeyMint(storage.keys.pepper)
@@ -155,6 +163,7 @@ def _recognition(
         steps=open_steps,
         clock=clock,
         keys_are_current=None if storage.changes is None else partial(storage.changes.current, KEYS),
+        access_tokens=access_tokens,
     )
     issuer = KeyIssuer(store=SqlKeyStore(storage.rows), mint=mint, authenticator=authenticator, clock=clock)
     return authenticator, issuer

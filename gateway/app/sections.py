@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from adapters.a2a.settings import AgentSettings
 from adapters.events.settings import BusSettings
 from adapters.http.settings import ListenSettings
+from adapters.identity.oauth_settings import OAuthSettings
 from adapters.identity.secrets import SecretResolver
 from adapters.identity.settings import PrincipalSettings
 from adapters.mcp.settings import ServerSettings
@@ -16,6 +17,7 @@ from adapters.net.settings import EgressSettings
 from adapters.storage.directory import DataDirectory
 from adapters.storage.registered_slugs import registered_slugs, registered_slugs_in_postgres
 from adapters.storage.settings import AuditSettings, StorageSettings
+from gateway.app.oauth import oauth_problems
 from gateway.app.storage_url import postgres_url
 from gateway.config.checks import standard_checks
 from gateway.config.load import Configuration, load
@@ -39,6 +41,7 @@ SECTIONS: Mapping[str, Section] = {
     "agents": TypeAdapter(dict[str, AgentSettings]),
     "roles": TypeAdapter(dict[str, RoleSettings]),
     "principals": TypeAdapter(dict[str, PrincipalSettings]),
+    "oauth": TypeAdapter(OAuthSettings),
     "workflows": TypeAdapter(dict[str, WorkflowSettings]),
     "glossary": TypeAdapter(Glossary),
     "memory": TypeAdapter(dict[str, MemorySettings]),
@@ -68,6 +71,7 @@ def load_configuration(path: Path, data: DataDirectory | None = None) -> Configu
                 yield configuration.problem("storage", message, severity="warning")
         for each in standard_checks({"agents": registered}):
             yield from each(configuration)
+        yield from oauth_problems(configuration)
 
     return load(path, SECTIONS, checks=(check,))
 
@@ -100,6 +104,7 @@ class Sections:
         self.agents = _each(said["agents"], AgentSettings)
         self.roles = _each(said["roles"], RoleSettings)
         self.principals = _each(said["principals"], PrincipalSettings)
+        self.oauth = _as(said["oauth"], OAuthSettings)
         self.glossary = _each(said["glossary"], str)
         self.workflows = with_glossary(_each(said["workflows"], WorkflowSettings), self.glossary)
         self.memory = _each(said["memory"], MemorySettings)

@@ -27,11 +27,13 @@ class AgentClass:
     roles: frozenset[str]
     behind: tuple[frozenset[str], ...] = ()
     """Roles of the actors on whose behalf it acts, outermost first: their denies apply, their grants do not."""
+    scopes: frozenset[str] | None = None
+    """OAuth scopes of the token it came with; None where no token limits it."""
     hashed: int = field(init=False, repr=False, compare=False)
     """Worked out once: every call looks its plan up by its class."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hashed", hash((self.tenant, self.kind, self.roles, self.behind)))
+        object.__setattr__(self, "hashed", hash((self.tenant, self.kind, self.roles, self.behind, self.scopes)))
 
     def __hash__(self) -> int:
         return self.hashed
@@ -69,10 +71,11 @@ def principal(
     tenant: str = DEFAULT_TENANT,
     roles: frozenset[str] = frozenset(),
     behind: Principal | None = None,
+    scopes: frozenset[str] | None = None,
 ) -> Principal:
-    """A principal with its class worked out once, here."""
+    """A principal with its class worked out once, here. `scopes`: see `AgentClass.scopes`."""
     earlier = (*behind.agent_class.behind, behind.roles) if behind is not None else ()
-    agent_class = AgentClass(tenant=tenant, kind=kind, roles=roles, behind=earlier)
+    agent_class = AgentClass(tenant=tenant, kind=kind, roles=roles, behind=earlier, scopes=scopes)
     return Principal(subject=subject, kind=kind, tenant=tenant, roles=roles, behind=behind, agent_class=agent_class)
 
 
@@ -162,6 +165,8 @@ class Request(Struct, frozen=True, kw_only=True, gc=False):
     idempotency_key: str = ""
     continuation: str = ""
     """State of an earlier `InputRequired` that this call resumes; judged again, neither charged nor asked twice."""
+    credential: str = ""
+    """Under which the caller's own access token is known while it lasts; empty where it brought none. Not a secret."""
     meta: Mapping[str, Json] = NO_META
     """What adapters and the orchestrator tell each other about this call; never sent on as it is."""
 

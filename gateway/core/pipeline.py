@@ -368,5 +368,10 @@ def _outcome_of(result: Result) -> Outcome:
 def _denied(request: Request, verdict: Deny) -> Denied:
     return Denied(
         f"{request.principal.subject} may not call {request.capability}: {verdict.reason}",
-        detail={"policy": verdict.policy, "rule": verdict.rule, "refused": True},
+        detail={
+            "policy": verdict.policy,
+            "rule": verdict.rule,
+            "refused": True,
+            **({"scopes": [*verdict.scopes]} if verdict.scopes else {}),
+        },
     )

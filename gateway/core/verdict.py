@@ -24,6 +24,8 @@ class Deny:
     rule: str
     reason: str
     """For the caller to read: no secret, no address."""
+    scopes: tuple[str, ...] = ()
+    """OAuth scopes the caller's token needs for such a call, where that is all that is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

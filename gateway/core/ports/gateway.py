@@ -1,9 +1,10 @@
 """What a door sees of the gateway, and what it learns of whoever knocks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.core.errors import Unauthenticated
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.model import Capability, CapabilityKind, Emit, Phase, Principal, Request, Result
 from gateway.core.record import Record
@@ -23,17 +24,49 @@ class Identity:
     """UTC microseconds after which the credential's step is over; 0 for none."""
     traceparent: str = ""
     """Of the run it belongs to; counts only where the caller brings none."""
+    credential: str = ""
+    """See `Request.credential`."""
 
 
 class Authenticator(Protocol):
-    async def authenticate(self, authorization: bytes) -> Identity:
-        """Who sent this `Authorization` header value (empty where there was none). On the hot path: waits only for an
-        agent, and only where other processes may have opened or closed a step of it.
+    async def authenticate(self, authorization: bytes, path: str = "/") -> Identity:
+        """Who sent this `Authorization` header value (empty where there was none), to which path: an access token
+        counts only where it was issued for. On the hot path: waits only for an issuer whose token is new, and for an
+        agent where other processes may have opened or closed a step of it.
 
-        Raises: Unauthenticated: says which kind of credential is expected, never what was sent; Unavailable: it is one
-            of ours, and whether it still counts cannot be known at the moment.
+        Raises: Unauthenticated: says which kind of credential is expected, never what was sent; Unavailable: whether it
+            still counts cannot be known at the moment.
         """
         ...
+
+
+class Challenges(Protocol):
+    """What `WWW-Authenticate` says (RFC 6750, RFC 9728)."""
+
+    @property
+    def issuers(self) -> Sequence[str]:
+        """Identifiers of those whose access tokens are taken."""
+        ...
+
+    def unauthenticated(self, path: str, error: Unauthenticated) -> bytes:
+        """To whoever showed no valid credential at this path."""
+        ...
+
+    def insufficient(self, path: str, scopes: Sequence[str]) -> bytes:
+        """To whoever has a valid token that lacks some of these scopes."""
+        ...
+
+
+class BareChallenges:
+    """See `Challenges`; for where there is no issuer to send anybody to."""
+
+    issuers: Sequence[str] = ()
+
+    def unauthenticated(self, path: str, error: Unauthenticated) -> bytes:
+        return b"Bearer"
+
+    def insufficient(self, path: str, scopes: Sequence[str]) -> bytes:
+        return b'Bearer error="insufficient_scope"'
 
 
 class Gateway(Protocol):

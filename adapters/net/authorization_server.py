@@ -1,0 +1,145 @@
+"""Authorization servers: what one says of itself (RFC 8414), and how forms are sent to it. Judges no token.
+
+An address it names on another host is vetted like one a user supplied: only the issuer's own was agreed to.
+"""
+
+import ssl
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote_plus, urlencode, urlsplit
+
+import orjson
+
+from adapters.net.egress import EgressGuard
+from adapters.net.fetch import JSON_WANTED, ask
+from gateway.core.errors import Denied, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
+from gateway.core.json import Json, JsonObject, json_text
+from gateway.core.ports.world import Secret
+
+METADATA_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSecret:
+    """How a client says who it is (RFC 6749, section 2.3.1)."""
+
+    id: str
+    secret: Secret | None = field(default=None, repr=False)
+    """None for a public client, which only names itself."""
+    in_form: bool = False
+    """Where a server does not understand the header (`client_secret_post`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What a form was answered with."""
+
+    status: int
+    said: JsonObject
+
+
+class AuthorizationServer:
+    """One issuer, asked on the control plane: bounded in time and size, never redirected."""
+
+    def __init__(
+        self, issuer: str, *, name: str, tls: ssl.SSLContext, guard: EgressGuard, timeout_s: float = 5.0
+    ) -> None:
+        """`issuer`: its identifier, from the configuration; `name` stands in messages for it."""
+        self.issuer = issuer
+        self.name = name
+        self._tls = tls
+        self._guard = guard
+        self._timeout_s = timeout_s
+        self._home = urlsplit(issuer).netloc.lower()
+
+    async def metadata(self) -> JsonObject:
+        """What it says of itself, under the first of its well-known addresses that answers.
+
+        Raises: Unavailable: it does not answer; UpstreamFailed: what it says is none, or another's.
+        """
+        problem: GatewayError = UpstreamFailed(f"{self.name} publishes no metadata")
+        for url in metadata_urls(self.issuer):
+            try:
+                said = await self.document(url)
+            except UpstreamFailed as error:
+                problem = error
+                continue
+            if said.get("issuer") != self.issuer:
+                # RFC 8414, section 3.3: whoever answers for another issuer must not be believed.
+                raise UpstreamFailed(f"{self.name} publishes the metadata of another issuer")
+            return said
+        raise problem
+
+    async def document(self, url: str, *, limit_bytes: int = METADATA_BYTES) -> JsonObject:
+        """A JSON object it publishes. Raises: Unavailable, UpstreamFailed."""
+        answered = await self._ask(url, None, limit_bytes, ())
+        if answered.status != 200:
+            raise UpstreamFailed(f"{self.name} answered with HTTP status {answered.status}")
+        return answered.said
+
+    async def post(self, url: str, form: Mapping[str, str], client: ClientSecret) -> Answered:
+        """What it answers to a form. Raises: Unavailable: no answer; UpstreamFailed: none that can be read."""
+        fields, headers = dict(form), list[tuple[str, str]]()
+        if client.secret is None or client.in_form:
+            fields["client_id"] = client.id
+            if client.secret is not None:
+                fields["client_secret"] = client.secret.reveal()
+        else:
+            pair = f"{quote_plus(client.id)}:{quote_plus(client.secret.reveal())}"
+            headers.append(("authorization", f"Basic {b64encode(pair.encode()).decode()}"))
+        return await self._ask(url, urlencode(fields).encode(), METADATA_BYTES, headers)
+
+    async def _ask(
+        self, url: str, form: bytes | None, limit_bytes: int, headers: "list[tuple[str, str]] | tuple[()]"
+    ) -> Answered:
+        guard = None if urlsplit(url).netloc.lower() == self._home else self._guard
+        try:
+            told = await ask(
+                url,
+                guard=guard,
+                tls=self._tls,
+                form=form,
+                timeout_s=self._timeout_s,
+                limit_bytes=limit_bytes,
+                headers=(*JSON_WANTED, *headers),
+            )
+        except UpstreamFailed as error:
+            raise UpstreamFailed(f"{self.name}: {error.message}") from error
+        except (InvalidRequest, Denied) as error:
+            raise UpstreamFailed(f"{self.name} names an address that cannot be used: {error.message}") from error
+        except GatewayError as error:
+            raise Unavailable(f"{self.name} cannot be asked at the moment", retry_after_s=5.0) from error
+        if told.status >= 500:
+            raise Unavailable(f"{self.name} answered with HTTP status {told.status}", retry_after_s=5.0)
+        return Answered(status=told.status, said=_object_in(told.body, self.name, told.status))
+
+
+def metadata_urls(issuer: str) -> tuple[str, ...]:
+    """Where an issuer's metadata may be, in the order MCP 2026-07-28 gives ("authorization server discovery")."""
+    parts = urlsplit(issuer)
+    origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
+    found = [f"{origin}/.well-known/{kind}{path}" for kind in ("oauth-authorization-server", "openid-configuration")]
+    if path:
+        found.append(f"{origin}{path}/.well-known/openid-configuration")
+    return tuple(found)
+
+
+def web_address(said: Mapping[str, Json], name: str) -> str:
+    """An address in metadata. Raises: UpstreamFailed: there is none."""
+    url = json_text(said.get(name))
+    if not url.startswith(("https://", "http://")):
+        raise UpstreamFailed(f"the issuer's metadata names no {name}")
+    return url
+
+
+def _object_in(body: bytes, name: str, status: int) -> JsonObject:
+    try:
+        said: Json = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        said = None
+    if isinstance(said, dict):
+        return said
+    if status != 200:
+        return {}
+    raise UpstreamFailed(f"{name} answered with something that is not a JSON object")
