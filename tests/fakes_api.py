@@ -10,7 +10,7 @@ import anyio
 import uvicorn
 
 from adapters.http.api import Api, ApiParts
-from adapters.http.api_ports import AgentEntry, AuditQuery, KeyOrder, ToolsOfRun, UpstreamState
+from adapters.http.api_ports import AgentEntry, AuditQuery, IssuerState, KeyOrder, ToolsOfRun, UpstreamState
 from gateway.app.pins import PinsOfGateway
 from gateway.core.answers import AnswersView
 from gateway.core.breaker import BreakerView
@@ -105,6 +105,9 @@ class ListDirectory:
 
     def capabilities(self, tenant: str) -> Sequence[Capability]:
         return self.known
+
+    def issuers(self) -> Sequence[IssuerState]:
+        return [IssuerState(name="corp", keys=2, age_s=61.2, problem="")]
 
     def upstreams(self, tenant: str) -> Sequence[UpstreamState]:
         return [UpstreamState(slug="orders", kind="server", state="up", capabilities=2)]

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import orjson
 from joserfc import jwt
-from joserfc.jwk import ECKey, RSAKey
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from adapters.identity.introspection import Introspection
 from adapters.identity.issuers import AccessTokens, Issuer
@@ -17,7 +17,7 @@ from adapters.identity.oauth_settings import IssuerSettings
 from adapters.identity.resource import Resource
 from adapters.net.authorization_server import Answered, ClientSecret
 from gateway.core.errors import GatewayError, Unavailable
-from gateway.core.json import JsonObject
+from gateway.core.json import JsonObject, json_from
 from gateway.core.ports.world import Secret
 from tests.fakes import FakeClock
 
@@ -90,8 +90,8 @@ class FakeIssuer:
         return jwt.encode(said, self.claims(**changed), EC_KEYS[kid], algorithms=["ES256"]).encode()
 
 
-def public_jwk(key: ECKey | RSAKey) -> JsonObject:
-    return dict(key.as_dict(private=False))
+def public_jwk(key: ECKey | RSAKey | OKPKey) -> JsonObject:
+    return json_from(key.as_dict(private=False))
 
 
 def with_hmac(claims: dict[str, Any], secret: bytes) -> bytes:

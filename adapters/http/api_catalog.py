@@ -10,6 +10,7 @@ from adapters.http.api_ports import Directory, Explainer, Principals, Reload
 from adapters.http.api_views import (
     capability_in_full,
     capability_view,
+    issuer_view,
     principal_view,
     rfc3339,
     upstream_view,
@@ -60,6 +61,7 @@ class CatalogEndpoints:
                 "uptimeSeconds": (now_us - self._started_at_us) // 1_000_000,
                 "upstreams": [upstream_view(each) for each in self._directory.upstreams(call.tenant)],
                 "gaps": dict(self._gateway.gaps(call.tenant)),
+                "issuers": [issuer_view(each) for each in self._directory.issuers()],
             }
         )
 

@@ -36,6 +36,18 @@ class UpstreamState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerState:
+    """How an issuer of access tokens is doing."""
+
+    name: str
+    keys: int
+    age_s: float | None
+    """Since when its keys are what it last published, seconds; None: never fetched."""
+    problem: str
+    """Why they could not be fetched last time; empty where they could."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentEntry:
     """One agent behind the gateway, wherever it was named."""
 
@@ -282,6 +294,10 @@ class Directory(Protocol):
     def capabilities(self, tenant: str) -> Sequence[Capability]: ...
 
     def upstreams(self, tenant: str) -> Sequence[UpstreamState]: ...
+
+    def issuers(self) -> Sequence[IssuerState]:
+        """Whose access tokens are taken."""
+        ...
 
 
 class Reload(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from adapters.http.api_ports import AgentEntry, UpstreamState
+from adapters.http.api_ports import AgentEntry, IssuerState, UpstreamState
 from gateway.core.answers import AnswersView
 from gateway.core.breaker import BreakerView
 from gateway.core.chaos import Active
@@ -85,6 +85,15 @@ def upstream_view(upstream: UpstreamState) -> JsonObject:
         "reason": upstream.reason,
         "capabilities": upstream.capabilities,
         "breakers": [breaker_view(each) for each in upstream.breakers],
+    }
+
+
+def issuer_view(issuer: IssuerState) -> JsonObject:
+    return {
+        "name": issuer.name,
+        "keys": issuer.keys,
+        "ageSeconds": None if issuer.age_s is None else round(issuer.age_s),
+        "problem": issuer.problem,
     }
 
 

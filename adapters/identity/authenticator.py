@@ -54,10 +54,10 @@ class Authenticator:
         steps: OpenSteps,
         clock: Clock,
         keys_are_current: Callable[[], bool] | None = None,
-        access_tokens: AccessTokens | None = None,
     ) -> None:
         """`keys_are_current`: where other processes mint and revoke, whether what they did is known up to now."""
-        self._access_tokens = access_tokens or AccessTokens(clock)
+        self.access_tokens = AccessTokens(clock)
+        """Those of issuers outside."""
         self._keys_are_current = keys_are_current
         self._mint = mint
         self._tokens = tokens
@@ -101,7 +101,7 @@ class Authenticator:
         identity = self._settled.get(digest)
         if identity is not None:
             return identity
-        if self._access_tokens.any and digest not in self._watched:
+        if self.access_tokens.any and digest not in self._watched:
             token = self._foreign(digest, authorization)
             if token:
                 return await self._by_access_token(digest, token, path)
@@ -141,16 +141,16 @@ class Authenticator:
     def _foreign(self, digest: bytes, authorization: bytes) -> bytes:
         """The token, if it is none of the gateway's own making; empty otherwise."""
         scheme, space, token = authorization.partition(b" ")
-        if self._access_tokens.known(digest):
+        if self.access_tokens.known(digest):
             return token
-        if not space or scheme.lower() != b"bearer" or not self._access_tokens.concerns(token):
+        if not space or scheme.lower() != b"bearer" or not self.access_tokens.concerns(token):
             return b""
         own = key_id(token) or is_delegation(token) or self._mint.digest(token) in self._configured.by_digest
         return b"" if own else token
 
     async def _by_access_token(self, digest: bytes, token: bytes, path: str) -> Identity:
         try:
-            return await self._access_tokens.identify(digest, token, path)
+            return await self.access_tokens.identify(digest, token, path)
         except Unauthenticated as error:
             # What is wrong with a token its issuer's signature does not hide, and clients act by it (RFC 6750).
             raise Unauthenticated(error.message, detail={"token": error.message}) from None

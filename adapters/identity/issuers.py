@@ -133,9 +133,9 @@ class AccessTokens:
     async def keep(self) -> None:
         """Keep fetched keys fresh, until canceled."""
         while True:
-            await anyio.sleep(_ROUND_S)
             for issuer in tuple(self._issuers.values()):
                 await issuer.keys.refresh()
+            await anyio.sleep(_ROUND_S)
 
     async def identify(self, digest: bytes, token: bytes, path: str) -> Identity:
         """Who the token with this hash is about, if it is for this path.

@@ -79,7 +79,7 @@ class Keyring:
     async def refresh(self) -> None:
         """Fetch again what is no longer fresh; for whoever keeps time. A failure is only remembered."""
         age_s = self.age_s
-        if age_s is not None and age_s > FRESH_S and self._may_try():
+        if (age_s is None or age_s > FRESH_S) and self._may_try():
             await self._fetch()
 
     def _count(self) -> bool:

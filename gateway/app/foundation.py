@@ -70,7 +70,6 @@ class Foundation:
     archive: SqlRunArchive
     tokens: DelegationTokens
     authenticator: Authenticator
-    access_tokens: AccessTokens
     issuer: KeyIssuer
     operator: OperatorKey
     seal: Seal
@@ -81,6 +80,11 @@ class Foundation:
     others: Others
     postgres: Secret | None
     """The URL of that database."""
+
+    @property
+    def access_tokens(self) -> AccessTokens:
+        """Whose access tokens are taken."""
+        return self.authenticator.access_tokens
 
 
 @asynccontextmanager
@@ -106,8 +110,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
         open_steps, runs = SqlOpenSteps(database), SqlRunStore(database)
         await open_steps.load()
         tokens = DelegationTokens(storage.keys.delegation, clock=clock)
-        access_tokens = AccessTokens(clock)
-        authenticator, issuer = _recognition(storage, tokens, open_steps, clock, access_tokens)
+        authenticator, issuer = _recognition(storage, tokens, open_steps, clock)
         await issuer.load()
         others = await stack.enter_async_context(among_others(changes, ids.new("proc"), clock))
         if changes is not None:
@@ -137,7 +140,6 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             archive=SqlRunArchive(database),
             tokens=tokens,
             authenticator=authenticator,
-            access_tokens=access_tokens,
             issuer=issuer,
             operator=operator_key(directory.operator_key, new_key),
             seal=Seal(storage.keys.state, clock),
@@ -153,7 +155,6 @@ def _recognition(
     tokens: DelegationTokens,
     open_steps: SqlOpenSteps,
     clock: SystemClock,
-    access_tokens: AccessTokens,
 ) -> tuple[Authenticator, KeyIssuer]:
     """Who tells callers apart, and who mints what they are told apart by."""
     mint = KeyMint(storage.keys.pepper)
@@ -163,7 +164,6 @@ def _recognition(
         steps=open_steps,
         clock=clock,
         keys_are_current=None if storage.changes is None else partial(storage.changes.current, KEYS),
-        access_tokens=access_tokens,
     )
     issuer = KeyIssuer(store=SqlKeyStore(storage.rows), mint=mint, authenticator=authenticator, clock=clock)
     return authenticator, issuer

@@ -7,7 +7,7 @@ from functools import partial
 from anyio import to_thread
 
 from adapters.a2a.registry import AgentEntry as RegisteredEntry
-from adapters.http.api_ports import AgentEntry, AuditQuery, KeyOrder, UpstreamKind, UpstreamState
+from adapters.http.api_ports import AgentEntry, AuditQuery, IssuerState, KeyOrder, UpstreamKind, UpstreamState
 from adapters.identity.apikeys import KeyGrant
 from adapters.identity.issuing import KeyIssuer
 from adapters.storage.audit.reader import AuditReader, Query
@@ -42,6 +42,12 @@ class DirectoryOfGateway:
         breakers = {owner.owner: owner.open_breakers for owner, _ in load.owners}
         theirs = [(slug, each) for slug, each in sorted(sources.items()) if each.tenant in (tenant, EVERY_TENANT)]
         return [self._state(slug, each, breakers.get(slug, ())) for slug, each in theirs]
+
+    def issuers(self) -> Sequence[IssuerState]:
+        return [
+            IssuerState(name=each.name, keys=each.keys, age_s=each.age_s, problem=each.problem)
+            for each in self._composition.foundation.access_tokens.health()
+        ]
 
     @property
     def _servers(self) -> frozenset[str]:

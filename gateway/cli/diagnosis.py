@@ -119,6 +119,7 @@ def _running(at: Place) -> Iterator[Finding]:
             status = remote.get("status")
             yield from _upstreams(status)
             yield from _pins(remote)
+            yield from _issuers(status)
             yield _clock(status)
             yield from _principals(remote)
             yield from _routers(at, remote)
@@ -185,6 +186,19 @@ def _routers(at: Place, remote: Remote) -> Iterator[Finding]:
             text = f"confidence of its decisions fell from {report['older']} to {report['newer']}"
             hint = f"`drawbridge router eval --workflow {slug} --recent {_ROUTES}` shows who decides."
             yield Finding(about=f"router {slug}", level="warning", text=text, hint=hint)
+
+
+def _issuers(status: JsonObject) -> Iterator[Finding]:
+    """Whether whoever issues access tokens can be asked for the keys they are signed with."""
+    for each in map(json_object, json_list(status.get("issuers"))):
+        about, keys, age_s = f"issuer {json_text(each.get('name'))}", each.get("keys"), each.get("ageSeconds")
+        problem = json_text(each.get("problem"))
+        fetched = "no keys" if age_s is None else f"{keys} {'key' if keys == 1 else 'keys'}, fetched {age_s} s ago"
+        if problem:
+            hint = "Tokens that are known count on; others are refused until it answers."
+            yield Finding(about=about, level="warning" if keys else "error", text=f"{problem}; {fetched}", hint=hint)
+        else:
+            yield Finding(about=about, level="ok", text=fetched if age_s is not None else "not asked yet")
 
 
 def _clock(status: JsonObject) -> Finding:
@@ -255,6 +269,9 @@ def _secrets(at: Place) -> Iterator[Finding]:
         for name, value in {**server.headers, **server.env}.items():
             if is_reference(value):
                 references[f"servers.{slug}, {name}"] = value
+    for name, issuer in sections.oauth.issuers.items():
+        if issuer.introspection is not None:
+            references[f"oauth.issuers.{name}.introspection.client_secret"] = issuer.introspection.client_secret
     references |= {f"buses.{slug}.url": bus.url for slug, bus in sections.buses.items() if is_reference(bus.url)}
     resolver = SecretResolver(at.config.parent)
     for path, reference in references.items():

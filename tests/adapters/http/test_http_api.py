@@ -67,6 +67,7 @@ async def test_the_status_names_version_snapshot_and_upstreams() -> None:
             {"slug": "orders", "kind": "server", "state": "up", "reason": "", "capabilities": 2, "breakers": []}
         ],
         "gaps": {"calendar": "it cannot be reached"},
+        "issuers": [{"name": "corp", "keys": 2, "ageSeconds": 61, "problem": ""}],
     }
 
 

@@ -96,7 +96,8 @@ def test_a_tenant_comes_from_the_rules_or_the_caller_is_refused() -> None:
 
     assert who(settings, org="1").tenant == "acme"
     assert who(settings, org="2").tenant == "bolt"
-    for claims in ({}, {"org": "3"}, {"org": ["1", "2"]}, {"tenant": "acme"}):
+    refused: tuple[JsonObject, ...] = ({}, {"org": "3"}, {"org": ["1", "2"]}, {"tenant": "acme"})
+    for claims in refused:
         with pytest.raises(Unauthenticated):
             who(settings, **claims)
     assert who(issuer(tenant="acme"), org="2").tenant == "acme"

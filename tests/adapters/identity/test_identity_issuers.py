@@ -16,6 +16,7 @@ from joserfc.jwk import ECKey, OKPKey
 from adapters.identity.issuers import AccessTokens
 from adapters.identity.keyring import FRESH_S, MOST_KEYS, PAUSE_S, Keyring, key_for, keys_from_jwks
 from gateway.core.errors import GatewayError, Unauthenticated, Unavailable, UpstreamFailed
+from gateway.core.json import JsonObject
 from gateway.core.ports.gateway import Identity
 from tests.fakes import FakeClock
 from tests.fakes_issuers import (
@@ -174,7 +175,7 @@ async def test_rsa_signatures_count(algorithm: str) -> None:
 async def test_edwards_curves_count() -> None:
     house = House()
     key = OKPKey.generate_key("Ed25519", {"kid": "e1"})
-    house.fake.keys.append(dict(key.as_dict(private=False)))
+    house.fake.keys.append(public_jwk(key))
 
     token = jwt.encode({"alg": "EdDSA", "typ": "at+jwt", "kid": "e1"}, house.fake.claims(), key, algorithms=["EdDSA"])
 
@@ -198,7 +199,7 @@ async def test_an_algorithm_that_was_not_allowed_does_not_count() -> None:
         (["https://other.test", f"{GATEWAY}/agents/refunds"], {"/agents/refunds"}),
         ("urn:this-gateway", PLACES),
     ],
-    ids=str,
+    ids=["all", "mcp", "mcp with a slash", "one server", "one agent", "configured"],
 )
 async def test_a_token_is_good_for_its_address_and_what_lies_below(audience: object, paths: set[str]) -> None:
     house = House(audience=["urn:this-gateway"])
@@ -427,21 +428,22 @@ async def test_signed_claims_of_any_shape_are_taken_or_refused(claims: dict[str,
 
 @settings(max_examples=50)
 @given(st.lists(st.dictionaries(st.sampled_from(("kty", "crv", "n", "e", "x", "y", "alg", "use", "kid")), JSON)))
-def test_keys_of_any_shape_are_taken_or_left_out(keys: list[dict[str, Any]]) -> None:
-    for key in keys_from_jwks({"keys": keys}).values():
+def test_keys_of_any_shape_are_taken_or_left_out(keys: list[JsonObject]) -> None:
+    for key in keys_from_jwks({"keys": [*keys]}).values():
         for algorithm in ("RS256", "ES256", "EdDSA"):
             key_for(key, algorithm)
 
 
 def test_keys_that_are_none_are_left_out() -> None:
-    secret = {"kty": "oct", "k": "c2VjcmV0", "kid": "k1", "alg": "HS256"}
-    for_encryption = {**public_jwk(EC_KEYS["k1"]), "use": "enc"}
+    secret: JsonObject = {"kty": "oct", "k": "c2VjcmV0", "kid": "k1", "alg": "HS256"}
+    for_encryption: JsonObject = {**public_jwk(EC_KEYS["k1"]), "use": "enc"}
     small = {**public_jwk(RSA_KEY), "n": urlsafe_b64encode(b"\x81" * 128).decode()}
 
     assert keys_from_jwks({"keys": [secret, for_encryption]}) == {}
     assert key_for(small, "RS256") is None
     assert key_for({**public_jwk(RSA_KEY), "alg": "RS512"}, "RS256") is None
-    for said in ({}, {"keys": {}}, {"keys": [{}] * (MOST_KEYS + 1)}):
+    none: tuple[JsonObject, ...] = ({}, {"keys": {}}, {"keys": [{} for _ in range(MOST_KEYS + 1)]})
+    for said in none:
         with pytest.raises(UpstreamFailed):
             keys_from_jwks(said)
 
