@@ -268,7 +268,13 @@ class MemoryRuns:
         self.noted.setdefault(step.run_id, []).append(step)
 
     async def tell(
-        self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None
+        self,
+        run_id: str,
+        *,
+        steps: Sequence[RunStep] = (),
+        events: Sequence[Told] = (),
+        moved: Moved | None = None,
+        closed: Sequence[str] = (),
     ) -> None:
         if moved is not None:
             await self.update(

@@ -92,6 +92,13 @@ class MemoryOpenSteps:
         self._steps.pop((run_id, step_id), None)
         self.rows.pop((run_id, step_id), None)
 
+    def shut(self, run_id: str, step_id: str) -> None:
+        self._steps.pop((run_id, step_id), None)
+        self.rows.pop((run_id, step_id), None)
+
+    def swept(self, run_id: str, step_id: str) -> None:
+        """Nothing was left."""
+
     async def learn(self, run_id: str, step_id: str, labels: Labels) -> None:
         if (step := self.find(run_id, step_id)) is not None:
             await self.open(replace(step, labels=step.labels.join(labels)))
@@ -186,7 +193,13 @@ class MemoryRunStore:
             self._steps[(step.run_id, step.id, step.attempt)] = step
 
     async def tell(
-        self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None
+        self,
+        run_id: str,
+        *,
+        steps: Sequence[RunStep] = (),
+        events: Sequence[Told] = (),
+        moved: Moved | None = None,
+        closed: Sequence[str] = (),
     ) -> None:
         if moved is not None:
             await self.update(

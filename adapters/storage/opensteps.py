@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert, select, update
 
+from adapters.storage.prepared import Prepared
 from adapters.storage.tables import open_steps, runs
 from adapters.storage.transactions import Transactions
 from gateway.core.catalog import EVERY_TENANT
@@ -24,8 +25,9 @@ from gateway.core.ports.storage import OpenStep
 from gateway.core.task import TaskState
 
 _c = open_steps.c
-_OPEN = insert(open_steps)
-_CLOSE = delete(open_steps).where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step"))
+_OPEN = Prepared(insert(open_steps), [column.name for column in _c])
+CLOSE = Prepared(delete(open_steps).where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step")))
+"""Takes away the row of a step."""
 _LABELS = select(_c.labels).where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step"))
 _LEARN = (
     update(open_steps)
@@ -68,8 +70,8 @@ class SqlOpenSteps:
         row = _row_from_step(step)
 
         def act(connection: Connection) -> None:
-            connection.execute(_CLOSE, place)
-            connection.execute(_OPEN, row)
+            CLOSE.run(connection, place)
+            _OPEN.run(connection, row)
 
         self._remember(step)
         try:
@@ -84,9 +86,16 @@ class SqlOpenSteps:
         place = {"of_run": run_id, "of_step": step_id}
 
         def act(connection: Connection) -> None:
-            connection.execute(_CLOSE, place)
+            CLOSE.run(connection, place)
 
         await self._written(run_id, step_id, act)
+
+    def shut(self, run_id: str, step_id: str) -> None:
+        self._drop(run_id, step_id)
+        self._begin_writing((run_id, step_id))
+
+    def swept(self, run_id: str, step_id: str) -> None:
+        self._end_writing((run_id, step_id))
 
     async def learn(self, run_id: str, step_id: str, labels: Labels) -> None:
         step = self._steps.get((run_id, step_id))
@@ -153,15 +162,21 @@ class SqlOpenSteps:
 
     async def _written(self, run_id: str, step_id: str, act: Callable[[Connection], None]) -> None:
         key = (run_id, step_id)
-        self._writing[key] += 1
-        for look in self._looking:
-            look.ours.add(key)
+        self._begin_writing(key)
         try:
             await self._database.write(act, about=run_id)
         finally:
-            self._writing[key] -= 1
-            if not self._writing[key]:
-                del self._writing[key]
+            self._end_writing(key)
+
+    def _begin_writing(self, key: tuple[str, str]) -> None:
+        self._writing[key] += 1
+        for look in self._looking:
+            look.ours.add(key)
+
+    def _end_writing(self, key: tuple[str, str]) -> None:
+        self._writing[key] -= 1
+        if self._writing[key] <= 0:
+            del self._writing[key]
 
     def _remember(self, step: OpenStep) -> None:
         self._drop(step.run_id, step.step_id)

@@ -98,6 +98,12 @@ def row_from_step(step: RunStep) -> dict[str, Any]:
     }
 
 
+STEP_COLUMNS = tuple(
+    row_from_step(RunStep(run_id="", id="", parent="", target="", state="", attempt=1, started_at_us=0, duration_us=0))
+)
+"""What `row_from_step` gives."""
+
+
 def step_from_row(row: RowMapping) -> RunStep:
     return RunStep(
         run_id=row["run_id"],

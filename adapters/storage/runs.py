@@ -7,8 +7,18 @@ from typing import Any
 import anyio
 from sqlalchemy import BindParameter, Connection, Update, bindparam, func, insert, select, update
 
-from adapters.storage.run_rows import row_from_run, row_from_step, row_from_usage, run_from_row, step_from_row
+from adapters.storage.opensteps import CLOSE
+from adapters.storage.prepared import Prepared
+from adapters.storage.run_rows import (
+    STEP_COLUMNS,
+    row_from_run,
+    row_from_step,
+    row_from_usage,
+    run_from_row,
+    step_from_row,
+)
 from adapters.storage.tables import run_events, run_steps, runs
+from adapters.storage.tails import Tails
 from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject
@@ -18,9 +28,18 @@ from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
 _RUN: BindParameter[str] = bindparam("of_run")
 _FIND = select(runs).where(runs.c.tenant == bindparam("of_tenant"), runs.c.id == _RUN)
 _FIND_BY_KEY = select(runs).where(runs.c.tenant == bindparam("of_tenant"), runs.c.key == bindparam("of_key"))
-_TENANT = select(runs.c.tenant).where(runs.c.id == _RUN)
+_TENANT = Prepared(select(runs.c.tenant).where(runs.c.id == _RUN))
 _OPEN = insert(runs)
 _UPDATE = update(runs).where(runs.c.id == _RUN)
+_STATED = ("state", "updated_at_us", "error")
+_UPDATES = {
+    (with_output, with_usage): Prepared(
+        _UPDATE, [*_STATED, *(["output"] if with_output else []), *(row_from_usage(Usage()) if with_usage else [])]
+    )
+    for with_output in (False, True)
+    for with_usage in (False, True)
+}
+"""By whether the output and the usage change too."""
 _NOW_US: BindParameter[int] = bindparam("now_us", type_=runs.c.held_us.type)
 _PAUSE = update(runs).where(runs.c.id == _RUN, runs.c.paused_at_us.is_(None)).values(paused_at_us=_NOW_US)
 _UNPAUSE = (
@@ -33,9 +52,9 @@ _HOLD = (
 )
 
 _SAME_STEP = (run_steps.c.run_id == _RUN, run_steps.c.id == bindparam("of_id"), run_steps.c.attempt == bindparam("nth"))
-_REPLACE_STEP = update(run_steps).where(*_SAME_STEP)
-_ADD_STEP = insert(run_steps)
-_IS_OK = select(run_steps.c.id).where(*_SAME_STEP, run_steps.c.state == "ok")
+_REPLACE_STEP = Prepared(update(run_steps).where(*_SAME_STEP), STEP_COLUMNS)
+_ADD_STEP = Prepared(insert(run_steps), [*STEP_COLUMNS, "tenant"])
+_IS_OK = Prepared(select(run_steps.c.id).where(*_SAME_STEP, run_steps.c.state == "ok"))
 _STEPS = (
     select(run_steps)
     .where(run_steps.c.run_id == _RUN)
@@ -55,7 +74,7 @@ _NEWEST = (
 )
 _NOTED = select(run_events.c.seq).where(run_events.c.run_id == _RUN, run_events.c.key == bindparam("event_key"))
 # One statement finds the tenant, draws the number and refuses the duplicate; it writes no row where one of them fails.
-_APPEND = (
+_APPEND = Prepared(
     insert(run_events)
     .from_select(
         ["run_id", "seq", "tenant", "key", "at_us", "body"],
@@ -79,6 +98,7 @@ class SqlRunStore:
         self._database = database
         self._waiting: dict[str, dict[anyio.Event, int]] = {}
         """Whoever waits for events of a run, and behind which one."""
+        self._tails = Tails()
 
     async def open(self, run: Run) -> Run:
         """See `RunStore.open`. A run whose id exists in the tenant is given as it is, too.
@@ -93,7 +113,7 @@ class SqlRunStore:
             known = known or connection.execute(_FIND, place).mappings().first()
             if known is not None:
                 return run_from_row(known)
-            if connection.execute(_TENANT, place).first() is not None:
+            if _TENANT.run(connection, place).first() is not None:
                 raise Conflict("a run with this id exists")
             connection.execute(_OPEN, row)
             return run
@@ -149,19 +169,27 @@ class SqlRunStore:
         await self._database.write(partial(_put_step, step), about=step.run_id)
 
     async def tell(
-        self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None
+        self,
+        run_id: str,
+        *,
+        steps: Sequence[RunStep] = (),
+        events: Sequence[Told] = (),
+        moved: Moved | None = None,
+        closed: Sequence[str] = (),
     ) -> None:
-        def act(connection: Connection) -> None:
+        def act(connection: Connection) -> list[int]:
             if moved is not None:
                 _move(run_id, moved, connection)
             for step in steps:
                 _put_step(step, connection)
-            for event in events:
-                _append(run_id, event, connection)
+            for step_id in closed:
+                CLOSE.run(connection, {"of_run": run_id, "of_step": step_id})
+            return [_append(run_id, event, connection) for event in events]
 
-        await self._database.write(act, about=run_id)
+        places = await self._database.write(act, about=run_id)
         if events:
-            self._woken(run_id)
+            appended = zip(places, events, strict=True)
+            self._woken(run_id, [_event(run_id, seq, told) for seq, told in appended if seq])
 
     async def steps(self, run_id: str) -> tuple[RunStep, ...]:
         rows = await self._database.read(
@@ -175,8 +203,9 @@ class SqlRunStore:
         seq = await self._database.write(partial(_append, run_id, event), about=run_id)
         if not seq:
             return None
-        self._woken(run_id)
-        return RunEvent(run_id=run_id, seq=seq, at_us=at_us, body=body)
+        appended = _event(run_id, seq, event)
+        self._woken(run_id, [appended])
+        return appended
 
     async def events(self, run_id: str, after: int = 0) -> tuple[RunEvent, ...]:
         place = {"of_run": run_id, "after": after}
@@ -189,21 +218,31 @@ class SqlRunStore:
         watching = self._waiting.setdefault(run_id, {})
         watching[appended] = after
         try:
-            found = await self.events(run_id, after)
+            found = await self._behind(run_id, after)
             with anyio.move_on_after(timeout_s):
                 while not found:
                     await appended.wait()
                     del watching[appended]
                     appended = anyio.Event()
                     watching[appended] = after
-                    found = await self.events(run_id, after)
+                    found = await self._behind(run_id, after)
             return found
         finally:
             watching.pop(appended, None)
             if not watching and self._waiting.get(run_id) is watching:
                 del self._waiting[run_id]
 
-    def _woken(self, run_id: str) -> None:
+    async def _behind(self, run_id: str, after: int) -> tuple[RunEvent, ...]:
+        known = self._tails.after(run_id, after)
+        if known is not None:
+            return known
+        self._tails.begin(run_id)
+        found = await self.events(run_id, after)
+        self._tails.settle(run_id, found[-1].seq if found else after)
+        return found
+
+    def _woken(self, run_id: str, events: Sequence[RunEvent]) -> None:
+        self._tails.append(run_id, events)
         for waiting in self._waiting.get(run_id, ()):
             waiting.set()
 
@@ -216,6 +255,8 @@ class SqlRunStore:
         for run_id, newest in rows:
             for waiting, after in self._waiting.get(run_id, {}).items():
                 if newest > after:
+                    # Whoever appended it: what is kept here may lack it.
+                    self._tails.end(run_id)
                     waiting.set()
 
 
@@ -230,30 +271,35 @@ def _move(run_id: str, moved: Moved, connection: Connection) -> None:
         values["output"] = moved.output
     if moved.usage is not None:
         values |= row_from_usage(moved.usage)
-    if connection.execute(_UPDATE, values).rowcount == 0:
+    statement = _UPDATES[moved.output is not None, moved.usage is not None]
+    if statement.run(connection, values).rowcount == 0:
         raise NotFound("no such run")
 
 
 def _put_step(step: RunStep, connection: Connection) -> None:
     row = row_from_step(step)
     place = {"of_run": step.run_id, "of_id": step.id, "nth": step.attempt}
-    if step.state == "running" and connection.execute(_IS_OK, place).first() is not None:
+    if step.state == "running" and _IS_OK.run(connection, place).first() is not None:
         return
-    if not connection.execute(_REPLACE_STEP, {**place, **row}).rowcount:
-        connection.execute(_ADD_STEP, {**row, "tenant": _tenant(connection, step.run_id)})
+    if not _REPLACE_STEP.run(connection, {**place, **row}).rowcount:
+        _ADD_STEP.run(connection, {**row, "tenant": _tenant(connection, step.run_id)})
+
+
+def _event(run_id: str, seq: int, told: Told) -> RunEvent:
+    return RunEvent(run_id=run_id, seq=seq, at_us=told.at_us, body=told.body)
 
 
 def _append(run_id: str, event: Told, connection: Connection) -> int:
     """The event's place in the log; 0 where its key is there already."""
     values = {"of_run": run_id, "event_key": event.key, "now_us": event.at_us, "event_body": event.body}
-    seq = connection.execute(_APPEND, values).scalar()
+    seq = _APPEND.run(connection, values).scalar()
     if seq is None:
         _tenant(connection, run_id)
     return seq or 0
 
 
 def _tenant(connection: Connection, run_id: str) -> str:
-    tenant = connection.execute(_TENANT, {"of_run": run_id}).scalar()
+    tenant = _TENANT.run(connection, {"of_run": run_id}).scalar()
     if tenant is None:
         raise NotFound("no such run")
     return tenant

@@ -39,6 +39,7 @@ class Chronicle:
         self._steps: dict[_Place, RunStep] = {}
         self._at_once: set[_Place] = set()
         self._events: list[Told] = []
+        self._closed: list[str] = []
         self._writing = False
         """Whether there is a writer; a run that only waits has none."""
         self._hurry, self._written = anyio.Event(), anyio.Event()
@@ -66,7 +67,15 @@ class Chronicle:
 
     def closed(self, step_id: str) -> None:
         """The step's token is worth nothing from now on."""
-        self._group.start_soon(self._guarded, partial(self._wiring.open_steps.close, self._run_id, step_id))
+        self._wiring.open_steps.shut(self._run_id, step_id)
+        self._closed.append(step_id)
+        self._write_soon()
+
+    def reopens(self, step_id: str) -> None:
+        """The step is about to be open once more: a closing that still waits to be written must not come after that."""
+        while step_id in self._closed:
+            self._closed.remove(step_id)
+            self._wiring.open_steps.swept(self._run_id, step_id)
 
     async def event(self, key: str, body: JsonObject) -> None:
         """An event of the run, counted once per `key`."""
@@ -88,7 +97,7 @@ class Chronicle:
             self._group.start_soon(self._write)
 
     async def _write(self) -> None:
-        while self._steps or self._events:
+        while self._steps or self._events or self._closed:
             with anyio.move_on_after(LINGER_S):
                 await self._hurry.wait()
             self._hurry = anyio.Event()
@@ -101,7 +110,13 @@ class Chronicle:
         events, self._events = self._events, []
         # What was written at once meanwhile knows more than the beginning of the step.
         known = [step for place, step in steps.items() if step.state != "running" or place not in self._at_once]
-        await self._guarded(partial(self._wiring.runs.tell, self._run_id, steps=known, events=events))
+        closed, self._closed = self._closed, []
+        try:
+            tell = self._wiring.runs.tell
+            await self._guarded(partial(tell, self._run_id, steps=known, events=events, closed=closed))
+        finally:
+            for step_id in closed:
+                self._wiring.open_steps.swept(self._run_id, step_id)
         written, self._written = self._written, anyio.Event()
         written.set()
 

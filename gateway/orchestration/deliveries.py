@@ -68,6 +68,7 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
     try:
         run.chronicle.step(order.row(begun, state="running"))
         if opened is not None:
+            run.chronicle.reopens(order.id)
             # On disk before the step leaves: that it is open tells, after a crash, that it may have left.
             await wiring.open_steps.open(opened)
         request = structs.replace(delivery.request, meta=_meta(run, delivery, opened))

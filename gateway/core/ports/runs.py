@@ -129,9 +129,16 @@ class RunStore(Protocol):
         ...
 
     async def tell(
-        self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None
+        self,
+        run_id: str,
+        *,
+        steps: Sequence[RunStep] = (),
+        events: Sequence[Told] = (),
+        moved: Moved | None = None,
+        closed: Sequence[str] = (),
     ) -> None:
-        """What has happened in a run, all of it or nothing: see `update`, `note_step` and `append`."""
+        """What has happened in a run, all of it or nothing: see `update`, `note_step` and `append`. Of steps that are
+        `closed`, it takes away what `OpenSteps.shut` has left."""
         ...
 
     async def steps(self, run_id: str) -> tuple[RunStep, ...]: ...

@@ -194,6 +194,15 @@ class OpenSteps(Protocol):
 
     async def close(self, run_id: str, step_id: str) -> None: ...
 
+    def shut(self, run_id: str, step_id: str) -> None:
+        """Closed for whoever asks from now on; what outlives the process goes with the `RunStore.tell` that names the
+        step as closed. Call `swept` after it."""
+        ...
+
+    def swept(self, run_id: str, step_id: str) -> None:
+        """What `shut` had left is gone, or is left for good."""
+        ...
+
     async def learn(self, run_id: str, step_id: str, labels: Labels) -> None:
         """Whoever works on the step was told something with these labels: it has them too from now on. Nothing to do
         where it is closed."""

@@ -24,6 +24,12 @@ class MemoryOpenSteps:
     async def close(self, run_id: str, step_id: str) -> None:
         self.steps.pop((run_id, step_id), None)
 
+    def shut(self, run_id: str, step_id: str) -> None:
+        self.steps.pop((run_id, step_id), None)
+
+    def swept(self, run_id: str, step_id: str) -> None:
+        """Nothing was left."""
+
     async def learn(self, run_id: str, step_id: str, labels: Labels) -> None:
         if (step := self.find(run_id, step_id)) is not None:
             self.steps[run_id, step_id] = replace(step, labels=step.labels.join(labels))

@@ -82,7 +82,13 @@ class MemoryRuns:
             self.kept_steps[step.run_id, step.id, step.attempt] = step
 
     async def tell(
-        self, run_id: str, *, steps: Sequence[RunStep] = (), events: Sequence[Told] = (), moved: Moved | None = None
+        self,
+        run_id: str,
+        *,
+        steps: Sequence[RunStep] = (),
+        events: Sequence[Told] = (),
+        moved: Moved | None = None,
+        closed: Sequence[str] = (),
     ) -> None:
         if moved is not None:
             await self.update(

@@ -1,0 +1,56 @@
+"""Statements compiled once for each kind of database and then handed to its driver as text.
+
+For the few that every step of every run needs: looking a statement up in SQLAlchemy's cache and binding its values
+costs several times what SQLite takes to run it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from sqlalchemy import BindParameter, Connection, CursorResult, Delete, Dialect, Insert, Select, Update
+
+Statement: TypeAlias = "Select[Any] | Insert | Update | Delete"
+_Bind: TypeAlias = Callable[[Any], Any]
+_Parameter: TypeAlias = "tuple[str, bool, Any, _Bind | None]"
+"""Its name; whether its value is given or else a constant, and which; what turns a value into the driver's."""
+_Compiled: TypeAlias = tuple[str, tuple[_Parameter, ...], bool]
+"""The text; its parameters; whether the driver takes them by their places."""
+
+
+class Prepared:
+    """A statement whose values, all but its own constants, are given by name. Rows come as the driver gives them."""
+
+    __slots__ = ("_columns", "_compiled", "_statement")
+
+    def __init__(self, statement: Statement, columns: Iterable[str] | None = None) -> None:
+        """`columns`: those that an insert or an update sets from the values given, where it does not say so itself."""
+        self._statement = statement
+        self._columns = None if columns is None else [*columns]
+        self._compiled: dict[str, _Compiled] = {}
+
+    def run(self, connection: Connection, values: Mapping[str, Any]) -> CursorResult[Any]:
+        """Raises: what `Connection.execute` raises; KeyError: a value is missing."""
+        dialect = connection.dialect
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = self._compiled[dialect.name] = self._compile(dialect)
+        text, parameters, by_place = compiled
+        bound = [
+            (values[name] if given else constant) if bind is None else bind(values[name] if given else constant)
+            for name, given, constant, bind in parameters
+        ]
+        if by_place:
+            return connection.exec_driver_sql(text, tuple(bound))
+        names = (name for name, *_ in parameters)
+        return connection.exec_driver_sql(text, dict(zip(names, bound, strict=True)))
+
+    def _compile(self, dialect: Dialect) -> _Compiled:
+        compiled = self._statement.compile(dialect=dialect, column_keys=self._columns)
+        binds = {name: bind for bind, name in compiled.bind_names.items()}
+        order = compiled.positiontup if compiled.positional and compiled.positiontup else list(binds)
+        parameters = tuple(_parameter(name, binds[name], dialect) for name in order)
+        return str(compiled), parameters, compiled.positional
+
+
+def _parameter(name: str, bind: BindParameter[Any], dialect: Dialect) -> _Parameter:
+    return name, bind.required, bind.value, bind.type.dialect_impl(dialect).bind_processor(dialect)
