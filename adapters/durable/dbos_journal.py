@@ -165,7 +165,7 @@ class DbosJournal:
         except BaseException:
             self._pending.discard(run_id)
             raise
-        if await self.state(run_id) != "pending":
+        if run_id not in self._tasks and await self.state(run_id) != "pending":
             self._pending.discard(run_id)
 
     async def _under_way(self) -> int:

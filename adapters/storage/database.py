@@ -15,21 +15,23 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from adapters.storage.schema import Schema, back_up, bring_up_to_date, current_number, refuse_newer
-from adapters.storage.write_worker import WriteWorker, translated
+from adapters.storage.write_worker import LASTING, WriteWorker, translated
 from gateway.core.errors import GatewayError, Unavailable
 
 T = TypeVar("T")
 
+# A commit that was reported survives a power loss; or, where that is not asked for, a crash of ours only.
+_LASTING = {True: ("PRAGMA synchronous = FULL",), False: ("PRAGMA synchronous = NORMAL",)}
 _WRITE_PRAGMAS = (
     "PRAGMA journal_mode = WAL",
-    # A commit that was reported survives a power loss, not only a crash of ours.
-    "PRAGMA synchronous = FULL",
+    *_LASTING[True],
     "PRAGMA foreign_keys = ON",
     "PRAGMA busy_timeout = 5000",
     "PRAGMA journal_size_limit = 67108864",
 )
 _READ_PRAGMAS = ("PRAGMA query_only = ON", "PRAGMA busy_timeout = 5000")
 _READERS = 2
+_IN_FORCE = "synchronous"
 
 
 class Database:
@@ -65,9 +67,9 @@ class Database:
             raise
         return cls(path, writer, reader, timeout_s=timeout_s, queue_limit=queue_limit)
 
-    async def write(self, act: Callable[[Connection], T], *, about: str = "") -> T:
+    async def write(self, act: Callable[[Connection], T], *, about: str = "", lasting: bool = True) -> T:
         """See `Transactions.write`. There is one writer, so whatever they are about, all writes keep their order."""
-        future = self._worker.submit(act)
+        future = self._worker.submit(act, lasting=lasting)
         with anyio.move_on_after(self._timeout_s, shield=True):
             return await future
         raise Unavailable("the storage did not answer in time; whether it wrote is not known", retry_after_s=1.0)
@@ -143,7 +145,13 @@ def _engine(path: Path, pragmas: tuple[str, ...], *, begin: str, size: int) -> E
             connection.execute(pragma)
 
     def on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        cursor = connection.connection.cursor()
+        lasting = connection.info.get(LASTING, True)
+        if lasting is not connection.info.get(_IN_FORCE, True):
+            # Nothing in a transaction changes it, so it is said before one begins.
+            cursor.execute(*_LASTING[lasting])
+            connection.info[_IN_FORCE] = lasting
+        cursor.execute(begin)
 
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)

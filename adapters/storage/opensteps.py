@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select, update
+from sqlalchemy.dialects.postgresql import insert  # SQLite understands what it compiles to
 
 from adapters.storage.prepared import Prepared
 from adapters.storage.tables import open_steps, runs
@@ -25,7 +26,14 @@ from gateway.core.ports.storage import OpenStep
 from gateway.core.task import TaskState
 
 _c = open_steps.c
-_OPEN = Prepared(insert(open_steps), [column.name for column in _c])
+_add = insert(open_steps)
+_COLUMNS = [column.name for column in _c]
+_OPEN = Prepared(
+    _add.on_conflict_do_update(
+        index_elements=["run_id", "step_id"], set_={name: _add.excluded[name] for name in _COLUMNS}
+    ),
+    _COLUMNS,
+)
 CLOSE = Prepared(delete(open_steps).where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step")))
 """Takes away the row of a step."""
 _LABELS = select(_c.labels).where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step"))
@@ -66,11 +74,9 @@ class SqlOpenSteps:
         self._looking: set[_Look] = set()
 
     async def open(self, step: OpenStep) -> None:
-        place = {"of_run": step.run_id, "of_step": step.step_id}
         row = _row_from_step(step)
 
         def act(connection: Connection) -> None:
-            CLOSE.run(connection, place)
             _OPEN.run(connection, row)
 
         self._remember(step)

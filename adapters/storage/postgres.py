@@ -24,7 +24,7 @@ from sqlalchemy.pool import QueuePool
 
 from adapters.storage.postgres_schema import NAME, agreements, changes, prepare
 from adapters.storage.schema import Schema
-from adapters.storage.write_worker import WriteWorker, translated
+from adapters.storage.write_worker import LASTING, WriteWorker, translated
 from gateway.core.errors import GatewayError, InvalidRequest, Unavailable
 from gateway.core.ports.world import Secret
 
@@ -88,9 +88,9 @@ class PostgresDatabase:
             raise
         return cls(writer, reader, lanes=lanes, readers=readers, timeout_s=timeout_s)
 
-    async def write(self, act: Callable[[Connection], T], *, about: str = "") -> T:
+    async def write(self, act: Callable[[Connection], T], *, about: str = "", lasting: bool = True) -> T:
         lane = self._lanes[crc32(about.encode("utf-8", "replace")) % len(self._lanes)]
-        future = lane.submit(act)
+        future = lane.submit(act, lasting=lasting)
         with anyio.move_on_after(self._timeout_s, shield=True):
             return await future
         raise Unavailable("the storage did not answer in time; whether it wrote is not known", retry_after_s=1.0)
@@ -199,5 +199,11 @@ def _engine(url: Secret, *, size: int, read_only: bool) -> Engine:
         connection.execute(session)
         connection.autocommit = False
 
+    def on_begin(connection: Connection) -> None:
+        if not connection.info.get(LASTING, True):
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+
     event.listen(engine, "connect", on_connect)
+    if not read_only:
+        event.listen(engine, "begin", on_begin)
     return engine

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any
 
 import anyio
-from sqlalchemy import BindParameter, Connection, Update, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, Update, bindparam, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or_replace  # SQLite understands what it compiles to
 
 from adapters.storage.opensteps import CLOSE
 from adapters.storage.prepared import Prepared
@@ -24,6 +25,7 @@ from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
 from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
+from gateway.core.task import TaskState
 
 _RUN: BindParameter[str] = bindparam("of_run")
 _FIND = select(runs).where(runs.c.tenant == bindparam("of_tenant"), runs.c.id == _RUN)
@@ -51,10 +53,19 @@ _HOLD = (
     update(runs).where(runs.c.id == _RUN).values(held_us=runs.c.held_us + bindparam("by_us", type_=runs.c.held_us.type))
 )
 
-_SAME_STEP = (run_steps.c.run_id == _RUN, run_steps.c.id == bindparam("of_id"), run_steps.c.attempt == bindparam("nth"))
-_REPLACE_STEP = Prepared(update(run_steps).where(*_SAME_STEP), STEP_COLUMNS)
-_ADD_STEP = Prepared(insert(run_steps), [*STEP_COLUMNS, "tenant"])
-_IS_OK = Prepared(select(run_steps.c.id).where(*_SAME_STEP, run_steps.c.state == "ok"))
+_s = run_steps.c
+_STEP_VALUES = [bindparam(name, type_=_s[name].type) for name in STEP_COLUMNS]
+# One statement finds the tenant, replaces what is there, and leaves alone what is known better.
+_add_step = insert_or_replace(run_steps).from_select(
+    [*STEP_COLUMNS, "tenant"], select(*_STEP_VALUES, runs.c.tenant).where(runs.c.id == bindparam("run_id"))
+)
+_PUT_STEP = Prepared(
+    _add_step.on_conflict_do_update(
+        index_elements=["run_id", "id", "attempt"],
+        set_={name: _add_step.excluded[name] for name in STEP_COLUMNS},
+        where=or_(_add_step.excluded.state != "running", _s.state != "ok"),
+    )
+)
 _STEPS = (
     select(run_steps)
     .where(run_steps.c.run_id == _RUN)
@@ -166,7 +177,7 @@ class SqlRunStore:
 
     async def note_step(self, step: RunStep) -> None:
         """See `RunStore.note_step`.  Raises: NotFound: there is no such run."""
-        await self._database.write(partial(_put_step, step), about=step.run_id)
+        await self._database.write(partial(_put_step, step), about=step.run_id, lasting=False)
 
     async def tell(
         self,
@@ -186,7 +197,9 @@ class SqlRunStore:
                 CLOSE.run(connection, {"of_run": run_id, "of_step": step_id})
             return [_append(run_id, event, connection) for event in events]
 
-        places = await self._database.write(act, about=run_id)
+        # The engine's journal has everything but how the run ended, and is told again from.
+        ended = moved is not None and TaskState(moved.state).terminal
+        places = await self._database.write(act, about=run_id, lasting=ended)
         if events:
             appended = zip(places, events, strict=True)
             self._woken(run_id, [_event(run_id, seq, told) for seq, told in appended if seq])
@@ -277,12 +290,8 @@ def _move(run_id: str, moved: Moved, connection: Connection) -> None:
 
 
 def _put_step(step: RunStep, connection: Connection) -> None:
-    row = row_from_step(step)
-    place = {"of_run": step.run_id, "of_id": step.id, "nth": step.attempt}
-    if step.state == "running" and _IS_OK.run(connection, place).first() is not None:
-        return
-    if not _REPLACE_STEP.run(connection, {**place, **row}).rowcount:
-        _ADD_STEP.run(connection, {**row, "tenant": _tenant(connection, step.run_id)})
+    if not _PUT_STEP.run(connection, row_from_step(step)).rowcount:
+        _tenant(connection, step.run_id)
 
 
 def _event(run_id: str, seq: int, told: Told) -> RunEvent:

@@ -16,12 +16,15 @@ class Transactions(Protocol):
         """Whether other processes write to it as well: then what was read is not necessarily so any more."""
         ...
 
-    async def write(self, act: Callable[[Connection], T], *, about: str = "") -> T:
+    async def write(self, act: Callable[[Connection], T], *, about: str = "", lasting: bool = True) -> T:
         """Run `act` in a transaction; what it returned, once that is durable.
 
         `act` may be run several times, and must touch nothing but its connection. Writes `about` the same thing happen
         in the order of the calls. Acts of several processes overlap: two of them that decide by what they read have to
         meet in a row both write, or in a unique key; the one that comes second is then run again, and sees the first.
+
+        A write that is not `lasting` survives the end of this process like any other, and a power loss only together
+        with a later one that is: for what can be told again.
 
         Whoever asks learns what became of it even when canceled meanwhile: the wait is shielded, and bounded.
 

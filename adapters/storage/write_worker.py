@@ -27,6 +27,9 @@ from gateway.core.errors import GatewayError, Internal, Unavailable
 
 _logger = logging.getLogger(__name__)
 
+LASTING = "lasting"
+"""Of a connection's `info`, read by its engine as a transaction begins: whether it has to survive a power loss, and not
+only the end of this process."""
 TRIES = 10
 """How often a write is run that loses to others, each time after a longer pause, by chance."""
 _LONGEST_PAUSE_S = 0.1
@@ -39,6 +42,7 @@ _Done: TypeAlias = "tuple[asyncio.Future[Any], Any, BaseException | None]"
 @dataclass(slots=True, eq=False)
 class _Write:
     act: Callable[[Connection], Any]
+    lasting: bool
     future: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
 
@@ -56,8 +60,9 @@ class WriteWorker:
         self._thread = threading.Thread(target=self._run, name=f"write-{name}", daemon=True)
         self._thread.start()
 
-    def submit(self, act: Callable[[Connection], Any]) -> "asyncio.Future[Any]":
+    def submit(self, act: Callable[[Connection], Any], *, lasting: bool = True) -> "asyncio.Future[Any]":
         """Queue a write; the future has its outcome once it is on disk. A canceled future is skipped if not yet begun.
+        A batch of which no write is `lasting` is handed to the system only: see `LASTING`.
 
         Raises: Unavailable: closed, or too many writes wait.
         """
@@ -68,7 +73,7 @@ class WriteWorker:
                 raise Unavailable("the storage is closed")
             if len(self._queue) >= self._queue_limit:
                 raise Unavailable("the storage cannot keep up: too many writes are waiting", retry_after_s=1.0)
-            self._queue.append(_Write(act, future, loop))
+            self._queue.append(_Write(act, lasting, future, loop))
             self._wake.notify()
         return future
 
@@ -124,6 +129,7 @@ def _connected(engine: Engine) -> Connection:
 
 
 def _together(connection: Connection, batch: list[_Write]) -> list[_Done]:
+    connection.info[LASTING] = any(write.lasting for write in batch)
     with connection.begin() as transaction:
         done: list[_Done] = [(write.future, write.act(connection), None) for write in batch]
         try:

@@ -39,35 +39,37 @@ class Admission:
         spec = await self._before(request, settings, self._spec(request, slug, settings))
         asked: Json = content_to_json(spec.task_content)
         now_us = self._wiring.clock.now_us()
-        run = await self._wiring.runs.open(
-            Run(
-                id=spec.run_id,
-                workflow=slug,
-                tenant=spec.tenant,
-                owner=owner_of(request.principal),
-                state=TaskState.SUBMITTED.value,
-                context_id=spec.context_id,
-                created_at_us=now_us,
-                updated_at_us=now_us,
-                input=asked,
-                key=_key(request, slug, spec.run_id),
-                spec=spec.to_json(),
-            )
+        new = Run(
+            id=spec.run_id,
+            workflow=slug,
+            tenant=spec.tenant,
+            owner=owner_of(request.principal),
+            state=TaskState.SUBMITTED.value,
+            context_id=spec.context_id,
+            created_at_us=now_us,
+            updated_at_us=now_us,
+            input=asked,
+            key=_key(request, slug, spec.run_id),
+            spec=spec.to_json(),
         )
+        run = await self._wiring.runs.open(new)
         if run.id != spec.run_id and run.input != asked:
             raise Conflict(
                 f"this key was used before, for another request to {slug}: use a new one", detail={"run": run.id}
             )
-        await self.begun(run)
+        await self.begun(run, known=run is not new)
         return run
 
-    async def begun(self, run: Run) -> None:
+    async def begun(self, run: Run, *, known: bool = True) -> None:
         """See to it that the engine has the run: it may have been stored right before a crash, or refused before.
+        One that is not `known` was stored just now.
 
         Raises: Exhausted; Unavailable.
         """
         state = TaskState(run.state)
-        if state not in (TaskState.SUBMITTED, TaskState.REJECTED) or await self._wiring.journal.state(run.id):
+        if state not in (TaskState.SUBMITTED, TaskState.REJECTED):
+            return
+        if known and await self._wiring.journal.state(run.id):
             return
         at_us = self._wiring.clock.now_us()
         try:

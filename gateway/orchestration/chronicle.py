@@ -21,7 +21,7 @@ from gateway.orchestration.wiring import Wiring
 
 log = structlog.get_logger(__name__)
 
-LINGER_S = 0.02
+LINGER_S = 0.05
 EVENTS_AT_MOST = 256
 """Events that may wait to be written; whoever tells more waits for them."""
 DRAIN_S = 10.0
@@ -57,7 +57,7 @@ class Chronicle:
         self._write_soon()
 
     async def step_at_once(self, step: RunStep) -> None:
-        """A step as it stands now, on disk when this returns. Raises: Unavailable."""
+        """A step as it stands now, written when this returns. Raises: Unavailable."""
         if not self._wiring.journal.holds():
             raise RunInterrupted
         place = (step.id, step.attempt)

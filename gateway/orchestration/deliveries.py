@@ -60,7 +60,7 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
         if isinstance(event, TaskOpened) and event.task.id != begun.remote_task:
             begun = replace(begun, remote_task=event.task.id)
             run.remote_tasks[order.id] = event.task.id
-            # On disk before anything else happens: after a crash this is how the work is found again.
+            # Written before anything else happens: after a crash this is how the work is found again.
             await run.chronicle.step_at_once(order.row(begun, state="running"))
         elif isinstance(event, StatusChanged) and relay is not None:
             await relay.heard(event)

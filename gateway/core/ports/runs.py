@@ -125,7 +125,7 @@ class RunStore(Protocol):
 
     async def note_step(self, step: RunStep) -> None:
         """Store or replace a step by (run, id, attempt). One that is `ok` is not `running` again: whoever says so was
-        frozen, and comes too late."""
+        frozen, and comes too late. Survives the end of the process; a power loss, see `tell`."""
         ...
 
     async def tell(
@@ -138,7 +138,8 @@ class RunStore(Protocol):
         closed: Sequence[str] = (),
     ) -> None:
         """What has happened in a run, all of it or nothing: see `update`, `note_step` and `append`. Of steps that are
-        `closed`, it takes away what `OpenSteps.shut` has left."""
+        `closed`, it takes away what `OpenSteps.shut` has left. Survives the end of the process; a power loss only
+        together with a later write, as that of the run's end."""
         ...
 
     async def steps(self, run_id: str) -> tuple[RunStep, ...]: ...
