@@ -5,20 +5,42 @@ reads. Here what is written in one turn of the event loop leaves together at its
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+LINGER_S = 2.0
+"""For how long a client that is still sending what was refused is listened to, so that it gets to read why."""
+
 
 class Gathering(asyncio.Transport):
-    """A transport whose writes of one turn of the loop become one. Everything else goes to `inner` at once."""
+    """A transport whose writes of one turn of the loop become one. Everything else goes to `inner` at once.
 
-    __slots__ = ("_inner", "_loop", "_parts")
+    Closed in the middle of a request, it says that nothing more comes from here, and lets go a little later: a
+    connection with unread bytes in it is reset, and a reset takes the answer away from whoever has not read it yet
+    (RFC 9112, section 9.6).
+    """
 
-    def __init__(self, inner: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_inner", "_lingering", "_loop", "_midway", "_parts")
+
+    def __init__(
+        self,
+        inner: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        midway: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`midway`: whether the rest of a request is still to come."""
         self._inner = inner
         self._loop = loop
+        self._midway = midway
         self._parts: list[bytes] = []
+        self._lingering: asyncio.TimerHandle | None = None
+
+    @property
+    def lingering(self) -> bool:
+        """What comes now is read by nobody."""
+        return self._lingering is not None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._parts:
@@ -33,14 +55,27 @@ class Gathering(asyncio.Transport):
 
     def close(self) -> None:
         self._flush()
-        self._inner.close()
+        if self._lingering is not None or self._inner.is_closing():
+            return
+        if not self._midway() or not self._inner.can_write_eof():
+            self._inner.close()
+            return
+        self._inner.write_eof()
+        # Whoever took no more of the body may have stopped it.
+        self._inner.resume_reading()
+        self._lingering = self._loop.call_later(LINGER_S, self._inner.close)
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        if self._lingering is not None:
+            self._lingering.cancel()
 
     def abort(self) -> None:
         self._parts.clear()
         self._inner.abort()
 
     def is_closing(self) -> bool:
-        return self._inner.is_closing()
+        return self._lingering is not None or self._inner.is_closing()
 
     def pause_reading(self) -> None:
         self._inner.pause_reading()
@@ -68,11 +103,14 @@ class GatheringProtocol(HttpToolsProtocol):
     head_within_s: ClassVar[float] = 15.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn's own
-        super().connection_made(Gathering(transport, self.loop))
-        self._in_head = True
+        self._gathering = Gathering(transport, self.loop, lambda: self._midway)
+        super().connection_made(self._gathering)
+        self._in_head, self._midway = True, False
         self._patience: asyncio.TimerHandle | None = self.loop.call_later(self.head_within_s, transport.abort)
 
     def data_received(self, data: bytes) -> None:
+        if self._gathering.lingering:
+            return
         super().data_received(data)
         # A head usually comes whole, within the call above: then there is a timer for the connection's first one only.
         if not self._in_head:
@@ -85,11 +123,16 @@ class GatheringProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_head, self._midway = False, True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._midway = False
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose_no_patience()
+        self._gathering.lost()
         super().connection_lost(exc)
 
     def _lose_no_patience(self) -> None:

@@ -68,6 +68,55 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers before the body is there, and reads none of it."""
+    headers = [(b"content-length", b"3"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": b"no!"})
+
+
+async def test_who_still_sends_what_was_refused_gets_to_read_why() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
+        config = uvicorn.Config(refusing, http=GatheringProtocol, lifespan="off", log_config=None, loop="none")
+        server = uvicorn.Server(config)
+        answered = b""
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lambda: server.serve(sockets=[bound]))
+                async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                    await stream.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 20000000\r\n\r\n")
+                    answered += await stream.receive()
+                    # The whole of it, though nobody wants it: a connection that is reset refuses the next piece.
+                    for _ in range(200):
+                        await stream.send(b" " * 100_000)
+                    with pytest.raises(anyio.EndOfStream):
+                        while True:
+                            answered += await stream.receive()
+                server.should_exit = True
+    assert answered.startswith(b"HTTP/1.1 413")
+    assert answered.endswith(b"no!")
+
+
+async def test_who_never_stops_sending_what_was_refused_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.http.gathering.LINGER_S", 0.05)
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
+        config = uvicorn.Config(refusing, http=GatheringProtocol, lifespan="off", log_config=None, loop="none")
+        server = uvicorn.Server(config)
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lambda: server.serve(sockets=[bound]))
+                async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                    await stream.send(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+                    with pytest.raises(anyio.BrokenResourceError):
+                        while True:
+                            await stream.send(b"5\r\nhello\r\n" * 1000)
+                server.should_exit = True
+
+
 class Hasty(GatheringProtocol):
     head_within_s = 0.05
 
