@@ -1,5 +1,5 @@
-"""Finds patterns and engines of memories by the name under which a distribution offers them; loads those the
-configuration names, and no other.
+"""Finds what other distributions offer by name - patterns, engines of memories, tool searches - and loads what the
+configuration names, and nothing else.
 
 Knows the entry points' groups and nothing of what is offered there.
 """
@@ -11,10 +11,12 @@ from typing import cast
 from gateway.core.errors import InvalidRequest
 from gateway.core.ports.memory import MemoryType
 from gateway.core.ports.orchestration import PatternType
+from gateway.core.ports.tool_search import ToolSearchType
 
 PATTERNS = "gateway.patterns"
 MEMORY = "gateway.memory"
-_KINDS = {PATTERNS: "pattern", MEMORY: "engine"}
+TOOL_SEARCH = "gateway.tool_search"
+_KINDS = {PATTERNS: "pattern", MEMORY: "engine", TOOL_SEARCH: "tool search"}
 """What a group offers."""
 
 
@@ -37,6 +39,14 @@ def load_memory(name: str) -> MemoryType:
     Raises: InvalidRequest: nobody offers it, or two distributions do; it cannot be loaded.
     """
     return cast("MemoryType", _load(_one(name, MEMORY)))
+
+
+def load_tool_search(name: str) -> ToolSearchType:
+    """What searches tools, by that name.
+
+    Raises: InvalidRequest: nobody offers it, or two distributions do; it cannot be loaded.
+    """
+    return cast("ToolSearchType", _load(_one(name, TOOL_SEARCH)))
 
 
 def _one(name: str, group: str) -> EntryPoint:

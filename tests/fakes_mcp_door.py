@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 
 from adapters.mcp.door import McpDoor
 from adapters.mcp.exchange import Pace
+from adapters.mcp.offers import Offers
 from adapters.mcp.wire import MODERN, Answer, Era
 from gateway.core.content import plain
 from gateway.core.errors import NotFound, Unauthenticated
@@ -183,7 +184,12 @@ def failing(error: Exception) -> Run:
 
 @asynccontextmanager
 async def opened(
-    gateway: ShopGateway, *, limits: Limits | None = None, pace: Pace | None = None, badges: Badges | None = None
+    gateway: ShopGateway,
+    *,
+    limits: Limits | None = None,
+    pace: Pace | None = None,
+    badges: Badges | None = None,
+    offers: Offers | None = None,
 ) -> AsyncGenerator[McpDoor]:
     door = McpDoor(
         gateway=gateway,
@@ -192,6 +198,7 @@ async def opened(
         ids=Counting(),
         limits=limits or Limits(),
         pace=pace,
+        offers=lambda: offers or Offers(),
     )
     with anyio.fail_after(10):
         async with door.running():

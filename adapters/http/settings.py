@@ -1,6 +1,6 @@
 """Where the gateway listens, and what it answers to."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -20,6 +20,9 @@ class ListenSettings(BaseModel):
     """Further `Host` values to answer to, with or without port. The address itself and `public_url` always count."""
     allowed_origins: tuple[str, ...] = ()
     """`Origin` values of browser pages that may call, for example `http://localhost:6274`."""
+    names: Literal["prefix", "conflict", "refuse"] = "prefix"
+    """How tools and prompts of servers are called at `/mcp`: `SERVER__NAME` always; only where two servers have the
+    same name; or by their own names, and those two servers have are not offered."""
     chaos: bool = False
     """Whether operators may inject faults into calls of their own tenant (`drawbridge chaos`). Not for production."""
 

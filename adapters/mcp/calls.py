@@ -5,12 +5,14 @@ Decides nothing about who may do what; a name nobody knows goes on its way too, 
 
 from typing import Literal
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from adapters.mcp.classify import ABSENT, PARAM_PREFIX, Headers, Message, as_text
+from adapters.mcp.entries import Entry
 from adapters.mcp.exchange import Exchange
-from adapters.mcp.headers import check_params
+from adapters.mcp.headers import check_params, param_headers
 from adapters.mcp.knock import Knock
+from adapters.mcp.presets import Preset
 from adapters.mcp.refusals import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
@@ -23,8 +25,9 @@ from adapters.mcp.refusals import (
     scope_refusal,
 )
 from adapters.mcp.render import result_bytes
-from adapters.mcp.views import Entry, View
-from adapters.mcp.wire import Era, Params, ReadParams, decode_value
+from adapters.mcp.uris import rewritten_result
+from adapters.mcp.views import View
+from adapters.mcp.wire import Era, Params, ReadParams, decode_strictly, decode_value, encode
 from gateway.core.errors import GatewayError, InvalidRequest, NotFound, UpstreamFailed
 from gateway.core.json import json_object, json_text
 from gateway.core.limits import Budget, Limits
@@ -57,7 +60,8 @@ class Calls:
         """Run the call and send its answer. Raises: RpcRefusal: there is none."""
         message = knock.message
         operation = OPERATIONS[message.method]
-        request = self._request(knock, operation, *self._target(knock, view))
+        name, entry = self._target(knock, view)
+        request = self._request(knock, operation, name, entry)
         exchange.calling(knock, request.budget.deadline_s)
         session = knock.session
         if session is not None:
@@ -65,8 +69,13 @@ class Calls:
                 raise RpcRefusal(INVALID_PARAMS, "a request with this id is under way", http=400)
             session.calls[message.id] = exchange
         try:
+            if entry is not None and entry.preset is not None:
+                request = _settled(request, entry.preset)
             result = await self._gateway.call(request, exchange.emit)
             raw = _rendered(result, operation, knock.era)
+            outward = None if entry is None else view.outward(entry.capability.owner)
+            if outward is not None:
+                raw = rewritten_result(raw, outward)
         except GatewayError as error:
             if lacks_scope(error):
                 raise scope_refusal(error) from error
@@ -84,7 +93,11 @@ class Calls:
         if method == "completion/complete":
             return self._completed(knock, view)
         if method == "resources/read":
-            return view.resource(_required(knock.message, "uri"))
+            uri = _required(knock.message, "uri")
+            name, entry, own = view.resource(uri)
+            if own != uri:
+                params["uri"] = Raw(encode(own))
+            return name, entry
         if method == "prompts/get":
             return view.capability("prompts", _required(knock.message, "name"))
         name, entry = view.capability("tools", _required(knock.message, "name"))
@@ -93,7 +106,7 @@ class Calls:
             if bytes(arguments) != b"null":
                 raise RpcRefusal(INVALID_PARAMS, "arguments must be an object")
             del params["arguments"]
-        if entry is not None and entry.mirrors and knock.era == "modern":
+        if entry is not None and entry.mirrors and knock.era == "modern" and not knock.wrapped:
             _check_param_headers(knock, entry)
         return name, entry
 
@@ -104,10 +117,16 @@ class Calls:
         if kind == "ref/prompt":
             name, entry = view.capability("prompts", json_text(reference.get("name")))
         elif kind == "ref/resource":
-            name, entry = view.template(json_text(reference.get("uri")))
+            uri = json_text(reference.get("uri"))
+            name, entry, own = view.template(uri)
+            if own != uri:
+                knock.message.params["ref"] = Raw(encode({**reference, "uri": own}))
         else:
             raise RpcRefusal(INVALID_PARAMS, "ref must name a prompt or a resource")
         if entry is not None:
+            argument = json_object(decode_value(bytes(knock.message.params.get("argument", Raw(b"null")))))
+            if entry.preset is not None and argument.get("name") in entry.preset.hidden:
+                raise RpcRefusal(INVALID_PARAMS, "there is no such argument")
             about = self._gateway.about(entry.capability.owner).get("capabilities")
             if isinstance(about, dict) and "completions" not in about:
                 raise RpcRefusal(METHOD_NOT_FOUND, "its server offers no completions")
@@ -129,7 +148,7 @@ class Calls:
                 message.params,
                 era=knock.era,
                 size_bytes=message.size_bytes,
-                headers=_param_headers(knock.headers) if knock.era == "modern" else (),
+                headers=_param_headers(knock, entry) if knock.era == "modern" else (),
             ),
             protocol="mcp",
             labels=identity.labels,
@@ -168,6 +187,20 @@ class Calls:
         return refusal
 
 
+def _settled(request: Request, preset: Preset) -> Request:
+    """The request with the arguments a set has settled. Raises: InvalidRequest: the caller's own are wrong."""
+    if not isinstance(request.body, Params) or request.operation == "complete":
+        return request
+    raw = request.body.members.get("arguments")
+    arguments = preset.filled({} if raw is None else json_object(decode_strictly(bytes(raw))))
+    headers = request.body.headers
+    if preset.mirrors and request.body.era == "modern":
+        headers = _as_sent(param_headers(preset.mirrors, arguments))
+    members = {**request.body.members, "arguments": Raw(encode(arguments))}
+    body = Params(members, era=request.body.era, size_bytes=request.body.size_bytes, headers=headers)
+    return structs.replace(request, body=body)
+
+
 def _relayed(error: GatewayError) -> bool:
     """Whether it is a server's own error rather than one about it: that is told as the server said it."""
     return isinstance(error.detail.get("upstream"), dict)
@@ -187,7 +220,20 @@ def _required(message: Message, key: Literal["name", "uri"]) -> str:
     return value
 
 
-def _param_headers(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
+def _param_headers(knock: Knock, entry: Entry | None) -> tuple[tuple[bytes, bytes], ...]:
+    if not knock.wrapped:
+        return _sent_headers(knock.headers)
+    if entry is None or not entry.mirrors:
+        return ()
+    arguments = json_object(decode_value(bytes(knock.message.params.get("arguments", Raw(b"null")))))
+    return _as_sent(param_headers(entry.mirrors, arguments))
+
+
+def _as_sent(headers: dict[str, str]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((name.lower().encode(), value.encode()) for name, value in headers.items())
+
+
+def _sent_headers(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
     if PARAM_PREFIX not in b"\n".join(headers):
         return ()
     return tuple((name, value) for name, value in headers.items() if name.startswith(PARAM_PREFIX))
@@ -195,7 +241,7 @@ def _param_headers(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
 
 def _check_param_headers(knock: Knock, entry: Entry) -> None:
     arguments = json_object(decode_value(bytes(knock.message.params.get("arguments", Raw(b"null")))))
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in _param_headers(knock.headers)}
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in _sent_headers(knock.headers)}
     check_params(entry.mirrors, arguments, headers)
 
 

@@ -1,9 +1,9 @@
-"""The MCP front door: a plain ASGI callable for `/mcp` and `/mcp/{owner}`, both eras of the protocol.
+"""The MCP front door: a plain ASGI callable for `/mcp`, `/mcp/{owner}` and `/mcp/sets/{name}`, both eras of it.
 
 Host and Origin are checked before it; whoever stands before it also takes away identity headers that are not its own.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -22,6 +22,8 @@ from adapters.mcp.classify import (
 from adapters.mcp.exchange import Exchange, Pace, Vigil
 from adapters.mcp.knock import Knock
 from adapters.mcp.methods import Methods
+from adapters.mcp.offers import SCOPE as SETS
+from adapters.mcp.offers import Offers
 from adapters.mcp.refusals import CANCELED, INVALID_REQUEST, RpcRefusal, refusal_from
 from adapters.mcp.replies import (
     ALLOW_ALL,
@@ -62,7 +64,9 @@ class McpDoor:
         limits: Limits,
         pace: Pace | None = None,
         challenges: Challenges | None = None,
+        offers: Callable[[], Offers] = Offers,
     ) -> None:
+        """`offers` is asked anew whenever the gateway's version has changed."""
         self._challenges = challenges or BareChallenges()
         self._gateway = gateway
         self._authenticator = authenticator
@@ -73,7 +77,13 @@ class McpDoor:
         self._vigil: Vigil | None = None
         self._accepts: dict[bytes, tuple[bool, bool]] = {}
         self._methods = Methods(
-            gateway=gateway, authenticator=authenticator, clock=clock, ids=ids, limits=limits, pace=self._pace
+            gateway=gateway,
+            authenticator=authenticator,
+            clock=clock,
+            ids=ids,
+            limits=limits,
+            pace=self._pace,
+            offers=offers,
         )
 
     @asynccontextmanager
@@ -113,7 +123,9 @@ class McpDoor:
         owner = _owner(path)
         knock = Knock(identity=identity, headers=headers, lines=lines, scope=owner or "", receive=receive, send=send)
         if owner is None:
-            nowhere = RpcRefusal(INVALID_REQUEST, "there is nothing at this path: use /mcp or /mcp/{server}")
+            nowhere = RpcRefusal(
+                INVALID_REQUEST, "there is nothing at this path: use /mcp, /mcp/{server} or /mcp/sets/{set}"
+            )
             await refuse(send, nowhere, 404)
         elif scope["method"] == "POST":
             await self._post(knock)
@@ -260,7 +272,7 @@ def _owner(path: str) -> str | None:
     if path == PATH:
         return ""
     owner = path[len(PATH) + 1 :]
-    return owner if path.startswith(f"{PATH}/") and "/" not in owner else None
+    return owner if path.startswith(f"{PATH}/") and "/" not in owner.removeprefix(SETS) else None
 
 
 def _path(owner: str) -> str:

@@ -1,5 +1,6 @@
 """What the gateway says of itself to an MCP client: the results of `server/discover` and `initialize`. Pure."""
 
+from adapters.mcp import meta_tools
 from adapters.mcp.lists import TTL_MS
 from adapters.mcp.render import SERVER_INFO_KEY
 from adapters.mcp.views import ListKind, View
@@ -61,6 +62,9 @@ def _capabilities(gateway: Gateway, view: View, era: Era) -> JsonObject:
 
 def _instructions(gateway: Gateway, view: View) -> JsonObject:
     """One server's own words at its own endpoint; where several meet, none of them speaks for the gateway."""
+    if view.set is not None:
+        said = " ".join(filter(None, (view.set.instructions, meta_tools.INSTRUCTIONS if view.set.search else "")))
+        return {"instructions": said} if said else {}
     if not view.scope:
         return {"instructions": ALL_OWNERS}
     own = json_text(json_from(gateway.about(view.scope)).get("instructions"))

@@ -26,3 +26,5 @@ class Knock:
     era: Era = "legacy"
     message: Message = NOTHING_SAID
     session: Session | None = None
+    wrapped: bool = False
+    """The call came inside another's arguments, so that no header repeats its own."""

@@ -1,15 +1,17 @@
 """Which JSON-RPC method does what, in either era. Everything that reaches a capability is `calls`' business."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import anyio
 
 from adapters.mcp.calls import OPERATIONS, Calls
 from adapters.mcp.classify import as_text
 from adapters.mcp.exchange import Exchange, HeaderLines, Pace
+from adapters.mcp.finding import Finding
 from adapters.mcp.hello import discovered, initialized
 from adapters.mcp.knock import Knock
 from adapters.mcp.lists import Lists
+from adapters.mcp.offers import Offers
 from adapters.mcp.refusals import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RpcRefusal
 from adapters.mcp.render import LOG_RANKS
 from adapters.mcp.sessions import Session, Sessions, negotiated
@@ -35,18 +37,28 @@ class Methods:
     """Answers every method of the MCP door."""
 
     def __init__(
-        self, *, gateway: Gateway, authenticator: Authenticator, clock: Clock, ids: Ids, limits: Limits, pace: Pace
+        self,
+        *,
+        gateway: Gateway,
+        authenticator: Authenticator,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+        pace: Pace,
+        offers: Callable[[], Offers],
     ) -> None:
         self._gateway = gateway
         self._clock = clock
         self._ids = ids
         self._limits = limits
         self._lists = Lists(page_size=limits.page_size)
-        self._views = Views(gateway, self._lists.forget)
+        self._views = Views(gateway, self._lists.forget, offers)
         self._sessions = Sessions(clock=clock, limit=limits.sessions, idle_s=limits.session_idle_s)
         self._streams = Streams(
             gateway=gateway, authenticator=authenticator, views=self._views, limit=limits.streams, pace=pace
         )
+        self._offers = offers
+        self._finding = Finding()
         self._calls = Calls(gateway=gateway, clock=clock, ids=ids, limits=limits)
 
     def stop(self) -> None:
@@ -57,7 +69,7 @@ class Methods:
         """Answer a request of 2026-07-28. Raises: RpcRefusal, GatewayError."""
         method = knock.message.method
         if method in OPERATIONS:
-            await self._calls.run(knock, self._views.of(knock.identity.principal, knock.scope), exchange)
+            await self._call(knock, exchange)
         elif method in LISTS:
             await exchange.answer(await self._listed(knock))
         elif method == "server/discover":
@@ -75,7 +87,7 @@ class Methods:
         elif session is None:
             raise no_session()
         elif method in OPERATIONS:
-            await self._calls.run(knock, self._views.of(knock.identity.principal, knock.scope), exchange)
+            await self._call(knock, exchange)
         elif method in LISTS:
             await exchange.answer(await self._listed(knock))
         elif method == "ping":
@@ -127,6 +139,16 @@ class Methods:
             raise RpcRefusal(INVALID_REQUEST, "there is no such session: initialize again", http=404)
         return session
 
+    async def _call(self, knock: Knock, exchange: Exchange) -> None:
+        view = self._views.of(knock.identity.principal, knock.scope)
+        if view.set is not None and view.set.search and knock.message.method == "tools/call":
+            found = await self._finding.answer(knock, view, view.set, self._offers())
+            if found is not None:
+                self._note(knock)
+                await exchange.answer(found)
+                return
+        await self._calls.run(knock, view, exchange)
+
     async def _listed(self, knock: Knock) -> bytes:
         raw = knock.message.params.get("cursor")
         cursor = None if raw is None or bytes(raw) == b"null" else as_text(raw)
@@ -135,7 +157,7 @@ class Methods:
         view = await self._settled_view(knock)
         kind = LISTS[knock.message.method]
         agent_class = knock.identity.principal.agent_class
-        page = self._lists.page(agent_class, view, kind, cursor=cursor, gaps=self._gaps(knock), era=knock.era)
+        page = self._lists.page(agent_class, view, kind, cursor=cursor, gaps=self._gaps(knock, view), era=knock.era)
         self._note(knock)
         return page
 
@@ -181,16 +203,19 @@ class Methods:
         """The caller's view once every upstream had its chance. Raises: RpcRefusal: nothing is at this path."""
         await self._gateway.settled(self._limits.list_timeout_s)
         view = self._views.of(knock.identity.principal, knock.scope)
-        if knock.scope and view.empty and not self._gaps(knock) and knock.scope not in ("agents", "workflows"):
-            said = f"there is no server called {knock.scope[:64]}, or nothing of it is granted to you"
+        if knock.scope and view.empty and not self._gaps(knock, view) and knock.scope not in ("agents", "workflows"):
+            kind = "server" if view.set is None else "set"
+            said = (
+                f"there is no {kind} called {knock.scope.rpartition('/')[2][:64]}, or nothing of it is granted to you"
+            )
             raise RpcRefusal(INVALID_REQUEST, said, http=404)
         return view
 
-    def _gaps(self, knock: Knock) -> Mapping[str, str]:
-        gaps = self._gateway.gaps(knock.identity.principal.tenant)
-        if not knock.scope or not gaps:
+    def _gaps(self, knock: Knock, view: View) -> Mapping[str, str]:
+        gaps, owners = self._gateway.gaps(knock.identity.principal.tenant), view.owners
+        if owners is None or not gaps:
             return gaps
-        return {owner: reason for owner, reason in gaps.items() if owner == knock.scope}
+        return {owner: reason for owner, reason in gaps.items() if owner in owners}
 
     def _note(self, knock: Knock) -> None:
         identity = knock.identity

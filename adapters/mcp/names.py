@@ -6,7 +6,9 @@ allows more.
 
 import hashlib
 import string
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from gateway.core.model import Capability, CapabilityKind
 
@@ -16,12 +18,41 @@ SEPARATOR = "__"
 NAME_LENGTH = 64
 DIGEST_LENGTH = 8
 
+NamesMode = Literal["prefix", "conflict", "refuse"]
+"""Where servers meet: `OWNER__NAME` always; only where two have the same name; or what has another's is not offered."""
+
 _LEGAL = frozenset(string.ascii_letters + string.digits + "_-")
 _SHELVES: Mapping[CapabilityKind, str] = {"agent": AGENTS, "workflow": WORKFLOWS}
 
 
-def exposed_names(capabilities: Iterable[Capability], scope: str) -> dict[str, Capability]:
-    """The name under which each capability is offered at `/mcp/{scope}`, or at `/mcp` where `scope` is empty.
+def unprefixed(capabilities: Iterable[Capability]) -> frozenset[str]:
+    """Gateway-wide names of what needs no prefix, because nothing else has its name. Agents and workflows always do,
+    and so does what looks as if it had one.
+    """
+    own = [each for each in capabilities if each.kind not in _SHELVES and SEPARATOR not in each.local]
+    count = Counter(_legal(each.local) for each in own)
+    return frozenset(each.name for each in own if count[_legal(each.local)] == 1)
+
+
+def contested(capabilities: Iterable[Capability]) -> dict[str, str]:
+    """Gateway-wide names of what shares its name with another's, each with what it is and whose else."""
+    same: dict[str, list[Capability]] = {}
+    for each in capabilities:
+        if each.kind not in _SHELVES:
+            same.setdefault(_legal(each.local), []).append(each)
+    return {
+        each.name: f"{each.local} is offered by {', '.join(sorted({other.owner for other in several}))}: not listed"
+        for several in same.values()
+        if len(several) > 1
+        for each in several
+    }
+
+
+def exposed_names(
+    capabilities: Iterable[Capability], scope: str, bare: frozenset[str] = frozenset()
+) -> dict[str, Capability]:
+    """The name under which each capability is offered at `/mcp/{scope}`, or at `/mcp` where `scope` is empty; there,
+    those in `bare` under their own.
 
     A name that needs no change keeps it, whatever else there is; one that was altered keeps the altered form while
     nothing else has it, and otherwise ends in hex digits of its digest. The order given does not matter.
@@ -29,7 +60,7 @@ def exposed_names(capabilities: Iterable[Capability], scope: str) -> dict[str, C
     plain: dict[str, Capability] = {}
     altered: dict[str, list[Capability]] = {}
     for each in capabilities:
-        wanted = wanted_name(each, scope)
+        wanted = wanted_name(each, scope, bare)
         legal = _legal(wanted)
         if legal == wanted:
             plain[legal] = each
@@ -38,17 +69,17 @@ def exposed_names(capabilities: Iterable[Capability], scope: str) -> dict[str, C
     named = dict(plain)
     for legal in sorted(altered):
         same = sorted(altered[legal], key=lambda each: each.name)
-        alone = len(same) == 1 and legal not in named and _fits(wanted_name(same[0], scope))
+        alone = len(same) == 1 and legal not in named and _fits(wanted_name(same[0], scope, bare))
         for each in same:
             named[legal if alone else _digested(legal, each.name, named)] = each
     return named
 
 
-def wanted_name(capability: Capability, scope: str) -> str:
+def wanted_name(capability: Capability, scope: str, bare: frozenset[str] = frozenset()) -> str:
     """The name before illegal characters and length are seen to."""
     shelf = _SHELVES.get(capability.kind)
     local = capability.local if shelf is None else capability.owner
-    return local if scope else f"{shelf or capability.owner}{SEPARATOR}{local}"
+    return local if scope or capability.name in bare else f"{shelf or capability.owner}{SEPARATOR}{local}"
 
 
 def guessed_capability(exposed: str, scope: str, kind: CapabilityKind) -> str:

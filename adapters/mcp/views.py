@@ -6,16 +6,18 @@ A view is worked out once per (class, endpoint, version) and shared by every cal
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
-from adapters.mcp.headers import Mirror, mirrors_of
-from adapters.mcp.names import AGENTS, WORKFLOWS, exposed_names, guessed_capability
-from adapters.mcp.templates import Template, template_from
-from adapters.mcp.wire import encode
-from gateway.core.json import JsonObject, json_from
+from adapters.mcp import meta_tools
+from adapters.mcp.entries import Entry, definition_bytes, entry_of
+from adapters.mcp.names import AGENTS, WORKFLOWS, contested, exposed_names, guessed_capability, unprefixed
+from adapters.mcp.offers import Choice, Offers, chosen, included, owners_of
+from adapters.mcp.places import Places
+from adapters.mcp.set_settings import SetSettings
+from adapters.mcp.uris import Outward
 from gateway.core.model import AgentClass, Capability, CapabilityKind, Principal
 from gateway.core.ports.gateway import Gateway
+from gateway.core.ports.tool_search import ToolIndex
 
 ListKind = Literal["tools", "prompts", "resources", "resourceTemplates"]
 
@@ -29,27 +31,6 @@ _KINDS: Mapping[ListKind, frozenset[CapabilityKind]] = {
 VIEWS = 256
 """Views kept at once."""
 
-MESSAGE_SCHEMA: JsonObject = {
-    "type": "object",
-    "properties": {
-        "message": {"type": "string", "description": "What is asked, in plain words."},
-        "data": {"type": "object", "description": "Structured input, where there is any."},
-    },
-    "required": ["message"],
-}
-"""What an agent or a workflow takes where it declares nothing else."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One capability as it is offered."""
-
-    capability: Capability
-    exposed: str
-    """Tool or prompt name, or the URI, or the URI template."""
-    mirrors: tuple[Mirror, ...] = ()
-    """The arguments `Mcp-Param-*` headers repeat."""
-
 
 class View:
     """What is offered, each kind worked out when first asked for."""
@@ -58,38 +39,56 @@ class View:
         "_digests",
         "_gateway",
         "_kinds",
+        "_names",
+        "_places",
         "_principal",
         "_rendered",
-        "_templates",
         "conflicts",
+        "index",
         "scope",
+        "set",
         "version",
     )
 
-    def __init__(self, gateway: Gateway, principal: Principal, scope: str) -> None:
+    def __init__(self, gateway: Gateway, principal: Principal, scope: str, offers: Offers) -> None:
         self.version = gateway.version
         self.scope = scope
+        self.set: SetSettings | None = offers.at(scope, principal.tenant)
+        """The set this is the endpoint of; None at every other endpoint."""
         self.conflicts: dict[str, str] = {}
-        """Owners some of whose resources another owner's hide, each with the reason."""
+        """Owners, and the set itself, of which something is not offered, each with the reason."""
+        self.index: ToolIndex | None = None
+        """Of its tools, once somebody searched for one."""
         self._gateway = gateway
+        self._names = offers.names
         self._principal = principal
         self._kinds: dict[ListKind, dict[str, Entry]] = {}
         self._rendered: dict[ListKind, tuple[bytes, ...]] = {}
-        self._templates: tuple[tuple[Template, Entry], ...] | None = None
+        self._places: Places | None = None
         self._digests: dict[ListKind, bytes] = {}
 
     def entries(self, kind: ListKind) -> dict[str, Entry]:
         """By exposed name or URI, sorted by it."""
+        if kind == "resources":
+            return self.places.resources
+        if kind == "resourceTemplates":
+            return self.places.templates
         known = self._kinds.get(kind)
         if known is None:
-            known = self._kinds[kind] = dict(sorted(self._entries(kind).items()))
+            known = self._kinds[kind] = dict(sorted(self._named(kind).items()))
         return known
 
     def definitions(self, kind: ListKind) -> tuple[bytes, ...]:
-        """JSON of each definition, in the order of `entries`: as the upstream gave it but for the name."""
+        """JSON of each definition, in the order of `entries`: as the upstream gave it but for the name. Of the tools of
+        a set that is searched only the three that stand for them.
+        """
+        if kind == "tools" and self.set is not None and self.set.search:
+            return meta_tools.DEFINITIONS
         rendered = self._rendered.get(kind)
         if rendered is None:
-            rendered = self._rendered[kind] = tuple(_definition(each) for each in self.entries(kind).values())
+            entries = self.entries(kind).values()
+            rendered = tuple(definition_bytes(each, self.outward(each.capability.owner)) for each in entries)
+            self._rendered[kind] = rendered
         return rendered
 
     def digest(self, kind: ListKind) -> bytes:
@@ -104,46 +103,85 @@ class View:
         entry = self.entries(kind).get(exposed)
         if entry is not None:
             return entry.capability.name, entry
-        return guessed_capability(exposed, self.scope, "tool" if kind == "tools" else "prompt"), None
+        named: CapabilityKind = "tool" if kind == "tools" else "prompt"
+        if self.set is None:
+            return guessed_capability(exposed, self.scope, named), None
+        choice = self.set.tools.get(exposed) if kind == "tools" else self.set.prompts.get(exposed)
+        found = None if choice is None else self._gateway.find(self._principal, choice.capability)
+        if choice is None or found is None:
+            # Beside what it chose a set leads nowhere, whatever else there is behind the gateway.
+            return f"{named}:{self.scope}/{exposed}", None
+        return found.name, chosen(exposed, choice, found)[0]
 
-    def resource(self, uri: str) -> tuple[str, Entry | None]:
-        """The resource at a URI, or the template it was made from."""
-        entry = self.entries("resources").get(uri) or self._matching(uri)
-        return (
-            (f"resource:{f'{self.scope}/' if self.scope else ''}{uri}", None)
-            if entry is None
-            else (entry.capability.name, entry)
-        )
+    def resource(self, uri: str) -> tuple[str, Entry | None, str]:
+        """What is at a URI, and the URI as its server says it."""
+        return self._located(*self.places.find(uri))
 
-    def template(self, text: str) -> tuple[str, Entry | None]:
+    def template(self, text: str) -> tuple[str, Entry | None, str]:
         """The template with this text, or whatever `resource` finds."""
-        entry = self.entries("resourceTemplates").get(text)
-        return self.resource(text) if entry is None else (entry.capability.name, entry)
+        return self._located(*self.places.find_template(text))
+
+    def outward(self, owner: str) -> Outward | None:
+        """What turns URIs as a server says them into those that are said here; None where they are the same."""
+        return self.places.outward(owner)
+
+    @property
+    def places(self) -> Places:
+        if self._places is None:
+            self._places = Places(self._visible("resources"), self._visible("resourceTemplates"))
+        return self._places
 
     @property
     def empty(self) -> bool:
         return not any(self.entries(kind) for kind in _KINDS)
 
-    def _matching(self, uri: str) -> Entry | None:
-        if self._templates is None:
-            entries = self.entries("resourceTemplates").values()
-            self._templates = tuple((template_from(each.capability.local), each) for each in entries)
-        return next((entry for template, entry in self._templates if template.matches(uri)), None)
+    @property
+    def owners(self) -> frozenset[str] | None:
+        """Whose gaps are this endpoint's; None for everybody's."""
+        if self.set is not None:
+            return owners_of(self.set)
+        return frozenset({self.scope}) if self.scope else None
 
-    def _entries(self, kind: ListKind) -> dict[str, Entry]:
+    def _located(self, entry: Entry | None, uri: str) -> tuple[str, Entry | None, str]:
+        if entry is None:
+            return f"resource:{f'{self.scope}/' if self.scope else ''}{uri}", None, uri
+        return entry.capability.name, entry, uri
+
+    def _named(self, kind: ListKind) -> dict[str, Entry]:
         visible = self._visible(kind)
-        if kind in ("tools", "prompts"):
-            named = exposed_names(visible, self.scope)
-            return {name: _entry(name, each) for name, each in named.items()}
+        bare = unprefixed(visible) if self._names != "prefix" and not self.alone else frozenset[str]()
+        if self._names == "refuse" and not self.alone:
+            several = contested(visible)
+            self.conflicts |= {each.owner: several[each.name] for each in visible if each.name in several}
+            visible = tuple(each for each in visible if each.name not in several)
+        named = exposed_names(visible, self.scope if self.alone else "", bare)
+        entries = {name: entry_of(name, each) for name, each in named.items()}
+        return entries if self.set is None else entries | self._chosen(kind, self.set)
+
+    def _chosen(self, kind: ListKind, settings: SetSettings) -> dict[str, Entry]:
+        """What the set names itself, as far as the caller may use it."""
+        choices: Mapping[str, Choice] = settings.tools if kind == "tools" else settings.prompts
         found: dict[str, Entry] = {}
-        for each in sorted(visible, key=lambda each: each.owner):
-            first = found.setdefault(each.local, Entry(capability=each, exposed=each.local)).capability
-            if first.owner != each.owner:
-                self.conflicts[each.owner] = f"{each.local} is offered by {first.owner} as well, whose own is listed"
+        usable = {each.name: each for each in self._gateway.visible(self._principal, _KINDS[kind])}
+        for name, choice in choices.items():
+            capability = usable.get(choice.capability)
+            if capability is not None:
+                entry, problem = chosen(name, choice, capability)
+                if entry is not None:
+                    found[name] = entry
+                else:
+                    self.conflicts[self.scope] = problem
         return found
+
+    @property
+    def alone(self) -> bool:
+        """Whether this is one owner's endpoint, so that names need no prefix."""
+        return bool(self.scope) and self.set is None
 
     def _visible(self, kind: ListKind) -> tuple[Capability, ...]:
         kinds = _KINDS[kind]
+        if self.set is not None:
+            return tuple(included(self.set, self._gateway.visible(self._principal, kinds)))
         if self.scope == AGENTS:
             return self._gateway.visible(self._principal, kinds & {"agent"})
         if self.scope == WORKFLOWS:
@@ -154,8 +192,9 @@ class View:
 class Views:
     """The views in use, the oldest forgotten first."""
 
-    def __init__(self, gateway: Gateway, forgotten: Callable[[View], None]) -> None:
+    def __init__(self, gateway: Gateway, forgotten: Callable[[View], None], offers: Callable[[], Offers]) -> None:
         self._gateway = gateway
+        self._offers = offers
         self._forgotten = forgotten
         self._views: OrderedDict[tuple[AgentClass, str], View] = OrderedDict()
 
@@ -165,36 +204,10 @@ class Views:
         view = self._views.get(key)
         if view is not None and view.version == self._gateway.version:
             return view
-        fresh = self._views[key] = View(self._gateway, principal, scope)
+        fresh = self._views[key] = View(self._gateway, principal, scope, self._offers())
         self._views.move_to_end(key)
         if view is not None:
             self._forgotten(view)
         if len(self._views) > VIEWS:
             self._forgotten(self._views.popitem(last=False)[1])
         return fresh
-
-
-def _entry(name: str, capability: Capability) -> Entry:
-    return Entry(capability=capability, exposed=name, mirrors=mirrors_of(capability.input_schema))
-
-
-def _definition(entry: Entry) -> bytes:
-    capability = entry.capability
-    if capability.kind in ("agent", "workflow"):
-        return encode(_tool_for(entry))
-    if capability.kind in ("resource", "template"):
-        return encode(capability.definition)
-    return encode({**capability.definition, "name": entry.exposed})
-
-
-def _tool_for(entry: Entry) -> JsonObject:
-    """A tool definition for what was never a tool."""
-    capability = entry.capability
-    tool: JsonObject = {"name": entry.exposed}
-    if capability.title:
-        tool["title"] = capability.title
-    tool["description"] = capability.description or f"The {capability.kind} {capability.owner}."
-    tool["inputSchema"] = json_from(capability.input_schema or MESSAGE_SCHEMA)
-    if capability.output_schema is not None and capability.output_schema.get("type") == "object":
-        tool["outputSchema"] = json_from(capability.output_schema)
-    return tool

@@ -14,6 +14,7 @@ from adapters.a2a.registry import AgentDirectory
 from adapters.durable.late import LateJournal
 from adapters.events.door import MessageDoor
 from adapters.identity.credentials import Credential, operator_credential, principal_credentials
+from adapters.mcp.offers import WORDS, Offers
 from adapters.net.egress import EgressGuard
 from adapters.storage.pins import PINS
 from adapters.storage.registry import AGENTS
@@ -43,7 +44,7 @@ from gateway.orchestration.orchestrator import NAME as WORKFLOWS
 from gateway.orchestration.orchestrator import Orchestrator, check
 from gateway.orchestration.run_server import RunServer
 from gateway.orchestration.wiring import Wiring
-from gateway.plugins import load_memory, load_patterns
+from gateway.plugins import load_memory, load_patterns, load_tool_search
 from policies.access.policy import AccessPolicy
 from policies.budgets.meter import CostMeter
 from policies.pinning.keeper import Pinning, Watched
@@ -177,6 +178,7 @@ class Composition:
             sections = Sections(configuration)
             patterns = patterns_for(sections)
             check(patterns, sections.workflows)
+            self.offers(sections)
             memories = self.memories.made(sections.memory)
             wanted = self.neighbours.made(sections, await registered_agents(self.directory))
             # Last, and with nothing awaited behind it: no run of an earlier version begins in between.
@@ -189,6 +191,16 @@ class Composition:
             await self._launch_if_needed()
             self.subscriptions.apply(sections)
         self._note("configuration.apply", {"digest": configuration.digest})
+
+    def offers(self, sections: Sections | None = None) -> Offers:
+        """How the MCP door offers what there is, by these sections or the present ones.
+
+        Raises: InvalidRequest: a set is searched by what is not installed.
+        """
+        sections = sections or self.sections
+        engines = {each.engine for each in sections.sets.values() if each.search}
+        loaded = {name: load_tool_search(name) for name in engines - {WORDS}}
+        return Offers(sets=sections.sets, names=self._began_with.listen.names, engines=loaded)
 
     def waiting_for_a_start(self) -> tuple[str, ...]:
         """Sections that say something else than at the start, and take effect at the next."""

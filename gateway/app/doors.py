@@ -47,7 +47,13 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
     foundation.access_tokens.resource = Resource(listen.public_url or address)
     resource = ProtectedResource(foundation.access_tokens.resource, lambda: composition.sections.oauth)
     mcp = McpDoor(
-        gateway=gateway, authenticator=authenticator, clock=clock, ids=ids, limits=limits, challenges=resource
+        gateway=gateway,
+        authenticator=authenticator,
+        clock=clock,
+        ids=ids,
+        limits=limits,
+        challenges=resource,
+        offers=composition.offers,
     )
     a2a = A2aDoor(
         gateway,

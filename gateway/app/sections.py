@@ -12,6 +12,7 @@ from adapters.http.settings import ListenSettings
 from adapters.identity.oauth_settings import OAuthSettings
 from adapters.identity.secrets import SecretResolver
 from adapters.identity.settings import PrincipalSettings
+from adapters.mcp.set_settings import SetSettings
 from adapters.mcp.settings import ServerSettings
 from adapters.net.settings import EgressSettings
 from adapters.storage.directory import DataDirectory
@@ -37,6 +38,7 @@ T = TypeVar("T")
 SECTIONS: Mapping[str, Section] = {
     "gateway": TypeAdapter(ListenSettings),
     "servers": TypeAdapter(dict[str, ServerSettings]),
+    "sets": TypeAdapter(dict[str, SetSettings]),
     "buses": TypeAdapter(dict[str, BusSettings]),
     "agents": TypeAdapter(dict[str, AgentSettings]),
     "roles": TypeAdapter(dict[str, RoleSettings]),
@@ -100,6 +102,7 @@ class Sections:
         self.configuration = configuration
         self.listen = _as(said["gateway"], ListenSettings)
         self.servers = _each(said["servers"], ServerSettings)
+        self.sets = _each(said["sets"], SetSettings)
         self.buses = _each(said["buses"], BusSettings)
         self.agents = _each(said["agents"], AgentSettings)
         self.roles = _each(said["roles"], RoleSettings)

@@ -120,6 +120,7 @@ def _running(at: Place) -> Iterator[Finding]:
             yield from _upstreams(status)
             yield from _pins(remote)
             yield from _issuers(status)
+            yield from _sets(at, remote)
             yield _clock(status)
             yield from _principals(remote)
             yield from _routers(at, remote)
@@ -159,6 +160,23 @@ def _pins(remote: Remote) -> Iterator[Finding]:
             more = f", and {len(flags) - 1} more" if len(flags) > 1 else ""
             hint = f"`drawbridge tools diff {name}` shows all; deny it in a role, or ask its server's author."
             yield Finding(about=name, level="warning", text=f"{flags[0]}{more}", hint=hint)
+
+
+def _sets(at: Place, remote: Remote) -> Iterator[Finding]:
+    """Tools and prompts that sets name and no server offers."""
+    try:
+        sets = sections_of(at).sets
+    except GatewayError:
+        return
+    if not sets:
+        return
+    known = {json_text(json_object(each).get("name")) for each in json_list(remote.get("tools").get("tools"))}
+    for slug, each in sets.items():
+        for name, choice in (*each.tools.items(), *each.prompts.items()):
+            if choice.capability not in known:
+                text = f"{name} is {choice.capability}, which is not there"
+                hint = "`drawbridge tools list` shows what is; a server that cannot be reached is named above."
+                yield Finding(about=f"set {slug}", level="warning", text=text, hint=hint)
 
 
 def _breakers(upstream: JsonObject) -> Iterator[Finding]:

@@ -69,7 +69,7 @@ def legal_names(configuration: Configuration) -> Iterator[Problem]:
                 yield configuration.problem(
                     child(section, slug), f"{slug!r} is reserved", expected=f"so are {', '.join(sorted(RESERVED))}"
                 )
-    for section, legal in (("roles", _ROLE), ("principals", _NAME)):
+    for section, legal in (("roles", _ROLE), ("principals", _NAME), ("sets", _ROLE)):
         for name in _entries(configuration, section):
             if not legal.fullmatch(name):
                 expected = "use letters, digits, `_`, `.` and `-`"
@@ -111,7 +111,7 @@ def roles_exist(configuration: Configuration) -> Iterator[Problem]:
 
 
 def targets_exist(registered: Mapping[str, Collection[str]]) -> Check:
-    """Whatever a workflow may call is there, tools as far as their server."""
+    """Whatever a workflow may call or a set offers is there, tools as far as their server."""
 
     def check(configuration: Configuration) -> Iterator[Problem]:
         known = {section: {*_entries(configuration, section), *registered.get(section, ())} for section in OWNERS}
@@ -120,15 +120,24 @@ def targets_exist(registered: Mapping[str, Collection[str]]) -> Check:
             for path, section, name in _targets(child("workflows", slug), settings):
                 owner = name.partition("/")[0] if section == "servers" else name
                 if owner not in known[section]:
-                    kind = section.removesuffix("s")
-                    yield configuration.problem(
-                        path, f"there is no {kind} {owner!r}", name=owner, known=sorted(known[section])
-                    )
+                    yield _nobody(configuration, path, owner, section, known)
                 elif section == "servers" and "/" not in name:
                     expected = f"write the server and the tool: {name}/TOOL"
                     yield configuration.problem(path, f"{name!r} names no tool", expected=expected)
+        for slug, settings in _entries(configuration, "sets").items():
+            for path, section, name in _targets_below(child("sets", slug), settings):
+                owner = name.partition("/")[0]
+                if owner not in known[section]:
+                    yield _nobody(configuration, path, owner, section, known)
 
     return check
+
+
+def _nobody(
+    configuration: Configuration, path: str, owner: str, section: str, known: Mapping[str, Collection[str]]
+) -> Problem:
+    message = f"there is no {section.removesuffix('s')} {owner!r}"
+    return configuration.problem(path, message, name=owner, known=sorted(known[section]))
 
 
 def patterns_name_something(registered: Mapping[str, Collection[str]]) -> Check:

@@ -136,19 +136,6 @@ async def test_what_is_missing_is_named() -> None:
     assert "_meta" not in later
 
 
-async def test_the_first_owner_of_a_uri_keeps_it_and_the_other_is_named() -> None:
-    gateway = ShopGateway(
-        resource("file:///a", "stock"), resource("file:///a", "orders"), resource("file:///b", "stock")
-    )
-    async with opened(gateway) as door:
-        caller = Caller(door)
-        reply = await caller.ask("resources/list")
-        await caller.ask("resources/read", {"uri": "file:///a"})
-    assert names(reply, "resources", "uri") == ["file:///a", "file:///b"]
-    assert set(reply.json["result"]["_meta"]["drawbridge/gaps"]) == {"stock"}
-    assert gateway.requests[0].capability == "resource:orders/file:///a"
-
-
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 async def test_pages_lead_through_the_whole_list(era: str) -> None:
     gateway = ShopGateway(*(tool(f"t{number}") for number in range(5)))

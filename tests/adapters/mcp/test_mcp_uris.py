@@ -1,0 +1,145 @@
+"""URIs two servers offer: told apart wherever they are said, and nothing else is touched."""
+
+import json
+from typing import Any
+
+import pytest
+
+from adapters.mcp.uris import Uris, mark, rewritten_result
+from adapters.mcp.wire import Params
+from gateway.core.json import JsonObject
+from tests.fakes_mcp_door import Caller, ShopGateway, answering, opened, prompt, resource, template, tool
+
+pytestmark = pytest.mark.anyio
+
+A = "file:///a"
+
+
+def shop() -> ShopGateway:
+    """`orders` and `stock` both offer one URI and one template; the rest is theirs alone."""
+    app: JsonObject = {"ui": {"resourceUri": "ui://panel", "kept": 1}, "ui/resourceUri": "ui://panel"}
+    return ShopGateway(
+        resource(A, "orders"),
+        resource(A, "stock"),
+        resource("file:///b", "stock"),
+        resource("ui://panel", "orders"),
+        resource("ui://panel", "stock"),
+        template("note://{id}", "orders"),
+        template("note://{id}", "stock"),
+        template("item://{id}", "stock"),
+        tool("show", "orders", _meta=app),
+        tool("show", "third", _meta=app),
+        prompt("greet", "orders"),
+    )
+
+
+async def listed(caller: Caller, method: str, kind: str, key: str) -> list[str]:
+    return [each[key] for each in (await caller.ask(method)).json["result"][kind]]
+
+
+async def test_only_what_two_offer_is_marked_and_each_is_read_from_its_own() -> None:
+    gateway = shop()
+    async with opened(gateway) as door:
+        caller = Caller(door)
+        uris = await listed(caller, "resources/list", "resources", "uri")
+        templates = await listed(caller, "resources/templates/list", "resourceTemplates", "uriTemplate")
+        for uri in (f"orders+{A}", f"stock+{A}", "file:///b", "stock+note://7", "item://7"):
+            await caller.ask("resources/read", {"uri": uri})
+        ambiguous = await caller.ask("resources/read", {"uri": A})
+    assert uris == ["file:///b", f"orders+{A}", "orders+ui://panel", f"stock+{A}", "stock+ui://panel"]
+    assert templates == ["item://{id}", "orders+note://{id}", "stock+note://{id}"]
+    assert [(each.capability, said(each.body)) for each in gateway.requests[:5]] == [
+        (f"resource:orders/{A}", A),
+        (f"resource:stock/{A}", A),
+        ("resource:stock/file:///b", "file:///b"),
+        ("resource:stock/note://{id}", "note://7"),
+        ("resource:stock/item://{id}", "item://7"),
+    ]
+    assert ambiguous.json["error"]["message"] == "Resource not found"
+
+
+def said(body: Any) -> str:
+    assert isinstance(body, Params)
+    uri: str = json.loads(bytes(body.members["uri"]))
+    return uri
+
+
+async def test_at_one_servers_own_endpoint_its_uris_are_its_own() -> None:
+    gateway = shop()
+    async with opened(gateway) as door:
+        caller = Caller(door, path="/mcp/stock")
+        assert A in await listed(caller, "resources/list", "resources", "uri")
+        await caller.ask("resources/read", {"uri": A})
+    assert gateway.requests[0].capability == f"resource:stock/{A}"
+
+
+async def test_what_a_server_answers_names_its_uris_as_they_are_listed() -> None:
+    gateway = shop()
+    raw = json.dumps(
+        {
+            "content": [
+                {"type": "resource_link", "uri": A, "name": "a"},
+                {"type": "resource", "resource": {"uri": "note://7", "text": A}},
+                {"type": "resource_link", "uri": "file:///c", "name": "c"},
+                {"type": "text", "text": A},
+            ],
+            "structuredContent": {"uri": A},
+            "_meta": {"ui": {"resourceUri": "ui://panel"}},
+            "future": {"uri": A},
+            "resultType": "complete",
+        }
+    ).encode()
+    gateway.runs["tool:orders/show"] = gateway.runs["tool:third/show"] = answering(raw)
+    prompted = {"messages": [{"role": "user", "content": {"type": "resource", "resource": {"uri": A, "text": ""}}}]}
+    gateway.runs["prompt:orders/greet"] = answering(json.dumps({**prompted, "resultType": "complete"}).encode())
+    read = {"contents": [{"uri": A, "text": "x"}], "ttlMs": 0, "cacheScope": "private", "resultType": "complete"}
+    gateway.runs[f"resource:orders/{A}"] = answering(json.dumps(read).encode())
+    async with opened(gateway) as door:
+        caller = Caller(door)
+        called = (await caller.ask("tools/call", {"name": "orders__show"})).json["result"]
+        untouched = (await caller.ask("tools/call", {"name": "third__show"})).json["result"]
+        got = (await caller.ask("prompts/get", {"name": "orders__greet"})).json["result"]
+        contents = (await caller.ask("resources/read", {"uri": f"orders+{A}"})).json["result"]["contents"]
+        tools = {each["name"]: each for each in (await caller.ask("tools/list")).json["result"]["tools"]}
+    expected = json.loads(raw)
+    assert untouched == expected
+    expected["content"][0]["uri"] = f"orders+{A}"
+    expected["content"][1]["resource"]["uri"] = "orders+note://7"
+    expected["_meta"]["ui"]["resourceUri"] = "orders+ui://panel"
+    assert called == expected
+    assert got["messages"][0]["content"]["resource"]["uri"] == f"orders+{A}"
+    assert contents == [{"uri": f"orders+{A}", "text": "x"}]
+    assert tools["orders__show"]["_meta"] == {
+        "ui": {"resourceUri": "orders+ui://panel", "kept": 1},
+        "ui/resourceUri": "orders+ui://panel",
+    }
+    assert tools["third__show"]["_meta"]["ui"]["resourceUri"] == "ui://panel"
+
+
+async def test_a_completion_of_a_marked_template_asks_its_server_by_the_template_it_knows() -> None:
+    gateway = shop()
+    async with opened(gateway) as door:
+        reference: JsonObject = {"type": "ref/resource", "uri": "stock+note://{id}"}
+        await Caller(door).ask("completion/complete", {"ref": reference, "argument": {"name": "id", "value": "7"}})
+    (request,) = gateway.requests
+    assert request.capability == "resource:stock/note://{id}"
+    assert isinstance(request.body, Params)
+    assert json.loads(bytes(request.body.members["ref"])) == {"type": "ref/resource", "uri": "note://{id}"}
+
+
+def test_a_mark_is_a_scheme_and_says_whose_whatever_the_slug() -> None:
+    offered = [resource(A, "1a"), resource(A, "s1a"), resource(A, "a")]
+    uris = Uris(offered)
+    exposed = [uris.exposed(each) for each in offered]
+    assert exposed == [f"s.1a+{A}", f"s1a+{A}", f"a+{A}"]
+    assert [uris.unmarked(each) for each in exposed] == [("1a", A), ("s1a", A), ("a", A)]
+    assert uris.unmarked(A) == ("", A)
+    assert uris.outward("other") is None
+    assert mark("-x") == "s.-x+"
+
+
+def test_a_result_that_names_nothing_ambiguous_keeps_its_bytes() -> None:
+    outward = Uris([resource(A, "a"), resource(A, "b")]).outward("a")
+    assert outward is not None
+    raw = b'{ "content": [ {"type":"resource_link","uri":"file:///z"}, 7 ], "contents": [null], "messages": [{}] }'
+    assert rewritten_result(raw, outward) is raw
