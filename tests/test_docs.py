@@ -35,6 +35,7 @@ NOT_RUN = (
     ("docker run -p 8640:8640 -v ./config:/config:ro -v drawbridge:/data -e ORDERS_TOKEN drawbridge", "as above"),
     ("python -m benchmarks.calls", "takes minutes, and needs nginx and wrk"),
     ("python -m benchmarks.lists", "takes minutes"),
+    ("python -m benchmarks.tool_tokens", "starts a gateway"),
     ("python -m benchmarks.audit", "takes minutes"),
     ("python -m benchmarks.startup", "takes minutes"),
     ("python -m benchmarks.steps", "takes minutes"),
