@@ -8,6 +8,7 @@ from gateway.core.chaos import Chaos
 from gateway.core.content import NOTHING, Body, plain
 from gateway.core.effects import Effects
 from gateway.core.errors import Unavailable
+from gateway.core.hops import SharedHops
 from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Limits
@@ -28,7 +29,7 @@ from gateway.core.model import (
 from gateway.core.pipeline import Pipeline
 from gateway.core.plans import Policies, Snapshot
 from gateway.core.ports.policy import Need, RequestPolicy
-from gateway.core.ports.storage import EffectState, Fresh, Known, Unfinished
+from gateway.core.ports.storage import AgentCalls, EffectState, Fresh, Known, Unfinished
 from gateway.core.ports.upstream import Listing
 from gateway.core.record import Record
 from gateway.core.verdict import Allow, Verdict
@@ -228,6 +229,7 @@ class Path:
         policies: Sequence[RequestPolicy] | None = None,
         limits: Limits | None = None,
         tenant: str = "default",
+        calls: AgentCalls | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.chaos = Chaos(self.clock, CountingIds())
@@ -247,6 +249,7 @@ class Path:
             limits=limits or Limits(),
             chaos=self.chaos,
         )
+        self.pipeline.share(None if calls is None else SharedHops(calls, self.clock))
         self.events: list[Event] = []
 
     def snapshot(self, version: str) -> Snapshot:

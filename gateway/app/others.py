@@ -1,12 +1,14 @@
-"""What this process tells the others on its database while it lives, and learns of them; nothing where there are none."""
+"""What this process tells the others on its database while it lives, and learns of them; nothing where it is alone."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from adapters.storage.agent_calls import SqlAgentCalls
 from adapters.storage.changes import Changes
 from adapters.storage.presence import Presence
 from gateway.core.errors import GatewayError
+from gateway.core.hops import SharedHops
 from gateway.core.ports.world import Clock
 
 
@@ -16,6 +18,7 @@ class Others:
 
     process: str
     """As which this one is known; another one at every start."""
+    hops: SharedHops | None = None
 
 
 @asynccontextmanager
@@ -28,7 +31,8 @@ async def among_others(changes: Changes | None, process: str, clock: Clock) -> A
     await presence.renew()
     changes.each_time(presence.renew)
     try:
-        yield Others(process=process)
+        calls = SqlAgentCalls(changes.database, process, clock)
+        yield Others(process=process, hops=SharedHops(calls, clock))
     finally:
         # Where it cannot be told, the others find out.
         with suppress(GatewayError):

@@ -18,7 +18,7 @@ from gateway.core.chaos import Chaos
 from gateway.core.effects import Effects, effect_key
 from gateway.core.errors import ApprovalNeeded, Denied, GatewayError, Internal, InvalidRequest, NotFound, Unavailable
 from gateway.core.hearing import Hearing
-from gateway.core.hops import Hops
+from gateway.core.hops import Hops, SharedHops
 from gateway.core.json import Json
 from gateway.core.limits import NOTHING_USED, Limits
 from gateway.core.model import (
@@ -71,10 +71,15 @@ class Pipeline:
         self._ids = ids
         self._hearing = hearing
         self._hops = Hops()
+        self._shared_hops: SharedHops | None = None
         self._resilience = Resilience(clock=clock, limits=limits, chaos=chaos)
         self._answers = Answers(clock, entries=limits.answers, size_bytes=limits.answers_bytes)
         self._changed = anyio.Event()
         self._settled = anyio.Event()
+
+    def share(self, hops: SharedHops | None) -> None:
+        """Have the calls of other processes count that agents are at work on."""
+        self._shared_hops = hops
 
     @property
     def version(self) -> str:
@@ -149,7 +154,10 @@ class Pipeline:
         record = self._record_of(request)
         try:
             plan = self._plan(request)
-            request = self._judged(self._hops.bounded(request), plan, record)
+            request = self._hops.bounded(request)
+            if self._shared_hops is not None:
+                request = await self._shared_hops.bounded(request)
+            request = self._judged(request, plan, record)
             run = self._run_by_agent if plan.entry.capability.kind == "agent" else self._run
             result = await run(request, plan, record, emit)
             result = self._judged_result(request, plan, record, result)
@@ -220,7 +228,10 @@ class Pipeline:
         """As `_run`, while the agent has no more depth for calls of its own than this one leaves."""
         self._hops.began(request)
         try:
-            return await self._run(request, plan, record, emit)
+            if self._shared_hops is None:
+                return await self._run(request, plan, record, emit)
+            async with self._shared_hops.under_way(request):
+                return await self._run(request, plan, record, emit)
         finally:
             self._hops.ended(request)
 

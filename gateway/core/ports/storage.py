@@ -230,3 +230,31 @@ class OpenSteps(Protocol):
     async def look_at_run(self, run_id: str) -> None:
         """As `look`, for the steps of a run that another process may have begun."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtWork:
+    """What an agent is at work on."""
+
+    agent: str
+    """Its capability name."""
+    step_id: str
+    """Of the step it belongs to; empty outside runs."""
+    depth: int
+    """How many further levels the agent's own calls may have."""
+
+
+class AgentCalls(Protocol):
+    """What agents are at work on, in all processes that share a database. There is none where one works alone."""
+
+    async def began(self, call: AtWork, seconds: float) -> int:
+        """An agent is at work on this from now on, for no longer than so many seconds. Raises: Unavailable."""
+        ...
+
+    async def ended(self, call: AtWork, number: int) -> None:
+        """It is no longer; the number is what `began` gave. Raises: Unavailable."""
+        ...
+
+    async def at_work(self, agent: str) -> tuple[AtWork, ...]:
+        """Everything it is at work on, steps of runs included. Raises: Unavailable: that cannot be known."""
+        ...

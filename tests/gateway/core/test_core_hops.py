@@ -1,5 +1,6 @@
 """Agents that call each other by the way end where the depth of the first call ends."""
 
+import itertools
 from collections.abc import Callable
 
 import anyio
@@ -9,6 +10,7 @@ from msgspec import structs
 from gateway.core.content import Plain, content_of
 from gateway.core.errors import Exhausted
 from gateway.core.model import Capability, Complete, Emit, Principal, Request, Result, principal
+from gateway.core.ports.storage import AtWork
 from tests.fakes import ANA, FakeUpstream, Path, a_request
 
 pytestmark = pytest.mark.anyio
@@ -91,3 +93,52 @@ async def test_tools_do_not_count() -> None:
     tool = Capability(name="tool:t/x", kind="tool", owner="t", local="x", effect="read")
     around.append(Path(FakeUpstream("a", [agent("a")], behave), FakeUpstream("t", [tool])))
     assert isinstance(await around[0].call(a_call("a", depth=0, step=("r", "r/1"))), Complete)
+
+
+class SharedCalls:
+    """What all processes of a test know."""
+
+    def __init__(self) -> None:
+        self.calls: dict[int, AtWork] = {}
+        self.began_in_all = 0
+
+    async def began(self, call: AtWork, seconds: float) -> int:
+        self.began_in_all += 1
+        self.calls[self.began_in_all] = call
+        return self.began_in_all
+
+    async def ended(self, call: AtWork, number: int) -> None:
+        assert self.calls.pop(number) == call
+
+    async def at_work(self, agent: str) -> tuple[AtWork, ...]:
+        return tuple(each for each in self.calls.values() if each.agent == agent)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 4])
+async def test_a_ring_through_several_processes_ends_with_the_depth_of_the_first_call(depth: int) -> None:
+    calls, around = SharedCalls(), list[Path]()
+    turn = itertools.count()
+
+    def upstream(slug: str) -> FakeUpstream:
+        async def behave(request: Request, capability: Capability, emit: Emit) -> Result:
+            following = "ab"[("ab".index(slug) + 1) % 2]
+            # Every call by the next process, none of which has seen the one before.
+            return await around[next(turn) % 3].call(a_call(following, by=as_agent(slug)))
+
+        return FakeUpstream(slug, [agent(slug)], behave)
+
+    for _ in range(3):
+        around.append(Path(upstream("a"), upstream("b"), calls=calls))
+    with anyio.fail_after(5), pytest.raises(Exhausted) as caught:
+        await around[2].call(a_call("a", depth=depth))
+    assert caught.value.detail["limit"] == "depth"
+    assert calls.began_in_all == depth + 1
+    assert calls.calls == {}
+
+
+async def test_a_step_of_a_run_is_seen_by_its_own_row() -> None:
+    calls = SharedCalls()
+    path = Path(FakeUpstream("a", [agent("a")]), calls=calls)
+    run = principal("workflow:w", kind="workflow", behind=ANA)
+    await path.call(a_call("a", by=run, step=("r", "r/1")))
+    assert calls.began_in_all == 0
