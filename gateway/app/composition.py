@@ -22,6 +22,7 @@ from gateway.app.engine import durable_engine
 from gateway.app.foundation import Foundation
 from gateway.app.neighbours import Neighbours, Wanted, registered_agents
 from gateway.app.oauth import issuers_from, scopes_of
+from gateway.app.others import every
 from gateway.app.sections import Sections, load_configuration
 from gateway.app.subscriptions import Subscriptions
 from gateway.config.load import Configuration
@@ -56,6 +57,8 @@ log = structlog.get_logger(__name__)
 
 ONLY_AT_START = ("gateway", "limits", "storage", "audit", "egress")
 """Sections that take effect at the next start."""
+BUDGETS_LOOKED_AT_S = 1.0
+"""How often it is looked what other gateways have spent of the same budgets, seconds."""
 FIRST_ANSWERS_WITHIN_S = 2.0
 """How long runs wait at a start for upstreams to answer for the first time, seconds."""
 
@@ -95,7 +98,11 @@ class Composition:
             foundation.registry, self.neighbours.fetch_card, foundation.clock, lambda: self.sections.slugs
         )
         self.meter = CostMeter(
-            counter=foundation.counter, ledger=foundation.costs, clock=foundation.clock, warn=self._warn_of_budget
+            counter=foundation.counter,
+            ledger=foundation.costs,
+            clock=foundation.clock,
+            warn=self._warn_of_budget,
+            minutes=foundation.others.minutes,
         )
         self.meter.configure(sections.prices, sections.budgets)
         self.memories = Memories(foundation.memory, foundation.clock, load_memory)
@@ -226,6 +233,7 @@ class Composition:
         changes = self.foundation.changes
         if changes is not None:
             changes.on(AGENTS, self.agents_changed)
+            changes.each_time(every(BUDGETS_LOOKED_AT_S, self.meter.look, self.foundation.clock))
             changes.on(PINS, self.pinning.load)
             tasks.start_soon(changes.run)
 

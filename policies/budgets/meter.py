@@ -4,7 +4,7 @@ Calls nobody pays for, counts or limits never come here: plans leave the meter o
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -14,9 +14,10 @@ from gateway.core.content import Content
 from gateway.core.json import JsonObject, json_text
 from gateway.core.limits import Usage
 from gateway.core.model import Capability, Complete, Emit, Request, Result
-from gateway.core.ports.costs import WARNINGS, CostLedger, Spent, TokenCounter
+from gateway.core.ports.costs import WARNINGS, CostLedger, Given, MinuteLedger, Spent, TokenCounter
 from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Clock
+from policies.budgets.minutes import SharedMinutes
 from policies.budgets.settings import BudgetSettings, BudgetsSettings, PriceSettings
 from policies.budgets.tariff import Tariff
 from policies.budgets.windows import Account, Hold, Warned, day_of, release
@@ -48,12 +49,18 @@ class CostMeter:
         ledger: CostLedger,
         clock: Clock,
         warn: Callable[[str, JsonObject], None],
+        minutes: MinuteLedger | None = None,
     ) -> None:
-        """`warn(tenant, detail)` has it recorded that most of a budget is used."""
+        """`warn(tenant, detail)` has it recorded that most of a budget is used. `minutes`: where other processes spend
+        from the same budgets; have `look` called from time to time then."""
         self._counter = counter
         self._ledger = ledger
         self._clock = clock
         self._warn = warn
+        self._minutes = None if minutes is None else SharedMinutes(minutes)
+        self._opened_on = ""
+        self._earlier: dict[str, Usage] = {}
+        """What each account spent this month before today."""
         self._tariff = Tariff(PriceSettings())
         self._tenants: dict[str, Account] = {}
         self._agents: dict[str, Account] = {}
@@ -72,11 +79,33 @@ class CostMeter:
         now_us = self._clock.now_us()
         today = day_of(now_us)
         spent = await self._ledger.rows("*", since=f"{today[:7]}-01")
-        for kind, accounts in (("tenant", self._tenants), ("agent", self._agents)):
-            for slug, account in accounts.items():
-                own = [each for each in spent if slug == (each.tenant if kind == "tenant" else _slug(each.target))]
-                account.open(now_us, _sum(own), "month")
-                account.open(now_us, _sum(each for each in own if each.day == today), "day")
+        for account, own in self._by_account(spent):
+            earlier, of_today = _sum(each for each in own if each.day != today), _of_day(own, today)
+            account.open(now_us, earlier + of_today, "month")
+            account.open(now_us, of_today, "day")
+            self._earlier[account.name] = earlier
+        self._opened_on = today
+
+    async def look(self) -> None:
+        """Learn what other processes have spent. Raises: Unavailable."""
+        if not self._tenants and not self._agents:
+            return
+        now_us = self._clock.now_us()
+        today = day_of(now_us)
+        if today != self._opened_on:
+            await self.open()
+            return
+        for account, own in self._by_account(await self._ledger.rows("*", since=today)):
+            of_today = _of_day(own, today)
+            account.learn(now_us, of_today, "day")
+            account.learn(now_us, self._earlier.get(account.name, Usage()) + of_today, "month")
+
+    def _by_account(self, spent: Iterable[Spent]) -> Iterator[tuple[Account, list[Spent]]]:
+        rows = list(spent)
+        for slug, account in self._tenants.items():
+            yield account, [each for each in rows if each.tenant == slug]
+        for slug, account in self._agents.items():
+            yield account, [each for each in rows if _slug(each.target) == slug]
 
     def concerns(self, tenant: str, capability: Capability) -> bool:
         if capability.kind == "agent":
@@ -91,6 +120,7 @@ class CostMeter:
             return await upstream.call(request, capability, emit)
         accounts = self._accounts_of(request.principal.tenant, capability)
         hold = self._held(accounts, capability)
+        given = await self._given(accounts, hold)
         used, warnings = Usage(calls=1), list[Warned]()
         try:
             result = await upstream.call(request, capability, emit)
@@ -100,6 +130,8 @@ class CostMeter:
         finally:
             release(hold)
             warnings = self._settled(accounts, request, capability, used)
+            if self._minutes is not None:
+                await self._minutes.settle(given, used)
         if warnings and isinstance(result, Complete):
             told: JsonObject = {each.key: each.text for each in warnings}
             result = replace(result, meta={**result.meta, WARNINGS: told})
@@ -135,6 +167,16 @@ class CostMeter:
         for account in accounts:
             account.hold(hold, now_us)
         return hold
+
+    async def _given(self, accounts: list[Account], hold: Hold) -> list[Given]:
+        """What was reserved where other processes spend as well. Raises: Exhausted; Unavailable."""
+        if self._minutes is None:
+            return []
+        try:
+            return await self._minutes.reserve(accounts, hold.estimate, self._clock.now_us())
+        except BaseException:
+            release(hold)
+            raise
 
     async def _usage(self, request: Request, capability: Capability, answer: Complete) -> Usage:
         usage, own = answer.usage, self._tariff.of(capability)
@@ -188,6 +230,10 @@ def _accounts(
         if slug in former:
             account.adopt(former[slug])
     return accounts
+
+
+def _of_day(spent: Iterable[Spent], day: str) -> Usage:
+    return _sum(each for each in spent if each.day == day)
 
 
 def _slug(name: str) -> str:

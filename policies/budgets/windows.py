@@ -100,6 +100,37 @@ class Account:
             if not window.fits(_amount(estimate, window.part)):
                 raise _exhausted(self.name, window, now_us)
 
+    @property
+    def by_the_minute(self) -> bool:
+        return any(LIMITS[bound.name][1] == "minute" for bound in self.bounds)
+
+    def fits_minute(self, given: Usage, estimate: Usage) -> bool:
+        """Whether there is room for a call beside what was given out in a minute, by whomever."""
+        return not self._full(given, estimate)
+
+    def refuse_minute(self, given: Usage, estimate: Usage, now_us: int) -> Exhausted:
+        """What is said to a call there was no room for beside this."""
+        bound = self._full(given, estimate)[0]
+        start, end = span("minute", _EPOCH + timedelta(microseconds=now_us))
+        window = _Window(bound=bound, start=start, end=end, spent=_amount(given, LIMITS[bound.name][0]))
+        return _exhausted(self.name, window, now_us)
+
+    def _full(self, given: Usage, estimate: Usage) -> list[Bound]:
+        full: list[Bound] = []
+        for bound in self.bounds:
+            part, period = LIMITS[bound.name]
+            used = _amount(given, part)
+            if period == "minute" and (used >= bound.most or used + _amount(estimate, part) > bound.most):
+                full.append(bound)
+        return full
+
+    def learn(self, now_us: int, spent: Usage, period: Period) -> None:
+        """At least so much was spent in this period by all processes; what this one knows beyond that stands."""
+        for bound in self.bounds:
+            if LIMITS[bound.name][1] == period:
+                window = self._window(bound, now_us)
+                window.spent = max(window.spent, _amount(spent, window.part))
+
     def hold(self, hold: Hold, now_us: int) -> None:
         """Reserve what `refuse` had room for."""
         for bound in self.bounds:

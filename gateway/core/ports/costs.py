@@ -1,8 +1,8 @@
 """What calls cost: counted, priced, kept within budgets and written down."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from gateway.core.limits import Usage
 from gateway.core.model import Capability, Emit, Request, Result
@@ -48,6 +48,37 @@ class CostLedger(Protocol):
     async def rows(self, tenant: str, *, since: str, until: str = "") -> tuple[Spent, ...]:
         """Everything of these days, ends included, what is not on disk yet too. `*`: of every tenant. Raises:
         Unavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a budget gives, or gets back, in one minute."""
+
+    budget: str
+    """For example `tenant acme`."""
+    minute: int
+    """Since 1970, UTC."""
+    calls: int
+    tokens: int
+
+
+Fits: TypeAlias = Callable[[int, int], bool]
+"""(calls, tokens given out before) -> whether there is room for more. Pure; may be asked more than once."""
+
+
+class MinuteLedger(Protocol):
+    """What budgets have given out in a minute, over all processes that share a database."""
+
+    async def reserve(self, given: Given, fits: Fits) -> tuple[int, int] | None:
+        """Take this from the minute if it fits; where it does not, calls and tokens that were given out before.
+
+        Raises: Unavailable: that cannot be known.
+        """
+        ...
+
+    async def settle(self, given: Given) -> None:
+        """Add to what was given out in the minute, or take from it: a call used more, or less. Raises: Unavailable."""
         ...
 
 

@@ -15,7 +15,7 @@ from gateway.core.json import JsonObject
 from gateway.core.limits import Usage
 from gateway.core.model import Capability, Complete, Emit, Request, Result, principal
 from gateway.core.plans import Policies
-from gateway.core.ports.costs import WARNINGS
+from gateway.core.ports.costs import WARNINGS, Fits, Given, MinuteLedger
 from gateway.testing.stores.costs import MemoryCostLedger
 from policies.budgets.meter import CostMeter
 from policies.budgets.settings import BudgetsSettings, PriceSettings
@@ -42,7 +42,12 @@ class Metered:
     """A path through a meter."""
 
     def __init__(
-        self, behave: Behave | None = None, *, ledger: MemoryCostLedger | None = None, **sections: Any
+        self,
+        behave: Behave | None = None,
+        *,
+        ledger: MemoryCostLedger | None = None,
+        minutes: MinuteLedger | None = None,
+        **sections: Any,
     ) -> None:
         self.agent = FakeUpstream("writer", [AGENT], behave or answering())
         self.orders = FakeUpstream("orders", [tool("find", effect="read"), tool("refund")])
@@ -55,6 +60,7 @@ class Metered:
             ledger=self.ledger,
             clock=self.path.clock,
             warn=lambda tenant, detail: self.warned.append((tenant, detail)),
+            minutes=minutes,
         )
         self.configure(**sections)
 
@@ -204,3 +210,76 @@ async def test_a_new_configuration_keeps_what_was_spent() -> None:
     metered.configure(budgets={"tenants": {"default": {"tokens_per_day": 50}}})
     with pytest.raises(Exhausted):
         await metered.ask()
+
+
+class Minutes:
+    """What two gateways on one database have given out."""
+
+    def __init__(self) -> None:
+        self.given: dict[tuple[str, int], tuple[int, int]] = {}
+
+    async def reserve(self, given: Given, fits: Fits) -> tuple[int, int] | None:
+        before = self.given.get((given.budget, given.minute), (0, 0))
+        if not fits(*before):
+            return before
+        await self.settle(given)
+        return None
+
+    async def settle(self, given: Given) -> None:
+        calls, tokens = self.given.get((given.budget, given.minute), (0, 0))
+        self.given[given.budget, given.minute] = (calls + given.calls, tokens + given.tokens)
+
+
+async def test_gateways_on_one_database_spend_from_one_minute() -> None:
+    minutes, budgets = Minutes(), {"tenants": {"default": {"calls_per_minute": 3}}}
+    a, b = (Metered(minutes=minutes, budgets=budgets) for _ in range(2))
+    await a.ask()
+    await b.ask()
+    await b.ask()
+    for each in (a, b):
+        with pytest.raises(Exhausted) as refused:
+            await each.ask()
+        assert refused.value.detail["budget"] == "tenant default calls_per_minute"
+        assert refused.value.detail["sent"] is False
+    for each in (a, b):
+        each.path.clock.advance(60)
+    await a.ask()
+    assert [*minutes.given.values()] == [(3, 15), (1, 5)]
+
+
+async def test_what_one_budget_has_no_room_for_takes_nothing_from_another() -> None:
+    minutes = Minutes()
+    both = {"tenants": {"default": {"calls_per_minute": 9}}, "agents": {"writer": {"calls_per_minute": 1}}}
+    a, b = (Metered(minutes=minutes, budgets=both) for _ in range(2))
+    await a.ask()
+    with pytest.raises(Exhausted) as refused:
+        await b.ask()
+    assert refused.value.detail["budget"] == "agent writer calls_per_minute"
+    assert {budget: given for (budget, _), given in minutes.given.items()} == {
+        "tenant default": (1, 5),
+        "agent writer": (1, 5),
+    }
+    assert [each["reserved"] for each in b.meter.state("default")] == ["0", "0"]
+
+
+async def test_a_call_corrects_the_minute_by_what_it_used() -> None:
+    minutes = Minutes()
+    a = Metered(minutes=minutes, budgets={"tenants": {"default": {"tokens_per_minute": 100}}})
+    await a.ask(text="one two three")
+    await a.ask(text="one")
+    assert [*minutes.given.values()] == [(2, 10)]
+
+
+async def test_what_another_gateway_spent_of_a_day_and_a_month_is_learned() -> None:
+    ledger = MemoryCostLedger()
+    budgets = {"tenants": {"default": {"calls_per_day": 3, "tokens_per_month": 1000}}}
+    a, b = (Metered(ledger=ledger, budgets=budgets) for _ in range(2))
+    await a.meter.open()
+    for _ in range(3):
+        await b.ask()
+    await a.meter.look()
+    assert [each["spent"] for each in a.meter.state("default")] == ["3", "15"]
+    with pytest.raises(Exhausted):
+        await a.ask()
+    await a.meter.look()
+    assert [each["spent"] for each in a.meter.state("default")] == ["3", "15"]
