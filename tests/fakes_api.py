@@ -368,10 +368,12 @@ class CountingRetention:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
+        self.memories: list[bool] = []
 
-    async def prune(self, tenant: str, before_us: int) -> Pruned:
+    async def prune(self, tenant: str, before_us: int, *, memories: bool = False) -> Pruned:
         self.asked.append((tenant, before_us))
-        return Pruned(runs=3, effects=2, owners=1)
+        self.memories.append(memories)
+        return Pruned(runs=3, effects=2, owners=1, memories=4 if memories else 0)
 
 
 class ListDeadLetters:

@@ -172,9 +172,12 @@ class Pruned(Protocol):
     @property
     def owners(self) -> int: ...
 
+    @property
+    def memories(self) -> int: ...
+
 
 class RunRetention(Protocol):
-    async def prune(self, tenant: str, before_us: int) -> Pruned:
+    async def prune(self, tenant: str, before_us: int, *, memories: bool = False) -> Pruned:
         """Forget, at once, every run of the tenant that ended before then."""
         ...
 

@@ -89,9 +89,17 @@ class RunEndpoints:
 
     async def prune_runs(self, call: Call) -> Response:
         before = json_text(call.body.get("before"))
-        async with self._recorder.change(call, "runs.prune", "", {"before": before}):
-            pruned = await self._retention.prune(call.tenant, us_from_rfc3339(before, "before"))
-        return answer({"runs": pruned.runs, "effects": pruned.effects, "taskOwners": pruned.owners})
+        memories = call.body.get("memories") is True
+        async with self._recorder.change(call, "runs.prune", "", {"before": before, "memories": memories}):
+            pruned = await self._retention.prune(call.tenant, us_from_rfc3339(before, "before"), memories=memories)
+        return answer(
+            {
+                "runs": pruned.runs,
+                "effects": pruned.effects,
+                "taskOwners": pruned.owners,
+                "memories": pruned.memories,
+            }
+        )
 
     async def watch_run(self, call: Call) -> Response:
         run = await self._find(call)

@@ -3,9 +3,20 @@
 from collections.abc import Collection, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Column, Connection, Delete, Table, and_, delete, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Delete, Table, and_, delete, func, or_, select
 
 from adapters.storage.tables import dead_letters, effects, open_steps, run_events, run_steps, runs, starts, task_owners
+from adapters.storage.tables import (
+    approvals,
+    dead_letters,
+    effects,
+    notes,
+    open_steps,
+    run_events,
+    run_steps,
+    runs,
+    task_owners,
+)
 from adapters.storage.transactions import Transactions
 from gateway.core.task import TaskState
 
@@ -15,6 +26,7 @@ _FAILED = [TaskState.FAILED.value, TaskState.REJECTED.value]
 _ENDED_WELL = [state.value for state in TaskState if state.terminal and state.value not in _FAILED]
 _UNDER_WAY = [state.value for state in TaskState if not state.terminal]
 _OF_RUNS = (run_events, run_steps, open_steps, dead_letters, starts)
+_OF_RUNS = (run_events, run_steps, approvals, open_steps, dead_letters)
 _ROWS_AT_ONCE = 200
 
 
@@ -50,18 +62,38 @@ class SqlRunArchive:
     async def forget_effects(self, before_us: int, *, tenant: str, limit: int) -> int:
         return await self._forget(effects, effects.c.finished_at_us, before_us, tenant, limit)
 
+    async def forget_in_doubt(self, before_us: int, *, limit: int) -> int:
+        unfinished = effects.c.finished_at_us.is_(None)
+        return await self._forget(effects, effects.c.tried_at_us, before_us, "", limit, unfinished)
+
+    async def forget_notes(self, now_us: int, *, limit: int) -> int:
+        return await self._forget(notes, notes.c.until_us, now_us, "", limit)
+
     async def forget_owners(self, before_us: int, *, tenant: str, limit: int) -> int:
         return await self._forget(task_owners, task_owners.c.created_at_us, before_us, tenant, limit)
 
-    async def _forget(self, table: Table, at_us: "Column[int]", before_us: int, tenant: str, limit: int) -> int:
+    async def _forget(
+        self,
+        table: Table,
+        at_us: "Column[int]",
+        before_us: int,
+        tenant: str,
+        limit: int,
+        *also: "ColumnElement[bool]",
+    ) -> int:
         keys = tuple(table.primary_key.columns)
-        wanted = select(*keys).where(at_us < before_us)
+        wanted = select(*keys).where(at_us < before_us, *also)
         if tenant:
             wanted = wanted.where(table.c.tenant == tenant)
         oldest = wanted.order_by(at_us).limit(limit)
         rows = await self._database.read(lambda connection: connection.execute(oldest).all())
         for some in _some_at_a_time(rows):
-            these = or_(*(and_(*(key == said for key, said in zip(keys, row, strict=True))) for row in some))
+            # Looked at again: an effect may have been tried, or a note renewed, since.
+            these = and_(
+                or_(*(and_(*(key == said for key, said in zip(keys, row, strict=True))) for row in some)),
+                at_us < before_us,
+                *also,
+            )
             statement: Delete = delete(table).where(these)
 
             def act(connection: Connection, statement: Delete = statement) -> None:

@@ -1,10 +1,12 @@
 """Times as they are given on the command line."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from adapters.system import SystemClock
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.lifetimes import seconds_from
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def us_from(text: str) -> int:
@@ -20,3 +22,11 @@ def us_from(text: str) -> int:
             f"{text!r} is no time", "Write it as 2026-11-21T09:30:00Z, or as an age: 2h.", code=USAGE
         ) from error
     return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+
+
+def rfc3339_from(at_us: int) -> str:
+    """See `us_from`; what was before all calendars is their beginning."""
+    try:
+        return (_EPOCH + timedelta(microseconds=at_us)).isoformat()
+    except OverflowError:
+        return datetime(1, 1, 1, tzinfo=UTC).isoformat()

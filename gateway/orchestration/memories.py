@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import TypeVar
 
@@ -135,6 +136,17 @@ class Memories:
         """How many of these entries there were. Raises: Unavailable, UpstreamFailed."""
         place = MemoryPlace(tenant=tenant, name=name)
         return await self._asked(name, lambda: self._of(name).engine.forget(place, ids))
+
+    async def forget_runs(self, tenant: str, run_ids: Collection[str]) -> int:
+        """Take away what was remembered in these runs; how many entries. Raises: Unavailable, UpstreamFailed."""
+        wanted, count = frozenset(run_ids), 0
+        for name in await self.names(tenant):
+            place, kept = MemoryPlace(tenant=tenant, name=name), self._of(name)
+            # What has lapsed is forgotten too.
+            list_all = partial(kept.engine.list, place, after_us=0, limit=kept.settings.entries)
+            found = [memo.id for memo in await self._asked(name, list_all) if memo.run_id in wanted]
+            count += await self.forget(tenant, name, found) if found else 0
+        return count
 
     async def forget_older(self, tenant: str, name: str, older_than_s: float) -> int:
         """How many entries were older. Raises: Unavailable, UpstreamFailed."""

@@ -1,7 +1,8 @@
 """How long runs are kept, and the job that forgets them: bounded in each round, and never one that is under way.
 
 Rows of a run go last: a round that is cut off is begun again where it was. What effects and tasks at agents are
-remembered by goes with the runs, but not while an older run is under way that may need it.
+remembered by goes with the runs, but not while an older run is under way that may need it. What agents remember is for
+later runs, and goes by the days of its memory; who prunes by hand may have it go with the runs it was remembered in.
 """
 
 from collections.abc import Callable
@@ -33,6 +34,9 @@ class RetentionSettings(BaseModel):
     """Runs that completed or were canceled, and outcomes of effects, are kept for so many days; 0 for ever."""
     keep_failed_days: float = Field(default=90.0, ge=0)
     """Runs that failed, died or were rejected, dead letters among them, are kept for so many days; 0 for ever."""
+    in_doubt_days: float = Field(default=365.0, ge=0)
+    """Effects that were begun and whose outcome nobody knows are kept for so many days since the last try; 0 for ever.
+    A call under the key of one that is forgotten is made anew."""
     interval_s: float = Field(default=3600.0, gt=0)
     """How often it is looked for what may go, seconds."""
     batch: int = Field(default=500, ge=1, le=5000)
@@ -46,10 +50,14 @@ class Pruned:
     runs: int = 0
     effects: int = 0
     owners: int = 0
+    memories: int = 0
 
     def __add__(self, other: "Pruned") -> "Pruned":
         return Pruned(
-            runs=self.runs + other.runs, effects=self.effects + other.effects, owners=self.owners + other.owners
+            runs=self.runs + other.runs,
+            effects=self.effects + other.effects,
+            owners=self.owners + other.owners,
+            memories=self.memories + other.memories,
         )
 
 
@@ -86,16 +94,21 @@ class Retention:
         if settings.keep_failed_days:
             before_us = now_us - int(settings.keep_failed_days * DAY_US)
             pruned += await self._runs_ended(before_us, failed=True, tenant="", limit=settings.batch)
+        if settings.in_doubt_days:
+            before_us = await self._nobody_needs(now_us - int(settings.in_doubt_days * DAY_US))
+            pruned += Pruned(effects=await self._archive.forget_in_doubt(before_us, limit=settings.batch))
+        await self._archive.forget_notes(now_us, limit=settings.batch)
         self._report(pruned)
         await self._memories_lapsed()
         return max(pruned.runs, pruned.effects, pruned.owners) >= settings.batch
 
-    async def prune(self, tenant: str, before_us: int) -> Pruned:
-        """Forget, at once, every run of a tenant that ended before then, however it ended."""
+    async def prune(self, tenant: str, before_us: int, *, memories: bool = False) -> Pruned:
+        """Forget, at once, every run of a tenant that ended before then, however it ended; with `memories`, what was
+        remembered in them as well. Raises: Unavailable; UpstreamFailed: the engine of a memory."""
         pruned, limit = Pruned(), self._settings().batch
         while True:
-            more = await self._runs_ended(before_us, failed=False, tenant=tenant, limit=limit)
-            more += await self._runs_ended(before_us, failed=True, tenant=tenant, limit=limit)
+            more = await self._runs_ended(before_us, failed=False, tenant=tenant, limit=limit, memories=memories)
+            more += await self._runs_ended(before_us, failed=True, tenant=tenant, limit=limit, memories=memories)
             more += await self._remembered(before_us, tenant=tenant, limit=limit)
             pruned += more
             if more == Pruned():
@@ -121,24 +134,38 @@ class Retention:
             if run is not None:
                 await self._runs.settled(run)
 
-    async def _runs_ended(self, before_us: int, *, failed: bool, tenant: str, limit: int) -> Pruned:
+    async def _runs_ended(
+        self, before_us: int, *, failed: bool, tenant: str, limit: int, memories: bool = False
+    ) -> Pruned:
         run_ids = await self._archive.ended(before_us, failed=failed, tenant=tenant, limit=limit)
         if not run_ids:
             return Pruned()
+        kept = self._wiring.memories
+        count = 0 if kept is None or not memories else await kept.forget_runs(tenant, run_ids)
         await self._wiring.journal.forget(run_ids)
         for run_id in run_ids:
             await self._wiring.scratch.forget(run_id)
         await self._archive.erase(run_ids)
-        return Pruned(runs=len(run_ids))
+        return Pruned(runs=len(run_ids), memories=count)
 
     async def _remembered(self, before_us: int, *, tenant: str, limit: int) -> Pruned:
-        oldest_us = await self._archive.oldest_under_way_us()
-        until_us = before_us if oldest_us is None else min(before_us, oldest_us)
+        until_us = await self._nobody_needs(before_us)
         return Pruned(
             effects=await self._archive.forget_effects(until_us, tenant=tenant, limit=limit),
             owners=await self._archive.forget_owners(until_us, tenant=tenant, limit=limit),
         )
 
+    async def _nobody_needs(self, before_us: int) -> int:
+        """Then, or earlier where an older run is under way."""
+        oldest_us = await self._archive.oldest_under_way_us()
+        return before_us if oldest_us is None else min(before_us, oldest_us)
+
     def _report(self, pruned: Pruned) -> None:
         if pruned != Pruned():
-            log.info("forgotten", runs=pruned.runs, effects=pruned.effects, task_owners=pruned.owners)
+            log.info(
+                "forgotten",
+                runs=pruned.runs,
+                effects=pruned.effects,
+                task_owners=pruned.owners,
+                memories=pruned.memories,
+            )

@@ -1,6 +1,5 @@
 """`drawbridge runs`: orchestrated runs, looked into, followed and steered."""
 
-from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from typing import Annotated
@@ -10,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gateway.cli.failure import FINDING, USAGE, Failure
-from gateway.cli.moments import us_from
+from gateway.cli.moments import rfc3339_from, us_from
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import Remote, connect
 from gateway.cli.render import clean, moment, note, say, show, show_line, state, table
@@ -155,18 +154,20 @@ def fork(
 @app.command()
 def prune(
     before: Annotated[str, typer.Option("--before", help="RFC 3339, or an age such as 30d.")],
+    memories: Annotated[bool, typer.Option("--memories", help="Also what agents remembered in them.")] = False,
     as_json: AsJson = False,
     config: ConfigPath = None,
     data: DataPath = None,
 ) -> None:
     """Forget runs that ended before then, whatever the configuration keeps."""
-    ended_before = datetime.fromtimestamp(us_from(before) / 1e6, UTC).isoformat()
+    ended_before = rfc3339_from(us_from(before))
     with connect(place(config, data)) as remote:
-        said = remote.post("runs", "prune", body={"before": ended_before})
+        said = remote.post("runs", "prune", body={"before": ended_before, "memories": memories})
     if as_json:
         show(said, lambda: "", as_json=True)
     else:
-        note(f"forgotten: {said.get('runs')} runs, {said.get('effects')} effects, {said.get('taskOwners')} task owners")
+        counts = {"runs": "runs", "effects": "effects", "taskOwners": "task owners", "memories": "memories"}
+        note(f"forgotten: {', '.join(f'{said.get(name)} {words}' for name, words in counts.items())}")
 
 
 def _steer(remote: Remote, run_id: str, verb: str, *, as_json: bool) -> None:

@@ -16,11 +16,19 @@ class RunArchive(Protocol):
         ...
 
     async def erase(self, run_ids: Collection[str]) -> None:
-        """The runs' rows, with their steps, events, open steps and dead letters."""
+        """The runs' rows, with their steps, events, questions, open steps and dead letters."""
         ...
 
     async def forget_effects(self, before_us: int, *, tenant: str, limit: int) -> int:
-        """Effects whose outcome was recorded before then; how many. What is in doubt stays for a person."""
+        """Effects whose outcome was recorded before then; how many."""
+        ...
+
+    async def forget_in_doubt(self, before_us: int, *, limit: int) -> int:
+        """Effects without an outcome that nobody has tried since then; how many."""
+        ...
+
+    async def forget_notes(self, now_us: int, *, limit: int) -> int:
+        """What runs have noted for later ones, and is over; how many."""
         ...
 
     async def forget_owners(self, before_us: int, *, tenant: str, limit: int) -> int:

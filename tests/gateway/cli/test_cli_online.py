@@ -230,8 +230,11 @@ async def test_runs_are_paused_forked_and_forgotten(bench: ApiBench, shell: Shel
     assert json.loads(forked.out)["forkedFrom"] == {"run": "run_1", "step": "2/refund"}
     assert "goes on from 2/refund" in (await shell("runs", "show", "run_1_fork")).out
     pruned = await shell("runs", "prune", "--before", "2026-11-21T00:00:00Z")
-    assert "3 runs, 2 effects, 1 task owners" in pruned.err
-    assert bench.retention.asked == [("default", 1_795_219_200_000_000)]
+    assert "3 runs, 2 effects, 1 task owners, 0 memories" in pruned.err
+    assert "4 memories" in (await shell("runs", "prune", "--memories", "--before", "30d")).err
+    assert (await shell("runs", "prune", "--before", "999999999w")).code == OK
+    assert bench.retention.asked[0] == ("default", 1_795_219_200_000_000)
+    assert bench.retention.memories == [False, True, False]
     assert (await shell("runs", "prune", "--before", "yesterday")).code != OK
 
 

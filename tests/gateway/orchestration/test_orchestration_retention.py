@@ -5,20 +5,25 @@ from pathlib import Path
 
 import anyio
 import pytest
+from sqlalchemy import Connection, select
 
 from adapters.durable.late import LateJournal
 from adapters.durable.memory import Entry, MemoryJournal
+from adapters.storage.approvals import SqlApprovals
 from adapters.storage.archive import SqlRunArchive
 from adapters.storage.database import Database
 from adapters.storage.dead_letters import SqlDeadLetters
 from adapters.storage.effects import SqlEffectLedger
+from adapters.storage.notes import SqlNotes
 from adapters.storage.owners import SqlTaskOwners
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.tables import GATEWAY_SCHEMA
+from adapters.storage.tables import notes as note_rows
+from gateway.core.ports.approvals import Approval
 from gateway.core.ports.journal import Journal
 from gateway.core.ports.memory import Memo, MemoryPlace, Room
 from gateway.core.ports.orchestration import Entry as PadEntry
-from gateway.core.ports.runs import Run, RunStep
+from gateway.core.ports.runs import NotePlace, Run, RunStep
 from gateway.core.ports.storage import Fresh, Known, OwnedTask
 from gateway.orchestration.memories import Memories, MemorySettings
 from gateway.orchestration.morgue import Morgue
@@ -31,6 +36,18 @@ from tests.fakes_orchestration import ANA, MemoryScratch, World, no_engine
 pytestmark = pytest.mark.anyio
 
 NOW_US = 1000 * DAY_US
+QUESTION = Approval(
+    id="apr_1",
+    tenant="default",
+    run_id="run_1",
+    number=1,
+    workflow="help",
+    owner="ana",
+    role="",
+    prompt="May it?",
+    asked_at_us=1,
+    expires_at_us=NOW_US,
+)
 
 
 class DayClock:
@@ -177,6 +194,59 @@ async def test_effects_and_owners_are_remembered_for_as_long_as_a_run_may_need_t
     await archive.retention().round()
     assert await remembered() == (False, False)
     assert not isinstance(await archive.effects.begin("default", "doubtful", "digest", NOW_US), Fresh)
+
+
+async def test_effects_in_doubt_are_kept_for_their_own_time_since_the_last_try(archive: Archive) -> None:
+    async def is_known(key: str) -> bool:
+        return not isinstance(await archive.effects.begin("default", key, "digest", NOW_US), Fresh)
+
+    await archive.effects.begin("default", "old", "digest", NOW_US - 400 * DAY_US)
+    await archive.effects.begin("default", "tried", "digest", NOW_US - 400 * DAY_US)
+    await archive.effects.again("default", "tried", NOW_US - 10 * DAY_US)
+    await archive.retention(in_doubt_days=0).round()
+    await archive.ran("working", "working", 500)
+    await archive.retention().round()
+    assert await is_known("old")
+    await archive.runs.update("working", state="completed", at_us=NOW_US)
+    await archive.retention().round()
+    assert not await is_known("old")
+    assert await is_known("tried")
+
+
+async def test_questions_go_with_their_runs_and_notes_when_they_are_over(archive: Archive) -> None:
+    approvals, notes = SqlApprovals(archive.database), SqlNotes(archive.database)
+    for run_id, days in (("old", 40), ("new", 4)):
+        await archive.ran(run_id, "completed", days)
+        await approvals.ask(replace(QUESTION, id=f"apr_{run_id}", run_id=run_id))
+    for key, until_us in (("over", NOW_US - 1), ("on", NOW_US + 1)):
+        place = NotePlace(tenant="default", workflow="w", owner="ana", topic="t", key=key)
+        await notes.put(place, "n", {"n": 1}, at_us=0, until_us=until_us)
+    await archive.retention().round()
+    assert [each.id for each in await approvals.list("default")] == ["apr_new"]
+
+    def keys(connection: Connection) -> list[str]:
+        return [*connection.execute(select(note_rows.c.key)).scalars()]
+
+    assert await archive.database.read(keys) == ["on"]
+
+
+async def test_who_prunes_by_hand_may_have_what_was_remembered_go_with_the_runs(archive: Archive) -> None:
+    desk, room = MemoryPlace(tenant="default", name="desk"), Room(entries=9, bytes=99_999, after_us=0)
+    for run_id in ("first", "second", "third"):
+        await archive.ran(run_id, "completed", 0.5 if run_id == "third" else 2)
+        memo = Memo(id=f"m_{run_id}", text="same", at_us=NOW_US, run_id=run_id)
+        await archive.around.memory.add(desk, memo, room)
+
+    async def left() -> set[str]:
+        return {each.run_id for each in await archive.around.memory.list(desk, after_us=0, limit=9)}
+
+    assert await archive.retention().prune("default", NOW_US - 3 * DAY_US, memories=True) == Pruned()
+    assert await archive.retention(batch=1).prune("default", NOW_US - DAY_US, memories=True) == Pruned(
+        runs=2, memories=2
+    )
+    assert await left() == {"third"}
+    assert await archive.retention().prune("default", NOW_US) == Pruned(runs=1)
+    assert await left() == {"third"}
 
 
 async def test_pruning_at_once_takes_one_tenants_ended_runs_however_they_ended(archive: Archive) -> None:
