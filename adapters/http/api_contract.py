@@ -108,13 +108,8 @@ _FORK = _object(
     {"from": {"type": "string", "minLength": 1, "maxLength": 400, "description": "Step id, or what follows the run"}},
     "from",
 )
-_PRUNE = _object(
-    {
-        "before": {"type": "string", "description": "RFC 3339 time"},
-        "memories": {"type": "boolean", "description": "What agents remembered in these runs as well"},
-    },
-    "before",
-)
+_WITH_MEMORIES: JsonObject = {"type": "boolean", "description": "What agents remembered in these runs as well"}
+_PRUNE = _object({"before": {"type": "string", "description": "RFC 3339 time"}, "memories": _WITH_MEMORIES}, "before")
 _AUDIT_QUERY = (
     Query(name="subject", description="Who called"),
     Query(name="call", description="Glob over capability names, such as tool:orders/*"),

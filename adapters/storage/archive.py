@@ -5,7 +5,6 @@ from typing import TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, Delete, Table, and_, delete, func, or_, select
 
-from adapters.storage.tables import dead_letters, effects, open_steps, run_events, run_steps, runs, starts, task_owners
 from adapters.storage.tables import (
     approvals,
     dead_letters,
@@ -15,6 +14,7 @@ from adapters.storage.tables import (
     run_events,
     run_steps,
     runs,
+    starts,
     task_owners,
 )
 from adapters.storage.transactions import Transactions
@@ -25,8 +25,7 @@ T = TypeVar("T")
 _FAILED = [TaskState.FAILED.value, TaskState.REJECTED.value]
 _ENDED_WELL = [state.value for state in TaskState if state.terminal and state.value not in _FAILED]
 _UNDER_WAY = [state.value for state in TaskState if not state.terminal]
-_OF_RUNS = (run_events, run_steps, open_steps, dead_letters, starts)
-_OF_RUNS = (run_events, run_steps, approvals, open_steps, dead_letters)
+_OF_RUNS = (run_events, run_steps, approvals, open_steps, dead_letters, starts)
 _ROWS_AT_ONCE = 200
 
 

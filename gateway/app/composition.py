@@ -97,13 +97,7 @@ class Composition:
         self.directory = AgentDirectory(
             foundation.registry, self.neighbours.fetch_card, foundation.clock, lambda: self.sections.slugs
         )
-        self.meter = CostMeter(
-            counter=foundation.counter,
-            ledger=foundation.costs,
-            clock=foundation.clock,
-            warn=self._warn_of_budget,
-            minutes=foundation.others.minutes,
-        )
+        self.meter = self._made_meter()
         self.meter.configure(sections.prices, sections.budgets)
         self.memories = Memories(foundation.memory, foundation.clock, load_memory)
         self.memories.apply(self.memories.made(sections.memory), sections.remembering.values())
@@ -276,6 +270,16 @@ class Composition:
             key = secrets.resolve(agent.key) if agent.key else None
             found.append(Credential(principal=who, key=key, delegation_only=agent.delegation == "required"))
         return found
+
+    def _made_meter(self) -> CostMeter:
+        foundation = self.foundation
+        return CostMeter(
+            counter=foundation.counter,
+            ledger=foundation.costs,
+            clock=foundation.clock,
+            warn=self._warn_of_budget,
+            minutes=foundation.others.minutes,
+        )
 
     def _wiring(self) -> Wiring:
         foundation = self.foundation
