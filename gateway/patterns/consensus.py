@@ -75,7 +75,7 @@ class Consensus:
         self._judge = role_in(settings, "judge", JUDGE_RULES) or Role(name="judge", rule="rubric")
         self._stand_ins = stand_ins(settings)
         self._check_panel()
-        self._authors = names_in_words((*self._workers, *(each.target for each in self._stand_ins.values())))
+        self._authors = (*self._workers, *(each.target for each in self._stand_ins.values()))
         self._schema = contract(block.get("schema"))
         self._when = _conditions(block)
         self._alone = _otherwise(block, self._workers)
@@ -175,7 +175,9 @@ class Consensus:
         self, order: Mapping[str, str], good: Mapping[str, StepResult], left: list[Criterion], steps: Steps
     ) -> StepResult:
         """The judge's scores, of criteria no rule decides; asked once more where they break the form."""
-        answers = {letter: without_names(good[name].answer, self._authors) for letter, name in order.items()}
+        titles = [each.title for each in (await steps.offers(self._authors)).values()]
+        authors = names_in_words(self._authors, titles)
+        answers = {letter: without_names(good[name].answer, authors) for letter, name in order.items()}
         own, form = self._judge.output_schema, scores_schema([*answers], left)
         node = replace(
             self._judge.node(judges_input(answers, left)),

@@ -1,7 +1,7 @@
 """Answers before a judge: without their authors' names, in an order nobody can foresee; what the judge says. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import combinations
 from string import ascii_uppercase
@@ -18,6 +18,7 @@ SOMEBODY = "(somebody)"
 """What stands where an answer names whoever gave it, or another of them."""
 SHORTEST_NAME = 3
 """What is shorter may be any word."""
+TITLE_CHARS = 100
 CLOSE = 0.05
 """Numbers that differ by less than this share of the larger one agree in part."""
 
@@ -28,24 +29,48 @@ def unnamed(names: Sequence[str], seed: str) -> dict[str, str]:
     return dict(zip(ascii_uppercase, shuffled, strict=False))
 
 
-def names_in_words(targets: Iterable[str]) -> re.Pattern[str]:
-    """Where a text names one of the targets: by its capability name, or by its slug where that is a word of its own."""
-    slugs = sorted({slug_of(target) for target in targets}, key=lambda slug: (-len(slug), slug))
-    full = "|".join(map(re.escape, slugs))
-    short = "|".join(re.escape(slug) for slug in slugs if len(slug) >= SHORTEST_NAME)
-    plain = rf"|(?:{short})" if short else ""
-    return re.compile(rf"(?<![\w-])(?:(?:agent|tool|workflow):(?:{full}){plain})(?![\w-])", re.IGNORECASE)
+def names_in_words(targets: Iterable[str], titles: Iterable[str] = ()) -> re.Pattern[str]:
+    """Where a text names one of the targets: by its capability name, by its slug, however its words are joined, or by
+    one of the titles. What is short may be any word, and counts only as it is written."""
+    slugs = {slug_of(target) for target in targets}
+    names = {name for name in (*slugs, *(title.strip()[:TITLE_CHARS] for title in titles)) if name}
+    full = _any_of(slugs, _written)
+    plain = _any_of({each for each in names if len(each) >= SHORTEST_NAME}, _joined_anyhow)
+    short = _any_of({each for each in names if len(each) < SHORTEST_NAME}, _written)
+    return re.compile(rf"(?<![\w-])(?:(?i:(?:agent|tool|workflow):{full}|{plain})|{short})(?![\w-])")
 
 
 def without_names(value: Json, names: re.Pattern[str]) -> Json:
-    """The value with nobody named in its texts."""
+    """The value with nobody named in its texts and keys."""
     if isinstance(value, str):
         return names.sub(SOMEBODY, value)
     if isinstance(value, list):
         return [without_names(each, names) for each in value]
-    if isinstance(value, dict):
-        return {key: without_names(each, names) for key, each in value.items()}
-    return value
+    if not isinstance(value, dict):
+        return value
+    shown: dict[str, Json] = {}
+    for key, each in value.items():
+        told = named = names.sub(SOMEBODY, key)
+        # Two of them side by side are still two.
+        number = 2
+        while told in shown:
+            told, number = f"{named} {number}", number + 1
+        shown[told] = without_names(each, names)
+    return shown
+
+
+def _any_of(names: Iterable[str], pattern: Callable[[str], str]) -> str:
+    """The longest first: of two that begin alike, it is the one that is meant. Matches nothing where there is none."""
+    ordered = sorted(names, key=lambda name: (-len(name), name))
+    return f"(?:{'|'.join(map(pattern, ordered))})" if ordered else "(?!)"
+
+
+def _written(name: str) -> str:
+    return re.escape(name)
+
+
+def _joined_anyhow(name: str) -> str:
+    return r"[\s_-]?".join(map(re.escape, re.split(r"[\s_-]+", name)))
 
 
 def judges_input(answers: Mapping[str, Json], criteria: Sequence[Criterion]) -> JsonObject:

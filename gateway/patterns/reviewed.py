@@ -18,6 +18,7 @@ from gateway.patterns.review import REVIEWS, Verdict, by_rule, reviews_in, someb
 from gateway.patterns.roles import Role
 from gateway.patterns.rounds import Attempt, Ways, nodes_of
 from gateway.patterns.verify import verified
+from gateway.patterns.views import narrowest, task_view
 from gateway.patterns.work import carried_out
 from gateway.patterns.writing import written_beside
 
@@ -122,7 +123,10 @@ class ReviewedPlan:
         if critic is None or critic.rule or not new:
             return {}
         names: list[Json] = [*new]
-        node = replace(critic.node({"steps": names}), given=new)
+        # Whoever reviews is told no more of the task than those whose work it is.
+        task = self.ways.task
+        told = None if task is None else narrowest(task_view(self.plan[each].sight, task) for each in new)
+        node = replace(critic.node({"steps": names}), given=new, task=told)
         said = await steps.call(node if node.output_schema else replace(node, output_schema=REVIEWS))
         self._reviewed |= {step_id: result.attempts for step_id, result in new.items()}
         try:

@@ -1,7 +1,7 @@
 """What a step is shown of the task and of earlier results: the fields it names, and no others. Pure."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -71,6 +71,21 @@ def task_view(sight: Sight, task: Task, left_out: tuple[str, ...] = ()) -> TaskV
         case names:
             told = {name: each for name, each in json_object(data).items() if name in names}
             return TaskView(message=message if "message" in names else "", data=told or None)
+
+
+def narrowest(views: Iterable[TaskView | None]) -> TaskView | None:
+    """What all of them are told, of one task; None where that is all of it."""
+    said = [view for view in views if view is not None]
+    if not said:
+        return None
+    data = [json_object(view.data) for view in said]
+    shared: JsonObject = {
+        name: each for name, each in data[0].items() if all(name in one and one[name] == each for one in data)
+    }
+    whole = all(view.data == said[0].data for view in said)
+    return TaskView(
+        message=min((view.message for view in said), key=len), data=said[0].data if whole else shared or None
+    )
 
 
 def seen(value: Json, source: str, sight: Sight) -> Json:

@@ -13,6 +13,7 @@ from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.consensus import Consensus
 from gateway.testing.agents import Agent, Asked, Reply, fails, hangs, in_turn, says, takes
 from gateway.testing.rehearsal import Rehearsal, Stage, rehearse
+from tests import fakes_orchestration as fakes
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, failing
 from tests.fakes_orchestration import Asked as AskedOf
@@ -290,6 +291,35 @@ async def test_an_answer_that_names_its_author_is_judged_without_the_name() -> N
     shown = [json_object(each)["value"] for each in json_list(seen.asked_of("agent:j")[0].fields["answers"])]
     assert sorted(shown, key=str) == [
         {"risk": 10, "note": "I, (somebody) ((somebody)), say so; cassandra-like is a word"},
-        {"risk": 14, "notes": ["(somebody) knows better than (somebody)", "a plan b"]},
+        {"risk": 14, "notes": ["(somebody) knows better than (somebody)", "a plan (somebody)"]},
     ]
     assert seen.outcome.value == {"risk": 14, "notes": ["agent:b knows better than cassandra", "a plan b"]}
+
+
+async def test_a_judge_is_shown_no_name_in_titles_keys_or_short_slugs() -> None:
+    settings = {
+        "pattern": "consensus",
+        "agents": ["tax-expert", "b"],
+        "judge": "j",
+        "consensus": {"rubric": {"sound": {"about": "Does it follow?"}}},
+    }
+
+    async def judge(asked: fakes.Asked) -> Json:
+        return {"scores": {letter: {"sound": 1} for letter in "AB"}}
+
+    names = "Tax Expert, TAX_EXPERT and taxexpert; agent:b; b agrees"
+    agents = {
+        "agent:tax-expert": fakes.says({"tax-expert": 1, "Tax Expert": 2, "by": names}),
+        "agent:b": fakes.says({"signed": "B", "by": "Big"}),
+        "agent:j": judge,
+    }
+    around = Scene(settings=settings, agents=lambda: agents).world()
+    async with around.up():
+        await around.ask()
+    [asked] = around.agents.asked_of("agent:j")
+    somebody = "(somebody)"
+    told = f"{somebody}, {somebody} and {somebody}; {somebody}; {somebody} agrees"
+    shown = [json_object(each)["value"] for each in json_list(asked.input["answers"])]
+    assert {somebody: 1, f"{somebody} 2": 2, "by": told} in shown
+    # Its card calls it B.
+    assert {"signed": somebody, "by": "Big"} in shown

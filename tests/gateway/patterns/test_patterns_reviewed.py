@@ -512,3 +512,17 @@ async def test_work_that_is_done_is_not_done_again_under_another_name() -> None:
         result = told(await around.ask())
     assert len(around.agents.asked_of("agent:a")) == 1
     assert result["answer"] == {"pay": {"a": 1}, "pay2": {"a": 1}, "tell": {"c": 1}}
+
+
+async def test_a_critic_is_told_no_more_of_the_task_than_whose_work_it_reviews() -> None:
+    plan = [
+        {"id": "one", "agent": "a", "task": ["order", "day"]},
+        {"id": "two", "agent": "b", "task": ["order", "message"]},
+    ]
+    around = world(plan=plan, critic="critic")
+    around.agents.answers |= {"agent:a": says({"a": 1}), "agent:b": says({"b": 1}), "agent:critic": reviewing()}
+    async with around.up():
+        await around.ask("a long story", data={"order": 7, "day": "Monday", "secret": 1})
+    [asked] = around.agents.asked_of("agent:critic")
+    assert (asked.member["task"], asked.member["data"]) == ("", {"order": 7})
+    assert "long story" not in asked.text
