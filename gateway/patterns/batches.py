@@ -76,7 +76,7 @@ def staged_for(stage: Stage, nodes: list[Node], ways: StageWays, share: Share) -
     ends: list[StageEnd] = []
     for answer in answers_of_list(end.result, len(nodes)):
         looked_up = yield from verified(stage.verify, stage.name, answer)
-        ends.append(replace(end, result=looked_up.result, gaps=looked_up.gaps))
+        ends.append(replace(end, result=looked_up.result, gaps=(*end.gaps, *looked_up.gaps)))
     if stage.verify and all(each.result.ok for each in ends):
         written = yield from published(end.result)
         if not written.ok:

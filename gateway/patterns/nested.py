@@ -6,6 +6,8 @@ from typing import get_args
 from gateway.core.json import json_list, json_object, json_text
 from gateway.core.ports.orchestration import Gap, StepError, StepResult
 
+WITHIN = "/"
+"""Between a step and a step within it; no step's own name has it."""
 _ERRORS: dict[str, StepError] = {each: each for each in get_args(StepError)}
 
 
@@ -35,3 +37,12 @@ def notices_in(result: StepResult) -> tuple[str, ...]:
     if not result.target.startswith("workflow:"):
         return ()
     return tuple(each for each in json_list(json_object(result.value).get("notices")) if isinstance(each, str))
+
+
+def lifted_gaps(name: str, result: StepResult) -> tuple[Gap, ...]:
+    """What the answer of a workflow that was the step `name` lacks, as what the run it was a step of lacks."""
+    return tuple(replace(gap, step=f"{name}{WITHIN}{gap.step}") for gap in gaps_in(result)) if result.ok else ()
+
+
+def is_lifted(gap: Gap) -> bool:
+    return WITHIN in gap.step

@@ -12,6 +12,7 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.failures import another_try
+from gateway.patterns.nested import lifted_gaps, notices_in
 from gateway.patterns.plan import PlanRules, PlanStep, plan_from
 from gateway.patterns.roles import Role, required_role, role_in, words_of
 from gateway.patterns.rounds import gap_of
@@ -188,8 +189,10 @@ class PlanExecute:
     async def _answer(
         self, failed: Failed, work: TieredWork, spent: list[Spent], steps: Steps, *, fails_run: bool
     ) -> Outcome:
-        gaps = failed.gaps
-        value: JsonObject = {step_id: each.answer for step_id in failed.plan if (each := failed.results[step_id]).ok}
+        done = {step_id: failed.results[step_id] for step_id in failed.plan if failed.results[step_id].ok}
+        lacking = tuple(gap for step_id, result in done.items() for gap in lifted_gaps(step_id, result))
+        gaps = (*failed.gaps, *lacking)
+        value: JsonObject = {step_id: result.answer for step_id, result in done.items()}
         text = ""
         if self._synthesiser is not None and value:
             missing: list[Json] = [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in gaps]
@@ -202,11 +205,13 @@ class PlanExecute:
             await steps.decided("cost", report.get("saved_share"), because=f"it cost {saved}", detail={"cost": report})
         error = "; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gaps) if fails_run or not value else ""
         return Outcome(
-            text=text or _by_rule(failed),
+            text=text or _by_rule(failed, lacking),
             value=value or None,
             gaps=gaps,
             error=error,
-            notices=tuple(dict.fromkeys(work.notices)),
+            notices=tuple(
+                dict.fromkeys((*work.notices, *(said for each in done.values() for said in notices_in(each))))
+            ),
             why={"plan": [*failed.plan], "cost": report},
         )
 
@@ -243,12 +248,13 @@ def _by_sentences(task: Task, max_steps: int) -> JsonObject:
     return {"steps": entries}
 
 
-def _by_rule(failed: Failed) -> str:
+def _by_rule(failed: Failed, lacking: tuple[Gap, ...]) -> str:
     lines = [
         f"{step_id}: {result.summary or 'done' if result.ok else f'not done ({result.reason or result.error})'}"
         for step_id in failed.plan
         for result in (failed.results[step_id],)
     ]
+    lines += [f"{gap.step}: not done ({gap.reason or gap.error})" for gap in lacking]
     return "\n".join(lines)
 
 

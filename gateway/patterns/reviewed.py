@@ -12,6 +12,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json
 from gateway.core.ports.orchestration import Gap, Offer, StepResult, Steps
 from gateway.patterns.failures import STOPPED, OnFailure, what_to_do
+from gateway.patterns.nested import lifted_gaps
 from gateway.patterns.plan import PlanStep, ancestors, done_already, followers
 from gateway.patterns.planning import Planning
 from gateway.patterns.review import REVIEWS, Verdict, by_rule, reviews_in, somebody_else
@@ -89,7 +90,8 @@ class ReviewedPlan:
             for step_id, step in self.plan.items()
             if not (result := self.results[step_id]).ok
         ]
-        return (*failed, *(gap for gaps in self.unconfirmed.values() for gap in gaps))
+        lacking = (gap for step_id in self.plan for gap in lifted_gaps(step_id, self.results[step_id]))
+        return (*failed, *(gap for gaps in self.unconfirmed.values() for gap in gaps), *lacking)
 
     async def _verdicts(self, steps: Steps) -> dict[str, Verdict]:
         """What is not accepted, by step."""

@@ -9,6 +9,7 @@ from gateway.core.model import Phase
 from gateway.core.ports.orchestration import Gap, Node, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.failures import WANTING, another_way
+from gateway.patterns.nested import notices_in
 from gateway.patterns.plan import PlanStep, followers
 from gateway.patterns.references import TASK, filled, resolved, without_nothing
 from gateway.patterns.settings import StandIn, slug_of
@@ -84,8 +85,8 @@ def gap_of(step: PlanStep, result: StepResult) -> Gap:
 def notices_of(
     plan: Mapping[str, PlanStep], results: Mapping[str, StepResult], stand_ins: Mapping[str, StandIn]
 ) -> tuple[str, ...]:
-    """Who stood in for whom, as far as it counts."""
-    said: list[str] = []
+    """Who stood in for whom, as far as it counts, and what nested workflows say of their answers."""
+    said = [notice for result in results.values() if result.ok for notice in notices_in(result)]
     for step_id, result in results.items():
         planned = plan[step_id].target if step_id in plan else result.target
         if not result.ok or result.target == planned:

@@ -11,6 +11,7 @@ from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.batches import Batch, batch_in
 from gateway.patterns.handover import Before, undo_of, was_done
+from gateway.patterns.nested import is_lifted
 from gateway.patterns.settings import DEFAULT_CONCURRENCY, refuse, whole
 from gateway.patterns.shares import Share
 from gateway.patterns.speculation import Early, ahead_of, node_for
@@ -110,10 +111,11 @@ def _finished(course: Course) -> Outcome:
         return Outcome(text="Nothing was done.", gaps=gaps, error=error, why=_report(course))
     last = course.done[next(reversed(course.done))]
     text = last.text or last.summary or "Done."
-    left_out = [f"{gap.step} ({gap.reason or gap.error})" for gap in gaps if gap.step in course.spent]
+    lacking = [gap for gap in gaps if gap.step in course.spent or is_lifted(gap)]
+    left_out = [f"{gap.step} ({gap.reason or gap.error})" for gap in lacking]
     if left_out:
         text += "\nLeft out: " + "; ".join(left_out)
-    if unconfirmed := [gap.reason for gap in gaps if gap.step not in course.spent]:
+    if unconfirmed := [gap.reason for gap in gaps if gap not in lacking]:
         text += "\nNot confirmed: " + "; ".join(unconfirmed)
     return Outcome(text=text, value=last.value, gaps=gaps, notices=tuple(course.notices), why=_report(course))
 

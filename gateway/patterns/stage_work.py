@@ -15,6 +15,7 @@ from gateway.patterns.failures import (
     on_failure_in,
     what_to_do,
 )
+from gateway.patterns.nested import lifted_gaps, notices_in
 from gateway.patterns.settings import DEFAULT_ROUNDS, StandIn, stand_ins, whole
 from gateway.patterns.shares import Share
 from gateway.patterns.stages import Stage
@@ -42,7 +43,7 @@ class StageEnd:
 
     result: StepResult
     gaps: tuple[Gap, ...] = ()
-    """What could not be confirmed of a result that stands."""
+    """What could not be confirmed of a result that stands, and what the workflow that gave it says it lacks."""
     notices: tuple[str, ...] = ()
     share: Share = field(default_factory=Share)
     skip: bool = False
@@ -62,6 +63,10 @@ def staged(stage: Stage, node: Node, ways: StageWays, share: Share | None = None
     """The stage as `node`; `share`: what is left of its share after other items."""
     if stage.approve is not None and (refusal := (yield from _refused(stage, node))):
         return StageEnd(result=refusal, share=share or stage.share)
+    return _with_what_it_lacks(stage, (yield from _done(stage, node, ways, share)))
+
+
+def _done(stage: Stage, node: Node, ways: StageWays, share: Share | None) -> Work[StageEnd]:
     begun = StageEnd(result=_not_begun(node), share=share or stage.share)
     end = yield from _with_stand_in(stage, node, ways, begun)
     for _ in range(ASKED_AT_MOST):
@@ -75,6 +80,18 @@ def staged(stage: Stage, node: Node, ways: StageWays, share: Share | None = None
         node = another_try(node, end.result)
         end = yield from _with_stand_in(stage, node, ways, end)
     return end
+
+
+def _with_what_it_lacks(stage: Stage, end: StageEnd) -> StageEnd:
+    """The end of a stage that was a workflow, with what that one says its answer lacks."""
+    result = end.result
+    if not result.ok:
+        return end
+    return replace(
+        end,
+        gaps=(*end.gaps, *lifted_gaps(stage.name, result)),
+        notices=tuple(dict.fromkeys((*end.notices, *notices_in(result)))),
+    )
 
 
 def _with_stand_in(stage: Stage, node: Node, ways: StageWays, end: StageEnd) -> Work[StageEnd]:

@@ -14,6 +14,7 @@ from gateway.core.task import Task
 from gateway.patterns.agreement import Agreement
 from gateway.patterns.critique import RULES, refuse_options
 from gateway.patterns.failures import STOPPED, ask_timeout_s_in, on_failure_in
+from gateway.patterns.nested import lifted_gaps
 from gateway.patterns.plan import PlanRules, PlanStep, longest_s, plan_from
 from gateway.patterns.planning import EACH, Planning
 from gateway.patterns.reviewed import ReviewedPlan, ReviewRules
@@ -112,8 +113,10 @@ class Supervisor:
         committed = await worked_off(agreement.plan, commits, _committing(commits, proposed), steps, ways)
         results = {**proposed, **committed}
         gaps = tuple(gap_of(plan[step_id], result) for step_id, result in results.items() if not result.ok)
+        fails_run = self._review.on_failure == "fail" and bool(gaps)
+        gaps += tuple(gap for step_id, result in results.items() for gap in lifted_gaps(step_id, result))
         outcome = await self._put_together(plan, results, gaps, steps)
-        return _failed_by(gaps, outcome, fails_run=self._review.on_failure == "fail" and bool(gaps))
+        return _failed_by(gaps, outcome, fails_run=fails_run)
 
     async def _put_together(
         self, plan: Mapping[str, PlanStep], results: Mapping[str, StepResult], gaps: tuple[Gap, ...], steps: Steps

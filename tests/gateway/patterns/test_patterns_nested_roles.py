@@ -8,6 +8,8 @@ from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.concurrent import Concurrent
 from gateway.patterns.consensus import Consensus
 from gateway.patterns.event_driven import EventDriven
+from gateway.patterns.plan_execute import PlanExecute
+from gateway.patterns.sequential import Sequential
 from gateway.patterns.supervisor import Supervisor
 from gateway.testing.agents import Agent, Asked, Reply, in_turn, says
 from gateway.testing.rehearsal import Rehearsal, Stage, rehearse
@@ -102,3 +104,34 @@ async def test_a_workflow_checks_the_goal_of_a_queue() -> None:
         },
     )
     assert (seen.outcome.why["ended"], seen.outcome.why["because"]) == ("goal", "enough")
+
+
+LACKING: Json = {"step": "price", "target": "agent:p", "error": "timeout", "reason": "too slow"}
+
+
+@pytest.mark.parametrize(
+    ("made", "settings"),
+    [
+        (Sequential, {"stages": [{"workflow": "w"}]}),
+        (Sequential, {"stages": [{"workflow": "w"}], "sequential": {"batch": {"items": "$task.items"}}}),
+        (Supervisor, {"plan": [{"id": "w", "workflow": "w"}]}),
+        (Supervisor, {"plan": [{"id": "w", "workflow": "w"}], "propose": True}),
+        (PlanExecute, {"planner": "chief", "workflows": ["w"], "plan_execute": {"tiers": [{"agent": "t"}]}}),
+    ],
+    ids=["sequential", "batch", "supervisor", "propose", "plan_execute"],
+)
+async def test_what_a_workflow_lacks_the_answer_it_is_part_of_lacks_too(
+    made: PatternType, settings: dict[str, Json]
+) -> None:
+    agents = {
+        "workflow:w": runs({"n": 1}, gaps=[LACKING], notices=["stale"]),
+        "agent:chief": says({"steps": [{"id": "w", "workflow": "w"}]}),
+    }
+    given: dict[str, Json] = {"pattern": "p", **settings, "limits": {"max_depth": 3}}
+    pattern = made(WorkflowSettings.model_validate(given).to_json())
+    seen = await rehearse(pattern, Stage(agents=agents, data={"items": [1]}))
+    [gap] = seen.outcome.gaps
+    assert gap.step == ("w[1]/price" if "sequential" in settings else "w/price")
+    assert (gap.target, gap.error, gap.reason) == ("agent:p", "timeout", "too slow")
+    assert (seen.outcome.notices, seen.outcome.error) == (("stale",), "")
+    assert "sequential" in settings or "too slow" in seen.outcome.text
