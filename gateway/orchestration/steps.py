@@ -183,14 +183,22 @@ class RunSteps:
         """Call every registered compensation, last first, each until it is done or has been tried three times."""
         undone: list[StepResult] = []
         for node in reversed(self._undo):
-            result = await self.call(node)
+            result = await self._called_in_time(node)
             for _ in range(2):
                 if result.ok or result.error in ("denied", "in_doubt", "canceled"):
                     break
-                result = await self.call(replace(node, again=result.id))
+                result = await self._called_in_time(replace(node, again=result.id))
             undone.append(result)
         self._undo.clear()
         return undone
+
+    async def _called_in_time(self, node: Node) -> StepResult:
+        """The step's result; it has its time although the run's may be up, or what that broke off would stay so."""
+        ledger, timeout_s = self._run.ledger, self._run.limits.timeout_s
+        late_s = self._run.wiring.clock.monotonic_s() + timeout_s - ledger.budget.deadline_s
+        if late_s > 0:
+            ledger.budget = prolonged(ledger.budget, late_s)
+        return await self.call(node)
 
     async def _side_by_side(
         self, names: list[str], orders: Mapping[str, Order], slots: Mapping[str, Slot], limit: int

@@ -13,7 +13,7 @@ from gateway.core.ports.orchestration import Gap, Node, Outcome, StepResult, Ste
 from gateway.core.task import Task
 from gateway.patterns.crew import Crew
 from gateway.patterns.failures import STOPPED
-from gateway.patterns.handover import Before, answers_of_list, node_of, node_of_list, undo_of, was_done
+from gateway.patterns.handover import Before, answers_of_list, cannot_be_undone, node_of, node_of_list, undo_after
 from gateway.patterns.pieces import Piece, Station, outcome_of, undone
 from gateway.patterns.queues import BoundedQueue, Overflow
 from gateway.patterns.references import TASK, is_reference, named_in, paths_in, resolved
@@ -149,10 +149,13 @@ class Batch:
         return failed
 
     async def _given_up(self, crew: BatchCrew) -> None:
-        """Stop what is under way. What was done by then is kept, to be undone; what is being undone goes on."""
+        """Stop what is under way. What was done by then, or may have been, is kept, to be undone; what is being undone
+        goes on."""
         for name, result in await crew.stop("an item failed, and with it the run", but=self._undoing):
             station, pieces = self._at_work[name]
-            results = answers_of_list(result, len(pieces)) if station.stage.takes_lists else [result]
+            results = [result] * len(pieces)
+            if station.stage.takes_lists and result.ok:
+                results = answers_of_list(result, len(pieces))
             for piece, each in zip(pieces, results, strict=False):
                 await self._noted(piece, station, StageEnd(result=each, share=station.share), crew)
         while (ended := await crew.next()) is not None:
@@ -210,10 +213,11 @@ class Batch:
         piece.gaps += [
             replace(gap, step=f"{stage.name}[{piece.number}]{gap.step[len(stage.name) :]}") for gap in end.gaps
         ]
-        if stage.undo is not None and (end.result.ok or was_done(end.result)):
-            before = self._before(piece)
-            before = replace(before, done={**before.done, stage.name: end.result})
-            piece.undo.append((stage.name, undo_of(stage.undo, before)))
+        undo = undo_after(stage, end.result, self._before(piece))
+        if undo is not None:
+            piece.undo.append((stage.name, undo))
+        elif stuck := cannot_be_undone(stage, end.result):
+            piece.notices.append(f"item {piece.number}: {stuck}")
         if end.result.ok:
             piece.done[stage.name] = end.result
         elif stage.optional or end.skip:

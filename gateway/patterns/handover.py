@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import join_all
-from gateway.core.ports.orchestration import Node, StepResult
+from gateway.core.ports.orchestration import Node, StepError, StepResult
 from gateway.core.task import Task
 from gateway.patterns.references import TASK, filled, named_in, resolved, without_nothing
 from gateway.patterns.stages import ITEM, Stage
 from gateway.patterns.views import in_summary, result_seen, seen, task_view
+
+_UNKNOWN: frozenset[StepError] = frozenset({"timeout", "deadline", "canceled", "in_doubt"})
+"""How a step ends of which nobody knows what it has brought about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,34 @@ def was_done(result: StepResult) -> bool:
     """Whether the work was done although its result was not accepted: it broke its contract, could not be confirmed, or
     cost too much. What has been done then has to be undone as well."""
     return not result.ok and result.error in ("schema", "budget") and result.value is not None
+
+
+def may_have_been_done(result: StepResult) -> bool:
+    """Whether nobody knows that the work was not done: it was, or it was under way when nobody waited any longer."""
+    if was_done(result):
+        return True
+    return result.attempts > 0 and (
+        result.error in _UNKNOWN or (result.error == "unavailable" and bool(result.remote_task))
+    )
+
+
+def undo_after(stage: Stage, result: StepResult, before: Before) -> Node | None:
+    """The step that makes undone what the stage has done, or may have; None where it is nothing, where there is no such
+    step, or where it would have to be told what only the stage's own answer says, and there is none."""
+    if stage.undo is None or not (result.ok or may_have_been_done(result)):
+        return None
+    if result.value is None and stage.name in named_in(stage.undo[1]):
+        return None
+    return undo_of(stage.undo, replace(before, done={**before.done, stage.name: result}))
+
+
+def cannot_be_undone(stage: Stage, result: StepResult) -> str:
+    """What to say of a stage that may have been done and cannot be undone, for want of its answer; empty for none."""
+    if stage.undo is None or result.ok or not may_have_been_done(result):
+        return ""
+    if result.value is not None or stage.name not in named_in(stage.undo[1]):
+        return ""
+    return f"{stage.name} may have been done ({result.error}), and cannot be undone without its answer"
 
 
 def answers_of_list(result: StepResult, count: int) -> list[StepResult]:

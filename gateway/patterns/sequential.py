@@ -4,13 +4,13 @@ For a batch the stages overlap, each at work on another item (`batches`); a stag
 before it is expected to answer (`speculation`).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gateway.core.json import JsonObject, json_object
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.batches import Batch, batch_in
-from gateway.patterns.handover import Before, undo_of, was_done
+from gateway.patterns.handover import Before, cannot_be_undone, undo_after
 from gateway.patterns.nested import is_lifted
 from gateway.patterns.settings import DEFAULT_CONCURRENCY, refuse, whole
 from gateway.patterns.shares import Share
@@ -89,19 +89,20 @@ async def _noted(stage: Stage, end: StageEnd, course: Course, steps: Steps) -> b
     result = end.result
     if not result.ok:
         course.gaps.append(Gap(step=stage.name, target=result.target, error=result.error, reason=result.reason))
-        if was_done(result):
-            _register_undo(stage, replace(course.before, done={**course.done, stage.name: result}), steps)
+        _register_undo(stage, result, course, steps)
         return not (stage.optional or end.skip)
     course.done[stage.name] = result
     await steps.part(stage.name, result.value, text=result.text)
-    _register_undo(stage, course.before, steps)
+    _register_undo(stage, result, course, steps)
     return False
 
 
-def _register_undo(stage: Stage, before: Before, steps: Steps) -> None:
-    if stage.undo is not None:
-        undo = undo_of(stage.undo, before)
+def _register_undo(stage: Stage, result: StepResult, course: Course, steps: Steps) -> None:
+    undo = undo_after(stage, result, course.before)
+    if undo is not None:
         steps.compensate(undo.target, undo.input, labels=undo.labels)
+    elif stuck := cannot_be_undone(stage, result):
+        course.notices.append(stuck)
 
 
 def _finished(course: Course) -> Outcome:

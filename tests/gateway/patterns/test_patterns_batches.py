@@ -380,3 +380,28 @@ def batch_scene() -> Scene:
 @pytest.mark.parametrize("where", INSTANTS)
 async def test_a_batch_survives_every_crash(where: Instant) -> None:
     await outlives_crashes(batch_scene(), where)
+
+
+@pytest.mark.parametrize("stuck_in", ["lookup", "work"])
+async def test_an_item_that_was_being_worked_on_or_looked_up_when_the_run_failed_is_undone(stuck_in: str) -> None:
+    reserve: JsonObject = {
+        "agent": "reserve",
+        "undo": {"tool": "shop/release", "input": {"item": "$item"}},
+        "verify": [{"field": "n", "tool": "shop/known"}],
+    }
+    settings: JsonObject = {
+        "stages": [reserve, {"agent": "ship"}],
+        "sequential": {"batch": {"items": "$task.items"}},
+        "limits": {"on_failure": "fail"},
+    }
+    slow: Agent = takes(9, always({"n": 2}))
+    reserved: Agent = always({"n": 2})
+    agents: dict[str, Agent] = {
+        "agent:reserve": in_turn(always({"n": 1}), slow if stuck_in == "work" else reserved),
+        "tool:shop/known": in_turn(always({"found": True}), takes(9, always({"found": True}))),
+        "agent:ship": takes(5, fails("no")),
+        "tool:shop/release": never_fails,
+    }
+    seen = await rehearse(Sequential(settings), Stage(agents=agents, data={"items": [1, 2]}))
+    assert seen.outcome.error
+    assert [asked.fields["item"] for asked in seen.asked_of("tool:shop/release")] == [2, 1]

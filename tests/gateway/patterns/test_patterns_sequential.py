@@ -1,9 +1,10 @@
 """Stages in order: what each is given, what a failure means, what is undone."""
 
+import anyio
 import pytest
 
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.labels import Labels
 from gateway.core.model import Complete
 from gateway.orchestration.settings import WorkflowSettings
@@ -223,3 +224,39 @@ async def test_a_stage_whose_work_was_done_but_not_accepted_is_undone_too() -> N
         result = told(await around.ask())
     assert "receipt" in str(result["error"])
     assert [asked.input for asked in around.agents.asked_of("tool:undo/it")] == [{"id": "B"}, {"id": "A"}]
+
+
+async def never(asked: Asked) -> Json:
+    await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("limits", [{"timeout_s": 0.2}, {"deadline_s": 0.3}], ids=["its time", "the run's time"])
+async def test_a_stage_of_which_nobody_knows_what_it_did_is_undone_too(limits: JsonObject) -> None:
+    around = world(
+        {"agent": "a", "undo": {"tool": "undo/it", "input": {"id": "$a.id"}}},
+        {"agent": "slow", "undo": {"tool": "undo/it", "input": {"order": "$task.order"}}},
+        {"agent": "d", "undo": {"tool": "undo/it", "input": {}}},
+        limits={"max_rounds": 1, **limits},
+    )
+    around.agents.answers |= {
+        "agent:a": says({"id": "A"}),
+        "agent:slow": never,
+        "agent:d": says({}),
+        "tool:undo/it": says({}),
+    }
+    async with around.up():
+        result = await around.ask(data={"order": 7})
+    assert isinstance(result, Complete)
+    assert result.is_error
+    assert [asked.input for asked in around.agents.asked_of("tool:undo/it")] == [{"order": 7}, {"id": "A"}]
+    assert [json_object(each)["ok"] for each in json_list(told(result)["undone"])] == [True, True]
+
+
+async def test_what_cannot_be_undone_without_an_answer_is_named() -> None:
+    undo: JsonObject = {"tool": "undo/it", "input": {"id": "$slow.id"}}
+    around = world({"agent": "slow", "undo": undo}, limits={"max_rounds": 1, "timeout_s": 0.1})
+    around.agents.answers |= {"agent:slow": never, "tool:undo/it": says({})}
+    async with around.up():
+        result = told(await around.ask())
+    assert around.agents.asked_of("tool:undo/it") == []
+    assert result["notices"] == ["slow may have been done (timeout), and cannot be undone without its answer"]
