@@ -16,6 +16,7 @@ What DBOS leaves to its users is decided here, once:
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
@@ -50,6 +51,9 @@ _NO_CRASH = {
 }
 """By whether the database is shared."""
 
+_SWITCH_S = 0.0005
+"""How soon the event loop lets a thread of the engine go on. By default Python's threads wait 5 ms for it, several times
+what a statement takes, and a step makes two."""
 _logger = logging.getLogger(__name__)
 _dbos_logger = logging.getLogger("dbos")
 
@@ -120,6 +124,7 @@ class DbosJournal:
             # On the loop's own thread: DBOS adopts the loop that is running when it is launched.
             DBOS.launch()
             self._engine = engine
+            sys.setswitchinterval(_SWITCH_S)
             if not self._place.shared:
                 self._pending = set(await self._ids_in(list(_PENDING)))
             self._keeper.begin()
