@@ -52,8 +52,8 @@ _NO_CRASH = {
 """By whether the database is shared."""
 
 _SWITCH_S = 0.0005
-"""How soon the event loop lets a thread of the engine go on. By default Python's threads wait 5 ms for it, several times
-what a statement takes, and a step makes two."""
+"""How soon the event loop lets a thread of the engine go on. By default Python's threads wait 5 ms for it: several
+times what a statement takes, and a step makes two."""
 _logger = logging.getLogger(__name__)
 _dbos_logger = logging.getLogger("dbos")
 
