@@ -29,7 +29,7 @@ from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
 from gateway.orchestration.memories import MemorySettings
 from gateway.orchestration.retention import RetentionSettings
-from gateway.orchestration.settings import Glossary, WorkflowSettings, with_glossary
+from gateway.orchestration.settings import Glossary, WorkflowSettings, with_buses, with_glossary
 from policies.access.settings import RoleSettings
 from policies.budgets.settings import BudgetsSettings, PriceSettings
 
@@ -109,7 +109,8 @@ class Sections:
         self.principals = _each(said["principals"], PrincipalSettings)
         self.oauth = _as(said["oauth"], OAuthSettings)
         self.glossary = _each(said["glossary"], str)
-        self.workflows = with_glossary(_each(said["workflows"], WorkflowSettings), self.glossary)
+        workflows = with_glossary(_each(said["workflows"], WorkflowSettings), self.glossary)
+        self.workflows = with_buses(workflows, {slug: bus.topics for slug, bus in self.buses.items()})
         self.memory = _each(said["memory"], MemorySettings)
         self.prices = _as(said["prices"], PriceSettings)
         self.budgets = _as(said["budgets"], BudgetsSettings)

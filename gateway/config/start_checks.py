@@ -15,6 +15,7 @@ def starts_lead_somewhere(configuration: Configuration) -> Iterator[Problem]:
     """Every topic that starts a workflow is there, starts no other, and acts as somebody who may."""
     first: dict[tuple[str, str], str] = {}
     for slug, workflow in _entries(configuration, "workflows").items():
+        yield from _no_bus(configuration, slug, workflow)
         for path, start in _starts(slug, workflow):
             problems = [*_unknown(configuration, path, start)]
             yield from problems
@@ -35,7 +36,7 @@ def runs_do_not_start_themselves(configuration: Configuration) -> Iterator[Probl
     starts = [(slug, path, start) for slug, each in workflows.items() for path, start in _starts(slug, each)]
     leads: dict[str, set[str]] = {}
     for slug, _, start in starts:
-        called = {name for each in _with_nested(slug, workflows) for name in _targets(workflows[each], "tool:")}
+        called = {name for each in _with_nested(slug, workflows) for name in _tools(configuration, workflows[each])}
         answered = {f"{start.bus}/{start.answers_to}"} if start.answers_to else set[str]()
         leads.setdefault(f"{start.bus}/{start.topic}", set()).update(called | answered)
     for _, path, start in starts:
@@ -44,6 +45,17 @@ def runs_do_not_start_themselves(configuration: Configuration) -> Iterator[Probl
             message = f"a run that {named} starts leads to another message on {named}, and so on for ever"
             expected = "let it answer on, and call, topics that start none of what started it"
             yield configuration.problem(path, message, expected=expected)
+
+
+def _no_bus(configuration: Configuration, slug: str, workflow: object) -> Iterator[Problem]:
+    """The bus of an event-driven workflow is there, and has topics."""
+    buses, name = _entries(configuration, "buses"), _bus_of(workflow)
+    path = child(child(child("workflows", slug), "event_driven"), "bus")
+    if name and name not in buses:
+        yield configuration.problem(path, f"there is no bus {name!r}", name=name, known=sorted(buses))
+    elif name and not _topics(buses[name]):
+        expected = f"write them under buses.{name}.topics"
+        yield configuration.problem(path, f"bus {name} has no topics that could take tasks", expected=expected)
 
 
 class _Start:
@@ -63,7 +75,7 @@ def _unknown(configuration: Configuration, path: str, start: _Start) -> Iterator
         where = child(path, "bus")
         yield configuration.problem(where, f"there is no bus {start.bus!r}", name=start.bus, known=sorted(buses))
     else:
-        topics = sorted(cast("Mapping[str, object]", getattr(bus, "topics", {})))
+        topics = _topics(bus)
         if start.topic not in topics:
             message = f"bus {start.bus} has no topic {start.topic!r}"
             expected = "" if topics else f"write it under buses.{start.bus}.topics"
@@ -113,6 +125,21 @@ def _reached(begin: str, leads: Mapping[str, set[str]]) -> set[str]:
 def _targets(workflow: object, kind: str) -> set[str]:
     targets = cast("frozenset[str]", getattr(workflow, "targets", frozenset[str]()))
     return {each.removeprefix(kind) for each in targets if each.startswith(kind)}
+
+
+def _tools(configuration: Configuration, workflow: object) -> set[str]:
+    """What runs may call, the topics of an event-driven workflow's bus included."""
+    name = _bus_of(workflow)
+    topics = _topics(_entries(configuration, "buses").get(name))
+    return _targets(workflow, "tool:") | {f"{name}/{topic}" for topic in topics}
+
+
+def _bus_of(workflow: object) -> str:
+    return str(getattr(getattr(workflow, "event_driven", None), "bus", ""))
+
+
+def _topics(bus: object) -> list[str]:
+    return sorted(cast("Mapping[str, object]", getattr(bus, "topics", {})))
 
 
 def _starts(slug: str, workflow: object) -> Iterator[tuple[str, _Start]]:

@@ -4,7 +4,7 @@ Every pattern has the same limits under the same names. What a pattern needs bey
 stages for that) the pattern itself says when it is set up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ from gateway.core.json import JsonObject, json_from
 from gateway.orchestration.blocks.canary import CanarySettings
 from gateway.orchestration.blocks.concurrent import ConcurrentSettings
 from gateway.orchestration.blocks.consensus import ConsensusSettings
-from gateway.orchestration.blocks.event_driven import EventDrivenSettings
+from gateway.orchestration.blocks.event_driven import MOST_AT_ONCE, EventDrivenSettings, SubscriptionSettings
 from gateway.orchestration.blocks.mesh import MeshSettings
 from gateway.orchestration.blocks.plan_execute import PlanExecuteSettings
 from gateway.orchestration.blocks.reflection import ReflectionSettings
@@ -215,6 +215,26 @@ class WorkflowSettings(BaseModel):
 def with_glossary(workflows: Mapping[str, WorkflowSettings], shared: Mapping[str, str]) -> dict[str, WorkflowSettings]:
     """The workflows, each with the shared terms it does not explain itself."""
     return {slug: each.model_copy(update={"glossary": {**shared, **each.glossary}}) for slug, each in workflows.items()}
+
+
+def with_buses(
+    workflows: Mapping[str, WorkflowSettings], buses: Mapping[str, Collection[str]]
+) -> dict[str, WorkflowSettings]:
+    """The workflows, event-driven ones with the topics of their bus among their workers. `buses`: topics by slug."""
+    return {slug: _with_topics(each, sorted(buses.get(each.event_driven.bus, ()))) for slug, each in workflows.items()}
+
+
+def _with_topics(workflow: WorkflowSettings, topics: Sequence[str]) -> WorkflowSettings:
+    """What the settings say of a topic themselves counts there."""
+    block = workflow.event_driven
+    named = {f"{block.bus}/{topic}": topic for topic in topics}
+    if not named:
+        return workflow
+    # Whoever works on a topic shares its tasks with others: how many at once is for them to say.
+    taken = {name: SubscriptionSettings(topics=(topic,), concurrency=MOST_AT_ONCE) for name, topic in named.items()}
+    tools = dict.fromkeys((*workflow.tools, *named))
+    event_driven = block.model_copy(update={"workers": {**taken, **block.workers}})
+    return workflow.model_copy(update={"tools": tuple(tools), "event_driven": event_driven})
 
 
 def limits_from(settings: JsonObject) -> LimitSettings:

@@ -8,6 +8,7 @@ import pytest
 
 from examples.bus.worker import make_app
 from gateway.app.buses import bus_from
+from gateway.core.json import Json, json_object
 from gateway.core.ports.bus import Bus, BusLimits, Message
 from tests.brokers import valkey
 from tests.e2e.conftest import Serve
@@ -16,6 +17,7 @@ from tests.e2e.gateways import Caller, Gateway, text_of
 pytestmark = pytest.mark.anyio
 
 KEY = "drawbridge/idempotency-key"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +31,17 @@ def gateway(serve: Serve, redis: str) -> Gateway:
     page = {"type": "object", "properties": {"page": {"type": "integer"}}, "required": ["page"]}
     return serve(
         {
-            "buses": {"scan": {"url": redis, "topics": {"ocr": {"input_schema": page}, "slow": {}}}},
-            "roles": {"clerk": {"allow": ["tool:scan/*"]}, "nobody": {}},
+            "buses": {
+                "scan": {"url": redis, "topics": {"ocr": {"input_schema": page}, "slow": {}}},
+                "lab": {"url": redis, "replies": "lab.replies", "topics": {"read": {}, "sum": {}}},
+            },
+            "workflows": {
+                "study": {
+                    "pattern": "event_driven",
+                    "event_driven": {"bus": "lab", "first": [{"topic": "read", "input": {"shelf": "$task.shelf"}}]},
+                }
+            },
+            "roles": {"clerk": {"allow": ["tool:scan/*", "workflow:study"]}, "nobody": {}},
             "principals": {
                 "ana": {"roles": ["clerk"], "key": "env:ANA_KEY"},
                 "ben": {"roles": ["nobody"], "key": "env:BEN_KEY"},
@@ -86,6 +97,36 @@ async def test_after_kill_9_the_same_call_finds_the_answer_and_is_worked_on_once
     assert len(worked) == 1
 
 
-async def answered(bus: Bus, message: Message) -> None:
-    """The worker's answer, while no gateway is there to hear it."""
-    await bus.publish(Message(id=message.id, topic=message.reply_to, body={"done": True}))
+async def test_tasks_of_an_event_driven_run_go_over_the_bus_and_workers_there_publish_more(
+    gateway: Gateway, redis: str
+) -> None:
+    bus, worked = bus_from(redis, BusLimits()), list[Message]()
+
+    async def read(message: Message) -> None:
+        worked.append(message)
+        more: list[Json] = [{"topic": "sum", "key": each, "input": {"book": each}} for each in ("a", "b")]
+        await answered(bus, message, {"drawbridge": {"publish": more, "findings": {"books": 2}}})
+
+    async def add(message: Message) -> None:
+        worked.append(message)
+        book = json_object(message.body)["book"]
+        await answered(bus, message, {"drawbridge": {"findings": {f"book {book}": 7}}})
+
+    found: dict[str, int] = {}
+    with anyio.fail_after(120):
+        async with anyio.create_task_group() as group, Caller(gateway, "ana") as ana:
+            group.start_soon(bus.work, "read", "drawbridge", read)
+            group.start_soon(bus.work, "sum", "drawbridge", add)
+            meta = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+            said = await ana.call("workflows__study", meta=meta, message="How much?", data={"shelf": 3})
+            found = said["result"]["structuredContent"]["answer"]["findings"]
+            group.cancel_scope.cancel()
+    await bus.aclose()
+    assert found == {"books": 2, "book a": 7, "book b": 7}
+    assert sorted(str(json_object(each.body)) for each in worked) == ["{'book': 'a'}", "{'book': 'b'}", "{'shelf': 3}"]
+    assert all(TRACE in each.traceparent and each.headers["x-run"] for each in worked)
+
+
+async def answered(bus: Bus, message: Message, body: Json = True) -> None:
+    """A worker's answer, whether or not a gateway is there to hear it."""
+    await bus.publish(Message(id=message.id, topic=message.reply_to, body={"done": True} if body is True else body))

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 TOPIC = r"[a-z0-9._-]{1,60}"
 Topic = Annotated[str, Field(pattern=f"^{TOPIC}$")]
+MOST_AT_ONCE = 64
 TopicPattern = Annotated[str, Field(pattern=r"^[a-z0-9._*-]{1,60}$")]
 
 
@@ -16,7 +17,7 @@ class SubscriptionSettings(BaseModel):
 
     topics: tuple[TopicPattern, ...] = ()
     """Topics of its tasks, `find`, `find.*`; without any, those that are called like a skill of its card."""
-    concurrency: int = Field(default=1, ge=1, le=64)
+    concurrency: int = Field(default=1, ge=1, le=MOST_AT_ONCE)
     """Tasks it works on at once."""
 
 
@@ -40,6 +41,8 @@ class EventDrivenSettings(BaseModel):
 
     workers: dict[str, SubscriptionSettings] = Field(default_factory=dict[str, SubscriptionSettings])
     """What a worker takes on, by its slug or `SERVER/TOOL`; those not named here go by their skills."""
+    bus: str = ""
+    """Message bus whose topics are workers too: a task of that topic goes to whoever works on it there."""
     first: tuple[FirstTaskSettings, ...] = ()
     """Tasks to begin with; by default the request itself, under the topic `request`."""
     to_each: tuple[TopicPattern, ...] = ()

@@ -85,6 +85,30 @@ def test_a_run_may_answer_where_another_begins_as_long_as_that_leads_no_further(
     assert changed("answers_to: done", "answers_to: returns") == []
 
 
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("{bus: mail}", ""),
+        ("{bus: mial}", "no bus 'mial'"),
+        ("{bus: bare}", "no topics"),
+    ],
+)
+def test_the_bus_of_an_event_driven_workflow_is_there_and_has_topics(block: str, said: str) -> None:
+    text = GOOD.replace("buses:\n", 'buses:\n  bare: {url: "memory:"}\n', 1)
+    text = text.replace(
+        "principals:\n", f"  search: {{pattern: event_driven, event_driven: {block}}}\nprincipals:\n", 1
+    )
+    found = problems(text)
+    assert [said in each.message for each in found] == ([True] if said else [])
+
+
+def test_topics_an_event_driven_run_may_publish_on_start_none_like_it() -> None:
+    start = "started_by: [{bus: mail, topic: invoices, principal: mailroom}]"
+    search = f"  search: {{pattern: event_driven, event_driven: {{bus: mail}}, {start}}}\n"
+    found = problems(GOOD.replace("principals:\n", f"{search}principals:\n", 1))
+    assert "workflows.search.started_by[0]" in [each.path for each in found if "for ever" in each.message]
+
+
 def test_runs_that_start_each_other_over_two_topics_are_refused() -> None:
     text = GOOD.replace("{bus: mail, topic: returns, principal: mailroom}", "", 1).replace("      - \n", "")
     text = text.replace("answers_to: done", "answers_to: returns").replace(
