@@ -33,17 +33,30 @@ def gateway(serve: Serve, redis: str) -> Gateway:
         {
             "buses": {
                 "scan": {"url": redis, "topics": {"ocr": {"input_schema": page}, "slow": {}}},
+                "front": {"url": "memory:", "topics": {"ask": {}}},
                 "lab": {"url": redis, "replies": "lab.replies", "topics": {"read": {}, "sum": {}}},
             },
             "workflows": {
+                "teller": {
+                    "pattern": "sequential",
+                    "stages": [{"tool": "scan/ocr", "input": {"page": "$task.page"}}],
+                    "started_by": [
+                        {"bus": "front", "topic": "ask", "principal": "teller", "answers_to": "drawbridge.replies"}
+                    ],
+                },
                 "study": {
                     "pattern": "event_driven",
                     "event_driven": {"bus": "lab", "first": [{"topic": "read", "input": {"shelf": "$task.shelf"}}]},
-                }
+                },
             },
-            "roles": {"clerk": {"allow": ["tool:scan/*", "workflow:study"]}, "nobody": {}},
+            "roles": {
+                "clerk": {"allow": ["tool:scan/*", "tool:front/*", "workflow:study"]},
+                "counter": {"allow": ["workflow:teller"]},
+                "nobody": {},
+            },
             "principals": {
                 "ana": {"roles": ["clerk"], "key": "env:ANA_KEY"},
+                "teller": {"roles": ["counter"]},
                 "ben": {"roles": ["nobody"], "key": "env:BEN_KEY"},
             },
         }
@@ -59,6 +72,8 @@ async def test_a_topic_is_called_like_any_tool_and_judged_like_any_tool(gateway:
             assert "scan__ocr" in await ana.tools()
             said = await ana.call("scan__ocr", page=4)
             assert said["result"]["structuredContent"] == {"text": "The words of page 4."}
+            over_the_counter = await ana.call("front__ask", page=5)
+            assert over_the_counter["result"]["structuredContent"]["answer"] == {"text": "The words of page 5."}
             failed = await ana.call("scan__ocr", page=0)
             assert failed["result"]["isError"]
             assert text_of(failed) == "there is no page 0"

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.config.schema import json_schema
 from gateway.core.json import json_object
-from gateway.orchestration.settings import WorkflowSettings, keys_from, limits_from
+from gateway.orchestration.settings import WorkflowSettings, keys_from, limits_from, with_buses
 
 
 def test_a_workflow_may_call_exactly_what_it_names() -> None:
@@ -78,6 +78,24 @@ def test_a_run_keeps_what_was_set_and_reads_it_back() -> None:
     }
     assert limits_from(kept) == settings.limits
     assert keys_from(kept) == settings.scratchpad
+
+
+def test_topics_of_its_bus_are_workers_of_an_event_driven_workflow_as_far_as_it_says_nothing_else_of_them() -> None:
+    workers = {"lab/sum": {"topics": ["add.*"], "concurrency": 2}}
+    settings = {"pattern": "event_driven", "tools": ["x/y"], "event_driven": {"bus": "lab", "workers": workers}}
+    found = with_buses({"study": WorkflowSettings.model_validate(settings)}, {"lab": ["sum", "read"]})["study"]
+    assert found.tools == ("x/y", "lab/read", "lab/sum")
+    assert found.event_driven.workers["lab/read"].topics == ("read",)
+    assert found.event_driven.workers["lab/sum"].topics == ("add.*",)
+    assert {"tool:lab/read", "tool:lab/sum"} <= found.targets
+
+
+def test_what_starts_a_workflow_is_no_part_of_the_version_its_runs_keep() -> None:
+    start = {"bus": "mail", "topic": "orders", "principal": "mailroom"}
+    plain, started = (
+        WorkflowSettings.model_validate({"pattern": "p", **more}) for more in ({}, {"started_by": [start]})
+    )
+    assert plain.to_json() == started.to_json()
 
 
 def test_every_setting_is_described_in_its_json_schema() -> None:
