@@ -17,11 +17,13 @@ from adapters.mcp.client_watch import announces_changes, keep_listening, listen_
 from adapters.mcp.client_wire import UNSUPPORTED_VERSION, Message
 from adapters.mcp.settings import ServerSettings, resolved
 from adapters.net.address import address_from_url
+from adapters.net.authorized import AuthorizedPool
 from adapters.net.http1 import Pool, PoolLimits, header_lines
 from adapters.net.response import Response
 from gateway.core.errors import DeadlineExceeded, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
 from gateway.core.json import JsonObject, json_object
 from gateway.core.model import Capability, Emit, Request, Result
+from gateway.core.ports.credentials import UpstreamToken
 from gateway.core.ports.upstream import Listing
 
 LIST_S = 30.0
@@ -41,9 +43,14 @@ class McpHttpUpstream:
     """See `Upstream`."""
 
     def __init__(
-        self, slug: str, settings: ServerSettings, parts: ServerParts, on_changed: Callable[[], None] = lambda: None
+        self,
+        slug: str,
+        settings: ServerSettings,
+        parts: ServerParts,
+        on_changed: Callable[[], None] = lambda: None,
+        token: UpstreamToken | None = None,
     ) -> None:
-        """`on_changed` is told when the server says that its lists changed.
+        """`on_changed` is told when the server says that its lists changed; `token` is shown with every request.
 
         Raises: InvalidRequest: the URL cannot be used.
         """
@@ -61,7 +68,9 @@ class McpHttpUpstream:
         self._on_changed = on_changed
         self._closed = False
         self._wire = Wire(
-            pool=Pool(address, name=slug, tls=parts.tls, limits=limits),
+            pool=Pool(address, name=slug, tls=parts.tls, limits=limits)
+            if token is None
+            else AuthorizedPool(address, name=slug, tls=parts.tls, limits=limits, token=token),
             target=address.target.encode(),
             answers=self._answers,
             parts=parts,

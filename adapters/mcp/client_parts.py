@@ -1,11 +1,23 @@
 """What every MCP upstream is made with; one of each a process."""
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from adapters.mcp.client_seal import Seal
+from adapters.mcp.settings import ServerSettings
+from gateway.core.errors import InvalidRequest
 from gateway.core.limits import Limits
+from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.world import Clock, Secrets
+
+TokensFor: TypeAlias = Callable[[str, ServerSettings], UpstreamTokens]
+
+
+def no_tokens(slug: str, settings: ServerSettings) -> UpstreamTokens:
+    """For where nobody can be asked for a token. Raises: InvalidRequest: always."""
+    raise InvalidRequest(f"{slug}: no access tokens are to be had here")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,3 +29,5 @@ class ServerParts:
     secrets: Secrets
     seal: Seal
     tls: ssl.SSLContext
+    tokens: TokensFor = no_tokens
+    """The access tokens a server asks for, by its name and `auth`."""

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from adapters.mcp.auth_settings import AuthSettings
 from gateway.core.model import DEFAULT_TENANT
 from gateway.core.ports.pinning import PinningMode
 from gateway.core.ports.world import Secrets
@@ -94,6 +95,8 @@ class ServerSettings(BaseModel):
     """Working directory of the command; by default the one the gateway was started in."""
     headers: dict[str, str] = Field(default_factory=dict)
     """Sent with each request, for example the server's credential; values may be secret references."""
+    auth: AuthSettings | None = None
+    """How the gateway gets the access token the server asks for."""
     tags: tuple[str, ...] = ()
     """Of all its tools."""
     tools: dict[str, ToolSettings] = Field(default_factory=dict[str, ToolSettings])
@@ -142,8 +145,10 @@ class ServerSettings(BaseModel):
             raise ValueError("give either url (Streamable HTTP) or command (a program on stdio)")
         if self.url and (self.env or self.cwd):
             raise ValueError("env and cwd belong to a command, not to a url")
-        if self.command and self.headers:
-            raise ValueError("headers belong to a url, not to a command")
+        if self.command and (self.headers or self.auth):
+            raise ValueError("headers and auth belong to a url, not to a command")
+        if self.auth and any(name.lower() == "authorization" for name in self.headers):
+            raise ValueError("give either auth or a header Authorization")
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,9 @@ from adapters.a2a.registry import AgentDirectory
 from adapters.a2a.settings import AgentSettings
 from adapters.events.settings import BusSettings
 from adapters.events.upstream import BusUpstream
+from adapters.identity.issuers import AccessTokens
 from adapters.mcp.client import server_upstream
+from adapters.mcp.client_callers import McpCallersUpstream
 from adapters.mcp.client_http import McpHttpUpstream
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_seal import Seal
@@ -21,9 +23,11 @@ from adapters.net.fetch import fetch
 from adapters.net.http1 import Pool, PoolLimits
 from gateway.app.buses import bus_from
 from gateway.app.sections import Sections
+from gateway.app.upstream_tokens import upstream_tokens
 from gateway.core.limits import Limits
 from gateway.core.lists import Lists
 from gateway.core.ports.bus import Bus, BusLimits
+from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Clock, Ids, Secrets
 
@@ -59,6 +63,9 @@ class Ground(Protocol):
     @property
     def seal(self) -> Seal: ...
 
+    @property
+    def access_tokens(self) -> AccessTokens: ...
+
 
 class Neighbours:
     """Keeps `Lists` in step with what is wanted."""
@@ -77,6 +84,7 @@ class Neighbours:
             secrets=foundation.secrets,
             seal=foundation.seal,
             tls=foundation.tls,
+            tokens=self._tokens,
         )
 
     def agent_settings(self, slug: str) -> AgentSettings | None:
@@ -120,7 +128,7 @@ class Neighbours:
         for slug, upstream in upstreams.items():
             if isinstance(upstream, BusUpstream):
                 self._buses[slug] = upstream.bus
-            watch = upstream.watch if isinstance(upstream, McpHttpUpstream | BusUpstream) else None
+            watch = upstream.watch if isinstance(upstream, McpHttpUpstream | McpCallersUpstream | BusUpstream) else None
             self._lists.add(upstream, new[slug].tenant, watch)
         self._present = dict(wanted)
 
@@ -147,6 +155,9 @@ class Neighbours:
         )
         self._agents[slug] = agent
         return agent
+
+    def _tokens(self, slug: str, settings: ServerSettings) -> UpstreamTokens:
+        return upstream_tokens(slug, settings, self._foundation, self._guard)
 
     def _bus(self, settings: BusSettings) -> Bus:
         url = self._foundation.secrets.resolve(settings.url).reveal() if is_reference(settings.url) else settings.url

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import anyio
 
 from adapters.events.upstream import BusUpstream
+from adapters.identity.issuers import AccessTokens
 from adapters.identity.secrets import SecretResolver
 from adapters.mcp.client_seal import Seal
 from adapters.net.egress import EgressGuard
@@ -32,6 +33,8 @@ class TrialGround:
     secrets: SecretResolver
     tls: ssl.SSLContext
     seal: Seal
+    access_tokens: AccessTokens
+    """Nobody brings one to a scenario."""
 
 
 @asynccontextmanager
@@ -47,6 +50,7 @@ async def real_neighbours(sections: Sections, owners: Collection[str]) -> AsyncG
         secrets=SecretResolver(configuration_folder(sections)),
         tls=client_context(),
         seal=Seal(os.urandom(32), clock),
+        access_tokens=AccessTokens(clock),
     )
     shelf = Shelf()
     # Never started: a scenario reads each list once, when its gateway begins.

@@ -287,6 +287,9 @@ def _secrets(at: Place) -> Iterator[Finding]:
         for name, value in {**server.headers, **server.env}.items():
             if is_reference(value):
                 references[f"servers.{slug}, {name}"] = value
+    for slug, server in sections.servers.items():
+        if server.auth is not None and server.auth.client_secret:
+            references[f"servers.{slug}.auth.client_secret"] = server.auth.client_secret
     for name, issuer in sections.oauth.issuers.items():
         if issuer.introspection is not None:
             references[f"oauth.issuers.{name}.introspection.client_secret"] = issuer.introspection.client_secret

@@ -1,0 +1,59 @@
+"""How the gateway gets the access token that a server behind it asks for: `servers.*.auth`."""
+
+import re
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+_REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|keyring:[^/]+/.+)")
+
+
+class AuthSettings(BaseModel):
+    """The gateway as a client of the server's authorization server."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    kind: Literal["client_credentials", "token_exchange"]
+    """`client_credentials`: one token, whoever calls; `token_exchange`: the caller's access token is exchanged (RFC
+    8693), so that the server knows whom it serves."""
+    issuer: str
+    """Identifier of the authorization server; its metadata say the rest."""
+    token_url: str = ""
+    """Where it gives tokens; by default what its metadata say."""
+    client_id: str
+    """The gateway's name there."""
+    client_secret: str = ""
+    """Reference to its secret there."""
+    client_auth: Literal["basic", "post"] = "basic"
+    """How the secret is sent: as HTTP Basic, or in the form."""
+    scopes: tuple[str, ...] = ()
+    """What the token is to be good for."""
+    resource: str | None = None
+    """Whom the token is for (RFC 8707); by default the server's URL; empty where that parameter is not understood."""
+    audience: str = ""
+    """The same by another name, for servers that want that (RFC 8693)."""
+
+    @field_validator("issuer", "token_url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        local = parts.hostname in ("127.0.0.1", "localhost", "::1")
+        if url and (not parts.hostname or "@" in parts.netloc or parts.scheme not in ("https", "http")):
+            raise ValueError("write an https:// address")
+        if url and parts.scheme == "http" and not local:
+            raise ValueError("a secret is sent there: write https:// (http:// for this machine only)")
+        return url
+
+    @field_validator("client_secret")
+    @classmethod
+    def _is_a_reference(cls, value: str) -> str:
+        if value and not _REFERENCE.fullmatch(value):
+            raise ValueError("a secret must not stand in the configuration; write env:NAME, file:PATH or keyring:…")
+        return value
+
+    @model_validator(mode="after")
+    def _says_who_it_is(self) -> "AuthSettings":
+        if not self.client_secret:
+            raise ValueError(f"{self.kind} needs a client_secret, by reference")
+        return self

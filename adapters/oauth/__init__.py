@@ -1,0 +1,1 @@
+"""The gateway as a client of authorization servers: the tokens by which upstreams let it in."""

@@ -1,0 +1,57 @@
+"""The access tokens servers behind the gateway ask for, as their `auth` says."""
+
+import ssl
+from typing import Protocol
+
+from adapters.identity.issuers import AccessTokens
+from adapters.mcp.auth_settings import AuthSettings
+from adapters.mcp.settings import ServerSettings
+from adapters.net.authorization_server import AuthorizationServer, ClientSecret
+from adapters.net.egress import EgressGuard
+from adapters.oauth.service import ExchangedTokens, ServiceTokens, Wish
+from adapters.oauth.token_endpoint import TokenEndpoint
+from gateway.core.errors import InvalidRequest
+from gateway.core.ports.credentials import UpstreamTokens
+from gateway.core.ports.world import Clock, Secrets
+
+
+class Ground(Protocol):
+    """What getting tokens stands on; a `Foundation` is one."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def secrets(self) -> Secrets: ...
+
+    @property
+    def tls(self) -> ssl.SSLContext: ...
+
+    @property
+    def access_tokens(self) -> AccessTokens: ...
+
+
+def upstream_tokens(slug: str, settings: ServerSettings, ground: Ground, guard: EgressGuard) -> UpstreamTokens:
+    """The tokens for one server. Raises: InvalidRequest: it asks for none, or a secret leads nowhere."""
+    auth = settings.auth
+    if auth is None:
+        raise InvalidRequest(f"servers.{slug} has no auth")
+    endpoint = _endpoint(slug, auth, ground, guard)
+    resource = settings.url if auth.resource is None else auth.resource
+    wish = Wish(resource=resource, scopes=auth.scopes, audience=auth.audience)
+    match auth.kind:
+        case "client_credentials":
+            return ServiceTokens(endpoint, wish, ground.clock)
+        case "token_exchange":
+            return ExchangedTokens(slug, endpoint, wish, ground.clock, ground.access_tokens.token_of)
+
+
+def _endpoint(slug: str, auth: AuthSettings, ground: Ground, guard: EgressGuard) -> TokenEndpoint:
+    try:
+        secret = ground.secrets.resolve(auth.client_secret) if auth.client_secret else None
+    except InvalidRequest as error:
+        path = f"servers.{slug}.auth.client_secret"
+        raise InvalidRequest(f"{path}: {error.message}", detail={"path": path}) from error
+    server = AuthorizationServer(auth.issuer, name=f"the issuer of {slug}'s tokens", tls=ground.tls, guard=guard)
+    client = ClientSecret(id=auth.client_id, secret=secret, in_form=auth.client_auth == "post")
+    return TokenEndpoint(server, client, auth.token_url)

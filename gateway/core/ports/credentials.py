@@ -1,0 +1,38 @@
+"""What the gateway shows an upstream to be let in. Never what a caller showed the gateway."""
+
+from typing import Protocol
+
+from gateway.core.model import Request
+from gateway.core.ports.world import Secret
+
+
+class UpstreamToken(Protocol):
+    """The access token for one upstream, in one name."""
+
+    async def get(self, deadline_s: float) -> Secret:
+        """A token that counts, fetched now if there is none; `deadline_s` is monotonic.
+
+        Raises: Denied: nobody gives the gateway one; UpstreamFailed, Unavailable, DeadlineExceeded: the issuer failed.
+        """
+        ...
+
+    def refused(self, token: Secret) -> None:
+        """The upstream did not take it, although its time is not over."""
+        ...
+
+
+class UpstreamTokens(Protocol):
+    """The access tokens for one upstream, in everybody's name."""
+
+    @property
+    def own(self) -> UpstreamToken:
+        """In the gateway's name: for lists, and for what concerns no caller."""
+        ...
+
+    def key(self, request: Request) -> str:
+        """In whose name the request is made: the same text, the same token. Raises: Denied: in nobody's."""
+        ...
+
+    def of(self, key: str) -> UpstreamToken:
+        """The token for a key from `key`."""
+        ...

@@ -1,0 +1,50 @@
+"""An authorization server in memory that gives tokens, for the gateway as its client."""
+
+from collections.abc import Mapping
+from itertools import count
+from typing import Any
+
+import anyio
+
+from adapters.net.authorization_server import Answered, ClientSecret
+from gateway.core.errors import GatewayError
+from gateway.core.json import JsonObject
+
+ISSUER = "https://login.test"
+
+
+class FakeAuthorizationServer:
+    """See `GrantingServer`."""
+
+    def __init__(self) -> None:
+        self.name = "the issuer"
+        self.issuer = ISSUER
+        self.forms: list[Mapping[str, str]] = []
+        self.problem: GatewayError | None = None
+        self.held: anyio.Event | None = None
+        """Answers wait for it."""
+        self.status = 200
+        self.changed: dict[str, Any] = {}
+        self._numbers = count(1)
+
+    async def metadata(self) -> JsonObject:
+        return {
+            "issuer": ISSUER,
+            "token_endpoint": f"{ISSUER}/token",
+            "authorization_endpoint": f"{ISSUER}/auth",
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
+        }
+
+    async def post(self, url: str, form: Mapping[str, str], client: ClientSecret) -> Answered:
+        assert url == f"{ISSUER}/token"
+        self.forms.append(form)
+        if self.held is not None:
+            await self.held.wait()
+        if self.problem is not None:
+            raise self.problem
+        number = next(self._numbers)
+        said: JsonObject = {"access_token": f"access-{number}", "token_type": "Bearer", "expires_in": 600}
+        if form["grant_type"] in ("authorization_code", "refresh_token"):
+            said["refresh_token"] = f"refresh-{number}"
+        return Answered(status=self.status, said={**said, **self.changed})
