@@ -13,6 +13,9 @@ log = structlog.get_logger(__name__)
 
 IDS_AT_MOST = 100_000
 """Ids remembered of one topic; the oldest are forgotten first."""
+AGAIN_AFTER_S = 0.02
+"""How soon a message that nobody was done with comes again; twice as long each time in a row, up to a second."""
+LONGEST_PAUSE_S = 1.0
 KEPT_AT_MOST = 10_000
 """Messages kept of one topic for those who follow it."""
 
@@ -83,6 +86,7 @@ class EmbeddedBus:
     async def work(self, topic: str, group: str, handler: Handler) -> None:
         shared = self._topic(topic)
         mine = self._group(shared, group)
+        pause_s = AGAIN_AFTER_S
         while True:
             while not mine.waiting:
                 await shared.changed.wait()
@@ -101,6 +105,9 @@ class EmbeddedBus:
                 if not done:
                     mine.waiting.append(message)
                     shared.wake()
+            # A worker that fails at once must not keep everybody else from theirs.
+            pause_s = AGAIN_AFTER_S if done else min(LONGEST_PAUSE_S, pause_s * 2)
+            await anyio.sleep(0 if done else pause_s)
 
     async def follow(self, topic: str, handler: Handler) -> None:
         shared = self._topic(topic)
