@@ -15,7 +15,7 @@ class Replies:
 
     def __init__(self) -> None:
         self._came: OrderedDict[str, Json] = OrderedDict()
-        self._waiting: dict[str, anyio.Event] = {}
+        self._waiting: dict[str, list[anyio.Event]] = {}
 
     async def take(self, message: Message) -> None:
         """An answer came; the first one counts."""
@@ -24,8 +24,7 @@ class Replies:
             self._came[answers] = message.body
             while len(self._came) > KEPT_AT_MOST:
                 self._came.popitem(last=False)
-        waiting = self._waiting.pop(answers, None)
-        if waiting is not None:
+        for waiting in self._waiting.pop(answers, ()):
             waiting.set()
 
     def has(self, message_id: str) -> bool:
@@ -34,6 +33,22 @@ class Replies:
     async def wait(self, message_id: str) -> Json:
         """The answer to a message, now or once it comes; bounded by whoever waits."""
         while message_id not in self._came:
-            event = self._waiting.setdefault(message_id, anyio.Event())
-            await event.wait()
+            event = anyio.Event()
+            self._waiting.setdefault(message_id, []).append(event)
+            try:
+                await event.wait()
+            finally:
+                self._gone(message_id, event)
         return self._came[message_id]
+
+    @property
+    def waited_for(self) -> int:
+        """How many answers somebody waits for."""
+        return len(self._waiting)
+
+    def _gone(self, message_id: str, event: anyio.Event) -> None:
+        left = [each for each in self._waiting.get(message_id, ()) if each is not event]
+        if left:
+            self._waiting[message_id] = left
+        else:
+            self._waiting.pop(message_id, None)
