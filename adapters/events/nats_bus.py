@@ -113,5 +113,5 @@ class NatsBus(FaststreamBus):
 
 
 def stream_name(topic: str) -> str:
-    """JetStream's names of streams have no dots."""
-    return topic.replace(".", "-")
+    """JetStream's names of streams have no dots, and topics no equals signs: no two topics share a stream."""
+    return topic.replace(".", "=")
