@@ -32,7 +32,12 @@ def open_engine(path: Path, *, synchronous: Synchronous, connections: int) -> En
     except (OSError, sqlite3.Error) as error:
         raise Unavailable(f"{path.name} cannot be opened: {error}") from error
     engine = create_engine(
-        URL.create("sqlite", database=str(path)), pool_size=connections, max_overflow=0, pool_timeout=30
+        URL.create("sqlite", database=str(path)),
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=30,
+        # What runs say is nobody's to read in a log.
+        hide_parameters=True,
     )
 
     def on_connect(connection: sqlite3.Connection, _record: object) -> None:

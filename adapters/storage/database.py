@@ -136,6 +136,8 @@ def _engine(path: Path, pragmas: tuple[str, ...], *, begin: str, size: int) -> E
         pool_size=size,
         max_overflow=0,
         connect_args={"timeout": 5.0, "check_same_thread": False},
+        # What is written is nobody's to read in a log.
+        hide_parameters=True,
     )
 
     def on_connect(connection: Any, _record: object) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, func,
 
 from adapters.storage.database import Database
 from adapters.storage.schema import Schema
-from gateway.core.errors import Conflict, Internal, Unavailable
+from gateway.core.errors import Conflict, GatewayError, Internal, Unavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -300,3 +300,18 @@ async def test_a_path_may_hold_any_character(tmp_path: Path, name: str) -> None:
     await database.aclose()
 
     assert on_disk(tmp_path / name) == ["a"]
+
+
+async def test_what_was_to_be_written_stands_in_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    database = await Database.open(tmp_path / "notes.db", SCHEMA)
+
+    secret = "hunter2"  # named, because the log shows the lines of the code
+
+    def fail(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO nowhere VALUES (:said)"), {"said": secret})
+
+    with pytest.raises(GatewayError):
+        await database.write(fail)
+    await database.aclose()
+    assert "nowhere" in caplog.text
+    assert secret not in caplog.text
