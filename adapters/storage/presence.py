@@ -4,6 +4,7 @@ A row a process, renewed every few seconds. What somebody wrote who is no longer
 at work - counts no more than it would after a restart.
 """
 
+import structlog
 from sqlalchemy import BigInteger, Connection, cast, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
@@ -14,7 +15,11 @@ from gateway.core.ports.world import Clock
 RENEW_EVERY_S = 2.0
 ALIVE_S = 10
 """A process that was not heard of for so long is dead."""
+OFF_AT_MOST_US = 1_000_000
+"""By how much the clock of a process may differ from the database's before it is told of."""
 _FORGET_AFTER_S = 3600
+
+log = structlog.get_logger(__name__)
 
 _NOW_US = cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
 _HEARD = processes.c.seen_at_us > _NOW_US - ALIVE_S * 1_000_000
@@ -35,6 +40,7 @@ class Presence:
         self._process = process
         self._clock = clock
         self._renewed_s: float | None = None
+        self._off = False
 
     async def renew(self) -> None:
         """Say that this process is alive, if that was not said lately. Raises: Unavailable."""
@@ -42,13 +48,23 @@ class Presence:
         if self._renewed_s is not None and now_s - self._renewed_s < RENEW_EVERY_S:
             return
 
-        def act(connection: Connection) -> None:
+        def act(connection: Connection) -> int:
             connection.execute(_RENEW, {"id": self._process})
             connection.execute(_LEFT)
             connection.execute(_LEFT_CALLS)
+            return connection.execute(select(_NOW_US)).scalar_one()
 
-        await self._database.write(act, about=self._process)
+        before_us = self._clock.now_us()
+        there_us = await self._database.write(act, about=self._process)
         self._renewed_s = now_s
+        self._compare(before_us, there_us, self._clock.now_us())
+
+    def _compare(self, before_us: int, there_us: int, after_us: int) -> None:
+        """Have it told, once, that this clock is not the database's; claims and deadlines go by this one."""
+        behind_us = max(0, there_us - after_us) or min(0, there_us - before_us)
+        told, self._off = self._off, abs(behind_us) > OFF_AT_MOST_US
+        if self._off and not told:
+            log.warning("the clock of this gateway is not the database's: set both by NTP", off_s=-behind_us / 1e6)
 
     async def leave(self) -> None:
         """An orderly end: what was under way here no longer is. Raises: Unavailable."""

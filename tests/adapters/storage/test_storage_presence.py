@@ -1,14 +1,17 @@
 """Who is alive on a shared database, and what that means for what they had under way."""
 
+import time
 from collections.abc import AsyncGenerator
 
 import psycopg
 import pytest
+import structlog.testing
 
 from adapters.storage.effects import SqlEffectLedger
 from adapters.storage.postgres import PostgresDatabase
 from adapters.storage.presence import Presence
 from adapters.storage.tables import GATEWAY_SCHEMA
+from adapters.system import SystemClock
 from gateway.core.ports.storage import Unfinished
 from gateway.core.ports.world import Secret
 from tests.fakes import FakeClock
@@ -60,3 +63,18 @@ async def test_whoever_was_not_heard_of_for_long_is_forgotten(database: Postgres
 
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("SELECT id FROM drawbridge.processes").fetchall() == [("second",)]
+
+
+async def test_a_clock_that_is_not_the_databases_is_told_of_once(database: PostgresDatabase) -> None:
+    clock = FakeClock(now_us=time.time_ns() // 1000 - 5_000_000)
+    presence = Presence(database, "first", clock)
+    with structlog.testing.capture_logs() as logs:
+        await presence.renew()
+        clock.advance(3)
+        await presence.renew()
+    [told] = logs
+    assert told["log_level"] == "warning"
+    assert told["off_s"] < -1
+    with structlog.testing.capture_logs() as logs:
+        await Presence(database, "second", SystemClock()).renew()
+    assert logs == []
