@@ -312,6 +312,26 @@ async def test_what_a_worker_was_at_when_it_was_told_to_stop_is_for_the_others(b
         await inbox.full.wait()
 
 
+async def test_topics_whose_names_look_alike_are_apart(broker: Broker) -> None:
+    if broker.kind == "kafka":
+        pytest.skip("a topic is called there what it is called here, and joining takes long")
+    bus, inboxes = await broker.joined(), {name: Inbox(expected=1) for name in ("a.b", "a-b")}
+    async with anyio.create_task_group() as group:
+        for name, inbox in inboxes.items():
+            topic = f"{broker.topic}-{name}"
+            await bus.prepare(topic)
+            await bus.publish(Message(id=name, topic=topic, body=name))
+            group.start_soon(bus.work, topic, broker.topic, inbox.take)
+        with anyio.fail_after(30):
+            for inbox in inboxes.values():
+                await inbox.full.wait()
+        group.cancel_scope.cancel()
+    assert {name: [each.body for each in inbox.came] for name, inbox in inboxes.items()} == {
+        "a.b": ["a.b"],
+        "a-b": ["a-b"],
+    }
+
+
 async def test_work_on_a_stream_that_is_taken_away_ends_so_that_it_can_begin_again(urls: dict[str, str]) -> None:
     broker = Broker(kind="redis", url=urls["redis"])
     async with broker.stack:
