@@ -78,6 +78,8 @@ def _failure(error: Exception) -> Failure:
         return Failure(error.message, code=exit_code(error), reason=error.wire.reason)
     if isinstance(error, PermissionError):
         return Failure(f"{error.filename}: no permission", "Run it as the user who owns the file.")
+    if isinstance(error, OSError) and error.filename:
+        return Failure(f"{error.filename}: {error.strerror}")
     return Failure(
         f"internal error: {type(error).__name__}: {error}",
         f"Set {DEBUG}=1 to see where, and report it.",

@@ -1,7 +1,20 @@
 """Files the command line writes: whole or not at all, and only for their owner where they hold a secret."""
 
+import errno
 import os
 from pathlib import Path
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Find out that `write_private` would fail before there is something that must not be lost. Raises: OSError."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def write_private(path: Path, text: str) -> None:

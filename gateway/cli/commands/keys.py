@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from gateway.cli.failure import USAGE, Failure
-from gateway.cli.files import write_private
+from gateway.cli.files import refuse_unwritable, write_private
 from gateway.cli.lifetimes import seconds_from
 from gateway.cli.options import AsJson, ConfigPath, DataPath, Show, command_group, place
 from gateway.cli.remote import connect
@@ -36,6 +36,8 @@ def mint(
         raise Failure(
             "stdout is no terminal, so the key would be lost", "Give --to FILE, or --show to print it.", code=USAGE
         )
+    if to is not None:
+        refuse_unwritable(to)
     order: JsonObject = {"subject": subject, "roles": [*(role or [])], "kind": kind, "note": remark}
     if expires:
         order["expires_in_s"] = seconds_from(expires)

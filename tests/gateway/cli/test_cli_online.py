@@ -221,6 +221,16 @@ async def test_a_fault_that_is_none_says_which_there_are(shell: Shell) -> None:
     assert "there are delay, kill" in said.err
 
 
+async def test_a_key_that_cannot_be_kept_is_not_minted(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for to in (tmp_path, tmp_path / "file" / "key"):
+        refused = await shell("keys", "mint", "ana", "--to", str(to))
+        assert refused.code == FINDING
+        assert str(tmp_path) in refused.err
+        assert "internal" not in refused.err
+    assert json.loads((await shell("keys", "list", "--json")).out)["keys"] == []
+
+
 async def test_runs_are_paused_forked_and_forgotten(bench: ApiBench, shell: Shell) -> None:
     await bench.runs.open(a_run())
     paused = await shell("runs", "pause", "run_1")
