@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from gateway.core.errors import InvalidRequest, NotFound
 from gateway.core.json import Json
 from gateway.core.model import Principal
-from gateway.core.ports.runs import Run, RunStep
+from gateway.core.ports.runs import Moved, Run, RunStep, Told
 from gateway.core.task import Task, TaskPage, TaskState
 from gateway.orchestration.events import status_body, task_of
 from gateway.orchestration.morgue import Morgue
@@ -122,9 +122,9 @@ class Runs:
         return await self._wiring.runs.find(run.tenant, run.id) or run
 
     async def stopped(self, run_id: str, state: TaskState, reason: str) -> None:
-        """Write down that a run was ended from outside, and take back what it had open."""
+        """Take back what a run had open that was ended from outside, and write that down: last, so that
+        whoever looks at it after a crash does the rest."""
         wiring, at_us = self._wiring, self._wiring.clock.now_us()
-        await wiring.runs.update(run_id, state=state.value, at_us=at_us, error=reason)
         for step in await wiring.runs.steps(run_id):
             if step.state != "running":
                 continue
@@ -134,7 +134,8 @@ class Runs:
                 await wiring.runs.note_step(replace(step, state="canceled", reason=reason))
         await wiring.scratch.release_all(run_id)
         await wiring.approvals.withdraw(run_id)
-        await wiring.runs.append(run_id, f"stopped {at_us}", status_body(state, reason), at_us)
+        told = Told(key=f"stopped {at_us}", body=status_body(state, reason), at_us=at_us)
+        await wiring.runs.tell(run_id, events=(told,), moved=Moved(state=state.value, at_us=at_us, error=reason))
 
     async def _runs_of(self, run: Run, attempts: Sequence[RunStep], depth: int) -> dict[int, RunTree]:
         """The runs that attempts at a step were; one that several waited for is shown with the last of them."""

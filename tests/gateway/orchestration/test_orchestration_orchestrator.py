@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from gateway.core.content import Content, Plain, text_part
-from gateway.core.errors import Conflict, DeadlineExceeded, Exhausted, InvalidRequest, NotFound
+from gateway.core.errors import Conflict, DeadlineExceeded, Exhausted, InvalidRequest, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject, json_text
 from gateway.core.limits import Usage
 from gateway.core.model import (
@@ -24,6 +24,7 @@ from gateway.core.model import (
 from gateway.core.ports.orchestration import Node, Outcome, PatternType, Question, Steps
 from gateway.core.task import Task, TaskPage, TaskState
 from gateway.orchestration.settings import WorkflowSettings
+from gateway.testing.stores.scratch import MemoryScratch
 from tests.fakes_orchestration import ANA, Asked, World, answer, keep, says, told
 
 pytestmark = pytest.mark.anyio
@@ -287,6 +288,29 @@ async def test_a_canceled_run_ends_for_everybody_who_works_for_it_and_watches_it
         assert around.open_steps.steps == {}
         with pytest.raises(Conflict):
             await around.request("task.cancel", meta={"task": run_id})
+
+
+async def test_what_a_cancellation_that_was_cut_off_left_open_is_taken_back_by_whoever_looks_next() -> None:
+    class Failing(MemoryScratch):
+        failures = 1
+
+        async def release_all(self, run_id: str) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise Unavailable("the storage is away")
+            await super().release_all(run_id)
+
+    around, begun, _ = one_step()
+    around.scratch = scratch = Failing()
+    async with around.up() as (orchestrator, _):
+        await around.ask("go", meta={"return_immediately": True})
+        run_id = only_run(around)
+        await begun.wait()
+        await scratch.claim("default", run_id, "account:1", until_us=2**62, now_us=0)
+        with pytest.raises(Unavailable):
+            await orchestrator.control.cancel(run_id)
+        assert (await orchestrator.runs.find(ANA, run_id)).state == "canceled"
+    assert scratch.claims == {}
 
 
 async def test_a_canceled_run_may_be_resumed_and_begins_its_open_steps_anew() -> None:
