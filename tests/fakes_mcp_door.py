@@ -320,8 +320,9 @@ class Caller:
         """A legacy request, answered; `request_id` None for a notification."""
         return await self.send(self.legacy(method, params, request_id=request_id))
 
-    async def initialize(self, version: str = "2025-11-25") -> Reply:
-        params: JsonObject = {"protocolVersion": version, "capabilities": {"elicitation": {}}, "clientInfo": {}}
+    async def initialize(self, version: str = "2025-11-25", *, capabilities: Members = None) -> Reply:
+        able: JsonObject = {"elicitation": {}} if capabilities is None else capabilities
+        params: JsonObject = {"protocolVersion": version, "capabilities": able, "clientInfo": {}}
         reply = await self.send(self.legacy("initialize", params, mcp_protocol_version=""))
         self.session = reply.headers.get(b"mcp-session-id", b"").decode()
         return reply

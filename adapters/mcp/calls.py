@@ -7,7 +7,8 @@ from typing import Literal
 
 from msgspec import Raw, structs
 
-from adapters.mcp.classify import ABSENT, PARAM_PREFIX, Headers, Message, as_text
+from adapters.mcp.asking import MOST_ROUNDS, PATIENCE_S, ask, questions_to, resumed
+from adapters.mcp.classify import ABSENT, PARAM_PREFIX, Headers, Message
 from adapters.mcp.entries import Entry
 from adapters.mcp.exchange import Exchange
 from adapters.mcp.headers import check_params, param_headers
@@ -16,6 +17,7 @@ from adapters.mcp.presets import Preset
 from adapters.mcp.refusals import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
+    MISSING_CAPABILITY,
     RESOURCE_NOT_FOUND,
     RpcRefusal,
     error_result,
@@ -25,25 +27,31 @@ from adapters.mcp.refusals import (
     scope_refusal,
 )
 from adapters.mcp.render import result_bytes
+from adapters.mcp.sessions import Session
+from adapters.mcp.tasks import EXTENSION, parts_of
+from adapters.mcp.tasks import OPERATIONS as TASKS
 from adapters.mcp.uris import rewritten_result
 from adapters.mcp.views import View
-from adapters.mcp.wire import Era, Params, ReadParams, decode_strictly, decode_value, encode
+from adapters.mcp.wire import Era, Params, ReadParams, SaidBefore, as_text, decode_strictly, decode_value, encode
 from gateway.core.errors import GatewayError, InvalidRequest, NotFound, UpstreamFailed
-from gateway.core.json import json_object, json_text
+from gateway.core.json import JsonObject, json_from, json_object, json_text
 from gateway.core.limits import Budget, Limits
-from gateway.core.model import Operation, Request, Result
+from gateway.core.model import InputRequired, Operation, Request, Result
 from gateway.core.ports.gateway import Gateway, Identity
 from gateway.core.ports.world import Clock, Ids
 
 KEY_LENGTH = 256
 """Longest idempotency key, characters."""
 TRACEPARENT_LENGTH = 55
+USUAL_LOG_LEVEL = "info"
+"""What a legacy client that never set a level is sent by a server that wants to be told one."""
 
 OPERATIONS: dict[str, Operation] = {
     "tools/call": "call",
     "prompts/get": "get",
     "resources/read": "read",
     "completion/complete": "complete",
+    **TASKS,
 }
 
 
@@ -71,7 +79,7 @@ class Calls:
         try:
             if entry is not None and entry.preset is not None:
                 request = _settled(request, entry.preset)
-            result = await self._gateway.call(request, exchange.emit)
+            result = await self._called(request, knock, exchange, entry)
             raw = _rendered(result, operation, knock.era)
             outward = None if entry is None else view.outward(entry.capability.owner)
             if outward is not None:
@@ -79,7 +87,7 @@ class Calls:
         except GatewayError as error:
             if lacks_scope(error):
                 raise scope_refusal(error) from error
-            if operation != "call" or _relayed(error) or isinstance(error, NotFound):
+            if operation != "call" or _relayed(error) or isinstance(error, NotFound) or "member" in error.detail:
                 raise self._refused(knock, operation, error) from error
             await exchange.answer(error_result(error, knock.era), retry_after(error))
             return
@@ -88,10 +96,30 @@ class Calls:
                 session.calls.pop(message.id, None)
         await exchange.answer(raw)
 
+    async def _called(self, request: Request, knock: Knock, exchange: Exchange, entry: Entry | None) -> Result:
+        """The result, once a legacy client has been asked whatever the server wanted to know before it."""
+        result = await self._gateway.call(request, exchange.emit)
+        session = knock.session
+        for _ in range(MOST_ROUNDS):
+            if session is None or not isinstance(result, InputRequired):
+                break
+            questions = questions_to(session, exchange, result)
+            if not questions:
+                break
+            exchange.calling(knock, self._clock.monotonic_s() + PATIENCE_S)
+            asked = await ask(questions, session, exchange)
+            budget = structs.replace(request.budget, deadline_s=self._deadline_s(knock.identity, entry))
+            exchange.calling(knock, budget.deadline_s)
+            request = resumed(request, result.state, asked, self._ids.new("req"), budget)
+            result = await self._gateway.call(request, exchange.emit)
+        return result
+
     def _target(self, knock: Knock, view: View) -> tuple[str, Entry | None]:
         params, method = knock.message.params, knock.message.method
         if method == "completion/complete":
             return self._completed(knock, view)
+        if method in TASKS:
+            return self._with_task(knock, view)
         if method == "resources/read":
             uri = _required(knock.message, "uri")
             name, entry, own = view.resource(uri)
@@ -132,6 +160,27 @@ class Calls:
                 raise RpcRefusal(METHOD_NOT_FOUND, "its server offers no completions")
         return name, entry
 
+    def _with_task(self, knock: Knock, view: View) -> tuple[str, Entry | None]:
+        """The tool whose task is asked about."""
+        if knock.era == "legacy" or not self._offered(view, EXTENSION):
+            raise RpcRefusal(METHOD_NOT_FOUND, "Method not found", data=knock.message.method)
+        declared = json_object(decode_value(bytes(knock.message.meta.capabilities)))
+        if EXTENSION not in json_object(declared.get("extensions")):
+            needed: JsonObject = {"requiredCapabilities": {"extensions": {EXTENSION: {}}}}
+            raise RpcRefusal(MISSING_CAPABILITY, "this needs a client that declares tasks", data=needed)
+        try:
+            name = parts_of(_required(knock.message, "taskId"))[0]
+        except InvalidRequest as error:
+            raise RpcRefusal(INVALID_PARAMS, error.message) from error
+        entry = next((each for each in view.entries("tools").values() if each.capability.name == name), None)
+        return name, entry
+
+    def _offered(self, view: View, extension: str) -> bool:
+        """Whether any server the caller sees here declares the extension."""
+        owners = {entry.capability.owner for entry in view.entries("tools").values()}
+        declared = [json_object(json_from(self._gateway.about(owner)).get("capabilities")) for owner in owners]
+        return any(extension in json_object(each.get("extensions")) for each in declared)
+
     def _request(self, knock: Knock, operation: Operation, name: str, entry: Entry | None) -> Request:
         message, identity = knock.message, knock.identity
         meta = message.meta
@@ -149,6 +198,7 @@ class Calls:
                 era=knock.era,
                 size_bytes=message.size_bytes,
                 headers=_param_headers(knock, entry) if knock.era == "modern" else (),
+                said_before=_said_before(knock.session),
             ),
             protocol="mcp",
             labels=identity.labels,
@@ -189,15 +239,14 @@ class Calls:
 
 def _settled(request: Request, preset: Preset) -> Request:
     """The request with the arguments a set has settled. Raises: InvalidRequest: the caller's own are wrong."""
-    if not isinstance(request.body, Params) or request.operation == "complete":
+    body = request.body
+    if not isinstance(body, Params) or request.operation == "complete" or request.operation.startswith("task."):
         return request
-    raw = request.body.members.get("arguments")
+    raw = body.members.get("arguments")
     arguments = preset.filled({} if raw is None else json_object(decode_strictly(bytes(raw))))
-    headers = request.body.headers
-    if preset.mirrors and request.body.era == "modern":
-        headers = _as_sent(param_headers(preset.mirrors, arguments))
-    members = {**request.body.members, "arguments": Raw(encode(arguments))}
-    body = Params(members, era=request.body.era, size_bytes=request.body.size_bytes, headers=headers)
+    body = body.with_members({**body.members, "arguments": Raw(encode(arguments))})
+    if preset.mirrors and body.era == "modern":
+        body.headers = _as_sent(param_headers(preset.mirrors, arguments))
     return structs.replace(request, body=body)
 
 
@@ -213,7 +262,13 @@ def _rendered(result: Result, operation: Operation, era: Era) -> bytes:
         raise UpstreamFailed("the server's answer is not a valid result") from error
 
 
-def _required(message: Message, key: Literal["name", "uri"]) -> str:
+def _said_before(session: Session | None) -> SaidBefore | None:
+    if session is None:
+        return None
+    return SaidBefore(capabilities=session.capabilities, log_level=session.log_level or USUAL_LOG_LEVEL)
+
+
+def _required(message: Message, key: Literal["name", "uri", "taskId"]) -> str:
     value = as_text(message.params.get(key))
     if value is None:
         raise RpcRefusal(INVALID_PARAMS, f"{key} must be a string")
@@ -236,7 +291,7 @@ def _as_sent(headers: dict[str, str]) -> tuple[tuple[bytes, bytes], ...]:
 def _sent_headers(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
     if PARAM_PREFIX not in b"\n".join(headers):
         return ()
-    return tuple((name, value) for name, value in headers.items() if name.startswith(PARAM_PREFIX))
+    return tuple((name, value.strip(b" \t")) for name, value in headers.items() if name.startswith(PARAM_PREFIX))
 
 
 def _check_param_headers(knock: Knock, entry: Entry) -> None:

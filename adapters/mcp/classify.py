@@ -6,6 +6,7 @@ would give. Knows nothing of who sent it.
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -26,10 +27,11 @@ from adapters.mcp.wire import (
     CLIENT_INFO_KEY,
     HANDSHAKE,
     IDEMPOTENCY_KEY,
-    META_PREFIX,
+    LOG_LEVEL_KEY,
     MODERN,
     VERSION_KEY,
     Era,
+    as_text,
     decode_value,
 )
 from gateway.core.errors import InvalidRequest
@@ -40,8 +42,8 @@ METHOD_HEADER = b"mcp-method"
 NAME_HEADER = b"mcp-name"
 PARAM_PREFIX = b"mcp-param-"
 MODERN_BYTES = MODERN.encode()
-SUPPORTED: list[Json] = [MODERN, *reversed(HANDSHAKE)]
-"""Every revision this door speaks, newest first."""
+SUPPORTED: list[Json] = [MODERN]
+"""Every revision a request can name for itself; the others are agreed on by `initialize`."""
 
 _HANDSHAKE_BYTES = frozenset(version.encode() for version in HANDSHAKE)
 _QUOTED_MODERN = b'"%b"' % MODERN_BYTES
@@ -71,7 +73,7 @@ class Meta(msgspec.Struct, gc=False):
     version: Raw = msgspec.field(name=VERSION_KEY, default=ABSENT)
     capabilities: Raw = msgspec.field(name=CLIENT_CAPABILITIES_KEY, default=ABSENT)
     client_info: Raw = msgspec.field(name=CLIENT_INFO_KEY, default=ABSENT)
-    log_level: Raw = msgspec.field(name=META_PREFIX + "logLevel", default=ABSENT)
+    log_level: Raw = msgspec.field(name=LOG_LEVEL_KEY, default=ABSENT)
     progress_token: Raw = msgspec.field(name="progressToken", default=ABSENT)
     traceparent: Raw = ABSENT
     idempotency_key: Raw = msgspec.field(name=IDEMPOTENCY_KEY, default=ABSENT)
@@ -113,8 +115,17 @@ def era_of(version: bytes | None) -> Era | None:
     return "legacy" if version in _HANDSHAKE_BYTES else "modern"
 
 
-def message_from(body: bytes, era: Era, depth: int) -> Message | None:
-    """The one message in a body; None for a response, which only legacy clients may post.
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A JSON-RPC response, which only legacy clients may post; both outcomes raw, empty where it is the other."""
+
+    id: str
+    result: bytes
+    error: bytes
+
+
+def message_from(body: bytes, era: Era, depth: int) -> Message | Reply:
+    """The one message in a body.
 
     Raises: RpcRefusal: not JSON, not one message, or nested deeper than `depth`.
     """
@@ -129,7 +140,7 @@ def message_from(body: bytes, era: Era, depth: int) -> Message | None:
     request_id = bytes(envelope.id)
     if not envelope.method or not _is_id(request_id):
         if era == "legacy" and not envelope.method and (envelope.result is not ABSENT or envelope.error is not ABSENT):
-            return None
+            return Reply(as_text(envelope.id) or "", bytes(envelope.result), bytes(envelope.error))
         raise _not_one_message(era, request_id if _is_id(request_id) else b"")
     params = envelope.params or {}
     return Message(envelope.method, request_id, params, _meta_of(params, request_id), len(body))
@@ -189,7 +200,8 @@ def _name_agrees(message: Message, headers: Headers) -> bool:
 
 def _run_ladder(message: Message, lines: Iterable[tuple[bytes, bytes]]) -> None:
     params = _shallow(message)
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in lines}
+    # White space around a value is no part of it (RFC 9110, 5.5), and not every HTTP server takes it away.
+    headers = {name.decode("latin-1"): value.strip(b" \t").decode("latin-1") for name, value in lines}
     requested = headers.get("mcp-protocol-version", "")
     if message.meta.version is ABSENT and requested != MODERN:
         raise _unsupported(requested)
@@ -258,19 +270,3 @@ def _too_deep(body: bytes, depth: int) -> bool:
             break
         brackets = fewer
     return bool(brackets)
-
-
-def as_text(raw: Raw | None) -> str | None:
-    """The string a raw value is; None where it is anything else, or nothing."""
-    if raw is None or raw is ABSENT:
-        return None
-    value = bytes(raw)
-    if value[:1] != b'"':
-        return None
-    if b"\\" not in value:
-        return value[1:-1].decode()
-    try:
-        decoded = decode_value(value)
-    except InvalidRequest:
-        return None
-    return decoded if isinstance(decoded, str) else None

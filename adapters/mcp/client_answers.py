@@ -15,7 +15,8 @@ from adapters.mcp.client_wire import (
     usage_from_meta,
 )
 from adapters.mcp.settings import ServerSettings
-from adapters.mcp.wire import Answer, Era
+from adapters.mcp.tasks import TASK_ID, exposed_id, parts_of, with_id
+from adapters.mcp.wire import Answer, Era, Params, as_text, decode_members
 from gateway.core.errors import GatewayError, InvalidRequest, NotFound, UpstreamFailed
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import NOTHING_USED
@@ -38,6 +39,15 @@ class Answers:
         Raises: InvalidRequest: see `Seal.open`.
         """
         return self._seal.open(request, capability) if request.continuation else None
+
+    def task_for(self, request: Request, capability: Capability) -> str:
+        """The server's own id of the task `request` is about; empty where it is about none.
+
+        Raises: InvalidRequest: see `Seal.open_task`.
+        """
+        if not request.operation.startswith("task."):
+            return ""
+        return self._seal.open_task(parts_of(_asked_task(request))[1], request, capability)
 
     def answer_to(self, number: int, raw: bytes) -> Raw:
         """The result in a message that has to answer request `number`.
@@ -76,13 +86,24 @@ class Answers:
             outcome = decode_outcome(raw)
         except NotMcp as error:
             raise self.failed("answered with a result that is malformed") from error
+        if outcome.resultType == "task" or request.operation.startswith("task."):
+            raw = self._with_own_task_id(raw, request, capability)
         body = Answer(bytes(raw), era=era)
         labels = self._labels if request.labels is CLEAN else request.labels.join(self._labels)
         if outcome.resultType == "input_required":
             sealed = self._seal.close(outcome.requestState, request, capability)
-            return InputRequired(body=body, state=sealed, labels=labels)
+            # A legacy server's question has been put into the words of the modern era.
+            return InputRequired(body=Answer(bytes(raw), era="modern"), state=sealed, labels=labels)
         usage = usage_from_meta(outcome.meta) if outcome.meta else NOTHING_USED
         return Complete(body=body, is_error=outcome.isError is True, usage=usage, labels=labels)
+
+    def _with_own_task_id(self, raw: Raw, request: Request, capability: Capability) -> Raw:
+        if request.operation.startswith("task."):
+            return Raw(with_id(bytes(raw), _asked_task(request)))
+        theirs = as_text(decode_members(bytes(raw)).get(TASK_ID))
+        if theirs is None:
+            raise self.failed("began a task without an id")
+        return Raw(with_id(bytes(raw), exposed_id(capability.name, self._seal.close_task(theirs, request, capability))))
 
     def error(self, error: RpcError) -> GatewayError:
         """A JSON-RPC error as one of ours; what the server said is kept under `upstream`."""
@@ -96,3 +117,9 @@ class Answers:
 
     def failed(self, what: str) -> UpstreamFailed:
         return UpstreamFailed(f"{self._slug} {what}")
+
+
+def _asked_task(request: Request) -> str:
+    """The id of a task as its caller knows it."""
+    body = request.body
+    return (as_text(body.members.get(TASK_ID)) if isinstance(body, Params) else None) or ""

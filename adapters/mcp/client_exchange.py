@@ -3,8 +3,11 @@
 Knows neither eras nor sessions; those are headers to it.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from itertools import count
+from typing import TypeAlias
 
 from msgspec import Raw
 
@@ -38,6 +41,36 @@ _MAY_EXPLAIN = frozenset({*range(400, 500)} - {401, 403, 429})
 
 class SessionGone(UpstreamFailed):
     """The server does not know the session (any more); nothing was processed."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Stream:
+    """An event stream that has not answered yet."""
+
+    number: int
+    lines: bytes
+    """Headers of the session it belongs to."""
+    response: Response
+    parser: SseParser
+    events: "deque[bytes]" = field(default_factory=deque[bytes])
+    """Received and not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The server asks its caller something before it answers; the stream goes on once it has been told."""
+
+    question: Message
+    stream: Stream
+
+
+MayAsk: TypeAlias = Callable[[str], bool]
+"""By method, whether the caller can be asked."""
+
+
+def nothing(method: str) -> bool:
+    """A `MayAsk` for callers that cannot be asked anything."""
+    return False
 
 
 class Wire:
@@ -78,39 +111,57 @@ class Wire:
 
         Raises: SessionGone; UpstreamFailed; DeadlineExceeded; Unavailable; what the server's error stands for.
         """
+        answer = await self.answer(number, lines, response, emit, nothing)
+        if isinstance(answer, Asked):
+            raise self._answers.failed("asks something that nobody can be asked")
+        return answer
+
+    async def answer(self, number: int, lines: bytes, response: Response, emit: Emit, may_ask: MayAsk) -> "Raw | Asked":
+        """As `result`; or what the server asks first, where `may_ask` allows it."""
         if response.status != 200:
             raise await self._refused(response)
         content_type = response.header(b"content-type").lower()
         if content_type.startswith(JSON):
             return self._answers.answer_to(number, await response.read(self._limits.result_bytes))
         if content_type.startswith(EVENTS):
-            try:
-                return await self._streamed(number, lines, response, emit)
-            except BaseException:
-                response.close()
-                raise
+            parser = SseParser(self._limits.result_bytes, self.pool.name)
+            return await self.read_on(
+                Stream(number=number, lines=lines, response=response, parser=parser), emit, may_ask
+            )
         response.close()
         raise self._answers.failed("answered with something that is not JSON")
 
-    async def _streamed(self, number: int, lines: bytes, response: Response, emit: Emit) -> Raw:
-        parser = SseParser(self._limits.result_bytes, self.pool.name)
-        final: Raw | None = None
-        while chunk := await response.chunk():
-            for event in parser.feed(chunk):
-                if not event.data:
-                    continue  # a priming event: an id to resume from, and nothing else
-                message = self._answers.message(event.data)
-                if final is not None:
-                    if message.kind == "answer":
-                        raise self._answers.failed("answered the same request twice")
-                elif message.kind == "answer":
-                    final = self._answers.result_of(number, message)
-                else:
-                    await self._meanwhile(message, event.data, lines, emit)
-            if final is not None:
-                response.leave(self._clock.monotonic_s() + _REST_S)
-                return final
-        raise self._answers.failed("ended its stream before it answered")
+    async def read_on(self, stream: Stream, emit: Emit, may_ask: MayAsk) -> "Raw | Asked":
+        """See `answer`: what a stream says from here on."""
+        try:
+            return await self._read_on(stream, emit, may_ask)
+        except BaseException:
+            stream.response.close()
+            raise
+
+    async def _read_on(self, stream: Stream, emit: Emit, may_ask: MayAsk) -> "Raw | Asked":
+        response = stream.response
+        while True:
+            while stream.events:
+                data = stream.events.popleft()
+                message = self._answers.message(data)
+                if message.kind == "answer":
+                    return self._last_of(stream, self._answers.result_of(stream.number, message))
+                if message.kind == "request" and may_ask(message.method):
+                    return Asked(message, stream)
+                await self._meanwhile(message, data, stream.lines, emit)
+            chunk = await response.chunk()
+            if not chunk:
+                raise self._answers.failed("ended its stream before it answered")
+            # A priming event is an id to resume from, and nothing else.
+            stream.events += [event.data for event in stream.parser.feed(chunk) if event.data]
+
+    def _last_of(self, stream: Stream, final: Raw) -> Raw:
+        for data in stream.events:
+            if self._answers.message(data).kind == "answer":
+                raise self._answers.failed("answered the same request twice")
+        stream.response.leave(self._clock.monotonic_s() + _REST_S)
+        return final
 
     async def follow(self, response: Response, lines: bytes) -> None:
         """Read a stream that answers nothing to its end, for the changes it tells of."""

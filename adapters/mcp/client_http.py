@@ -77,7 +77,7 @@ class McpHttpUpstream:
             on_changed=on_changed,
             on_request=self._on_request,
         )
-        self._legacy = Legacy(self._wire, parts.limits, parts.clock)
+        self._legacy = Legacy(self._wire, parts.limits, parts.clock, connections=limits.connections)
         self._link: _Link | None = None
         self._connecting = anyio.Lock()
 
@@ -150,7 +150,9 @@ class McpHttpUpstream:
     ) -> Result:
         face = link.face
         era = "modern" if face is not self._legacy else "legacy"
-        out = outgoing(request, capability, era, self._answers.state_for(request, capability))
+        answers = self._answers
+        state, task_id = answers.state_for(request, capability), answers.task_for(request, capability)
+        out = outgoing(request, capability, era, state, task_id)
         raw = await face.call(out, request, capability, emit, deadline_s)
         return self._answers.result(raw, request, capability, era)
 

@@ -1,13 +1,26 @@
 """How a server of the legacy era (until 2025-11-25) is asked over HTTP: in a session that was initialized."""
 
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+
 import anyio
 from msgspec import Raw
 
-from adapters.mcp.client_exchange import SessionGone, Wire, message_from, trace_line, unsent
-from adapters.mcp.client_params import CLIENT_INFO, Outgoing
+from adapters.mcp.client_exchange import Asked, MayAsk, SessionGone, Wire, message_from, nothing, trace_line, unsent
+from adapters.mcp.client_params import CLIENT_INFO, Outgoing, client_capabilities
+from adapters.mcp.client_parked import QUESTION, Parking
 from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions
 from adapters.mcp.client_wire import METHOD_NOT_FOUND, Message
-from adapters.mcp.wire import HANDSHAKE, LATEST_HANDSHAKE, decode_value, encode
+from adapters.mcp.wire import (
+    ASKED,
+    HANDSHAKE,
+    LATEST_HANDSHAKE,
+    REFUSED,
+    as_text,
+    decode_members,
+    decode_value,
+    encode,
+)
 from adapters.net.http1 import header_lines
 from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, UpstreamFailed
 from gateway.core.json import JsonObject, json_object, json_text
@@ -18,6 +31,8 @@ from gateway.core.ports.world import Clock
 _TELL_S = 1.0
 """How long a notification may take that nobody waits for, seconds."""
 _GOODBYE_S = 2.0
+PARKED_SHARE = 4
+"""Calls that wait for their callers may hold at most this fraction of the connections."""
 
 
 class Legacy:
@@ -25,37 +40,79 @@ class Legacy:
 
     era = "legacy"
 
-    def __init__(self, wire: Wire, limits: Limits, clock: Clock) -> None:
+    def __init__(self, wire: Wire, limits: Limits, clock: Clock, *, connections: int) -> None:
         self._wire = wire
         self._clock = clock
         self._sessions = Sessions(self._initialize, most=limits.sessions, idle_s=limits.session_idle_s, clock=clock)
+        # What waits keeps its connection; most of them stay free for calls.
+        self._parking = Parking(most=max(1, connections // PARKED_SHARE), clock=clock)
 
     async def call(self, out: Outgoing, request: Request, capability: Capability, emit: Emit, deadline_s: float) -> Raw:
-        """The result of a caller's request. Raises: see `Wire.result`."""
+        """The result of a caller's request, or what the caller is asked first. Raises: see `Wire.result`."""
+        able = client_capabilities(request.body)
+        key = (request.principal.tenant, request.principal.subject, encode(able).decode() if able else "")
+
+        def may_ask(method: str) -> bool:
+            return ASKED.get(method) in able
+
+        if request.continuation:
+            session, answer = await self._told(out, request, key, emit, deadline_s, may_ask)
+        else:
+            session, answer = await self._asked(out, request, capability, key, emit, deadline_s, may_ask)
+        return self._parking.park(key, session, answer) if isinstance(answer, Asked) else answer
+
+    async def _asked(
+        self,
+        out: Outgoing,
+        request: Request,
+        capability: Capability,
+        key: Key,
+        emit: Emit,
+        deadline_s: float,
+        may_ask: MayAsk,
+    ) -> tuple[Session, Raw | Asked]:
         trace = trace_line(request) if request.traceparent else b""
         replay = capability.effect == "read" or request.operation in READ_OPERATIONS
-        key = (request.principal.tenant, request.principal.subject)
 
-        async def once(session: Session) -> Raw:
-            return await self._exchange(session, trace, out, emit, deadline_s, replay=replay)
+        async def once(session: Session) -> Raw | Asked:
+            return await self._exchange(session, trace, out, emit, deadline_s, may_ask, replay=replay)
 
         session = await self._session_for_call(key, deadline_s)
         try:
-            return await once(session)
+            return session, await once(session)
         except SessionGone:
             await self._renew(key, session)
-        return await once(await self._session_for_call(key, deadline_s))
+        session = await self._session_for_call(key, deadline_s)
+        return session, await once(session)
+
+    async def _told(
+        self, out: Outgoing, request: Request, key: Key, emit: Emit, deadline_s: float, may_ask: MayAsk
+    ) -> tuple[Session, Raw | Asked]:
+        """Bring the caller's answer to the call that waits for it, and hear what comes of it."""
+        parked = self._parking.take(as_text(out.members.get("requestState")) or "", key)
+        reply = _reply(parked.asked.question, out.members, request)
+        if reply is None:
+            return parked.session, parked.asked
+        stream, lines = parked.asked.stream, parked.session.lines
+        stream.response.deadline_s = deadline_s
+        self._wire.pool.watch(deadline_s)
+        async with self._withdrawing(stream.number, lines):
+            response = await self._wire.post(lines, reply, deadline_s=deadline_s)
+            response.leave(self._clock.monotonic_s() + _TELL_S)
+            return parked.session, await self._wire.read_on(stream, emit, may_ask)
 
     async def ask(self, method: str, params: JsonObject, deadline_s: float) -> JsonObject:
         """The result of a request in the gateway's own name. Raises: see `Wire.result`."""
         out = Outgoing(method=method, members={key: Raw(encode(value)) for key, value in params.items()})
         session = await self._sessions.get(GATEWAY, deadline_s)
         try:
-            raw = await self._exchange(session, b"", out, ignore_event, deadline_s, replay=True)
+            raw = await self._exchange(session, b"", out, ignore_event, deadline_s, nothing, replay=True)
         except SessionGone:
             await self._renew(GATEWAY, session)
             session = await self._sessions.get(GATEWAY, deadline_s)
-            raw = await self._exchange(session, b"", out, ignore_event, deadline_s, replay=True)
+            raw = await self._exchange(session, b"", out, ignore_event, deadline_s, nothing, replay=True)
+        if isinstance(raw, Asked):
+            raise UpstreamFailed(f"{self._wire.pool.name} asks the gateway itself")
         return json_object(decode_value(bytes(raw)))
 
     async def about(self, deadline_s: float) -> JsonObject:
@@ -68,6 +125,7 @@ class Legacy:
 
     async def aclose(self) -> None:
         """End every session; bounded."""
+        self._parking.close()
         with anyio.move_on_after(_GOODBYE_S, shield=True):
             async with anyio.create_task_group() as goodbyes:
                 for session in self._sessions.take_all():
@@ -95,23 +153,37 @@ class Legacy:
         self._sessions.drop(key, session)
 
     async def _exchange(
-        self, session: Session, trace: bytes, out: Outgoing, emit: Emit, deadline_s: float, *, replay: bool
-    ) -> Raw:
+        self,
+        session: Session,
+        trace: bytes,
+        out: Outgoing,
+        emit: Emit,
+        deadline_s: float,
+        may_ask: MayAsk,
+        *,
+        replay: bool,
+    ) -> Raw | Asked:
         number = self._wire.number()
         message = message_from(number, out)
-        try:
+        async with self._withdrawing(number, session.lines):
             response = await self._wire.post(session.lines + trace, message, deadline_s=deadline_s, replay=replay)
-            return await self._wire.result(number, session.lines, response, emit)
+            return await self._wire.answer(number, session.lines, response, emit, may_ask)
+
+    @asynccontextmanager
+    async def _withdrawing(self, number: int, lines: bytes) -> AsyncGenerator[None]:
+        """Until 2025-11-25 a closed connection means nothing: the server has to be told who gave up."""
+        try:
+            yield
         except (anyio.get_cancelled_exc_class(), DeadlineExceeded, Denied):
-            # Until 2025-11-25 a closed connection means nothing: the server has to be told.
             params: JsonObject = {"requestId": number, "reason": "no longer wanted"}
-            await self._tell(session.lines, {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+            await self._tell(lines, {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
             raise
 
-    async def _initialize(self, deadline_s: float) -> Session:
+    async def _initialize(self, key: Key, deadline_s: float) -> Session:
         """See `Sessions`."""
         number = self._wire.number()
-        params: JsonObject = {"protocolVersion": LATEST_HANDSHAKE, "capabilities": {}, "clientInfo": CLIENT_INFO}
+        able = decode_value(key[2].encode()) if key[2] else {}
+        params: JsonObject = {"protocolVersion": LATEST_HANDSHAKE, "capabilities": able, "clientInfo": CLIENT_INFO}
         members = {key: Raw(encode(value)) for key, value in params.items()}
         message = message_from(number, Outgoing(method="initialize", members=members))
         lines = self._wire.lines
@@ -147,3 +219,12 @@ class Legacy:
         except GatewayError:
             return
         response.close()
+
+
+def _reply(question: Message, members: Mapping[str, Raw], request: Request) -> bytes | None:
+    """The caller's answer as a response; None where it brought none to this question."""
+    responses = decode_members(bytes(members.get("inputResponses", Raw(b"{}"))))
+    if QUESTION in responses:
+        return encode({"jsonrpc": "2.0", "id": question.id, "result": responses[QUESTION]})
+    refused = json_object(json_object(request.meta.get(REFUSED)).get(QUESTION))
+    return encode({"jsonrpc": "2.0", "id": question.id, "error": refused.get("error")}) if refused else None

@@ -52,7 +52,9 @@ class Modern:
 
     def _lines(self, out: Outgoing, request: Request, capability: Capability) -> bytes:
         head = self._heads.get(out.method + out.name)
-        if head is None:
+        if request.operation.startswith("task."):
+            head = self._head(out, capability)  # as many as there are tasks
+        elif head is None:
             if len(self._heads) >= _MOST_HEADS:
                 self._heads.clear()
             head = self._heads[out.method + out.name] = self._head(out, capability)

@@ -8,15 +8,20 @@ from dataclasses import dataclass
 
 from msgspec import Raw
 
+from adapters.mcp.tasks import OPERATIONS as TASKS
+from adapters.mcp.tasks import TASK_ID
 from adapters.mcp.wire import (
     CLIENT_CAPABILITIES_KEY,
     CLIENT_INFO_KEY,
     IDEMPOTENCY_KEY,
+    LOG_LEVEL_KEY,
     META_PREFIX,
     MODERN,
+    REFUSED,
     VERSION_KEY,
     Era,
     Params,
+    askable,
     decode_members,
     decode_value,
     encode,
@@ -24,7 +29,7 @@ from adapters.mcp.wire import (
 from gateway import __version__
 from gateway.core.content import Body
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject
+from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.model import Capability, Operation, Request
 
 CLIENT_INFO: JsonObject = {"name": "drawbridge", "version": __version__}
@@ -35,11 +40,12 @@ METHODS: Mapping[Operation, str] = {
     "get": "prompts/get",
     "read": "resources/read",
     "complete": "completion/complete",
+    **{operation: method for method, operation in TASKS.items()},
 }
 _OWN_META: dict[str, Raw] = {
     VERSION_KEY: Raw(encode(MODERN)),
     CLIENT_INFO_KEY: Raw(encode(CLIENT_INFO)),
-    # The gateway answers no questions itself: a caller that cannot must not be asked (MCP 2026-07-28, MRTR).
+    # The gateway answers no questions itself: who calls by another door cannot be asked (MCP 2026-07-28, MRTR).
     CLIENT_CAPABILITIES_KEY: Raw(b"{}"),
 }
 _ONLY_MODERN = ("inputResponses", "requestState")
@@ -64,20 +70,24 @@ def own_meta(era: Era) -> JsonObject:
     return {VERSION_KEY: MODERN, CLIENT_INFO_KEY: CLIENT_INFO, CLIENT_CAPABILITIES_KEY: {}}
 
 
-def outgoing(request: Request, capability: Capability, era: Era, state: str | None = None) -> Outgoing:
-    """The request for a server of `era`; `state` is the server's own, opened, where this call resumes one.
+def outgoing(
+    request: Request, capability: Capability, era: Era, state: str | None = None, task_id: str = ""
+) -> Outgoing:
+    """The request for a server of `era`; `state` is the server's own, opened, where this call resumes one; `task_id`
+    its own where it is about a task.
 
     Raises: InvalidRequest: the operation is not one an MCP server knows, or the parameters do not fit it.
     """
     method = METHODS.get(request.operation)
-    if method is None:
+    about_task = request.operation.startswith("task.")
+    if method is None or (about_task and (era == "legacy" or not task_id)):
         raise InvalidRequest(f"an MCP server cannot be asked to {request.operation}")
     body = request.body
     if isinstance(body, Params):
         members, speaks = dict(body.members), body.era
     else:
         members, speaks = _members_from(body, request.operation, capability), None
-    name = _address(members, request.operation, capability)
+    name = _address_task(members, task_id) if task_id else _address(members, request.operation, capability)
     if speaks != era:
         _translate(members, era, request)
     if request.continuation:
@@ -126,6 +136,11 @@ def _address(members: dict[str, Raw], operation: Operation, capability: Capabili
     return ""
 
 
+def _address_task(members: dict[str, Raw], task_id: str) -> str:
+    members[TASK_ID] = Raw(encode(task_id))
+    return task_id
+
+
 def _members_from(body: Body, operation: Operation, capability: Capability) -> dict[str, Raw]:
     """Parameters for what came by no MCP door: the structured value, or the text as `message`."""
     content = body.content()
@@ -148,13 +163,44 @@ def _translate(members: dict[str, Raw], era: Era, request: Request) -> None:
     meta = {key: value for key, value in meta.items() if not key.startswith(META_PREFIX)}
     if era == "modern":
         meta |= _OWN_META
+        said = request.body.said_before if isinstance(request.body, Params) else None
+        if said is not None:
+            meta |= {
+                CLIENT_CAPABILITIES_KEY: Raw(encode(said.capabilities)),
+                LOG_LEVEL_KEY: Raw(encode(said.log_level)),
+            }
+            _fill_in_refused(members, request.meta.get(REFUSED))
     else:
-        for member in _ONLY_MODERN:
-            members.pop(member, None)
+        if not request.continuation:
+            for member in _ONLY_MODERN:
+                members.pop(member, None)
     if request.traceparent and "traceparent" not in meta:
         meta["traceparent"] = Raw(encode(request.traceparent))
     if meta:
         members["_meta"] = Raw(encode(meta))
+
+
+def _fill_in_refused(members: dict[str, Raw], refused: Json) -> None:
+    """A modern server has no ear for an error instead of an answer; that nobody was found to ask it does understand.
+
+    Raises: InvalidRequest: the question was none to a person, so there is no such answer either.
+    """
+    for key, said in json_object(refused).items():
+        if json_object(said).get("method") != "elicitation/create":
+            error = json_object(json_object(said).get("error"))
+            raise InvalidRequest(f"the client refused what the server asked it for: {json_text(error.get('message'))}")
+        responses = decode_members(bytes(members.get("inputResponses", Raw(b"{}"))))
+        members["inputResponses"] = Raw(encode({**responses, key: {"action": "cancel"}}))
+
+
+def client_capabilities(body: Body) -> JsonObject:
+    """What of a client's capabilities a server can make use of; none where it came by another protocol."""
+    if not isinstance(body, Params):
+        return {}
+    if body.said_before is not None:
+        return body.said_before.capabilities
+    meta = decode_members(bytes(body.members.get("_meta", Raw(b"{}"))))
+    return askable(json_object(decode_value(bytes(meta.get(CLIENT_CAPABILITIES_KEY, Raw(b"{}"))))))
 
 
 def _resume(members: dict[str, Raw], state: str | None) -> None:

@@ -1,11 +1,11 @@
 """Seals what a server wants back with the next round, so that only the same caller can bring it, to the same call.
 
 A server binds its state to the credential it sees, which is the gateway's: without the seal, what it handed to one
-caller could be presented by another.
+caller could be presented by another. The same holds for the ids of its tasks.
 """
 
 import os
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from adapters.mcp.client_wire import NotMcp
 from adapters.mcp.wire import decode_value, encode
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import canonical_json, json_object
+from gateway.core.json import JsonObject, canonical_json, json_object
 from gateway.core.model import Capability, Request
 from gateway.core.ports.world import Clock
 
@@ -31,29 +31,52 @@ class Seal:
 
     def close(self, state: str | None, request: Request, capability: Capability) -> str:
         """`state` (None where the server gave none) for this caller, this capability and these arguments only."""
-        inside = encode({"until_us": self._clock.now_us() + VALID_S * 1_000_000, "state": state})
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._cipher.encrypt(nonce, inside, _bound_to(request, capability))
-        return urlsafe_b64encode(nonce + sealed).decode()
+        inside: JsonObject = {"until_us": self._clock.now_us() + VALID_S * 1_000_000, "state": state}
+        return self._sealed(inside, _bound_to_call(request, capability))
 
     def open(self, request: Request, capability: Capability) -> str | None:
         """The state sealed in `request.continuation`.
 
         Raises: InvalidRequest: not sealed here, for somebody or something else, or too long ago.
         """
-        try:
-            raw = urlsafe_b64decode(request.continuation.encode())
-            inside = self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _bound_to(request, capability))
-            said = json_object(decode_value(inside))
-        except (InvalidTag, ValueError, *NotMcp) as error:
-            raise _invalid() from error
+        said = self._opened(request.continuation, _bound_to_call(request, capability))
         until_us, state = said.get("until_us"), said.get("state")
         if not isinstance(until_us, int) or until_us < self._clock.now_us():
-            raise _invalid()
+            raise _not_this_call()
         return state if isinstance(state, str) else None
 
+    def close_task(self, task_id: str, request: Request, capability: Capability) -> str:
+        """A task's id for this caller only. How long it holds is the server's business."""
+        return self._sealed({"task": task_id}, _bound_to_task(request, capability))
 
-def _bound_to(request: Request, capability: Capability) -> bytes:
+    def open_task(self, sealed: str, request: Request, capability: Capability) -> str:
+        """The server's own id of a task. Raises: InvalidRequest: not sealed here, or for somebody else."""
+        try:
+            return str(self._opened(sealed, _bound_to_task(request, capability))["task"])
+        except (InvalidRequest, KeyError) as error:
+            raise InvalidRequest("there is no such task") from error
+
+    def _sealed(self, inside: JsonObject, bound_to: bytes) -> str:
+        nonce = os.urandom(_NONCE_BYTES)
+        return urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, encode(inside), bound_to)).decode()
+
+    def _opened(self, sealed: str, bound_to: bytes) -> JsonObject:
+        try:
+            raw = b64decode(sealed, altchars=b"-_", validate=True)
+            if urlsafe_b64encode(raw) != sealed.encode():
+                raise _not_this_call()  # one state has one spelling
+            return json_object(decode_value(self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], bound_to)))
+        except (InvalidTag, ValueError, *NotMcp) as error:
+            raise _not_this_call() from error
+
+
+def _not_this_call() -> InvalidRequest:
+    """Of the protocol, not of the call: `detail` names the member of the parameters that is wrong."""
+    said = "the requestState is not valid for this call, or not any more; begin the call again"
+    return InvalidRequest(said, detail={"member": "requestState"})
+
+
+def _bound_to_call(request: Request, capability: Capability) -> bytes:
     who = request.principal
     arguments = request.body.content().structured
     try:
@@ -64,5 +87,6 @@ def _bound_to(request: Request, capability: Capability) -> bytes:
     return encode([who.tenant, list(who.chain), capability.name, request.operation, digest])
 
 
-def _invalid() -> InvalidRequest:
-    return InvalidRequest("the requestState is not valid for this call, or not any more; begin the call again")
+def _bound_to_task(request: Request, capability: Capability) -> bytes:
+    who = request.principal
+    return encode([who.tenant, list(who.chain), capability.name, "task"])

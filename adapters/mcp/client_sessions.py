@@ -11,9 +11,10 @@ from gateway.core.errors import DeadlineExceeded
 from gateway.core.json import JsonObject
 from gateway.core.ports.world import Clock
 
-Key: TypeAlias = tuple[str, str]
-"""Tenant and subject; ("", "") is the gateway itself."""
-GATEWAY: Key = ("", "")
+Key: TypeAlias = tuple[str, str, str]
+"""Tenant, subject, and what of the client's capabilities servers make use of, as JSON: servers offer and ask according
+to them, so one caller's two clients are two. Empty strings are the gateway itself."""
+GATEWAY: Key = ("", "", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +40,9 @@ class Sessions:
     """The sessions that are open; beyond the limit the one used longest ago is forgotten."""
 
     def __init__(
-        self, open_session: Callable[[float], Awaitable[Session]], *, most: int, idle_s: float, clock: Clock
+        self, open_session: Callable[[Key, float], Awaitable[Session]], *, most: int, idle_s: float, clock: Clock
     ) -> None:
-        """`open_session` takes a deadline, monotonic seconds."""
+        """`open_session` takes whose it is to be, and a deadline, monotonic seconds."""
         self._open = open_session
         self._most = most
         self._idle_s = idle_s
@@ -65,7 +66,7 @@ class Sessions:
             with anyio.fail_after(max(0.0, deadline_s - now_s)):
                 async with place.lock:
                     if place.session is None or now_s - place.used_s > self._idle_s:
-                        place.session = await self._open(deadline_s)
+                        place.session = await self._open(key, deadline_s)
                         place.used_s = self._clock.monotonic_s()
                     return place.session
         except TimeoutError as error:

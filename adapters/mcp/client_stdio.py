@@ -84,8 +84,10 @@ class McpStdioUpstream:
             deadline_s = min(deadline_s, self._clock.monotonic_s() + capability.timeout_s)
         conversation = await self._running(deadline_s)
         era = self._era
-        out = outgoing(request, capability, era, self._answers.state_for(request, capability))
-        who = (request.principal.tenant, request.principal.subject)
+        answers = self._answers
+        state, task_id = answers.state_for(request, capability), answers.task_for(request, capability)
+        out = outgoing(request, capability, era, state, task_id)
+        who = (request.principal.tenant, request.principal.subject, "")
         raw = await conversation.request(out, who=who, emit=emit, deadline_s=deadline_s)
         return self._answers.result(raw, request, capability, era)
 

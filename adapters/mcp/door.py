@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from adapters.mcp.classify import (
     ABSENT,
     VERSION_HEADER,
+    Reply,
     check_modern,
     check_notification,
     check_routing,
@@ -172,10 +173,11 @@ class McpDoor:
         if content_type != JSON and not content_type.lower().startswith(JSON):
             raise RpcRefusal(INVALID_REQUEST, "the content type must be application/json", http=415)
         body = await read_body(knock.receive, headers, self._limits.body_bytes)
-        named = era_of(headers.get(VERSION_HEADER))
+        named = era_of(headers.get(VERSION_HEADER, b"").strip(b" \t") or None)
         knock.era = named or "legacy"
         message = message_from(body, knock.era, self._limits.json_depth)
-        if message is None:
+        if isinstance(message, Reply):
+            self._methods.answered(knock, message)
             await reply(knock.send, 202)
             return
         knock.message = message

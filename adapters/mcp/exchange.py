@@ -12,11 +12,10 @@ from typing import Literal
 import anyio
 from starlette.types import Receive, Send
 
-from adapters.mcp.classify import as_text
 from adapters.mcp.knock import Knock
 from adapters.mcp.refusals import error_bytes
 from adapters.mcp.render import LOG_NOTHING, LOG_RANKS, EventWriter, response_bytes, sse_bytes
-from adapters.mcp.wire import Era
+from adapters.mcp.wire import Era, as_text
 from gateway.core.json import Json
 from gateway.core.model import Event
 
@@ -141,6 +140,10 @@ class Exchange:
         notification = self._events.notification(event)
         if notification is not None:
             await self._write(sse_bytes(notification))
+
+    async def ask(self, request: bytes) -> None:
+        """Send the client a request, which it answers by a POST of its own. Legacy only."""
+        await self._write(sse_bytes(request))
 
     async def answer(self, result: bytes, headers: HeaderLines = ()) -> None:
         """Send the `result`, raw JSON."""
@@ -274,5 +277,5 @@ def _events(knock: Knock) -> EventWriter:
     token = bytes(knock.message.meta.progress_token)
     asked = token[:1] == b'"' or token.lstrip(b"-").isdigit()
     level = as_text(knock.message.meta.log_level) or ""
-    rank = LOG_RANKS.get(level, LOG_NOTHING) if knock.session is None else knock.session.log_rank
+    rank = LOG_RANKS.get(level, LOG_NOTHING) if knock.session is None else LOG_RANKS.get(knock.session.log_level, 0)
     return EventWriter(token=token if asked else b"", log_rank=rank)

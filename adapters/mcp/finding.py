@@ -3,13 +3,12 @@
 import anyio
 
 from adapters.mcp import meta_tools
-from adapters.mcp.classify import as_text
 from adapters.mcp.knock import Knock
 from adapters.mcp.offers import Offers
 from adapters.mcp.refusals import INVALID_PARAMS, RpcRefusal, error_result
 from adapters.mcp.set_settings import SetSettings
 from adapters.mcp.views import View
-from adapters.mcp.wire import decode_value
+from adapters.mcp.wire import as_text, decode_value
 from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject, json_object
 from gateway.core.ports.tool_search import ToolIndex

@@ -16,7 +16,12 @@ from gateway.core.json import Json, JsonObject, json_object
 VERSION_HEADER = "mcp-protocol-version"
 METHOD_HEADER = "mcp-method"
 NAME_HEADER = "mcp-name"
-NAMED_BY: Mapping[str, str] = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+TASK_METHODS = ("tasks/get", "tasks/update", "tasks/cancel")
+"""Of the extension `io.modelcontextprotocol/tasks` (SEP-2663)."""
+NAMED_BY: Mapping[str, str] = {
+    **{"tools/call": "name", "prompts/get": "name", "resources/read": "uri"},
+    **dict.fromkeys(TASK_METHODS, "taskId"),
+}
 """By method, the member of `params` that `Mcp-Name` mirrors."""
 
 _ANNOTATION = "x-mcp-header"

@@ -4,15 +4,13 @@ from adapters.mcp import meta_tools
 from adapters.mcp.lists import TTL_MS
 from adapters.mcp.render import SERVER_INFO_KEY
 from adapters.mcp.views import ListKind, View
-from adapters.mcp.wire import META_PREFIX, MODERN, Era, encode
+from adapters.mcp.wire import MODERN, Era, encode
 from gateway import __version__
 from gateway.core.json import Json, JsonObject, json_from, json_object, json_text
 from gateway.core.ports.gateway import Gateway
 
 SERVER_INFO: JsonObject = {"name": "drawbridge", "title": "Drawbridge", "version": __version__}
 _KINDS: tuple[ListKind, ...] = ("tools", "prompts", "resources", "resourceTemplates")
-_NOT_SERVED = frozenset({META_PREFIX + "tasks"})
-"""Extensions with methods of their own, which this door does not have."""
 ALL_OWNERS = (
     "Tools and prompts are named OWNER__NAME after the server they belong to; agents__NAME and workflows__NAME hand a"
     " task to an agent or a workflow. A refusal names the rule that decided and what can be done about it."
@@ -53,8 +51,7 @@ def _capabilities(gateway: Gateway, view: View, era: Era) -> JsonObject:
         said["completions"] = {}
     extensions: JsonObject = {}
     for each in declared:
-        offered = json_object(each.get("extensions"))
-        extensions |= {name: value for name, value in offered.items() if name not in _NOT_SERVED}
+        extensions |= json_object(each.get("extensions"))
     if extensions and era == "modern":
         said["extensions"] = extensions
     return said

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import anyio
 
 from adapters.mcp.calls import OPERATIONS, Calls
-from adapters.mcp.classify import as_text
+from adapters.mcp.classify import Reply
 from adapters.mcp.exchange import Exchange, HeaderLines, Pace
 from adapters.mcp.finding import Finding
 from adapters.mcp.hello import discovered, initialized
@@ -17,7 +17,7 @@ from adapters.mcp.render import LOG_RANKS
 from adapters.mcp.sessions import Session, Sessions, negotiated
 from adapters.mcp.streams import NOTICES, Notice, Streams, Subscription
 from adapters.mcp.views import ListKind, View, Views
-from adapters.mcp.wire import decode_value
+from adapters.mcp.wire import as_text, askable, decode_value
 from gateway.core.json import json_object
 from gateway.core.limits import Limits
 from gateway.core.ports.gateway import Authenticator, Gateway
@@ -93,7 +93,7 @@ class Methods:
         elif method == "ping":
             await exchange.answer(b"{}")
         elif method == "logging/setLevel":
-            session.log_rank = _log_rank(knock)
+            session.log_level = _log_level(knock)
             await exchange.answer(b"{}")
         else:
             raise RpcRefusal(METHOD_NOT_FOUND, "Method not found", data=method)
@@ -105,6 +105,12 @@ class Methods:
             call = session.calls.get(bytes(knock.message.params.get("requestId", b"")))
             if call is not None:
                 call.cancel()
+
+    def answered(self, knock: Knock, reply: Reply) -> None:
+        """Hand a legacy client's answer to whoever asked. Raises: RpcRefusal: it names a session that is unknown."""
+        session = self.session(knock)
+        if session is not None:
+            session.answer(reply.id, reply.result, reply.error)
 
     async def watch(self, knock: Knock, *, accepts_sse: bool) -> None:
         """Hold a legacy session's GET stream open. Raises: RpcRefusal: there is one; Exhausted."""
@@ -172,7 +178,7 @@ class Methods:
         view = await self._settled_view(knock)
         agreed = negotiated(requested)
         result = initialized(self._gateway, view, agreed)
-        session = self._sessions.open(knock.identity.principal, agreed, capabilities)
+        session = self._sessions.open(knock.identity.principal, agreed, askable(capabilities))
         self._note(knock)
         await exchange.answer(result, ((SESSION_HEADER, session.id.encode()),))
 
@@ -239,9 +245,8 @@ def no_session() -> RpcRefusal:
     return RpcRefusal(INVALID_REQUEST, "there is no session: send initialize first, then its Mcp-Session-Id", http=400)
 
 
-def _log_rank(knock: Knock) -> int:
-    raw = knock.message.params.get("level")
-    rank = LOG_RANKS.get(as_text(raw) or "")
-    if rank is None:
+def _log_level(knock: Knock) -> str:
+    level = as_text(knock.message.params.get("level")) or ""
+    if level not in LOG_RANKS:
         raise RpcRefusal(INVALID_PARAMS, f"level must be one of {', '.join(LOG_RANKS)}")
-    return rank
+    return level

@@ -3,7 +3,10 @@
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
+
+import anyio
 
 from adapters.mcp.wire import HANDSHAKE, LATEST_HANDSHAKE
 from gateway.core.json import JsonObject
@@ -12,6 +15,18 @@ from gateway.core.ports.world import Clock
 
 Owner = tuple[str, ...]
 """Tenant and actor chain of a principal; a session answers nobody else."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Question:
+    """A request to the client, until it is answered."""
+
+    id: str
+    method: str
+    result: bytes = b""
+    """Raw JSON; empty where the answer is an error, and before there is one."""
+    error: bytes = b""
+    answered: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Cancelable(Protocol):
@@ -23,7 +38,18 @@ class Cancelable(Protocol):
 class Session:
     """One legacy client's session."""
 
-    __slots__ = ("calls", "capabilities", "end_stream", "id", "log_rank", "owner", "used_at_s", "version")
+    __slots__ = (
+        "_last_question",
+        "calls",
+        "capabilities",
+        "end_stream",
+        "id",
+        "log_level",
+        "owner",
+        "questions",
+        "used_at_s",
+        "version",
+    )
 
     def __init__(self, session_id: str, owner: Owner, version: str, capabilities: JsonObject, now_s: float) -> None:
         self.id = session_id
@@ -31,13 +57,30 @@ class Session:
         self.version = version
         self.capabilities = capabilities
         """As the client declared them in `initialize`."""
-        self.log_rank = 0
-        """Index of the lowest log level the client wants."""
+        self.log_level = ""
+        """The lowest the client wants; empty where it did not say, and whatever there is may be sent."""
         self.used_at_s = now_s
         self.calls: dict[bytes, Cancelable] = {}
         """Under way, by raw request id."""
+        self.questions: dict[str, Question] = {}
+        """To the client, not answered yet, by id."""
+        self._last_question = 0
         self.end_stream: Callable[[], None] | None = None
         """Ends the open GET stream, where there is one."""
+
+    def ask(self, method: str) -> Question:
+        """A new question to the client; whoever asks sends it, and takes it away again."""
+        self._last_question += 1
+        question = Question(id=f"drawbridge-{self._last_question}", method=method)
+        self.questions[question.id] = question
+        return question
+
+    def answer(self, question_id: str, result: bytes, error: bytes) -> None:
+        """The client answered; what nobody asked is dropped."""
+        question = self.questions.get(question_id)
+        if question is not None and not question.answered.is_set():
+            question.result, question.error = result, error
+            question.answered.set()
 
 
 class Sessions:

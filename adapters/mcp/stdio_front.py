@@ -12,11 +12,11 @@ import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup
 
-from adapters.mcp.classify import ABSENT, Message, as_text, message_from
+from adapters.mcp.classify import ABSENT, Message, Reply, message_from
 from adapters.mcp.headers import NAMED_BY, Mirror, encode_header, mirrors_of, param_headers
 from adapters.mcp.refusals import INTERNAL_ERROR, RpcRefusal, error_bytes
 from adapters.mcp.stdio_http import Failed, Gone, Link, NotRunning
-from adapters.mcp.wire import Era, decode_value
+from adapters.mcp.wire import Era, as_text, decode_value
 from gateway.core.errors import Exhausted, Unavailable
 from gateway.core.json import json_list, json_object, json_text
 from gateway.core.limits import Limits
@@ -81,8 +81,9 @@ class _Front:
         except RpcRefusal as refusal:
             await self._say(error_bytes(refusal.request_id, refusal.code, refusal.message, refusal.data))
             return
-        if message is None:
-            return  # an answer: nothing is ever asked through this front, so it answers nobody
+        if isinstance(message, Reply):
+            await self._replied(line)
+            return
         era: Era = "legacy" if message.meta.version is ABSENT else "modern"
         if not message.id:
             await self._notified(message, line, era, group)
@@ -112,6 +113,13 @@ class _Front:
             return  # nobody waits for an answer; the next request will say what is wrong
         if message.method == "notifications/initialized":
             group.start_soon(self._listen)
+
+    async def _replied(self, line: bytes) -> None:
+        """The client answered what a server asked it during one of its calls."""
+        try:
+            await self._link.post_quietly(line)
+        except (NotRunning, Gone, Failed):
+            return  # the call that waits for it ends with whatever it is told itself
 
     async def _call(self, message: Message, line: bytes, era: Era, scope: anyio.CancelScope) -> None:
         try:

@@ -5,6 +5,7 @@ What the gateway does not have to understand stays `Raw`, so unknown members tra
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -23,6 +24,7 @@ META_PREFIX = "io.modelcontextprotocol/"
 VERSION_KEY = META_PREFIX + "protocolVersion"
 CLIENT_INFO_KEY = META_PREFIX + "clientInfo"
 CLIENT_CAPABILITIES_KEY = META_PREFIX + "clientCapabilities"
+LOG_LEVEL_KEY = META_PREFIX + "logLevel"
 IDEMPOTENCY_KEY = "drawbridge/idempotency-key"
 """In `params._meta`: the key under which a sink call happens once."""
 
@@ -37,13 +39,38 @@ _value = msgspec.json.Decoder()
 encode = msgspec.json.Encoder().encode
 
 
+ASKED: Mapping[str, str] = {
+    "elicitation/create": "elicitation",
+    "sampling/createMessage": "sampling",
+    "roots/list": "roots",
+}
+"""What a server may ask a client for while it answers, by method: the capability that a client needs for it."""
+REFUSED = "mcp/refused"
+"""In `Request.meta`: which of a server's questions the client answered with an error, by key, each error as it came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaidBefore:
+    """What a legacy client said once that a modern one says each time."""
+
+    capabilities: JsonObject
+    """Those that a server may make use of: the values of `ASKED`."""
+    log_level: str
+
+
 class Params:
     """The `params` of a request as they came: a `Body` whose members are still raw JSON."""
 
-    __slots__ = ("_content", "era", "headers", "members", "size_bytes")
+    __slots__ = ("_content", "era", "headers", "members", "said_before", "size_bytes")
 
     def __init__(
-        self, members: dict[str, Raw], *, era: Era, size_bytes: int = 0, headers: tuple[tuple[bytes, bytes], ...] = ()
+        self,
+        members: dict[str, Raw],
+        *,
+        era: Era,
+        size_bytes: int = 0,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        said_before: "SaidBefore | None" = None,
     ) -> None:
         self.members = members
         self.era: Era = era
@@ -51,7 +78,15 @@ class Params:
         self.size_bytes = size_bytes
         self.headers = headers
         """`Mcp-Param-*` headers, to be forwarded (MCP 2026-07-28, transports, headers)."""
+        self.said_before = said_before
+        """By a legacy client, for its whole session; a modern one says it with each request."""
         self._content: Content | None = None
+
+    def with_members(self, members: dict[str, Raw]) -> "Params":
+        """The same client's, with other members."""
+        return type(self)(
+            members, era=self.era, size_bytes=self.size_bytes, headers=self.headers, said_before=self.said_before
+        )
 
     def content(self) -> Content:
         """`structured` holds the arguments, `metadata` what the client says beside them; parts are empty."""
@@ -72,6 +107,11 @@ class ReadParams(Params):
         if self._content is None:
             self._content = Content(structured={"uri": decode_value(bytes(self.members.get("uri", Raw(b"null"))))})
         return self._content
+
+
+def askable(capabilities: JsonObject) -> JsonObject:
+    """Of what a client declares, the part that says what it can be asked for."""
+    return {name: json_object(each) for name, each in capabilities.items() if name in ASKED.values()}
 
 
 class Answer:
@@ -150,6 +190,22 @@ def _object_of_once(pairs: list[tuple[str, Json]]) -> JsonObject:
     if len(found) != len(pairs):
         raise ValueError("a member is named twice")
     return found
+
+
+def as_text(raw: Raw | None) -> str | None:
+    """The string a raw value is; None where it is anything else, or nothing."""
+    if not raw:
+        return None
+    value = bytes(raw)
+    if value[:1] != b'"':
+        return None
+    if b"\\" not in value:
+        return value[1:-1].decode()
+    try:
+        decoded = decode_value(value)
+    except InvalidRequest:
+        return None
+    return decoded if isinstance(decoded, str) else None
 
 
 def decode_members(raw: bytes) -> dict[str, Raw]:

@@ -130,10 +130,20 @@ class Capability:
 
 
 Operation = Literal[
-    "call", "get", "read", "complete", "task.get", "task.list", "task.cancel", "task.subscribe", "subscribe"
+    "call",
+    "get",
+    "read",
+    "complete",
+    "task.get",
+    "task.list",
+    "task.update",
+    "task.cancel",
+    "task.subscribe",
+    "subscribe",
 ]
 """What is asked of a capability: `call` runs a tool, agent or workflow; `get` a prompt; `read` a resource;
-`complete` proposes argument values; `task.*` concern a task of an agent or workflow."""
+`complete` proposes argument values; `task.*` concern a task of an agent, a workflow or a tool; `subscribe` tells of
+changes to a resource until it is canceled."""
 
 READ_OPERATIONS: frozenset[Operation] = frozenset(
     {"get", "read", "complete", "task.get", "task.list", "task.subscribe", "subscribe"}

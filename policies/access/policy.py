@@ -20,7 +20,9 @@ from policies.access.resources import is_plain, named_resource, narrow_rules, ur
 from policies.access.rules import Rule, built_in_rules, granted_rules, rules_of
 from policies.access.settings import RoleSettings
 
-AFTERWARDS: frozenset[Operation] = frozenset({"complete", "task.get", "task.list", "task.cancel", "task.subscribe"})
+AFTERWARDS: frozenset[Operation] = frozenset(
+    {"complete", "task.get", "task.list", "task.update", "task.cancel", "task.subscribe"}
+)
 """Operations about a call rather than calls of their own: covered by the same grant, whatever the arguments were."""
 EVERY_TENANT = "*"
 

@@ -140,7 +140,12 @@ async def test_a_missing_secret_makes_the_server_unavailable_without_a_word_to_i
 
 
 async def test_an_answer_of_an_unknown_kind_passes_through_untouched() -> None:
-    strange: JsonObject = {"resultType": "task", "task": {"id": "t1"}, "structuredContent": None, "_meta": {"n": None}}
+    strange: JsonObject = {
+        "resultType": "novel",
+        "novelty": {"id": "t1"},
+        "structuredContent": None,
+        "_meta": {"n": None},
+    }
     async with bench(modern(lambda exchange: exchange.answer(result(exchange, strange)))) as (_, upstream):
         assert said(await call(upstream, tool(), a_request(params("modern")))) == strange
 

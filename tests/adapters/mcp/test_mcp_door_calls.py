@@ -371,10 +371,10 @@ async def test_a_question_back_is_relayed_to_a_modern_client_under_the_gateways_
     assert [each.continuation for each in gateway.requests] == ["", "sealed"]
 
 
-async def test_a_question_back_is_an_error_for_a_legacy_client() -> None:
+async def test_a_question_back_is_an_error_for_a_legacy_client_that_cannot_be_asked() -> None:
     async with opened(shop(asking("sealed"))) as door:
         caller = Caller(door)
-        await caller.initialize()
+        await caller.initialize(capabilities={"sampling": {}})
         result = (await caller.say("tools/call", REFUND)).json["result"]
     assert result["isError"] is True
     assert "resultType" not in result

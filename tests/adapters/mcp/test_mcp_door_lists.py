@@ -207,7 +207,7 @@ async def test_discovery_tells_what_is_served() -> None:
         here = (await Caller(door, path="/mcp/orders").ask("server/discover")).json["result"]
     assert everywhere["supportedVersions"] == ["2026-07-28"]
     assert everywhere["capabilities"]["completions"] == {}
-    assert everywhere["capabilities"]["extensions"] == {"io.x/ui": {}}
+    assert everywhere["capabilities"]["extensions"] == {"io.x/ui": {}, "io.modelcontextprotocol/tasks": {}}
     assert everywhere["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "drawbridge"
     assert "refund with care" not in everywhere["instructions"]
     assert here["instructions"] == "refund with care"

@@ -22,6 +22,7 @@ from mcp.shared.inbound import (
 from adapters.mcp.classify import check_routing
 from adapters.mcp.headers import (
     NAMED_BY,
+    TASK_METHODS,
     check_envelope,
     check_params,
     decode_header,
@@ -257,4 +258,4 @@ def test_each_error_has_the_http_status_the_sdk_gives_it() -> None:
 
 
 def test_the_methods_that_name_something_are_those_of_the_sdk() -> None:
-    assert dict(NAMED_BY) == dict(NAME_BEARING_METHODS)
+    assert dict(NAMED_BY) == {**NAME_BEARING_METHODS, **dict.fromkeys(TASK_METHODS, "taskId")}
