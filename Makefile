@@ -34,7 +34,13 @@ endef
 demo: .venv/.runtime
 	@$(BIN)/drawbridge demo
 
-test: .venv/.dev
+# Clients, servers and the conformance suite that are programs for Node; the Node itself comes with the test tools.
+NODE_TOOLS := tests/node/node_modules/.complete
+$(NODE_TOOLS): tests/node/package-lock.json .venv/.dev
+	@echo "installing Node tools (once) ..."
+	@$(BIN)/python -m tests.node_tools
+
+test: .venv/.dev $(NODE_TOOLS)
 	$(BIN)/pytest -n auto --dist loadfile
 
 check: .venv/.dev lock-check

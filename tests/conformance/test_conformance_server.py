@@ -1,0 +1,128 @@
+"""The official conformance suite against a server, and against the gateway before the same server: none worse.
+
+Every revision the suite knows; a server of both eras, and one that knows nothing after 2025-11-25. The table is printed
+at the end of the run.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
+
+import pytest
+
+from tests.conformance.conftest import KEY_OF
+from tests.conformance.suite import RUNS, Outcome, Report, Run, server_report, worse
+from tests.e2e.gateways import Gateway, key_of
+
+pytestmark = pytest.mark.e2e
+
+AT_ONCE = 3
+"""Runs of the suite side by side: it waits for most of its time."""
+TRIES = 3
+"""A busy machine loses frames that the suite waits half a second for: what came out worse is run again by itself."""
+NEWEST = RUNS[-1].name
+
+# The release in question agrees on a revision in which a server does not do this.
+UNPASSED = {("latest release", "server-sse-polling"): {"server-sse-retry-field", "server-sse-priming-event"}}
+
+Differences: TypeAlias = Mapping[tuple[str, str], frozenset[str]]
+"""By run and scenario, the checks that are worse through the gateway."""
+
+_LEGACY = ("latest release", "2025-06-18", "2025-11-25", NEWEST)
+_SUBSCRIBE = {
+    (run, scenario): frozenset({scenario})
+    for run in _LEGACY
+    for scenario in ("resources-subscribe", "resources-unsubscribe")
+}
+_PRIMING = frozenset({"server-sse-retry-field", "server-sse-priming-event"})
+_RESUMED = frozenset({"stream-closed", "server-sse-disconnect-resume", "incoming-sse-event"})
+_POLLING = "server-sse-polling"
+_MRTR = "input-required-result"
+
+KNOWN: Mapping[str, Differences] = {
+    "everything": {**_SUBSCRIBE, ("2025-11-25", _POLLING): _PRIMING, (NEWEST, _POLLING): _PRIMING},
+    "legacy": {
+        **_SUBSCRIBE,
+        ("latest release", _POLLING): _RESUMED,
+        ("2025-11-25", _POLLING): _PRIMING | _RESUMED,
+        (NEWEST, _POLLING): _PRIMING | _RESUMED,
+        # A legacy server asks one thing at a time, and its questions have no names.
+        (NEWEST, f"{_MRTR}-basic-elicitation"): frozenset(
+            {"sep-2322-elicitation-incomplete", "sep-2322-elicitation-complete"}
+        ),
+        (NEWEST, f"{_MRTR}-ignore-extra-params"): frozenset({"sep-2322-ignore-unexpected-params"}),
+        (NEWEST, f"{_MRTR}-multiple-input-requests"): frozenset(
+            {"sep-2322-multiple-inputs-incomplete", "sep-2322-multiple-inputs-complete"}
+        ),
+        (NEWEST, "server-stateless"): frozenset(
+            {
+                "sep-2575-server-sends-tools-list-changed-on-subscription",
+                "sep-2575-server-sends-prompts-list-changed-on-subscription",
+            }
+        ),
+    },
+}
+"""By server behind the gateway. It may only shrink."""
+
+
+@pytest.fixture(scope="module")
+def direct(everything_url: str) -> Mapping[str, Report]:
+    return _reports(lambda run: server_report(run, everything_url))
+
+
+def test_the_everything_server_itself_passes_every_check(direct: Mapping[str, Report], everything_url: str) -> None:
+    again = {
+        (run.name, scenario): server_report(run, everything_url, scenarios=(scenario,))[scenario].failed
+        for run in RUNS
+        for scenario, outcome in direct[run.name].items()
+        if outcome.failed
+    }
+    assert {each: said.keys() for each, said in again.items() if said} == UNPASSED
+    assert len(direct[NEWEST]) > 60
+
+
+@pytest.mark.parametrize("server", ["everything", "legacy"])
+def test_no_scenario_is_worse_through_the_gateway(
+    direct: Mapping[str, Report],
+    gateway: Gateway,
+    server: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    url = f"http://localhost:{gateway.port}/mcp/{server}"
+    key = key_of(KEY_OF)
+    through = _reports(lambda run: server_report(run if server == "everything" else run.plain, url, key=key))
+    found: dict[tuple[str, str], Mapping[str, str]] = {}
+    for run in RUNS:
+        for scenario, outcome in direct[run.name].items():
+            if server == "legacy" and scenario.startswith("tasks-"):
+                continue  # an extension, which no legacy server has
+            said = worse(outcome, through[run.name].get(scenario, Outcome()))
+            for _ in range(TRIES - 1):
+                if said.keys() <= KNOWN[server].get((run.name, scenario), frozenset()):
+                    break
+                said = worse(outcome, server_report(run, url, key=key, scenarios=(scenario,)).get(scenario, Outcome()))
+            if said:
+                found[run.name, scenario] = said
+    record_property("table", _table(server, direct, through))
+    assert {each: said for each, said in found.items() if said.keys() != KNOWN[server].get(each)} == {}
+    assert found.keys() == KNOWN[server].keys()
+
+
+def _reports(ask: Callable[[Run], Report]) -> Mapping[str, Report]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        # The longest first.
+        reports = pool.map(ask, reversed(RUNS))
+        return {run.name: report for run, report in zip(reversed(RUNS), reports, strict=True)}
+
+
+def _table(server: str, direct: Mapping[str, Report], through: Mapping[str, Report]) -> str:
+    lines = [f"MCP conformance, server `{server}` behind the gateway", f"{'':28}{'direct':>12}{'through':>12}"]
+    for run in RUNS:
+        counts = [_passed(each[run.name]) for each in (direct, through)]
+        lines.append(f"{run.name:28}{counts[0]:>12}{counts[1]:>12}")
+    return "\n".join(lines)
+
+
+def _passed(report: Report) -> str:
+    passed = sum(len(each.passed) for each in report.values())
+    return f"{passed}/{passed + sum(len(each.failed) for each in report.values())}"
