@@ -164,11 +164,15 @@ async def test_a_file_of_the_first_version_gets_what_was_added_since(tmp_path: P
         for name in ("runs", "run_steps"):
             for column in ("input_tokens", "output_tokens", "counted_tokens", "models"):
                 connection.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
-        connection.execute("ALTER TABLE open_steps DROP COLUMN given")
+        for column in ("given", "depth"):
+            connection.execute(f"ALTER TABLE open_steps DROP COLUMN {column}")
         connection.execute("DROP TABLE costs")
         for column in ("paused_at_us", "held_us"):
             connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
-        for table in ("notes", "approvals", "dead_letters", "memos", "memo_words", "pins", "starts"):
+        for table in (
+            *("notes", "approvals", "dead_letters", "memos", "memo_words", "pins"),
+            *("processes", "agent_calls", "minutes", "starts"),
+        ):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE schema_number SET number = 1")
         connection.commit()
@@ -186,5 +190,6 @@ async def test_a_file_of_the_first_version_gets_what_was_added_since(tmp_path: P
 async def test_every_row_of_the_gateways_file_says_whose_it_is() -> None:
     without = {name for name, table in GATEWAY_SCHEMA.tables.tables.items() if "tenant" not in table.c}
 
-    # Slugs are one namespace for all tenants, and a card is looked up by nothing else.
-    assert without == {"agent_cards"}
+    # Slugs are one namespace for all tenants, and a card is looked up by nothing else; so are names of budgets. What
+    # processes are there is nobody's.
+    assert without == {"agent_cards", "agent_calls", "minutes", "processes"}
