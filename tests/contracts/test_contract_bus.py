@@ -15,7 +15,7 @@ from gateway.app.buses import bus_from
 from gateway.core.errors import Exhausted, InvalidRequest, Unavailable
 from gateway.core.json import Json
 from gateway.core.ports.bus import Bus, BusLimits, Message
-from tests.brokers import kafka, nats, put_by_hand, redis_client, valkey
+from tests.brokers import kafka, nats, nats_client, put_by_hand, redis_client, valkey
 
 pytestmark = pytest.mark.anyio
 
@@ -349,6 +349,26 @@ async def test_work_on_a_stream_that_is_taken_away_ends_so_that_it_can_begin_aga
             await inbox.full.wait()
             await client.delete(broker.topic)
             await ended.wait()
+
+
+async def test_topics_of_a_nats_stream_that_is_somebody_elses_are_worked_on_each_by_itself(
+    urls: dict[str, str],
+) -> None:
+    broker, other = Broker(kind="nats", url=urls["nats"]), f"t-{uuid4().hex[:12]}"
+    client = await nats_client(broker.url)
+    await client.jetstream().add_stream(name=f"THEIRS-{other}", subjects=[broker.topic, other])
+    await client.close()
+    async with broker.stack, at_work() as group:
+        bus, mine, others = await broker.joined(), Inbox(2), Inbox(1)
+        for topic, inbox in ((broker.topic, mine), (other, others)):
+            await bus.prepare(topic)
+            group.start_soon(bus.work, topic, "drawbridge", inbox.take)
+        await bus.publish(broker.message(1))
+        await put_by_hand(broker.url, broker.topic, b'{"n": 2}')
+        await put_by_hand(broker.url, other, b'{"n": 3}')
+        await mine.full.wait()
+        await others.full.wait()
+    assert (sorted(map(str, mine.numbers)), others.numbers) == (["1", "2"], [3])
 
 
 @pytest.mark.parametrize("scheme", ["redis", "nats", "kafka"])
