@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.core.contracts import refuse_contract
+from gateway.core.errors import InvalidRequest
+
 SLUG = r"[a-z0-9-]{1,24}"
 Slug = Annotated[str, Field(pattern=f"^{SLUG}$")]
 StepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
@@ -18,6 +21,10 @@ Shown = Literal["full", "summary", "none"] | tuple[str, ...]
 def _checked_schema(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if schema and not ({"type", "properties", "required", "enum", "const", "anyOf", "oneOf", "allOf"} & schema.keys()):
         raise PydanticCustomError("schema", "is no JSON Schema that says anything: give at least `type` or `required`")
+    try:
+        refuse_contract(schema)
+    except InvalidRequest as error:
+        raise PydanticCustomError("schema", "{reason}", {"reason": error.message}) from error
     # Whoever names members means an object: without this, a schema of members alone lets any text pass.
     return {"type": "object", **schema} if {"properties", "required"} & schema.keys() else schema
 
