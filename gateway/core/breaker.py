@@ -33,7 +33,18 @@ class Breaker:
     or let a probe through says nothing any more: only a probe's success closes an open breaker.
     """
 
-    __slots__ = ("_clock", "_cooldown_s", "_failures", "_most", "_name", "_probing", "_ticket", "_until_s", "closed")
+    __slots__ = (
+        "_clock",
+        "_cooldown_s",
+        "_failures",
+        "_most",
+        "_name",
+        "_probing",
+        "_ticket",
+        "_until_s",
+        "_why",
+        "closed",
+    )
 
     def __init__(self, name: str, *, failures: int, cooldown_s: float, clock: Clock) -> None:
         self.closed = True
@@ -46,6 +57,7 @@ class Breaker:
         self._ticket: int = 0
         self._until_s = 0.0
         self._probing = False
+        self._why = ""
 
     @property
     def state(self) -> BreakerState:
@@ -85,10 +97,12 @@ class Breaker:
             self.closed = True
             self._probing = False
 
-    def failed(self, ticket: int) -> bool:
-        """The target failed; whether the breaker opened over it."""
+    def failed(self, ticket: int, why: str = "") -> bool:
+        """The target failed; whether the breaker opened over it. `why` is told to whoever is refused, whose call it was
+        not: so it is nobody's own words."""
         if ticket != self._ticket:
             return False
+        self._why = why
         self._failures += 1
         if not self._probing and self._failures < self._most:
             return False
@@ -105,7 +119,7 @@ class Breaker:
 
     def _refusal(self, why: str, state: BreakerState, retry_after_s: float) -> Unavailable:
         return Unavailable(
-            f"{self._name} failed {self._failures} times in a row {why}",
+            f"{self._name} failed {self._failures} times in a row{f' (it {self._why})' if self._why else ''} {why}",
             detail={"breaker": state, "target": self._name, "failures": self._failures, "sent": False},
             retry_after_s=retry_after_s,
         )

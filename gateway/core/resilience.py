@@ -225,7 +225,7 @@ class Resilience:
             if breaker is not None:
                 if not self._is_its_failure(error, capability, caller_s, began_s):
                     breaker.said_nothing(ticket)
-                elif breaker.failed(ticket):
+                elif breaker.failed(ticket, _why_of(error)):
                     log.warning("a breaker opened", target=capability.name, code=error.wire.code)
                     record.detail = {**record.detail, "breaker": "opened"}
             raise
@@ -249,6 +249,17 @@ class Resilience:
             code = json_object(error.detail.get("upstream")).get("code", Internal.wire.jsonrpc)
             return code == Internal.wire.jsonrpc
         return isinstance(error, Unavailable)
+
+
+def _why_of(error: GatewayError) -> str:
+    """How it failed, in no words of whoever's call it was."""
+    match error:
+        case DeadlineExceeded():
+            return "did not answer in time"
+        case UpstreamFailed():
+            return "said that it is broken"
+        case _:
+            return "could not be reached"
 
 
 def _checked(breaker: Breaker, record: Record) -> None:

@@ -53,7 +53,14 @@ class Caller:
     async def do(self, order: Order) -> StepResult:
         """The step's result, failed or not. Raises: RunInterrupted."""
         started_us, started_s = self._clock.now_us(), self._clock.monotonic_s()
-        self._began[order.id, order.first_attempt] = (started_us, started_s)
+        seen = self._run.last_seen(order.id, order.first_attempt)
+        if seen is not None and seen.state == "running" and seen.started_at_us:
+            # It began before the crash that interrupted it.
+            earlier_s = max(0, started_us - seen.started_at_us) / 1e6
+            started_us, began_s = seen.started_at_us, started_s - earlier_s
+        else:
+            began_s = started_s
+        self._began[order.id, order.first_attempt] = (started_us, began_s)
         begun = StepResult(
             id=order.id,
             target=order.node.target,
@@ -74,7 +81,7 @@ class Caller:
         if not result.ok and self._run.leaving.is_set():
             # Whatever failed now may have failed because the gateway goes down: the next process does it again.
             await anyio.sleep_forever()
-        return replace(result, duration_us=int((self._clock.monotonic_s() - started_s) * 1e6))
+        return replace(result, duration_us=int((self._clock.monotonic_s() - began_s) * 1e6))
 
     async def dropped(self, order: Order, reason: str) -> StepResult:
         """The result of a step that was stopped. A nested run is told, and an agent that waits for an answer; whoever
@@ -86,7 +93,8 @@ class Caller:
             if relay := self._run.relays.pop(order.id, None):
                 await relay.over()
         now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
-        began_us, began_s = self._began.get((order.id, order.first_attempt), (now_us, now_s))
+        began = self._began.get((order.id, order.first_attempt))
+        began_us, began_s = began or (now_us, now_s)
         return StepResult(
             id=order.id,
             target=order.node.target,
@@ -94,6 +102,8 @@ class Caller:
             phase=order.node.phase,
             error="canceled",
             reason=reason,
+            # Whoever was at work was called, whatever came of it.
+            usage=Usage(calls=1) if began else Usage(),
             attempts=order.first_attempt,
             remote_task=remote_task,
             started_at_us=began_us,

@@ -5,7 +5,7 @@ price, where it went wrong, and why it was decided so. Pure; made from what is k
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.limits import Usage
 from gateway.core.ports.runs import RunEvent, RunStep
 from gateway.orchestration.runs import RunTree, StepTree
@@ -113,6 +113,7 @@ def _failure(tree: RunTree) -> "JsonObject | None":
     """Where it began: the first step, the innermost one, that failed for good and not because of another."""
     failed = [step for step in tree.steps if _failed(step)]
     first = min(failed, key=lambda step: step.attempts[-1].started_at_us + step.attempts[-1].duration_us, default=None)
+    first = _dropped(tree) if first is None else first
     if first is None:
         if not tree.run.error:
             return None
@@ -120,16 +121,34 @@ def _failure(tree: RunTree) -> "JsonObject | None":
     if first.nested is not None and (inner := _failure(first.nested)) is not None:
         return {**inner, "within": [first.id, *_texts(inner.get("within"))]}
     last = first.attempts[-1]
-    later: list[Json] = [each.id for each in tree.steps if each.attempts[-1].state in CONSEQUENCES]
+    lacking = _gaps(tree).get(first.target, {})
+    later: list[Json] = [each.id for each in tree.steps if each.attempts[-1].state in CONSEQUENCES and each != first]
     return {
         "step": first.id,
         "target": first.target,
-        "error": last.state,
+        "error": lacking.get("error", last.state) if last.state in CONSEQUENCES else last.state,
         "reason": last.reason,
         "attempts": len(first.attempts),
         "record": last.record_id,
         "consequences": later,
     }
+
+
+def _dropped(tree: RunTree) -> StepTree | None:
+    """The first step that was stopped because its time was up, and that the answer therefore lacks."""
+    late = {target for target, gap in _gaps(tree).items() if gap.get("error") not in CONSEQUENCES}
+    return next((step for step in tree.steps if step.target in late and not _is_fine(step)), None)
+
+
+def _gaps(tree: RunTree) -> dict[str, JsonObject]:
+    """What the run says that its answer lacks, by target."""
+    said = json_object(json_object(json_object(tree.run.output).get("content")).get("structured"))
+    gaps = map(json_object, json_list(said.get("gaps")))
+    return {json_text(gap.get("target")): gap for gap in gaps}
+
+
+def _is_fine(step: StepTree) -> bool:
+    return step.attempts[-1].state in FINE
 
 
 def _failed(step: StepTree) -> bool:

@@ -170,7 +170,7 @@ class Concurrent:
             text=text,
             value={"merged": found.merged.value, "conflicts": conflicts},
             gaps=found.gathering.gaps,
-            notices=tuple(found.gathering.notices),
+            notices=found.gathering.said,
             why={
                 "merge": slug_of(self._reconciler.target)
                 if found.reconciled and self._reconciler

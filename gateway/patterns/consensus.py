@@ -29,6 +29,7 @@ from gateway.patterns.panel import (
 from gateway.patterns.references import TASK, Condition, condition_from, named_in
 from gateway.patterns.roles import Role, role_in
 from gateway.patterns.rubric import Criterion, criteria_in, ranked, scored_by_rules, total
+from gateway.patterns.sameness import same
 from gateway.patterns.settings import (
     DEFAULT_CONCURRENCY,
     contract,
@@ -150,7 +151,7 @@ class Consensus:
         if name != self._names[self._alone]:
             gathering.notices[f"{name} answered, as {self._names[self._alone]} failed"] = None
         why: JsonObject = {"consensus": False, "because": because, "winner": name}
-        return Outcome(text=_words(result), value=result.answer, notices=tuple(gathering.notices), why=why)
+        return Outcome(text=_words(result), value=result.answer, notices=gathering.said, why=why)
 
     async def _judged(self, task: Task, good: Mapping[str, StepResult], steps: Steps) -> Judged:
         answers = {name: result.answer for name, result in good.items()}
@@ -192,6 +193,9 @@ class Consensus:
         best = ranked(judged.scores, self._criteria, [*good])
         totals = {name: total(judged.scores[name], self._criteria) for name in best}
         winner = best[0]
+        dissent: JsonObject = {
+            name: good[name].answer for name in best if not same(good[name].answer, good[winner].answer)
+        }
         alike = agreement([each.answer for each in good.values()])
         scores: JsonObject = {name: {**judged.scores[name], "total": totals[name]} for name in best}
         detail: JsonObject = {"scores": scores, "judge": judged.judge, "agreement": alike}
@@ -211,9 +215,16 @@ class Consensus:
             text=_words(good[winner]),
             value=good[winner].answer,
             gaps=gathering.gaps,
-            notices=tuple(gathering.notices),
+            notices=gathering.said,
             confidence=round(weighed * left * len(good) / asked, 3),
-            why={"consensus": True, "winner": winner, "because": because, "answered": [*good], **detail},
+            why={
+                "consensus": True,
+                "winner": winner,
+                "because": because,
+                "answered": [*good],
+                "dissent": dissent,
+                **detail,
+            },
         )
 
     def _nothing(self, gathering: Gathering) -> Outcome:
@@ -227,7 +238,7 @@ class Consensus:
             value={name: each.answer for name, each in gathering.good.items()} or None,
             gaps=gathering.gaps,
             error=error,
-            notices=tuple(gathering.notices),
+            notices=gathering.said,
         )
 
 

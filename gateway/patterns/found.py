@@ -55,7 +55,7 @@ def nothing(found: Found) -> Outcome:
         value={name: each.answer for name, each in gathering.good.items()} or None,
         gaps=gathering.gaps,
         error=error,
-        notices=tuple(gathering.notices),
+        notices=gathering.said,
     )
 
 

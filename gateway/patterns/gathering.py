@@ -35,6 +35,8 @@ class Ask:
     broke: bool = False
     """It has been told of the contract it broke."""
     stood_in: bool = False
+    notice: str = ""
+    """Said in the answer where this is who answered: somebody stood in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,9 @@ class Gathering:
     failed: str = ""
     """Why the whole is given up."""
     notices: dict[str, None] = field(default_factory=dict[str, None])
+    """Of the whole; see `said`."""
+    _of_answers: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """What makes the answer that counts of each less than was asked for."""
     _shown: dict[str, int] = field(default_factory=dict[str, int])
     _given_up: set[str] = field(default_factory=set[str])
     """Those the caller has been asked about."""
@@ -82,6 +87,12 @@ class Gathering:
             for name, result in self.results.items()
             if not result.ok and not (self.over and self.manner.first and self.good)
         ) + tuple(gap for result in self.good.values() for gap in gaps_in(result))
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """Everything that makes less of what came together."""
+        of_answers = (notice for name in self.good for notice in self._of_answers.get(name, ()))
+        return tuple(dict.fromkeys((*of_answers, *self.notices)))
 
     async def ask(self, asks: Sequence[Ask]) -> None:
         """Ask them, and take in what they answer."""
@@ -119,15 +130,16 @@ class Gathering:
                 waiting.appendleft(another)
                 continue
             latest[name] = result
-            await self._taken(name, result)
+            await self._taken(ask, result)
         await self._let_go(under_way, waiting)
         return latest
 
-    async def _taken(self, name: str, result: StepResult) -> None:
+    async def _taken(self, ask: Ask, result: StepResult) -> None:
+        name = ask.name
         if result.ok or not self.results[name].ok:
             self.results[name] = result
         if result.ok:
-            self.notices |= dict.fromkeys(notices_in(result))
+            self._of_answers[name] = (*filter(None, (ask.notice,)), *notices_in(result))
             if self.manner.shown:
                 self._shown[name] = self._shown.get(name, 0) + 1
                 part = name if self._shown[name] == 1 else f"{name}-{self._shown[name]}"
@@ -150,9 +162,8 @@ class Gathering:
             return None
         slug = slug_of(stand_in.target)
         await self.steps.decided("fallback", slug, because=f"{slug_of(result.target)} failed", detail=_why(result))
-        self.notices[stand_in.notice] = None
         node = replace(ask.node, target=stand_in.target, again=result.id)
-        return replace(ask, node=node, stood_in=True, broke=True)
+        return replace(ask, node=node, stood_in=True, broke=True, notice=stand_in.notice)
 
     async def _let_go(self, under_way: Mapping[str, Ask], waiting: deque[Ask]) -> None:
         """Stop those still at work, and note those never begun."""
@@ -164,7 +175,7 @@ class Gathering:
         for name in under_way:
             result = self.manner.read(await self.steps.drop(name, reason=f"dropped at work: {reason}"))
             if result.ok and not (self.manner.first and self.good):
-                await self._taken(name, result)
+                await self._taken(under_way[name], result)
                 continue
             await self.steps.decided("drop", name, because=f"still at work when {reason}")
             dropped = replace(result, ok=False, error=error, reason=f"still at work when {reason}")

@@ -82,6 +82,23 @@ class Merging:
     """Paths of fields in which everybody may say something else: kept side by side."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the results a value stands."""
+
+    path: str = ""
+    """As it is told: `positions[7].price`."""
+    pattern: str = ""
+    """As settings name it, without the keys of entries, whatever stands in those: `positions.price`."""
+
+    def member(self, name: str) -> "Place":
+        return Place(*(f"{each}.{name}" if each else name for each in (self.path, self.pattern)))
+
+    def entry(self, key: str) -> "Place":
+        """`key`: its identity."""
+        return Place(f"{self.path}[{key.strip(chr(34))}]", self.pattern)
+
+
 def merged(said: Sequence[Said], ways: Merging) -> Merged:
     """All of them as one. `first` takes the first of the sequence; for the other rules its order does not count."""
     if ways.rule == "first":
@@ -90,35 +107,35 @@ def merged(said: Sequence[Said], ways: Merging) -> Merged:
     if ways.rule == "all":
         value: JsonObject = {each.who: each.value for each in said}
         objects = [each for each in ordered if isinstance(each.value, dict)]
-        return Merged(value=value, conflicts=_merged("", objects, ways, "").conflicts if ways.compared else ())
+        return Merged(value=value, conflicts=_merged(Place(), objects, ways, "").conflicts if ways.compared else ())
     fields = [
         each if isinstance(each.value, dict) else Said(who=each.who, worker=each.worker, value={ANSWER: each.value})
         for each in ordered
         if each.value is not None
     ]
-    return _merged("", fields, ways, "")
+    return _merged(Place(), fields, ways, "")
 
 
-def _merged(path: str, said: list[Said], ways: Merging, owner: str) -> Merged:
+def _merged(place: Place, said: list[Said], ways: Merging, owner: str) -> Merged:
     said = [each for each in said if each.value is not None]
     if not said:
         return Merged(value=None)
-    pattern = _without_keys(path)
+    pattern = place.pattern
     owner = ways.owners.get(pattern, owner)
     if pattern in ways.free:
         return Merged(value={each.who: each.value for each in said})
     if all(isinstance(each.value, dict) for each in said):
-        return _merged_objects(path, said, ways, owner)
+        return _merged_objects(place, said, ways, owner)
     if all(isinstance(each.value, list) for each in said):
         key = ways.keys.get(pattern, "")
         if key and all(_has_key(entry, key) for each in said for entry in json_list(each.value)):
-            return _merged_entries(path, key, said, ways, owner)
+            return _merged_entries(place, key, said, ways, owner)
         if ways.rule in ("union", "mean", "all") or (ways.rule == "owner" and not _of_owner(said, owner)):
             return Merged(value=_united(said))
-    return _settled(path, said, ways, owner)
+    return _settled(place, said, ways, owner)
 
 
-def _merged_objects(path: str, said: list[Said], ways: Merging, owner: str) -> Merged:
+def _merged_objects(place: Place, said: list[Said], ways: Merging, owner: str) -> Merged:
     names = dict.fromkeys(name for each in said for name in json_object(each.value))
     value: JsonObject = {}
     conflicts: list[Conflict] = []
@@ -128,13 +145,13 @@ def _merged_objects(path: str, said: list[Said], ways: Merging, owner: str) -> M
             for each in said
             if name in json_object(each.value)
         ]
-        one = _merged(f"{path}.{name}" if path else name, within, ways, owner)
+        one = _merged(place.member(name), within, ways, owner)
         value[name] = one.value
         conflicts += one.conflicts
     return Merged(value=value, conflicts=tuple(conflicts))
 
 
-def _merged_entries(path: str, key: str, said: list[Said], ways: Merging, owner: str) -> Merged:
+def _merged_entries(place: Place, key: str, said: list[Said], ways: Merging, owner: str) -> Merged:
     """Lists whose entries say what they are about: entries about the same are made one."""
     about: dict[str, list[Said]] = {}
     for each in said:
@@ -144,7 +161,7 @@ def _merged_entries(path: str, key: str, said: list[Said], ways: Merging, owner:
     entries: list[Json] = []
     conflicts: list[Conflict] = []
     for which, those in about.items():
-        one = _merged(f"{path}[{which.strip(chr(34))}]", those, ways, owner)
+        one = _merged(place.entry(which), those, ways, owner)
         entries.append(one.value)
         conflicts += one.conflicts
     return Merged(value=entries, conflicts=tuple(conflicts))
@@ -157,9 +174,9 @@ def _united(said: list[Said]) -> list[Json]:
     return [*{identity(entry): entry for each in said for entry in json_list(each.value)}.values()]
 
 
-def _settled(path: str, said: list[Said], ways: Merging, owner: str) -> Merged:
+def _settled(place: Place, said: list[Said], ways: Merging, owner: str) -> Merged:
     """A field whose values cannot be taken apart any further."""
-    groups = _groups(path, said, ways)
+    groups = _groups(place, said, ways)
     agreed = groups[0][0]
     numbers = [number for each in said if (number := number_in(each.value)) is not None]
     if ways.rule == "mean" and len(numbers) == len(said):
@@ -172,15 +189,15 @@ def _settled(path: str, said: list[Said], ways: Merging, owner: str) -> Merged:
     elif ways.rule == "vote":
         resolved, chosen = _voted(groups)
     elif ways.rule == "owner" and (own := _of_owner(said, owner)):
-        own_groups = _groups(path, own, ways)
+        own_groups = _groups(place, own, ways)
         resolved, chosen = len(own_groups) == 1, own_groups[0][0]
     conflict = Conflict(
-        field=path or ANSWER, said=tuple(groups), resolved=resolved, chosen=chosen if resolved else None
+        field=place.path or ANSWER, said=tuple(groups), resolved=resolved, chosen=chosen if resolved else None
     )
     return Merged(value=conflict.chosen, conflicts=(conflict,))
 
 
-def _groups(path: str, said: list[Said], ways: Merging) -> list[tuple[Json, tuple[str, ...]]]:
+def _groups(place: Place, said: list[Said], ways: Merging) -> list[tuple[Json, tuple[str, ...]]]:
     """Those who said the same, under one value each: for numbers the lower middle one of those that are close."""
     alike: dict[str, list[Said]] = {}
     numbers = sorted(
@@ -188,7 +205,7 @@ def _groups(path: str, said: list[Said], ways: Merging) -> list[tuple[Json, tupl
     )
     start: Json = None
     for number in sorted(numbers, key=lambda each: number_of(each.value)):
-        if start is None or not _close(start, number.value, path, ways):
+        if start is None or not _close(start, number.value, place, ways):
             start = number.value
         alike.setdefault(f"number {identity(start)}", []).append(number)
     for each in said:
@@ -213,10 +230,10 @@ def _of_owner(said: list[Said], owner: str) -> list[Said]:
     return [each for each in said if owner and (each.worker or each.who) == owner]
 
 
-def _close(one: Json, other: Json, path: str, ways: Merging) -> bool:
+def _close(one: Json, other: Json, place: Place, ways: Merging) -> bool:
     first, second = number_of(one), number_of(other)
     apart = abs(first - second)
-    allowed = ways.tolerances.get(_without_keys(path))
+    allowed = ways.tolerances.get(place.pattern)
     return apart <= (ways.tolerance * max(abs(first), abs(second)) if allowed is None else allowed)
 
 
@@ -227,13 +244,3 @@ def _mean(numbers: list[float]) -> Json:
 
 def _has_key(entry: Json, key: str) -> bool:
     return isinstance(json_object(entry).get(key), str | int | float)
-
-
-def _without_keys(path: str) -> str:
-    """The path as settings name it: `positions.price` for `positions[7].price`."""
-    kept, depth = "", 0
-    for letter in path:
-        depth += letter == "["
-        kept += letter if depth == 0 else ""
-        depth -= letter == "]" and depth > 0
-    return kept

@@ -125,7 +125,9 @@ class Trail:
 
     @property
     def why(self) -> JsonObject:
-        return {"path": self.path_json, "hops": self.hops, "stopped": self.stopped, "because": self.because}
+        # The last hand-over was refused where there were too many.
+        hops = self.hops - (self.stopped == "hops")
+        return {"path": self.path_json, "hops": hops, "stopped": self.stopped, "because": self.because}
 
 
 def _confidence(result: StepResult) -> float:

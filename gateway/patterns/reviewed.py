@@ -76,7 +76,7 @@ class ReviewedPlan:
         await self._do([*self.plan], {}, steps)
         most = min(self.ways.max_rounds, ROUNDS_AT_MOST)
         for number in range(2, most + 2):
-            self._open = await self._verdicts(steps)
+            self._open = await self._verdicts(steps, last=number > most)
             if not self._open or number > most or await self._is_stopped(steps):
                 break
             await self._again(number, self._open, steps)
@@ -93,8 +93,8 @@ class ReviewedPlan:
         lacking = (gap for step_id in self.plan for gap in lifted_gaps(step_id, self.results[step_id]))
         return (*failed, *(gap for gaps in self.unconfirmed.values() for gap in gaps), *lacking)
 
-    async def _verdicts(self, steps: Steps) -> dict[str, Verdict]:
-        """What is not accepted, by step."""
+    async def _verdicts(self, steps: Steps, *, last: bool) -> dict[str, Verdict]:
+        """What is not accepted, by step; after the `last` round nothing comes of it any more."""
         found: dict[str, Verdict] = {}
         options = {} if self.rules.critic is None else self.rules.critic.options
         for step_id, step in self.plan.items():
@@ -111,7 +111,8 @@ class ReviewedPlan:
         found |= await self._criticised(steps)
         for step_id, verdict in found.items():
             if verdict.action != "accept":
-                await steps.decided("verdict", verdict.action, because=verdict.because[:400], detail={"step": step_id})
+                told = "left as it is" if last else verdict.action
+                await steps.decided("verdict", told, because=verdict.because[:400], detail={"step": step_id})
         return {step_id: verdict for step_id, verdict in found.items() if verdict.action != "accept"}
 
     async def _criticised(self, steps: Steps) -> dict[str, Verdict]:

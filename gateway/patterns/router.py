@@ -105,7 +105,8 @@ class Router:
         await steps.decided("fallback", slug_of(spare), because=found.result.reason or found.result.error)
         found = await tried(another_try(replace(node, target=spare), found.result), self._tries, steps)
         notice = f"{slug_of(spare)} answers, because {slug_of(worker)} failed"
-        return Served(tried=found, notices=(notice,) if found.result.ok else ())
+        said = tuple(filter(None, (notice, found.notice)))
+        return Served(tried=found, notices=said if found.result.ok else ())
 
     async def _onward(self, route: Route, served: Served, asked: set[str], task: Task, steps: Steps) -> Farewell:
         """Where the conversation goes on; noted for its next message."""

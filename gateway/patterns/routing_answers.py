@@ -64,7 +64,14 @@ def together(route: Route, done: Sequence[Tried], on_failure: str) -> Outcome:
         value={slug_of(each.target): each.answer for each in answered},
         gaps=gaps,
         error="; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gaps) if fails_run or not answered else "",
-        notices=tuple(each.notice for each in done if each.notice),
+        notices=tuple(
+            dict.fromkeys(
+                notice
+                for each in done
+                if each.result.ok
+                for notice in (*filter(None, (each.notice,)), *notices_in(each.result))
+            )
+        ),
         confidence=route.confidence,
         why={"route": route.to_json()},
     )

@@ -135,3 +135,12 @@ Machine.TestCase.settings = settings(
     max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestBreaker = Machine.TestCase
+
+
+def test_whoever_is_refused_is_told_how_it_failed_last() -> None:
+    breaker, _ = a_breaker()
+    for why in ("could not be reached", "did not answer in time", "did not answer in time"):
+        breaker.failed(breaker.admit(), why)
+    with pytest.raises(Unavailable) as raised:
+        breaker.check()
+    assert "failed 3 times in a row (it did not answer in time)" in raised.value.message

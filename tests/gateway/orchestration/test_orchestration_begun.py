@@ -91,6 +91,8 @@ async def test_the_first_good_answer_wins_and_the_rest_is_stopped() -> None:
         result = told(await around.ask())
     assert result["answer"] == {"order": [["quick", True]], "stopped": ["canceled", "another was quicker"]}
     [run] = around.runs.runs
+    # Who was stopped was at work, and was called.
+    assert around.runs.runs[run].usage.calls == 3
     assert {step.id.rpartition("/")[2]: step.state for step in await around.runs.steps(run)}["1"] == "canceled"
     assert [event.body["name"] for event in await around.runs.events(run) if event.body["kind"] == "artifact"][:1] == [
         "part-quick"

@@ -1,5 +1,6 @@
 """The questions asked of a run, answered from what is kept of it."""
 
+import anyio
 import pytest
 
 from gateway.cli.run_forms import mermaid
@@ -8,7 +9,9 @@ from gateway.core.model import Complete
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.sequential import Sequential
 from gateway.patterns.supervisor import Supervisor
+from tests.crashes import Scene
 from tests.fakes_orchestration import ANA, Asked, World, failing, says
+from tests.gateway.orchestration.test_orchestration_forks import ShiftedClock
 
 pytestmark = pytest.mark.anyio
 
@@ -97,3 +100,36 @@ async def test_the_diagram_names_everybody_once_and_breaks_no_line() -> None:
     assert all(line == "sequenceDiagram" or line.startswith("    ") for line in lines)
     assert not [line for line in lines if ";" in line or "#" in line]
     assert any("--xW" in line for line in lines)
+
+
+async def hangs(asked: Asked) -> Json:
+    await anyio.sleep_forever()
+
+
+async def test_a_step_that_was_dropped_when_time_was_up_is_where_the_failure_began() -> None:
+    settings = {"pattern": "concurrent", "agents": ["quick", "slow"], "concurrent": {"gather_s": 0.2}}
+    agents = {"agent:quick": says({"n": 1}), "agent:slow": hangs}
+    said = await explanation(Scene(settings=settings, agents=lambda: agents).world())
+    failure = json_object(said["failure"])
+    assert (failure["target"], failure["error"], failure["consequences"]) == ("agent:slow", "deadline", [])
+    assert json_object(said["totals"])["calls"] == 2
+
+
+async def test_a_step_that_was_resumed_began_when_it_began() -> None:
+    around = Scene(
+        settings={"pattern": "sequential", "stages": [{"agent": "slow"}]}, agents=lambda: {"agent:slow": hangs}
+    ).world()
+    around.clock = clock = ShiftedClock()
+    async with around.up():
+        await around.ask("go", meta={"return_immediately": True, "message_id": "m"})
+        with anyio.fail_after(20):
+            while not any(step.remote_task for step in around.runs.kept_steps.values()):
+                await anyio.lowlevel.checkpoint()
+    [before] = around.runs.kept_steps.values()
+    around.agents.answers["agent:slow"] = says({})
+    clock.shift_s = 60
+    async with around.up():
+        await around.ask("go", meta={"message_id": "m"})
+    [after] = around.runs.kept_steps.values()
+    assert (after.state, after.started_at_us) == ("ok", before.started_at_us)
+    assert after.duration_us >= 60_000_000

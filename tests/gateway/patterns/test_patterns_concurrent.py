@@ -505,3 +505,15 @@ async def test_a_number_beyond_reckoning_costs_nobody_elses_answer(merge: str) -
     seen = await ran(staff, concurrent={"merge": merge})
     assert seen.outcome.error == ""
     assert json_object(answer(seen)["merged"])["days"] == 3
+
+
+@pytest.mark.parametrize("stands_in", [True, False])
+async def test_who_stood_in_is_named_where_it_answered_and_only_there(stands_in: bool) -> None:
+    agents = {
+        "agent:a": says({"a": 1}),
+        "agent:b": fails("no"),
+        "agent:d": says({"d": 1}) if stands_in else fails("no"),
+    }
+    seen = await ran(agents, agents=["a", "b"], fallback={"b": "d"})
+    assert ("d" in str(seen.outcome.notices)) is stands_in
+    assert len(seen.outcome.notices) == int(stands_in)

@@ -52,6 +52,7 @@ async def test_the_best_answer_by_the_rubric_wins_against_a_majority() -> None:
         "winner": "c",
         "because": "c has 0.8 of 1 by the rubric, a 0.625",
         "answered": ["a", "b", "c"],
+        "dissent": {"a": {"risk": 10, "evidence": ["p. 1"]}, "b": {"risk": 10}},
         "judge": "rubric",
         "agreement": 0.278,
         "scores": {

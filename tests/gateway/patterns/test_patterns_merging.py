@@ -204,3 +204,10 @@ def test_texts_side_by_side_are_no_conflict() -> None:
 
 def test_true_is_not_one() -> None:
     assert len(merged(said_by({"x": True}, {"x": 1}), Merging(rule="union")).open) == 1
+
+
+def test_an_entrys_key_with_brackets_is_no_part_of_the_path_that_settings_name() -> None:
+    ways = Merging(rule="union", keys={"rows": "id"}, tolerances={"rows.price": 1.0})
+    rows: list[Json] = [{"rows": [{"id": "x]y[z", "price": price}]} for price in (10, 11)]
+    found = merged([Said(who="a", value=rows[0]), Said(who="b", value=rows[1])], ways)
+    assert found.conflicts == ()

@@ -159,6 +159,7 @@ async def test_the_hop_limit_is_the_settings(hops: int) -> None:
     agents = {f"p{number}": hands({"found": number}, to=f"p{number + 1}") for number in range(4)}
     done = await run({**agents, "p4": says({})}, mesh={"entry": "p0", "hops": hops})
     assert path(done) == [f"p{number}" for number in range(hops + 1)]
+    assert done.outcome.why["hops"] == hops
 
 
 async def test_a_request_that_comes_back_unchanged_is_not_asked_twice() -> None:

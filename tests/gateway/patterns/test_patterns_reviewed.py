@@ -526,3 +526,11 @@ async def test_a_critic_is_told_no_more_of_the_task_than_whose_work_it_reviews()
     [asked] = around.agents.asked_of("agent:critic")
     assert (asked.member["task"], asked.member["data"]) == ("", {"order": 7})
     assert "long story" not in asked.text
+
+
+async def test_after_the_last_round_no_verdict_says_that_anything_follows() -> None:
+    around = world(plan=[{"id": "one", "agent": "a"}], critic="critic", limits={"max_rounds": 1})
+    around.agents.answers |= {"agent:a": says({"a": 1}), "agent:critic": reviewing({"one": "replan"})}
+    async with around.up():
+        await around.ask()
+    assert [each["chosen"] for each in decisions(around, "verdict")] == ["left as it is"]
