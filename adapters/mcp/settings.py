@@ -17,7 +17,7 @@ RESERVED_SLUGS = frozenset({"api", "mcp", "sets", "agents", "workflows", "run"})
 _REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|keyring:[^/]+/.+)")
 _TAG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_IDEMPOTENCY = re.compile(r"meta|argument:[^:]+")
+_IDEMPOTENCY = re.compile(r"meta|argument:[^:]+|header:[A-Za-z0-9-]+")
 # What the transport itself says; a configured value would contradict it.
 _OWN_HEADERS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection", "accept"})
 
@@ -57,7 +57,8 @@ class ToolSettings(BaseModel):
     tags: tuple[str, ...] = ()
     """Only the tag `read` here or on the server lets a tool be called without a durable record before it."""
     idempotency: str = ""
-    """How the tool learns the idempotency key: `meta`, `argument:NAME`, or not at all."""
+    """How the tool learns the idempotency key: `meta`, `argument:NAME`, `header:NAME` for an operation of an OpenAPI
+    document, or not at all."""
     timeout_s: Seconds | None = None
     """Longest one call of it may take, seconds."""
     concurrency: Places | None = None
@@ -75,7 +76,7 @@ class ToolSettings(BaseModel):
     @classmethod
     def _names_a_way(cls, value: str) -> str:
         if value and not _IDEMPOTENCY.fullmatch(value):
-            raise ValueError("write meta, or argument:NAME for the argument that takes the key")
+            raise ValueError("write meta, argument:NAME or header:NAME for whatever takes the key")
         return value
 
 
@@ -87,6 +88,18 @@ class ServerSettings(BaseModel):
 
     url: str = ""
     """Of a server on Streamable HTTP."""
+    openapi: str = ""
+    """Instead: path of an OpenAPI document, 3.0 or 3.1, beside the configuration; its operations become tools."""
+    base_url: str = ""
+    """Where the service of the document is; by default the first of its `servers`, which the egress guard vets."""
+    credentials: dict[str, str] = Field(default_factory=dict)
+    """By security scheme of the document: the credential, `user:password` for HTTP Basic; values may be references."""
+    include: tuple[str, ...] = ()
+    """Which operations of the document: patterns over tool names, `tag:NAME`, or `GET /path*`; by default all."""
+    exclude: tuple[str, ...] = ()
+    """Which of them not."""
+    safe_reads: bool = False
+    """GET and HEAD of the document's service are taken at their word: reads, as if tagged."""
     command: tuple[str, ...] = ()
     """The program and its arguments. Commands come from the configuration only; no API takes one."""
     env: dict[str, str] = Field(default_factory=dict)
@@ -113,12 +126,17 @@ class ServerSettings(BaseModel):
     """Whether what it says may be followed; what an untrusted server says taints what comes of it."""
     pinning: PinningMode = "first_use"
     """Whether its tools, prompts and instructions are held to what they were when they were first seen, when they were
-    approved, or not at all."""
+    approved, or not at all. What an OpenAPI document says is yours, and pinned only where this is set."""
+
+    @property
+    def pins_itself(self) -> bool:
+        """Whether `pinning` was set rather than left as it is."""
+        return "pinning" in self.model_fields_set
 
     _tags = field_validator("tags")(_checked_tags)
-    _references = field_validator("env", "headers")(_checked_references)
+    _references = field_validator("env", "headers", "credentials")(_checked_references)
 
-    @field_validator("url")
+    @field_validator("url", "base_url")
     @classmethod
     def _is_a_web_address(cls, url: str) -> str:
         if url:
@@ -141,9 +159,9 @@ class ServerSettings(BaseModel):
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> "ServerSettings":
-        if bool(self.url) == bool(self.command):
-            raise ValueError("give either url (Streamable HTTP) or command (a program on stdio)")
-        if self.url and (self.env or self.cwd):
+        if sum(map(bool, (self.url, self.command, self.openapi))) != 1:
+            raise ValueError("give either url (Streamable HTTP), command (a program on stdio) or openapi (a document)")
+        if not self.command and (self.env or self.cwd):
             raise ValueError("env and cwd belong to a command, not to a url")
         if self.command and (self.headers or self.auth):
             raise ValueError("headers and auth belong to a url, not to a command")
@@ -152,9 +170,24 @@ class ServerSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _keeps_to_its_kind(self) -> "ServerSettings":
+        of_documents = self.base_url or self.credentials or self.include or self.exclude or self.safe_reads
+        if of_documents and not self.openapi:
+            raise ValueError("base_url, credentials, include, exclude and safe_reads belong to an OpenAPI document")
+        if self.openapi and self.auth:
+            raise ValueError("auth belongs to an MCP server; a document's service gets its `credentials`")
+        for name, tool in self.tools.items():
+            if tool.idempotency.startswith("header:") and not self.openapi:
+                raise ValueError(f"tools.{name}: an MCP server takes the key by meta or argument:NAME, not by a header")
+            if tool.idempotency == "meta" and self.openapi:
+                raise ValueError(f"tools.{name}: an HTTP service takes the key by header:NAME or argument:NAME")
+        return self
+
+    @model_validator(mode="after")
     def _remembers_reads_only(self) -> "ServerSettings":
         for name, tool in self.tools.items():
-            if (tool.deterministic or tool.stale_on_error) and "read" not in (*tool.tags, *self.tags):
+            tagged = "read" in (*tool.tags, *self.tags) or self.safe_reads
+            if (tool.deterministic or tool.stale_on_error) and not tagged:
                 raise ValueError(f"tools.{name}: only answers of reads are remembered; tag it read if it is one")
         return self
 

@@ -383,7 +383,11 @@ class Composition:
 
 def _watched(sections: Sections) -> dict[str, Watched]:
     """Whose definitions are pinned, and how."""
-    return {slug: Watched(tenant=each.tenant, mode=each.pinning) for slug, each in sections.servers.items()}
+    # The file of an OpenAPI document is the operator's own: it is held to nothing unless that is asked for.
+    return {
+        slug: Watched(tenant=each.tenant, mode="off" if each.openapi and not each.pins_itself else each.pinning)
+        for slug, each in sections.servers.items()
+    }
 
 
 def patterns_for(sections: Sections) -> Mapping[str, PatternType]:

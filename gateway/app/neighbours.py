@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from adapters.a2a.client import A2aUpstream
@@ -21,8 +22,10 @@ from adapters.net.address import Address
 from adapters.net.egress import EgressGuard
 from adapters.net.fetch import fetch
 from adapters.net.http1 import Pool, PoolLimits
+from adapters.openapi.upstream import OpenApiUpstream, ServiceParts
 from gateway.app.buses import bus_from
-from gateway.app.sections import Sections
+from gateway.app.sections import Sections, configuration_folder
+from gateway.app.services import service_settings
 from gateway.app.upstream_tokens import upstream_tokens
 from gateway.core.limits import Limits
 from gateway.core.lists import Lists
@@ -43,6 +46,8 @@ class Wanted:
     tenant: str
     registered: bool = False
     """Added by its address rather than configured: where it leads is vetted."""
+    folder: Path = Path()
+    """Where paths in its settings begin."""
 
 
 class Ground(Protocol):
@@ -87,6 +92,10 @@ class Neighbours:
             tokens=self._tokens,
         )
 
+        self._services = ServiceParts(
+            limits=limits, clock=foundation.clock, secrets=foundation.secrets, tls=foundation.tls, guard=guard
+        )
+
     def agent_settings(self, slug: str) -> AgentSettings | None:
         """The settings of an agent, wherever it was named."""
         wanted = self._present.get(slug)
@@ -103,7 +112,7 @@ class Neighbours:
     def made(self, sections: Sections, registered: Mapping[str, AgentSettings]) -> dict[str, Wanted]:
         """Everything these sections and the registry want."""
         wanted = {
-            slug: Wanted(settings=each, tenant=each.tenant)
+            slug: Wanted(settings=each, tenant=each.tenant, folder=configuration_folder(sections))
             for slug, each in (*sections.servers.items(), *sections.buses.items(), *sections.agents.items())
         }
         for slug, settings in registered.items():
@@ -140,6 +149,8 @@ class Neighbours:
     def _upstream(self, slug: str, wanted: Wanted) -> Upstream:
         foundation = self._foundation
         if isinstance(wanted.settings, ServerSettings):
+            if wanted.settings.openapi:
+                return OpenApiUpstream(slug, service_settings(wanted.settings, wanted.folder), self._services)
             return server_upstream(slug, wanted.settings, self._parts, self._poke(slug))
         if isinstance(wanted.settings, BusSettings):
             return BusUpstream(slug, wanted.settings, self._bus(wanted.settings))

@@ -284,7 +284,7 @@ def _secrets(at: Place) -> Iterator[Finding]:
     storage = {"storage.url": sections.storage.url, "storage.secret": sections.storage.secret}
     references |= {path: text for path, text in storage.items() if is_reference(text)}
     for slug, server in sections.servers.items():
-        for name, value in {**server.headers, **server.env}.items():
+        for name, value in {**server.headers, **server.env, **server.credentials}.items():
             if is_reference(value):
                 references[f"servers.{slug}, {name}"] = value
     for slug, server in sections.servers.items():

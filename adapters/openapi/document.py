@@ -1,0 +1,117 @@
+"""An OpenAPI document as JSON: read from a file, bounded, references followed inside it and nowhere else.
+
+YAML is read by JSON's rules: dates stay texts, keys become texts, and aliases are refused, because a few hundred bytes
+of them can stand for gigabytes.
+"""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import ClassVar, cast
+
+import orjson
+import yaml
+
+from gateway.core.errors import InvalidRequest
+from gateway.core.json import Json, JsonObject, json_object, json_text
+
+LARGEST_BYTES = 16 * 1024 * 1024
+_DEEPEST = 100
+_MOST_HOPS = 20
+
+
+class Unresolved(Exception):
+    """A reference that leads nowhere in the document."""
+
+
+class _JsonLoader(yaml.CSafeLoader):
+    """YAML whose scalars are JSON's."""
+
+    yaml_implicit_resolvers: ClassVar = {  # pyright: ignore[reportIncompatibleVariableOverride] - as PyYAML has it
+        first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read_document(path: Path) -> JsonObject:
+    """The document in a file; blocks.
+
+    Raises: InvalidRequest: there is none, it is too large, or neither JSON nor YAML; or no OpenAPI 3.0 or 3.1.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise InvalidRequest(f"the OpenAPI document cannot be read: {error.strerror}") from error
+    if len(content) > LARGEST_BYTES:
+        raise InvalidRequest(f"the OpenAPI document is larger than {LARGEST_BYTES} bytes")
+    try:
+        document = _json(_loaded(content), _DEEPEST)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the OpenAPI document is neither JSON nor plain YAML: {_first_line(error)}") from error
+    if not isinstance(document, dict) or not json_text(document.get("openapi")).startswith(("3.0", "3.1")):
+        raise InvalidRequest("the document must be OpenAPI 3.0 or 3.1: its member `openapi` says which")
+    return document
+
+
+def _loaded(content: bytes) -> object:
+    if content.lstrip()[:1] == b"{":
+        found: object = orjson.loads(content)
+        return found
+    for event in yaml.parse(content, _JsonLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases, which are not read")
+    return yaml.load(content, _JsonLoader)  # noqa: S506 - a CSafeLoader
+
+
+def resolved(document: JsonObject, value: Json) -> JsonObject:
+    """An object, or what a reference object in its place leads to. Raises: Unresolved."""
+    for _ in range(_MOST_HOPS):
+        found = json_object(value)
+        reference = found.get("$ref")
+        if not isinstance(reference, str):
+            return found
+        value = at(document, reference)
+    raise Unresolved("references lead in a circle")
+
+
+def at(document: JsonObject, reference: str) -> Json:
+    """What a reference within the document leads to. Raises: Unresolved: it leads out of it, or to nothing."""
+    if not reference.startswith("#/"):
+        raise Unresolved(f"{reference[:100]} leads out of the document: bundle it into one file")
+    found: Json = document
+    for step in reference[2:].split("/"):
+        step = _unescaped(step)
+        if isinstance(found, dict) and step in found:
+            found = found[step]
+        elif isinstance(found, list) and step.isdigit() and int(step) < len(found):
+            found = found[int(step)]
+        else:
+            raise Unresolved(f"{reference[:100]} leads to nothing")
+    return found
+
+
+def _unescaped(step: str) -> str:
+    """RFC 6901, in a URI fragment."""
+    return step.replace("%7B", "{").replace("%7D", "}").replace("~1", "/").replace("~0", "~")
+
+
+def _json(value: object, depth: int) -> Json:
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    if isinstance(value, Mapping):
+        entries = cast("Mapping[Hashable, object]", value).items()
+        return {_key(key): _json(each, depth - 1) for key, each in entries}
+    if isinstance(value, list):
+        return [_json(each, depth - 1) for each in cast("list[object]", value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"a value of type {type(value).__name__}")
+
+
+def _key(key: Hashable) -> str:
+    # Status codes are numbers to YAML.
+    return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
