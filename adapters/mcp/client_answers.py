@@ -33,6 +33,11 @@ class Answers:
         self._seal = seal
         self._labels = CLEAN if settings.trust == "trusted" else Labels(untrusted=frozenset({f"server:{slug}"}))
 
+    @property
+    def name(self) -> str:
+        """The server's, for messages."""
+        return self._slug
+
     def state_for(self, request: Request, capability: Capability) -> str | None:
         """The server's own state of the call that `request` resumes; None where it gave none, or nothing is resumed.
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from msgspec import Raw
 
@@ -43,6 +43,28 @@ class SessionGone(UpstreamFailed):
     """The server does not know the session (any more); nothing was processed."""
 
 
+class NotTaken(UpstreamFailed):
+    """The address takes no such requests (4xx, and nothing of JSON-RPC about it); nothing was processed."""
+
+
+class Held(Protocol):
+    """A call that is not answered yet, as whoever keeps it sees it."""
+
+    number: int
+
+    @property
+    def deadline_s(self) -> float:
+        """When it must have ended, monotonic seconds."""
+        ...
+
+    @deadline_s.setter
+    def deadline_s(self, deadline_s: float) -> None: ...
+
+    def close(self) -> None:
+        """Give it up."""
+        ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Stream:
     """An event stream that has not answered yet."""
@@ -55,13 +77,25 @@ class Stream:
     events: "deque[bytes]" = field(default_factory=deque[bytes])
     """Received and not looked at."""
 
+    @property
+    def deadline_s(self) -> float:
+        return self.response.deadline_s
+
+    @deadline_s.setter
+    def deadline_s(self, deadline_s: float) -> None:
+        self.response.deadline_s = deadline_s
+
+    def close(self) -> None:
+        """See `Held`."""
+        self.response.close()
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """The server asks its caller something before it answers; the stream goes on once it has been told."""
 
     question: Message
-    stream: Stream
+    stream: Held
 
 
 MayAsk: TypeAlias = Callable[[str], bool]
@@ -91,10 +125,10 @@ class Wire:
         self.target = target
         self.lines = b""
         """Headers of every request: content types, and what the configuration adds."""
-        self._answers = answers
-        self._limits = parts.limits
+        self.answers = answers
+        self.limits = parts.limits
         self._clock = parts.clock
-        self._on_changed = on_changed
+        self.on_changed = on_changed
         self._on_request = on_request
         self._numbers = count(1)
 
@@ -113,23 +147,23 @@ class Wire:
         """
         answer = await self.answer(number, lines, response, emit, nothing)
         if isinstance(answer, Asked):
-            raise self._answers.failed("asks something that nobody can be asked")
+            raise self.answers.failed("asks something that nobody can be asked")
         return answer
 
     async def answer(self, number: int, lines: bytes, response: Response, emit: Emit, may_ask: MayAsk) -> "Raw | Asked":
         """As `result`; or what the server asks first, where `may_ask` allows it."""
         if response.status != 200:
-            raise await self._refused(response)
+            raise await self.refused(response)
         content_type = response.header(b"content-type").lower()
         if content_type.startswith(JSON):
-            return self._answers.answer_to(number, await response.read(self._limits.result_bytes))
+            return self.answers.answer_to(number, await response.read(self.limits.result_bytes))
         if content_type.startswith(EVENTS):
-            parser = SseParser(self._limits.result_bytes, self.pool.name)
+            parser = SseParser(self.limits.result_bytes, self.pool.name)
             return await self.read_on(
                 Stream(number=number, lines=lines, response=response, parser=parser), emit, may_ask
             )
         response.close()
-        raise self._answers.failed("answered with something that is not JSON")
+        raise self.answers.failed("answered with something that is not JSON")
 
     async def read_on(self, stream: Stream, emit: Emit, may_ask: MayAsk) -> "Raw | Asked":
         """See `answer`: what a stream says from here on."""
@@ -144,33 +178,33 @@ class Wire:
         while True:
             while stream.events:
                 data = stream.events.popleft()
-                message = self._answers.message(data)
+                message = self.answers.message(data)
                 if message.kind == "answer":
-                    return self._last_of(stream, self._answers.result_of(stream.number, message))
+                    return self._last_of(stream, self.answers.result_of(stream.number, message))
                 if message.kind == "request" and may_ask(message.method):
                     return Asked(message, stream)
                 await self._meanwhile(message, data, stream.lines, emit)
             chunk = await response.chunk()
             if not chunk:
-                raise self._answers.failed("ended its stream before it answered")
+                raise self.answers.failed("ended its stream before it answered")
             # A priming event is an id to resume from, and nothing else.
             stream.events += [event.data for event in stream.parser.feed(chunk) if event.data]
 
     def _last_of(self, stream: Stream, final: Raw) -> Raw:
         for data in stream.events:
-            if self._answers.message(data).kind == "answer":
-                raise self._answers.failed("answered the same request twice")
+            if self.answers.message(data).kind == "answer":
+                raise self.answers.failed("answered the same request twice")
         stream.response.leave(self._clock.monotonic_s() + _REST_S)
         return final
 
     async def follow(self, response: Response, lines: bytes) -> None:
         """Read a stream that answers nothing to its end, for the changes it tells of."""
-        parser = SseParser(self._limits.event_bytes, self.pool.name)
+        parser = SseParser(self.limits.event_bytes, self.pool.name)
         while chunk := await response.chunk():
             for event in parser.feed(chunk):
-                message = self._answers.message(event.data) if event.data else Message()
+                message = self.answers.message(event.data) if event.data else Message()
                 if message.method in LIST_CHANGED:
-                    self._on_changed()
+                    self.on_changed()
                 elif message.kind == "request":
                     await self._on_request(message, lines)
 
@@ -178,13 +212,13 @@ class Wire:
         if message.kind == "request":
             await self._on_request(message, lines)
         elif message.method in LIST_CHANGED:
-            self._on_changed()
-        elif len(raw) > self._limits.event_bytes:
-            raise self._answers.failed(f"sent a notification of more than {self._limits.event_bytes} bytes")
+            self.on_changed()
+        elif len(raw) > self.limits.event_bytes:
+            raise self.answers.failed(f"sent a notification of more than {self.limits.event_bytes} bytes")
         else:
             await emit(event_from_notification(message, raw))
 
-    async def _refused(self, response: Response) -> GatewayError:
+    async def refused(self, response: Response) -> GatewayError:
         """What a status other than 200 means. The body is read only for a JSON-RPC error in it."""
         status = response.status
         if response.header(b"content-type").lower().startswith(JSON) and status in _MAY_EXPLAIN:
@@ -192,23 +226,24 @@ class Wire:
             if error is not None:
                 if status == 404 and error.code != METHOD_NOT_FOUND:
                     return SessionGone("the server does not know the session", detail={"upstream": error.to_json()})
-                return self._answers.error(error)
+                return self.answers.error(error)
         response.close()
         if status == 404:
-            return SessionGone(self._answers.failed("answered with HTTP status 404").message)
+            return SessionGone(self.answers.failed("answered with HTTP status 404").message)
         if status == 429:
             return Unavailable(
-                self._answers.failed("is asked too often").message,
+                self.answers.failed("is asked too often").message,
                 detail={"sent": False},
                 retry_after_s=_seconds(response.header(b"retry-after")),
             )
         if status in (401, 403):
-            return self._answers.failed("refused the gateway's credential")
+            return self.answers.failed("refused the gateway's credential")
         if 300 <= status < 400:
-            return self._answers.failed("answered with a redirect, which is not followed")
+            return self.answers.failed("answered with a redirect, which is not followed")
         if status < 300:
-            return self._answers.failed("took the request without answering it")
-        return self._answers.failed(f"answered with HTTP status {status}")
+            return self.answers.failed("took the request without answering it")
+        failed = self.answers.failed(f"answered with HTTP status {status}")
+        return NotTaken(failed.message) if 400 <= status < 500 else failed
 
 
 def message_from(number: int, out: Outgoing) -> bytes:

@@ -1,22 +1,24 @@
-"""An MCP server over Streamable HTTP as an `Upstream`, whichever era it speaks."""
+"""An MCP server over HTTP as an `Upstream`, whichever era and transport it speaks."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import anyio
 
 from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_eras import about_from_discover, about_from_initialize
-from adapters.mcp.client_exchange import Wire, unsent
+from adapters.mcp.client_exchange import NotTaken, SessionGone, Wire, unsent
 from adapters.mcp.client_legacy import Legacy
 from adapters.mcp.client_listing import read_listing
 from adapters.mcp.client_modern import Modern
 from adapters.mcp.client_params import outgoing
 from adapters.mcp.client_parts import ServerParts
+from adapters.mcp.client_sse import MOST_STREAMS, LegacySse
 from adapters.mcp.client_watch import announces_changes, keep_listening, listen_legacy, listen_modern
 from adapters.mcp.client_wire import UNSUPPORTED_VERSION, Message
 from adapters.mcp.settings import ServerSettings, resolved
-from adapters.net.address import address_from_url
+from adapters.net.address import Address, address_from_url
 from adapters.net.authorized import AuthorizedPool
 from adapters.net.http1 import Pool, PoolLimits, header_lines
 from adapters.net.response import Response
@@ -68,9 +70,7 @@ class McpHttpUpstream:
         self._on_changed = on_changed
         self._closed = False
         self._wire = Wire(
-            pool=Pool(address, name=slug, tls=parts.tls, limits=limits)
-            if token is None
-            else AuthorizedPool(address, name=slug, tls=parts.tls, limits=limits, token=token),
+            pool=_pool(address, slug, parts, limits, token),
             target=address.target.encode(),
             answers=self._answers,
             parts=parts,
@@ -78,6 +78,15 @@ class McpHttpUpstream:
             on_request=self._on_request,
         )
         self._legacy = Legacy(self._wire, parts.limits, parts.clock, connections=limits.connections)
+        # Streams have connections of their own: each stays open between the calls.
+        streams = PoolLimits(connections=MOST_STREAMS, connect_timeout_s=limits.connect_timeout_s)
+        self._sse = LegacySse(
+            self._wire,
+            _pool(address, slug, parts, streams, token),
+            settings.url,
+            parts,
+            connections=limits.connections,
+        )
         self._link: _Link | None = None
         self._connecting = anyio.Lock()
 
@@ -89,7 +98,7 @@ class McpHttpUpstream:
         """See `Upstream.capabilities`. Asks anew who is there, so that an upgraded server is noticed."""
         deadline_s = self._clock.monotonic_s() + (self._settings.timeout_s or LIST_S)
         link = self._link
-        if link is None or link.face is not self._legacy:
+        if link is None or link.face.era == "modern":
             link = await self._connect(deadline_s)
         face = link.face
 
@@ -127,9 +136,11 @@ class McpHttpUpstream:
         async def listen(deadline_s: float) -> Response | None:
             nonlocal lines
             link = self._link or await self._connect(self._clock.monotonic_s() + LIST_S)
+            if link.face is self._sse:
+                await self._sse.attend()
             if self._closed or not announces_changes(link.about):
                 return None
-            if link.face is not self._legacy:
+            if link.face.era == "modern":
                 return await listen_modern(self._wire, deadline_s)
             lines = await self._legacy.session_lines(deadline_s)
             return await listen_legacy(self._wire, lines, deadline_s)
@@ -143,13 +154,14 @@ class McpHttpUpstream:
         """See `Upstream.aclose`."""
         self._closed = True
         await self._legacy.aclose()
+        await self._sse.aclose()
         await self._wire.pool.aclose()
 
     async def _call(
         self, link: _Link, request: Request, capability: Capability, emit: Emit, deadline_s: float
     ) -> Result:
         face = link.face
-        era = "modern" if face is not self._legacy else "legacy"
+        era = face.era
         answers = self._answers
         state, task_id = answers.state_for(request, capability), answers.task_for(request, capability)
         out = outgoing(request, capability, era, state, task_id)
@@ -158,7 +170,7 @@ class McpHttpUpstream:
 
     async def _on_request(self, message: Message, lines: bytes) -> None:
         # The modern era knows no requests from servers; what nobody answers there harms nobody.
-        if self._link is None or self._link.face is self._legacy:
+        if self._link is None or self._link.face.era == "legacy":
             await self._legacy.refuse(message, lines)
 
     async def _connect_for_call(self, deadline_s: float) -> _Link:
@@ -183,6 +195,8 @@ class McpHttpUpstream:
 
     async def _negotiate(self, deadline_s: float) -> _Link:
         """MCP 2026-07-28, versioning, "backward compatibility": whoever does not discover is asked to initialize."""
+        if self._settings.transport == "sse":
+            return await self._over(self._sse, deadline_s)
         modern = Modern(self._wire)
         try:
             about = about_from_discover(await modern.ask("server/discover", {}, deadline_s))
@@ -192,10 +206,27 @@ class McpHttpUpstream:
             about = None
         if about is not None:
             return _Link(face=modern, about=about)
-        return _Link(face=self._legacy, about=about_from_initialize(await self._legacy.about(deadline_s)))
+        try:
+            return await self._over(self._legacy, deadline_s)
+        except (SessionGone, NotTaken):
+            if self._settings.transport == "http":
+                raise
+            # MCP 2025-11-25, transports, "backwards compatibility": what takes no POST may be the older transport.
+            with suppress(UpstreamFailed):
+                return await self._over(self._sse, deadline_s)
+            raise
+
+    async def _over(self, face: Legacy, deadline_s: float) -> _Link:
+        return _Link(face=face, about=about_from_initialize(await face.about(deadline_s)))
 
     def _common_lines(self) -> bytes:
         try:
             return header_lines((*_COMMON, *resolved(self._settings.headers, self._secrets).items()))
         except InvalidRequest as error:
             raise Unavailable(f"{self._slug}: {error.message}", detail={"sent": False}) from error
+
+
+def _pool(address: Address, slug: str, parts: ServerParts, limits: PoolLimits, token: UpstreamToken | None) -> Pool:
+    if token is None:
+        return Pool(address, name=slug, tls=parts.tls, limits=limits)
+    return AuthorizedPool(address, name=slug, tls=parts.tls, limits=limits, token=token)

@@ -6,7 +6,18 @@ from contextlib import asynccontextmanager
 import anyio
 from msgspec import Raw
 
-from adapters.mcp.client_exchange import Asked, MayAsk, SessionGone, Wire, message_from, nothing, trace_line, unsent
+from adapters.mcp.client_exchange import (
+    Asked,
+    Held,
+    MayAsk,
+    SessionGone,
+    Stream,
+    Wire,
+    message_from,
+    nothing,
+    trace_line,
+    unsent,
+)
 from adapters.mcp.client_params import CLIENT_INFO, Outgoing, client_capabilities
 from adapters.mcp.client_parked import QUESTION, Parking
 from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions
@@ -16,6 +27,7 @@ from adapters.mcp.wire import (
     HANDSHAKE,
     LATEST_HANDSHAKE,
     REFUSED,
+    Era,
     as_text,
     decode_members,
     decode_value,
@@ -28,9 +40,9 @@ from gateway.core.limits import Limits
 from gateway.core.model import READ_OPERATIONS, Capability, Emit, Request, ignore_event
 from gateway.core.ports.world import Clock
 
-_TELL_S = 1.0
+TELL_S = 1.0
 """How long a notification may take that nobody waits for, seconds."""
-_GOODBYE_S = 2.0
+GOODBYE_S = 2.0
 PARKED_SHARE = 4
 """Calls that wait for their callers may hold at most this fraction of the connections."""
 
@@ -38,12 +50,14 @@ PARKED_SHARE = 4
 class Legacy:
     """Requests to one legacy server, each caller's in a session of their own."""
 
-    era = "legacy"
+    era: Era = "legacy"
 
     def __init__(self, wire: Wire, limits: Limits, clock: Clock, *, connections: int) -> None:
         self._wire = wire
         self._clock = clock
-        self._sessions = Sessions(self._initialize, most=limits.sessions, idle_s=limits.session_idle_s, clock=clock)
+        self._sessions = Sessions(
+            self._initialize, self._let_go, most=limits.sessions, idle_s=limits.session_idle_s, clock=clock
+        )
         # What waits keeps its connection; most of them stay free for calls.
         self._parking = Parking(most=max(1, connections // PARKED_SHARE), clock=clock)
 
@@ -93,13 +107,10 @@ class Legacy:
         reply = _reply(parked.asked.question, out.members, request)
         if reply is None:
             return parked.session, parked.asked
-        stream, lines = parked.asked.stream, parked.session.lines
-        stream.response.deadline_s = deadline_s
-        self._wire.pool.watch(deadline_s)
-        async with self._withdrawing(stream.number, lines):
-            response = await self._wire.post(lines, reply, deadline_s=deadline_s)
-            response.leave(self._clock.monotonic_s() + _TELL_S)
-            return parked.session, await self._wire.read_on(stream, emit, may_ask)
+        session, stream = parked.session, parked.asked.stream
+        stream.deadline_s = deadline_s
+        async with self._withdrawing(stream.number, session):
+            return session, await self._resume(session, stream, reply, emit, may_ask)
 
     async def ask(self, method: str, params: JsonObject, deadline_s: float) -> JsonObject:
         """The result of a request in the gateway's own name. Raises: see `Wire.result`."""
@@ -126,7 +137,7 @@ class Legacy:
     async def aclose(self) -> None:
         """End every session; bounded."""
         self._parking.close()
-        with anyio.move_on_after(_GOODBYE_S, shield=True):
+        with anyio.move_on_after(GOODBYE_S, shield=True):
             async with anyio.create_task_group() as goodbyes:
                 for session in self._sessions.take_all():
                     if session.id:
@@ -139,7 +150,7 @@ class Legacy:
             said["result"] = {}
         else:
             said["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
-        await self._tell(lines, said)
+        await self._say(lines, said)
 
     async def _session_for_call(self, key: Key, deadline_s: float) -> Session:
         try:
@@ -165,53 +176,71 @@ class Legacy:
     ) -> Raw | Asked:
         number = self._wire.number()
         message = message_from(number, out)
-        async with self._withdrawing(number, session.lines):
+        async with self._withdrawing(number, session):
             response = await self._wire.post(session.lines + trace, message, deadline_s=deadline_s, replay=replay)
             return await self._wire.answer(number, session.lines, response, emit, may_ask)
 
+    async def _resume(self, session: Session, stream: Held, reply: bytes, emit: Emit, may_ask: MayAsk) -> Raw | Asked:
+        """Bring the answer to what the server asked, and read on."""
+        if not isinstance(stream, Stream):
+            raise TypeError("a call is resumed by the transport that asked")
+        self._wire.pool.watch(stream.deadline_s)
+        response = await self._wire.post(session.lines, reply, deadline_s=stream.deadline_s)
+        response.leave(self._clock.monotonic_s() + TELL_S)
+        return await self._wire.read_on(stream, emit, may_ask)
+
     @asynccontextmanager
-    async def _withdrawing(self, number: int, lines: bytes) -> AsyncGenerator[None]:
+    async def _withdrawing(self, number: int, session: Session) -> AsyncGenerator[None]:
         """Until 2025-11-25 a closed connection means nothing: the server has to be told who gave up."""
         try:
             yield
         except (anyio.get_cancelled_exc_class(), DeadlineExceeded, Denied):
             params: JsonObject = {"requestId": number, "reason": "no longer wanted"}
-            await self._tell(lines, {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+            await self._tell(session, {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
             raise
 
     async def _initialize(self, key: Key, deadline_s: float) -> Session:
         """See `Sessions`."""
         number = self._wire.number()
-        able = decode_value(key[2].encode()) if key[2] else {}
-        params: JsonObject = {"protocolVersion": LATEST_HANDSHAKE, "capabilities": able, "clientInfo": CLIENT_INFO}
-        members = {key: Raw(encode(value)) for key, value in params.items()}
-        message = message_from(number, Outgoing(method="initialize", members=members))
         lines = self._wire.lines
+        message = message_from(number, hello(key))
         response = await self._wire.post(lines, message, deadline_s=deadline_s, replay=True)
-        raw = await self._wire.result(number, lines, response, ignore_event)
-        init = json_object(decode_value(bytes(raw)))
-        version, session_id = json_text(init.get("protocolVersion")), response.header(b"mcp-session-id")
-        if version not in HANDSHAKE:
-            raise UpstreamFailed(f"{self._wire.pool.name} speaks no protocol version the gateway knows")
+        init, version = self._agreed(await self._wire.result(number, lines, response, ignore_event))
+        session_id = response.header(b"mcp-session-id")
         named = [(b"mcp-protocol-version", version.encode())]
         if session_id:
             named.append((b"mcp-session-id", session_id))
         session = Session(id=session_id, lines=lines + header_lines(named), init=init)
-        await self._tell(session.lines, {"jsonrpc": "2.0", "method": "notifications/initialized"})
+        await self._tell(session, {"jsonrpc": "2.0", "method": "notifications/initialized"})
         return session
 
-    async def _tell(self, lines: bytes, said: JsonObject) -> None:
+    def _agreed(self, raw: Raw) -> tuple[JsonObject, str]:
+        """What the server said when it was greeted, and the version it speaks. Raises: UpstreamFailed: no known one."""
+        init = json_object(decode_value(bytes(raw)))
+        version = json_text(init.get("protocolVersion"))
+        if version not in HANDSHAKE:
+            raise UpstreamFailed(f"{self._wire.pool.name} speaks no protocol version the gateway knows")
+        return init, version
+
+    async def _tell(self, session: Session, said: JsonObject) -> None:
+        """See `_say`."""
+        await self._say(session.lines, said)
+
+    async def _say(self, lines: bytes, said: JsonObject) -> None:
         """Send what has no answer, without insisting; a caller's cancellation does not stop it."""
-        with anyio.move_on_after(_TELL_S, shield=True):
-            until_s = self._clock.monotonic_s() + _TELL_S
+        with anyio.move_on_after(TELL_S, shield=True):
+            until_s = self._clock.monotonic_s() + TELL_S
             try:
                 response = await self._wire.post(lines, encode(said), deadline_s=until_s)
             except GatewayError:
                 return
             response.leave(until_s)
 
+    def _let_go(self, session: Session) -> None:
+        """A session was forgotten. The server ends it in its own time."""
+
     async def _end(self, session: Session) -> None:
-        deadline_s = self._clock.monotonic_s() + _GOODBYE_S
+        deadline_s = self._clock.monotonic_s() + GOODBYE_S
         try:
             response = await self._wire.pool.send(
                 b"DELETE", self._wire.target, session.lines, b"", deadline_s=deadline_s
@@ -219,6 +248,13 @@ class Legacy:
         except GatewayError:
             return
         response.close()
+
+
+def hello(key: Key) -> Outgoing:
+    """The `initialize` of whoever a session is to be for."""
+    able = decode_value(key[2].encode()) if key[2] else {}
+    params: JsonObject = {"protocolVersion": LATEST_HANDSHAKE, "capabilities": able, "clientInfo": CLIENT_INFO}
+    return Outgoing(method="initialize", members={name: Raw(encode(value)) for name, value in params.items()})
 
 
 def _reply(question: Message, members: Mapping[str, Raw], request: Request) -> bytes | None:

@@ -7,7 +7,7 @@ from msgspec import Raw
 from adapters.mcp.client_exchange import Wire, message_from, trace_line
 from adapters.mcp.client_params import Outgoing, own_meta
 from adapters.mcp.headers import Mirror, encode_header, mirrors_of, param_headers
-from adapters.mcp.wire import MODERN, Params, decode_value, encode
+from adapters.mcp.wire import MODERN, Era, Params, decode_value, encode
 from adapters.net.http1 import header_lines
 from gateway.core.json import JsonObject, json_object
 from gateway.core.model import READ_OPERATIONS, Capability, Emit, Request, ignore_event
@@ -27,7 +27,7 @@ class _Head:
 class Modern:
     """Requests to one modern server. Closing a response is how a request is canceled, and needs nothing more."""
 
-    era = "modern"
+    era: Era = "modern"
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire

@@ -42,9 +42,9 @@ class Parking:
         """The result that asks the caller, in the words of 2026-07-28; its state is the ticket."""
         now_s = self._clock.monotonic_s()
         while self._parked and (len(self._parked) >= self._most or self._oldest().until_s <= now_s):
-            self._parked.popitem(last=False)[1].asked.stream.response.close()
+            self._parked.popitem(last=False)[1].asked.stream.close()
         ticket = secrets.token_urlsafe(18)
-        until_s = asked.stream.response.deadline_s = now_s + VALID_S
+        until_s = asked.stream.deadline_s = now_s + VALID_S
         self._parked[ticket] = Parked(key=key, session=session, asked=asked, until_s=until_s)
         question = asked.question
         said = {"method": question.method, "params": question.params or Raw(b"{}")}
@@ -62,7 +62,7 @@ class Parking:
     def close(self) -> None:
         """Give all of them up."""
         while self._parked:
-            self._parked.popitem()[1].asked.stream.response.close()
+            self._parked.popitem()[1].asked.stream.close()
 
     def _oldest(self) -> Parked:
         return next(iter(self._parked.values()))

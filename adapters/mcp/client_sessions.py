@@ -40,10 +40,18 @@ class Sessions:
     """The sessions that are open; beyond the limit the one used longest ago is forgotten."""
 
     def __init__(
-        self, open_session: Callable[[Key, float], Awaitable[Session]], *, most: int, idle_s: float, clock: Clock
+        self,
+        open_session: Callable[[Key, float], Awaitable[Session]],
+        let_go: Callable[[Session], None],
+        *,
+        most: int,
+        idle_s: float,
+        clock: Clock,
     ) -> None:
-        """`open_session` takes whose it is to be, and a deadline, monotonic seconds."""
+        """`open_session` takes whose it is to be, and a deadline, monotonic seconds; `let_go` is told of each session
+        that is forgotten, though calls may still be under way in it."""
         self._open = open_session
+        self._let_go = let_go
         self._most = most
         self._idle_s = idle_s
         self._clock = clock
@@ -55,8 +63,7 @@ class Sessions:
         place = self._places.get(key)
         if place is None:
             place = self._places[key] = _Place()
-            if len(self._places) > self._most:
-                self._places.popitem(last=False)
+            self._make_room(now_s)
         else:
             self._places.move_to_end(key)
         if place.session is not None and now_s - place.used_s <= self._idle_s:
@@ -66,6 +73,7 @@ class Sessions:
             with anyio.fail_after(max(0.0, deadline_s - now_s)):
                 async with place.lock:
                     if place.session is None or now_s - place.used_s > self._idle_s:
+                        self._forget(place)
                         place.session = await self._open(key, deadline_s)
                         place.used_s = self._clock.monotonic_s()
                     return place.session
@@ -78,9 +86,22 @@ class Sessions:
         """The server no longer knows this session; another that was opened meanwhile stays."""
         place = self._places.get(key)
         if place is not None and place.session is session:
-            place.session = None
+            self._forget(place)
 
     def take_all(self) -> list[Session]:
         """Every open session, which is then forgotten."""
         places, self._places = self._places, OrderedDict()
         return [place.session for place in places.values() if place.session is not None]
+
+    def _make_room(self, now_s: float) -> None:
+        while len(self._places) > 1:
+            oldest = next(iter(self._places.values()))
+            idle = oldest.session is not None and now_s - oldest.used_s > self._idle_s
+            if not idle and len(self._places) <= self._most:
+                return
+            self._forget(self._places.popitem(last=False)[1])
+
+    def _forget(self, place: _Place) -> None:
+        session, place.session = place.session, None
+        if session is not None:
+            self._let_go(session)

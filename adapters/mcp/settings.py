@@ -81,13 +81,15 @@ class ToolSettings(BaseModel):
 
 
 class ServerSettings(BaseModel):
-    """One MCP server: behind a URL (Streamable HTTP), or a command that speaks on its standard input and output."""
+    """One MCP server: behind a URL (Streamable HTTP, HTTP+SSE), or a command that speaks on its standard streams."""
 
     # A literal credential in `headers` or `env` must not be repeated by an error about its neighbour.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: str = ""
-    """Of a server on Streamable HTTP."""
+    """Of a server on Streamable HTTP, or on HTTP+SSE."""
+    transport: Literal["auto", "http", "sse"] = "auto"
+    """How a url is spoken to: Streamable HTTP, HTTP+SSE (MCP 2024-11-05), or whichever of the two is found there."""
     openapi: str = ""
     """Instead: path of an OpenAPI document, 3.0 or 3.1, beside the configuration; its operations become tools."""
     base_url: str = ""
@@ -160,7 +162,9 @@ class ServerSettings(BaseModel):
     @model_validator(mode="after")
     def _is_one_kind(self) -> "ServerSettings":
         if sum(map(bool, (self.url, self.command, self.openapi))) != 1:
-            raise ValueError("give either url (Streamable HTTP), command (a program on stdio) or openapi (a document)")
+            raise ValueError("give either url (HTTP), command (a program on stdio) or openapi (a document)")
+        if not self.url and self.transport != "auto":
+            raise ValueError("transport belongs to a url")
         if not self.command and (self.env or self.cwd):
             raise ValueError("env and cwd belong to a command, not to a url")
         if self.command and (self.headers or self.auth):

@@ -27,6 +27,18 @@ class Source(Protocol):
         ...
 
 
+class Sink(Protocol):
+    """Who takes a body as it comes; called by the connection's callbacks, so it neither waits nor raises."""
+
+    def received(self, data: bytes) -> None:
+        """A piece of it."""
+        ...
+
+    def ended(self, error: GatewayError | None) -> None:
+        """Nothing more will come; `error` says why, where the body is not whole."""
+        ...
+
+
 class Response:
     """An answer: its head is there, its body may still be coming. Read it to the end, or close it."""
 
@@ -37,6 +49,7 @@ class Response:
         "_high",
         "_name",
         "_parts",
+        "_sink",
         "_source",
         "_waiter",
         "complete",
@@ -57,6 +70,7 @@ class Response:
         self._buffered = 0
         self._high = HIGH_BYTES
         self._error: GatewayError | None = None
+        self._sink: Sink | None = None
 
     def header(self, name: bytes) -> bytes:
         """A header's value by its lower-case name, several joined by a comma; empty where there is none."""
@@ -95,6 +109,17 @@ class Response:
         if self._source is not None:
             self._source.resume()
         return taken
+
+    def pour(self, sink: Sink) -> None:
+        """Give the body to `sink` from here on, what has come already included; the socket is read all the time."""
+        self._sink = sink
+        came = self._take()
+        if came:
+            sink.received(came)
+        if self.complete or self._error is not None:
+            sink.ended(self._error)
+        elif self._source is not None:
+            self._source.resume()
 
     def close(self) -> None:
         """Give up what has not come yet; closes the connection unless the answer is complete. Idempotent."""
@@ -135,6 +160,9 @@ class Response:
 
     def feed(self, data: bytes) -> bool:
         """Take a piece of body; False when there is no room for more."""
+        if self._sink is not None:
+            self._sink.received(data)
+            return True
         self._buffered += len(data)
         if self._high < 0:
             if self._buffered > DISCARD_BYTES:
@@ -151,6 +179,8 @@ class Response:
         self.complete = True
         self._source = None
         self._wake()
+        if self._sink is not None:
+            self._sink.ended(None)
 
     def fail(self, error: GatewayError) -> None:
         """It will not be completed; only the first reason counts."""
@@ -162,6 +192,8 @@ class Response:
             elif waiter is not None and not waiter.done():
                 waiter.set_result(None)
             self.close()
+            if self._sink is not None:
+                self._sink.ended(error)
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

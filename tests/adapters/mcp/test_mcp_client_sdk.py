@@ -1,4 +1,4 @@
-"""The upstream face against real servers of the official SDK: both eras over HTTP, and stdio."""
+"""The upstream face against real servers of the official SDK: both eras over HTTP, HTTP+SSE, and stdio."""
 
 import logging
 import sys
@@ -43,7 +43,13 @@ def legacy_url() -> Generator[str, None, None]:
         yield url
 
 
-@pytest.fixture(params=["modern", "legacy", "stdio"])
+@pytest.fixture(scope="module")
+def sse_url() -> Generator[str, None, None]:
+    with served(sdk_server(CANCELED).sse_app(sse_path="/mcp")) as url:
+        yield url
+
+
+@pytest.fixture(params=["modern", "legacy", "sse", "stdio"])
 def settings(request: pytest.FixtureRequest) -> ServerSettings:
     tools = {
         "seen_meta": ToolSettings(tags=("read",), idempotency="meta"),

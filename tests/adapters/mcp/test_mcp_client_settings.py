@@ -32,6 +32,7 @@ def test_a_server_is_described_in_a_few_lines(section: dict[str, object]) -> Non
         ({"url": "https://user:pw@a.test/mcp"}, "credential"),
         ({"url": "http://a.test", "env": {"A": "b"}}, "belong to a command"),
         ({"command": ["x"], "headers": {"a": "b"}}, "belong to a url"),
+        ({"command": ["x"], "transport": "sse"}, "belongs to a url"),
         ({"command": ["x"], "env": {"A": "keyring:nothing"}}, "keyring:SERVICE/NAME"),
         ({"command": ["x"], "env": {"A": "env:"}}, "env:NAME"),
         ({"url": "http://a.test", "headers": {"host": "b"}}, "belongs to the transport"),
