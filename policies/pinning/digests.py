@@ -26,6 +26,8 @@ class Sighting:
     name: str
     digest: str
     definition: JsonObject
+    source: str = ""
+    """Digest of the whole definition it was taken from: while that is the same, so is this."""
 
 
 def digest_of(definition: Mapping[str, Json]) -> str:
@@ -38,9 +40,11 @@ def digest_of(definition: Mapping[str, Json]) -> str:
     return sha256(canonical).hexdigest()
 
 
-def sightings(owner: str, listing: Listing) -> dict[str, Sighting]:
-    """Everything of a listing that is pinned, by name."""
-    return {each.name: each for each in _sightings(owner, listing)}
+def sightings(owner: str, listing: Listing, earlier: Mapping[str, Sighting] | None = None) -> dict[str, Sighting]:
+    """Everything of a listing that is pinned, by name. `earlier` ones are taken over where nothing changed: the
+    canonical form of thousands of definitions takes longer than a listing should hold everybody up.
+    """
+    return {each.name: each for each in _sightings(owner, listing, earlier or {})}
 
 
 def instructions_name(owner: str) -> str:
@@ -48,15 +52,21 @@ def instructions_name(owner: str) -> str:
     return f"{INSTRUCTIONS}:{owner}"
 
 
-def _sightings(owner: str, listing: Listing) -> Iterator[Sighting]:
+def _sightings(owner: str, listing: Listing, earlier: Mapping[str, Sighting]) -> Iterator[Sighting]:
     for each in listing.capabilities:
         fields = _FIELDS.get(each.kind)
-        if fields is not None:
-            yield _sighting(each.name, {name: each.definition[name] for name in fields if name in each.definition})
+        if fields is None:
+            continue
+        known = earlier.get(each.name)
+        if known is not None and each.digest and known.source == each.digest:
+            yield known
+        else:
+            members = {name: each.definition[name] for name in fields if name in each.definition}
+            yield _sighting(each.name, members, each.digest)
     instructions = json_text(listing.about.get(INSTRUCTIONS))
     if instructions:
         yield _sighting(instructions_name(owner), {INSTRUCTIONS: instructions})
 
 
-def _sighting(name: str, definition: JsonObject) -> Sighting:
-    return Sighting(name=name, digest=digest_of(definition), definition=definition)
+def _sighting(name: str, definition: JsonObject, source: str = "") -> Sighting:
+    return Sighting(name=name, digest=digest_of(definition), definition=definition, source=source)

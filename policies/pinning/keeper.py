@@ -83,6 +83,8 @@ class Pinning:
         self._seen: dict[str, dict[str, Sighting]] = {}
         """By owner: what each server lists here."""
         self._held: dict[str, Held] = {}
+        self._flags: dict[str, tuple[Flag, ...]] = {}
+        """By digest of what was seen: looking for them takes long, and everybody who asks gets the same."""
 
     def configure(self, servers: Mapping[str, Watched]) -> None:
         """Which servers are looked at from now on, and how."""
@@ -113,7 +115,7 @@ class Pinning:
         if watched is None:
             return listing
         if watched.mode != "off":
-            seen = sightings(owner, listing)
+            seen = sightings(owner, listing, self._seen.get(owner))
             await self._record(owner, watched, seen)
             self._seen[owner] = seen
             different = self._judge()
@@ -204,6 +206,14 @@ class Pinning:
             said = {INSTRUCTIONS: ""} if trusted is None else cleaned({INSTRUCTIONS: "", **trusted.definition})
         return {**about, **said} if said[INSTRUCTIONS] or INSTRUCTIONS in about else dict(about)
 
+    def _flags_of(self, pin: Pin) -> tuple[Flag, ...]:
+        known = self._flags.get(pin.seen_digest)
+        if known is None:
+            if len(self._flags) > 2 * len(self._pins):
+                self._flags.clear()
+            known = self._flags[pin.seen_digest] = flags_in(pin.seen)
+        return known
+
     def _view(self, pin: Pin) -> PinView:
         state: PinState = "approved"
         if pin.digest != pin.seen_digest:
@@ -213,7 +223,7 @@ class Pinning:
             state=state,
             offered=pin.name in self._seen.get(pin.owner, {}),
             changes=changes(pin.definition, pin.seen) if state == "changed" else (),
-            flags=flags_in(pin.seen),
+            flags=self._flags_of(pin),
         )
 
 

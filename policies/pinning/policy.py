@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gateway.core.model import AgentClass, Capability, Request
 from gateway.core.ports.policy import Need
-from gateway.core.verdict import Deny, Verdict
+from gateway.core.verdict import Allow, Deny, Verdict
 
 POLICY = "pinning"
 
@@ -28,8 +28,11 @@ class PinningPolicy:
         self._held = held
 
     def plan(self, agent: AgentClass, capability: Capability) -> Need:
-        held = self._held.get(capability.name)
-        return "skip" if held is None else Deny(policy=POLICY, rule=held.rule, reason=held.reason)
+        return self._denial(capability) or "skip"
 
     def check_request(self, request: Request, capability: Capability) -> Verdict:
-        raise AssertionError("every verdict of this policy is given in the plan")
+        return self._denial(capability) or Allow(policy=POLICY)
+
+    def _denial(self, capability: Capability) -> Deny | None:
+        held = self._held.get(capability.name)
+        return None if held is None else Deny(policy=POLICY, rule=held.rule, reason=held.reason)

@@ -9,10 +9,10 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.model import Capability
 from gateway.core.ports.pinning import PinningMode
 from gateway.core.ports.upstream import Listing
-from gateway.core.verdict import Deny
+from gateway.core.verdict import Allow, Deny
 from gateway.testing.stores.pins import MemoryPins
 from policies.pinning.keeper import Pinning, Watched
-from tests.fakes import ANA, FakeClock, tool
+from tests.fakes import ANA, FakeClock, a_request, tool
 
 pytestmark = pytest.mark.anyio
 
@@ -90,6 +90,26 @@ async def test_what_is_seen_first_is_trusted_and_a_change_is_held_back_until_it_
     assert (approved.state, approved.pin.approved_by) == ("approved", "olga")
     assert bench.refusal() is None
     assert bench.changes == before + 1
+
+
+async def test_a_call_is_judged_as_the_plan_has_it_and_told_why() -> None:
+    bench = Bench()
+    await bench.lists(says("Refunds."))
+    assert isinstance(bench.pinning.policy().check_request(a_request(), tool()), Allow)
+    await bench.lists(says("Steals."))
+    assert bench.pinning.policy().check_request(a_request(), tool()) == bench.refusal()
+    assert bench.pinning.held("tool:orders/refund") is not None
+    assert bench.pinning.held("tool:orders/other") is None
+
+
+async def test_flags_are_those_of_what_was_seen_last_however_often_it_changes() -> None:
+    bench = Bench()
+    for number in range(4):
+        await bench.lists(says(f"Reads ~/.ssh number {number}."))
+        (view,) = bench.pinning.views("default")
+        assert [(each.rule, each.excerpt) for each in view.flags] == [("files", "~/.ssh")]
+    await bench.lists(says("Refunds."))
+    assert bench.pinning.views("default")[0].flags == ()
 
 
 async def test_a_change_that_is_taken_back_is_no_longer_held() -> None:

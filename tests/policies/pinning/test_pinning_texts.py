@@ -1,6 +1,7 @@
 """Digests, hidden characters, flags and differences of definitions."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,8 +38,19 @@ def test_what_a_client_acts_upon_is_pinned_and_nothing_else() -> None:
     listing = Listing(capabilities=(one,), about={"instructions": "Be kind.", "serverInfo": {"version": "1"}})
     seen = sightings("orders", listing)
     assert [*seen] == ["tool:orders/refund", "instructions:orders"]
+    assert sightings("orders", Listing(capabilities=(tool("x", kind="resource"),))) == {}
     assert seen["instructions:orders"].definition == {"instructions": "Be kind."}
     assert sightings("orders", Listing(capabilities=())) == {}
+
+
+def test_a_sighting_is_taken_over_while_the_definition_is_the_same_and_no_longer() -> None:
+    one = replace(tool("refund"), definition={"name": "refund"}, digest="a")
+    first = sightings("orders", Listing(capabilities=(one,)))
+    again = sightings("orders", Listing(capabilities=(one,)), first)
+    other = replace(one, definition={"name": "refund", "title": "R"}, digest="b")
+    changed = sightings("orders", Listing(capabilities=(other,)), first)
+    assert again["tool:orders/refund"] is first["tool:orders/refund"]
+    assert changed["tool:orders/refund"].definition == {"name": "refund", "title": "R"}
 
 
 @pytest.mark.parametrize(
@@ -137,6 +149,10 @@ def test_differences_are_told_place_by_place_with_what_is_hidden_spelled_out() -
         Change(at="inputSchema.properties.to", before=None, after='{"type": "string"}'),
         Change(at="annotations", before=None, after="null"),
     )
+
+
+def test_differences_without_end_are_told_up_to_a_bound() -> None:
+    assert len(changes({}, {str(number): number for number in range(500)})) == 200
 
 
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
