@@ -34,6 +34,10 @@ class Step(BaseModel):
     undo: "Step | None" = None
 
 
+class Set(BaseModel):
+    tools: dict[str, Step] = Field(default_factory=dict[str, Step])
+
+
 class Entry(BaseModel):
     call: str = ""
     tag: str = ""
@@ -47,6 +51,7 @@ class Role(BaseModel):
 SECTIONS = {
     **dict.fromkeys(("servers", "agents", "workflows", "principals"), dict[str, Part]),
     "roles": dict[str, Role],
+    "sets": dict[str, Set],
 }
 REGISTERED: Mapping[str, list[str]] = {"agents": ["foreign"]}
 
@@ -76,6 +81,7 @@ workflows:
 roles:
   r: {allow: ["tool:orders/*", "tool:ord*/x", "agent:foreign", "tool:run/*", "*:orders/*", "tag:x", "*", {tag: y}]}
 principals: {ana: {roles: [r]}}
+sets: {desk: {tools: {a: {tool: orders/set}, b: {agent: foreign}, c: {workflow:  help}}}}
 """
 
 
@@ -88,6 +94,10 @@ def test_what_fits_together_is_left_alone() -> None:
     [
         ("triage: {}}", "triage: {}, orders: {}}", "agents.orders", 2, ""),
         ("servers: {orders", "servers: {foreign: {}, orders", "servers.foreign", 1, ""),
+        ("orders/set", "order/set", "sets.desk.tools.a.tool", 17, "orders"),
+        ("b: {agent: foreign}", "b: {agent: triag}", "sets.desk.tools.b.agent", 17, "triage"),
+        ("workflow:  help", "workflow: none", "sets.desk.tools.c.workflow", 17, ""),
+        ("sets: {desk", "sets: {'a/b': {}, desk", 'sets["a/b"]', 17, ""),
         ("servers: {orders", "servers: {Big: {}, orders", "servers.Big", 1, ""),
         ("servers: {orders", "servers: {run: {}, orders", "servers.run", 1, ""),
         ("servers: {orders", f"servers: {{{'x' * 25}: {{}}, orders", f"servers.{'x' * 25}", 1, ""),
