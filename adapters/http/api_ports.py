@@ -33,6 +33,9 @@ class UpstreamState:
     capabilities: int = 0
     breakers: tuple[BreakerView, ...] = ()
     """Those that let no call through, or only a probe."""
+    dropped: tuple[Json, ...] = ()
+    """What it lists and cannot be served: `kind`, `name`, `reason`; not all, where that is very much."""
+    dropped_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,8 @@ def upstream_view(upstream: UpstreamState) -> JsonObject:
         "reason": upstream.reason,
         "capabilities": upstream.capabilities,
         "breakers": [breaker_view(each) for each in upstream.breakers],
+        "dropped": [*upstream.dropped],
+        "droppedCount": upstream.dropped_count,
     }
 
 

@@ -16,7 +16,7 @@ from gateway.core.breaker import BreakerView
 from gateway.core.catalog import EVERY_TENANT, Source
 from gateway.core.chaos import Active, ChaosOrder
 from gateway.core.errors import Conflict, Denied, InvalidRequest, NotFound
-from gateway.core.json import JsonObject, json_object, json_text
+from gateway.core.json import JsonObject, json_list, json_object, json_text
 from gateway.core.model import Capability, CapabilityKind, Principal, principal
 from gateway.core.ports.costs import Spent
 from gateway.core.ports.storage import ApiKey
@@ -65,8 +65,17 @@ class DirectoryOfGateway:
                 state = "waiting"
             case "up" | "stale" | "down":
                 state = source.state
+        about: JsonObject = dict(source.listing.about) if source.listing is not None else {}
+        dropped, dropped_count = json_list(about.get("dropped")), about.get("dropped_count")
         return UpstreamState(
-            slug=slug, kind=kind, state=state, reason=source.problem, capabilities=count, breakers=breakers
+            slug=slug,
+            kind=kind,
+            state=state,
+            reason=source.problem,
+            capabilities=count,
+            breakers=breakers,
+            dropped=tuple(dropped),
+            dropped_count=dropped_count if isinstance(dropped_count, int) else len(dropped),
         )
 
 

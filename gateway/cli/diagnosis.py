@@ -28,6 +28,7 @@ from gateway.core.json import JsonObject, json_list, json_object, json_text
 Level = Literal["ok", "warning", "error"]
 
 _MOST_PRINCIPALS = 20
+_MOST_DROPPED = 5
 _ROUTES = 40
 """Runs of a router that are looked at."""
 _BUILT_IN = ("run", "workflows")
@@ -140,6 +141,20 @@ def _upstreams(status: JsonObject) -> Iterator[Finding]:
             level: Level = "error" if state == "down" else "warning"
             yield Finding(about=about, level=level, text=f"{state}: {reason}" if reason else state)
         yield from _breakers(each)
+        yield from _dropped(about, each)
+
+
+def _dropped(about: str, upstream: JsonObject) -> Iterator[Finding]:
+    """What it lists and cannot be served."""
+    dropped = [json_object(each) for each in json_list(upstream.get("dropped"))]
+    for each in dropped[:_MOST_DROPPED]:
+        text = (
+            f"{json_text(each.get('kind'))} {json_text(each.get('name'))} is left out: {json_text(each.get('reason'))}"
+        )
+        yield Finding(about=about, level="warning", text=text)
+    count = upstream.get("droppedCount")
+    if isinstance(count, int) and count > _MOST_DROPPED:
+        yield Finding(about=about, level="warning", text=f"{count - _MOST_DROPPED} more are left out")
 
 
 def _pins(remote: Remote) -> Iterator[Finding]:

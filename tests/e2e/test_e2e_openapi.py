@@ -38,6 +38,7 @@ paths:
       operationId: addTicket
       requestBody: {required: true, content: {application/json: {schema: {$ref: "#/components/schemas/Ticket"}}}}
       responses: {201: {description: ok}}
+    put: {parameters: [{$ref: "other.yaml#/limit"}], responses: {200: {description: ok}}}
     delete: {operationId: dropTickets, tags: [admin], responses: {204: {description: ok}}}
 """
 
@@ -104,6 +105,8 @@ async def test_operations_are_tools_that_are_judged_called_and_recorded(gateway:
         assert "There is no argument other" in text_of(wrong)
         (record,) = await olga.records(call="tool:crm/addTicket", outcome="error")
         assert record["capability"] == "tool:crm/addTicket"
+    found = gateway.drawbridge("doctor").stdout
+    assert "server crm: tool PUT /tickets is left out: other.yaml#/limit leads out of the document" in found
     assert [each.method for each in crm.exchanges] == [b"GET", b"POST"]
     assert crm.exchanges[1].headers[b"idempotency-key"]
     assert "s3cret" not in gateway.log_tail()

@@ -64,7 +64,16 @@ async def test_the_status_names_version_snapshot_and_upstreams() -> None:
         "now": "2023-11-14T22:14:50.000000Z",
         "uptimeSeconds": 90,
         "upstreams": [
-            {"slug": "orders", "kind": "server", "state": "up", "reason": "", "capabilities": 2, "breakers": []}
+            {
+                "slug": "orders",
+                "kind": "server",
+                "state": "up",
+                "reason": "",
+                "capabilities": 2,
+                "breakers": [],
+                "dropped": [],
+                "droppedCount": 0,
+            }
         ],
         "gaps": {"calendar": "it cannot be reached"},
         "issuers": [{"name": "corp", "keys": 2, "ageSeconds": 61, "problem": ""}],
