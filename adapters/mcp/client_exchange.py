@@ -3,17 +3,17 @@
 Knows neither eras nor sessions; those are headers to it.
 """
 
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Raw
 
 from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_params import Outgoing
 from adapters.mcp.client_parts import ServerParts
+from adapters.mcp.client_stream import EVENTS, Held, Stream, TakeUp
 from adapters.mcp.client_wire import (
     LIST_CHANGED,
     METHOD_NOT_FOUND,
@@ -29,7 +29,6 @@ from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed
 from gateway.core.model import Emit, Request
 
 JSON = b"application/json"
-EVENTS = b"text/event-stream"
 _REST_S = 1.0
 """How long the end of a stream may take after its answer, seconds."""
 _ERROR_BYTES = 256 * 1024
@@ -45,49 +44,6 @@ class SessionGone(UpstreamFailed):
 
 class NotTaken(UpstreamFailed):
     """The address takes no such requests (4xx, and nothing of JSON-RPC about it); nothing was processed."""
-
-
-class Held(Protocol):
-    """A call that is not answered yet, as whoever keeps it sees it."""
-
-    number: int
-
-    @property
-    def deadline_s(self) -> float:
-        """When it must have ended, monotonic seconds."""
-        ...
-
-    @deadline_s.setter
-    def deadline_s(self, deadline_s: float) -> None: ...
-
-    def close(self) -> None:
-        """Give it up."""
-        ...
-
-
-@dataclass(slots=True, kw_only=True)
-class Stream:
-    """An event stream that has not answered yet."""
-
-    number: int
-    lines: bytes
-    """Headers of the session it belongs to."""
-    response: Response
-    parser: SseParser
-    events: "deque[bytes]" = field(default_factory=deque[bytes])
-    """Received and not looked at."""
-
-    @property
-    def deadline_s(self) -> float:
-        return self.response.deadline_s
-
-    @deadline_s.setter
-    def deadline_s(self, deadline_s: float) -> None:
-        self.response.deadline_s = deadline_s
-
-    def close(self) -> None:
-        """See `Held`."""
-        self.response.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +106,19 @@ class Wire:
             raise self.answers.failed("asks something that nobody can be asked")
         return answer
 
-    async def answer(self, number: int, lines: bytes, response: Response, emit: Emit, may_ask: MayAsk) -> "Raw | Asked":
-        """As `result`; or what the server asks first, where `may_ask` allows it."""
+    async def answer(
+        self,
+        number: int,
+        lines: bytes,
+        response: Response,
+        emit: Emit,
+        may_ask: MayAsk,
+        take_up: TakeUp | None = None,
+    ) -> "Raw | Asked":
+        """As `result`; or what the server asks first, where `may_ask` allows it.
+
+        `take_up` reads on where the server breaks a stream off that has event ids.
+        """
         if response.status != 200:
             raise await self.refused(response)
         content_type = response.header(b"content-type").lower()
@@ -159,9 +126,8 @@ class Wire:
             return self.answers.answer_to(number, await response.read(self.limits.result_bytes))
         if content_type.startswith(EVENTS):
             parser = SseParser(self.limits.result_bytes, self.pool.name)
-            return await self.read_on(
-                Stream(number=number, lines=lines, response=response, parser=parser), emit, may_ask
-            )
+            stream = Stream(number=number, lines=lines, response=response, parser=parser, take_up=take_up)
+            return await self.read_on(stream, emit, may_ask)
         response.close()
         raise self.answers.failed("answered with something that is not JSON")
 
@@ -174,7 +140,6 @@ class Wire:
             raise
 
     async def _read_on(self, stream: Stream, emit: Emit, may_ask: MayAsk) -> "Raw | Asked":
-        response = stream.response
         while True:
             while stream.events:
                 data = stream.events.popleft()
@@ -184,11 +149,8 @@ class Wire:
                 if message.kind == "request" and may_ask(message.method):
                     return Asked(message, stream)
                 await self._meanwhile(message, data, stream.lines, emit)
-            chunk = await response.chunk()
-            if not chunk:
-                raise self.answers.failed("ended its stream before it answered")
-            # A priming event is an id to resume from, and nothing else.
-            stream.events += [event.data for event in stream.parser.feed(chunk) if event.data]
+            ended = self.answers.failed("ended its stream before it answered")
+            await stream.more(ended, self.limits.result_bytes, self._clock)
 
     def _last_of(self, stream: Stream, final: Raw) -> Raw:
         for data in stream.events:

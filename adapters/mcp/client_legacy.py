@@ -8,10 +8,8 @@ from msgspec import Raw
 
 from adapters.mcp.client_exchange import (
     Asked,
-    Held,
     MayAsk,
     SessionGone,
-    Stream,
     Wire,
     message_from,
     nothing,
@@ -21,6 +19,7 @@ from adapters.mcp.client_exchange import (
 from adapters.mcp.client_params import CLIENT_INFO, Outgoing, client_capabilities
 from adapters.mcp.client_parked import QUESTION, Parking
 from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions
+from adapters.mcp.client_stream import Held, Stream, TakeUp
 from adapters.mcp.client_wire import METHOD_NOT_FOUND, Message
 from adapters.mcp.wire import (
     ASKED,
@@ -34,6 +33,7 @@ from adapters.mcp.wire import (
     encode,
 )
 from adapters.net.http1 import header_lines
+from adapters.net.response import Response
 from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, UpstreamFailed
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.limits import Limits
@@ -178,7 +178,16 @@ class Legacy:
         message = message_from(number, out)
         async with self._withdrawing(number, session):
             response = await self._wire.post(session.lines + trace, message, deadline_s=deadline_s, replay=replay)
-            return await self._wire.answer(number, session.lines, response, emit, may_ask)
+            return await self._wire.answer(number, session.lines, response, emit, may_ask, self._take_up(session))
+
+    def _take_up(self, session: Session) -> TakeUp:
+        """MCP 2025-11-25, transports, "resumability": a GET that names the last event reads that stream on."""
+
+        async def take_up(last_id: bytes, deadline_s: float) -> Response:
+            lines = session.lines + header_lines([(b"last-event-id", last_id)])
+            return await self._wire.pool.send(b"GET", self._wire.target, lines, b"", deadline_s=deadline_s, replay=True)
+
+        return take_up
 
     async def _resume(self, session: Session, stream: Held, reply: bytes, emit: Emit, may_ask: MayAsk) -> Raw | Asked:
         """Bring the answer to what the server asked, and read on."""

@@ -11,9 +11,7 @@ from msgspec import Raw
 
 from adapters.mcp.client_channel import Call, Channel, lost
 from adapters.mcp.client_exchange import (
-    EVENTS,
     Asked,
-    Held,
     MayAsk,
     NotTaken,
     SessionGone,
@@ -25,6 +23,7 @@ from adapters.mcp.client_legacy import GOODBYE_S, TELL_S, Legacy, hello
 from adapters.mcp.client_params import Outgoing, swap_token
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_sessions import Key, Session
+from adapters.mcp.client_stream import EVENTS, Held
 from adapters.mcp.client_wire import METHOD_NOT_FOUND, Message, event_from_notification
 from adapters.mcp.wire import decode_value, encode
 from adapters.net.http1 import Pool, header_lines

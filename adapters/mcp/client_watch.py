@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 import anyio
 from msgspec import Raw
 
-from adapters.mcp.client_exchange import EVENTS, Wire, message_from
+from adapters.mcp.client_exchange import Wire, message_from
 from adapters.mcp.client_params import Outgoing, own_meta
+from adapters.mcp.client_stream import EVENTS
 from adapters.mcp.wire import MODERN, encode
 from adapters.net.http1 import header_lines
 from adapters.net.response import Response

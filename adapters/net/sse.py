@@ -18,21 +18,40 @@ class ServerSentEvent:
 class SseParser:
     """Feed it the stream; it gives the events that became complete. One instance a stream."""
 
-    __slots__ = ("_data", "_event", "_limit", "_name", "_rest", "_size", "_skip_lf", "_start", "last_id", "retry_ms")
+    __slots__ = (
+        "_data",
+        "_event",
+        "_id",
+        "_limit",
+        "_rest",
+        "_size",
+        "_skip_lf",
+        "_start",
+        "last_id",
+        "name",
+        "retry_ms",
+    )
 
     def __init__(self, limit_bytes: int, name: str = "the server") -> None:
         """`name` stands in messages for whoever sends the stream."""
-        self._name = name
+        self.name = name
         self.last_id = b""
+        """Of the last event that came whole, an empty one included: what came is taken up from here."""
         self.retry_ms: int | None = None
         """How long the server wants a client to wait before it reconnects; None where it did not say."""
         self._limit = limit_bytes
         self._rest = bytearray()
         self._data: list[bytes] = []
         self._event = b""
+        self._id = b""
         self._size = 0
         self._skip_lf = False
         self._start = True
+
+    def go_on(self, earlier: "SseParser") -> None:
+        """This stream takes up where another broke off."""
+        self.last_id = self._id = earlier.last_id
+        self.retry_ms = earlier.retry_ms
 
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """Events completed by `chunk`. Raises: UpstreamFailed: an event, or a line of it, exceeds the limit."""
@@ -60,8 +79,10 @@ class SseParser:
         for line in lines:
             if line:
                 self._take(line)
-            elif self._data or self._event:
-                self._dispatch(events)
+            else:
+                self.last_id = self._id
+                if self._data or self._event:
+                    self._dispatch(events)
         self._check(len(self._rest))
         return events
 
@@ -78,7 +99,7 @@ class SseParser:
             self._event = value
         elif name == b"id" and b"\0" not in value:
             self._check(len(value))
-            self.last_id = value
+            self._id = value
         elif name == b"retry" and value.isdigit() and len(value) < 10:
             self.retry_ms = int(value)
 
@@ -91,4 +112,4 @@ class SseParser:
 
     def _check(self, more: int) -> None:
         if self._size + more > self._limit:
-            raise UpstreamFailed(f"{self._name} sent a server-sent event of more than {self._limit} bytes")
+            raise UpstreamFailed(f"{self.name} sent a server-sent event of more than {self._limit} bytes")
