@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -14,15 +15,17 @@ from adapters.a2a.registry import AgentDirectory
 from adapters.durable.late import LateJournal
 from adapters.events.door import MessageDoor
 from adapters.identity.credentials import Credential, operator_credential, principal_credentials
-from adapters.mcp.offers import WORDS, Offers
+from adapters.mcp.offers import Offers
 from adapters.net.egress import EgressGuard
 from adapters.storage.pins import PINS
 from adapters.storage.registry import AGENTS
 from gateway.app.engine import durable_engine
 from gateway.app.foundation import Foundation
+from gateway.app.mcp_offers import offers_of
 from gateway.app.neighbours import Neighbours, Wanted, registered_agents
 from gateway.app.oauth import issuers_from, scopes_of
 from gateway.app.others import every
+from gateway.app.pins import watched
 from gateway.app.sections import Sections, load_configuration
 from gateway.app.subscriptions import Subscriptions
 from gateway.config.load import Configuration
@@ -45,10 +48,10 @@ from gateway.orchestration.orchestrator import NAME as WORKFLOWS
 from gateway.orchestration.orchestrator import Orchestrator, check
 from gateway.orchestration.run_server import RunServer
 from gateway.orchestration.wiring import Wiring
-from gateway.plugins import load_memory, load_patterns, load_tool_search
+from gateway.plugins import load_memory, load_patterns
 from policies.access.policy import AccessPolicy
 from policies.budgets.meter import CostMeter
-from policies.pinning.keeper import Pinning, Watched
+from policies.pinning.keeper import Pinning
 from policies.propose import ProposePolicy
 from policies.scope import ScopePolicy
 from policies.token import TokenPolicy
@@ -78,6 +81,7 @@ class Composition:
         self._began_with = sections
         self._serial = 0
         self._access = access_policy(sections)
+        self._offers = replace(offers_of(sections), names=sections.listen.names)
         self._reloading = anyio.Lock()
         self._journal = LateJournal(partial(durable_engine, foundation.directory.runs_db, foundation.postgres))
         limits = sections.limits
@@ -90,7 +94,7 @@ class Composition:
             relist=self._relist,
             note=lambda tenant, operation, detail: self._note(operation, detail, tenant=tenant),
         )
-        self.pinning.configure(_watched(sections))
+        self.pinning.configure(watched(sections))
         self.lists = Lists(self.shelf, limits=limits, on_change=self._swap, inspect=self.pinning.inspect)
         self.guard = EgressGuard(sections.egress)
         self.neighbours = Neighbours(foundation, self.lists, limits=limits, guard=self.guard)
@@ -180,7 +184,7 @@ class Composition:
             sections = Sections(configuration)
             patterns = patterns_for(sections)
             check(patterns, sections.workflows)
-            self.offers(sections)
+            offers_of(sections)
             memories = self.memories.made(sections.memory)
             wanted = self.neighbours.made(sections, await registered_agents(self.directory))
             # Last, and with nothing awaited behind it: no run of an earlier version begins in between.
@@ -194,15 +198,9 @@ class Composition:
             self.subscriptions.apply(sections)
         self._note("configuration.apply", {"digest": configuration.digest})
 
-    def offers(self, sections: Sections | None = None) -> Offers:
-        """How the MCP door offers what there is, by these sections or the present ones.
-
-        Raises: InvalidRequest: a set is searched by what is not installed.
-        """
-        sections = sections or self.sections
-        engines = {each.engine for each in sections.sets.values() if each.search}
-        loaded = {name: load_tool_search(name) for name in engines - {WORDS}}
-        return Offers(sets=sections.sets, names=self._began_with.listen.names, engines=loaded)
+    def offers(self) -> Offers:
+        """How the MCP door offers what there is."""
+        return self._offers
 
     def waiting_for_a_start(self) -> tuple[str, ...]:
         """Sections that say something else than at the start, and take effect at the next."""
@@ -257,8 +255,9 @@ class Composition:
             raise
         self.orchestrator.configure(patterns, sections.workflows)
         self.meter.configure(sections.prices, sections.budgets)
-        self.pinning.configure(_watched(sections))
+        self.pinning.configure(watched(sections))
         self.sections, self._access = sections, access
+        self._offers = replace(offers_of(sections), names=self._offers.names)
         self.lists.poke(WORKFLOWS)
         self._swap()
 
@@ -379,15 +378,6 @@ class Composition:
             detail=detail,
         )
         self.pipeline.note(record)
-
-
-def _watched(sections: Sections) -> dict[str, Watched]:
-    """Whose definitions are pinned, and how."""
-    # The file of an OpenAPI document is the operator's own: it is held to nothing unless that is asked for.
-    return {
-        slug: Watched(tenant=each.tenant, mode="off" if each.openapi and not each.pins_itself else each.pinning)
-        for slug, each in sections.servers.items()
-    }
 
 
 def patterns_for(sections: Sections) -> Mapping[str, PatternType]:

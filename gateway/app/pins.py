@@ -1,10 +1,11 @@
-"""Pins as the REST API shows them."""
+"""Whose definitions are pinned, and pins as the REST API shows them."""
 
 from collections.abc import Sequence
 
 from adapters.http.api_views import rfc3339
+from gateway.app.sections import Sections
 from gateway.core.json import Json, JsonObject, json_from
-from policies.pinning.keeper import Pinning, PinView
+from policies.pinning.keeper import Pinning, PinView, Watched
 from policies.pinning.suspicion import Flag, meaning_of
 
 
@@ -22,6 +23,15 @@ class PinsOfGateway:
 
     async def approve(self, tenant: str, name: str, digest: str, *, by: str) -> JsonObject:
         return _view(await self._pinning.approve(tenant, name, digest, by=by))
+
+
+def watched(sections: Sections) -> dict[str, Watched]:
+    """Whose definitions are pinned, and how."""
+    # The file of an OpenAPI document is the operator's own: it is held to nothing unless that is asked for.
+    return {
+        slug: Watched(tenant=each.tenant, mode="off" if each.openapi and not each.pins_itself else each.pinning)
+        for slug, each in sections.servers.items()
+    }
 
 
 def _view(view: PinView) -> JsonObject:

@@ -4,21 +4,27 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from adapters.mcp.offers import WORDS
+from adapters.openapi.document import read_document
+from adapters.openapi.operations import Operations
 from gateway.app.contract_versions import version_of
-from gateway.app.sections import Sections, configuration_schema, load_configuration
+from gateway.app.sections import Sections, configuration_folder, configuration_schema, load_configuration
+from gateway.app.services import service_settings
 from gateway.cli.options import Place
 from gateway.cli.place_contents import sections_of
 from gateway.config.problems import ConfigurationError, Problem
 from gateway.core.errors import GatewayError, InvalidRequest
-from gateway.core.json import Json, JsonObject
+from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.model import Capability, Principal, principal
 from gateway.orchestration.doubts import doubts
 from gateway.orchestration.memories import BUILT_IN
 from gateway.orchestration.orchestrator import check
-from gateway.plugins import load_memory, load_patterns
+from gateway.plugins import load_memory, load_patterns, load_tool_search
 from gateway.testing.contracts.breaks import breaks
 from policies.access.explain import capability_named, explain
 from policies.access.policy import AccessPolicy
+
+_MOST_DROPPED = 20
 
 
 def problems_of(at: Place, against: Path | None = None) -> tuple[Problem, ...]:
@@ -32,7 +38,7 @@ def problems_of(at: Place, against: Path | None = None) -> tuple[Problem, ...]:
         sections = sections_of(at)
     except ConfigurationError as error:
         return error.problems
-    found = [*sections.configuration.warnings, *_engines_missing(sections)]
+    found = [*sections.configuration.warnings, *_engines_missing(sections), *_documents(sections)]
     try:
         access_of(sections)
         workflows = sections.workflows
@@ -59,6 +65,31 @@ def _engines_missing(sections: Sections) -> Iterator[Problem]:
                 load_memory(settings.engine)
         except InvalidRequest as error:
             yield sections.configuration.problem(f"memory.{name}.engine", error.message)
+    for name, settings in sections.sets.items():
+        try:
+            if settings.search and settings.engine != WORDS:
+                load_tool_search(settings.engine)
+        except InvalidRequest as error:
+            yield sections.configuration.problem(f"sets.{name}.engine", error.message)
+
+
+def _documents(sections: Sections) -> Iterator[Problem]:
+    """OpenAPI documents that cannot be read, and operations in them."""
+    folder = configuration_folder(sections)
+    for slug, server in sections.servers.items():
+        if not server.openapi:
+            continue
+        settings = service_settings(server, folder)
+        path = f"servers.{slug}.openapi"
+        try:
+            operations = Operations(read_document(settings.document), settings)
+        except InvalidRequest as error:
+            yield sections.configuration.problem(path, error.message, severity="warning")
+            continue
+        operations.read()
+        for each in map(json_object, operations.dropped[:_MOST_DROPPED]):
+            said = f"{json_text(each.get('name'))} is left out: {json_text(each.get('reason'))}"
+            yield sections.configuration.problem(path, said, severity="warning")
 
 
 def access_of(sections: Sections) -> AccessPolicy:
