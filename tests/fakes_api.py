@@ -11,6 +11,7 @@ import uvicorn
 
 from adapters.http.api import Api, ApiParts
 from adapters.http.api_ports import AgentEntry, AuditQuery, IssuerState, KeyOrder, ToolsOfRun, UpstreamState
+from gateway.app.accounts import ConnectedAccounts
 from gateway.app.pins import PinsOfGateway
 from gateway.core.answers import AnswersView
 from gateway.core.breaker import BreakerView
@@ -31,6 +32,7 @@ from gateway.core.record import Record
 from gateway.core.resilience import Load, OwnerView, PlacesView
 from gateway.orchestration.memories import Memories
 from gateway.orchestration.retention import Pruned
+from gateway.testing.stores.accounts import MemoryAccounts
 from gateway.testing.stores.memory import MemoryInMemory
 from gateway.testing.stores.pins import MemoryPins
 from policies.pinning.keeper import Pinning, Watched
@@ -516,6 +518,7 @@ class ApiBench:
         self.load = FixedLoad()
         self.chaos = Chaos(self.clock, CountingIds())
         self.memories = Memories(MemoryInMemory(), self.clock, no_engine)
+        self.accounts = ConnectedAccounts(MemoryAccounts(), bytes(32), self.clock)
         self.pinning = Pinning(
             MemoryPins(),
             self.clock,
@@ -543,6 +546,7 @@ class ApiBench:
             costs=self.costs,
             memories=self.memories,
             pins=PinsOfGateway(self.pinning),
+            accounts=self.accounts,
             load=self.load,
             chaos=self.chaos,
             reload=reloaded,

@@ -13,19 +13,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from adapters.http.api_accounts import AccountEndpoints
 from adapters.http.api_advice import AdviceEndpoints
 from adapters.http.api_agents import AgentEndpoints
 from adapters.http.api_approvals import ApprovalEndpoints
 from adapters.http.api_call import Call, Recorder, answer, body_of, error_answer
 from adapters.http.api_catalog import CatalogEndpoints
-from adapters.http.api_contract import ENDPOINTS, PREFIX, Endpoint, openapi_document
+from adapters.http.api_contract import ENDPOINTS, PREFIX, openapi_document
 from adapters.http.api_costs import CostEndpoints
 from adapters.http.api_dead_letters import DeadLetterEndpoints
+from adapters.http.api_endpoint import Endpoint
 from adapters.http.api_keys import AuditEndpoints, KeyEndpoints
 from adapters.http.api_load import LoadEndpoints
 from adapters.http.api_memory import MemoryEndpoints
 from adapters.http.api_pins import PinEndpoints
 from adapters.http.api_ports import (
+    AccountKeeper,
     Advising,
     AgentDirectory,
     Approving,
@@ -79,6 +82,7 @@ class ApiParts:
     costs: Costs
     memories: MemoryKeeper
     pins: PinKeeper
+    accounts: AccountKeeper
     load: LoadReader
     chaos: ChaosControl
     reload: Reload
@@ -174,8 +178,9 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
     memory = MemoryEndpoints(memories=parts.memories, recorder=recorder)
     advice = AdviceEndpoints(advising=parts.advising, audit=parts.audit)
     load = LoadEndpoints(load=parts.load, chaos=parts.chaos, recorder=recorder)
+    accounts = AccountEndpoints(accounts=parts.accounts, recorder=recorder)
     pins = PinEndpoints(pins=parts.pins, recorder=recorder)
-    rooms = (catalog, agents, runs, dead, approvals, advice, keys, costs, audit, load, memory, pins)
+    rooms = (catalog, agents, runs, dead, approvals, advice, keys, costs, audit, load, memory, pins, accounts)
     found = {each.id: getattr(room, each.id) for each in ENDPOINTS for room in rooms if hasattr(room, each.id)}
     missing = [each.id for each in ENDPOINTS if not each.public and each.id not in found]
     if missing:

@@ -1,49 +1,14 @@
 """The REST API's contract as data: every endpoint once. Routes and the OpenAPI document are both made from it."""
 
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Literal
 
+from adapters.http.api_accounts import ACCOUNTS
+from adapters.http.api_endpoint import Endpoint, Query
+from adapters.http.api_endpoint import object_of as _object
 from gateway.core.errors import ERRORS
 from gateway.core.json import Json, JsonObject
 
 PREFIX = "/api/v1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    name: str
-    type: Literal["string", "integer"] = "string"
-    description: str = ""
-    required: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    id: str
-    """Operation id; the name of its handler."""
-    method: Literal["GET", "POST", "DELETE"]
-    path: str
-    """Below `PREFIX`."""
-    summary: str
-    query: tuple[Query, ...] = ()
-    body: dict[str, Json] | None = None
-    """JSON Schema of the request body."""
-    status: int = 200
-    media_type: str = "application/json"
-    public: bool = False
-    """Answered without a credential."""
-    for_everybody: bool = False
-    """Whoever is identified may ask; what they see and do depends on who they are."""
-
-
-def _object(properties: dict[str, Json], *required: str) -> JsonObject:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [*required],
-        "additionalProperties": False,
-    }
 
 
 _AGENT = _object(
@@ -152,6 +117,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         summary="Trust definitions as they were last seen, if they still have these digests",
         body=_PINS,
     ),
+    *ACCOUNTS,
     Endpoint(id="list_principals", method="GET", path="/principals", summary="Everybody known, and how much they see"),
     Endpoint(id="list_agents", method="GET", path="/agents", summary="Agents, configured and registered"),
     Endpoint(

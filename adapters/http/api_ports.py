@@ -8,6 +8,7 @@ from gateway.core.breaker import BreakerView
 from gateway.core.chaos import Active, ChaosOrder
 from gateway.core.json import Json, JsonObject
 from gateway.core.model import Capability, Principal, PrincipalKind
+from gateway.core.ports.accounts import Account
 from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.core.ports.costs import Spent
 from gateway.core.ports.dead_letters import DeadLetter
@@ -132,6 +133,20 @@ class AgentDirectory(Protocol):
 
     async def unregister(self, who: Principal, slug: str) -> None:
         """Raises: NotFound; Conflict: it stands in the configuration."""
+        ...
+
+
+class AccountKeeper(Protocol):
+    """Accounts people connected at servers. Gives no token."""
+
+    async def all(self, tenant: str) -> Sequence[Account]: ...
+
+    async def revoke(self, tenant: str, server: str, subject: str) -> bool:
+        """False where there is none."""
+        ...
+
+    def link(self, tenant: str, server: str, subject: str) -> str:
+        """Where somebody connects theirs. Raises: NotFound: the server is not used that way."""
         ...
 
 

@@ -91,9 +91,11 @@ class Server:
         health: Health,
         stripped: Callable[[bytes], bool],
         resources: Resources | None = None,
+        connect: Door | None = None,
     ) -> None:
         """`resources`: what is published of the resource at a path (RFC 9728), if anything."""
         self._resources = resources
+        self._connect = connect
         self._mcp = mcp
         self._a2a = a2a
         self._api = api
@@ -152,7 +154,7 @@ class Server:
             return self._a2a
         if path.startswith("/api/"):
             return self._api
-        return None
+        return self._connect if path.startswith("/oauth/") else None
 
     async def _other(self, scope: Scope, send: Send) -> None:
         path = scope["path"]

@@ -29,6 +29,8 @@ class KeySet:
     """Seals what servers want back with the next round."""
     cursor: bytes = field(repr=False)
     """Seals cursors of lists."""
+    accounts: bytes = field(repr=False)
+    """Seals the tokens of accounts people have connected."""
 
     @property
     def fingerprint(self) -> str:
@@ -47,6 +49,7 @@ def key_set_from_files(folder: Path) -> KeySet:
         delegation=random_key(folder / "delegation.key"),
         state=random_key(folder / "state.key"),
         cursor=random_key(folder / "cursor.key"),
+        accounts=random_key(folder / "accounts.key"),
     )
 
 
@@ -64,5 +67,9 @@ def key_set_from_secret(secret: Secret) -> KeySet:
         return HKDF(SHA256(), KEY_BYTES, salt=None, info=f"drawbridge {purpose}".encode()).derive(text.encode())
 
     return KeySet(
-        pepper=derived("pepper"), delegation=derived("delegation"), state=derived("state"), cursor=derived("cursor")
+        pepper=derived("pepper"),
+        delegation=derived("delegation"),
+        state=derived("state"),
+        cursor=derived("cursor"),
+        accounts=derived("accounts"),
     )

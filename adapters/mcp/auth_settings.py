@@ -14,15 +14,15 @@ class AuthSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    kind: Literal["client_credentials", "token_exchange"]
+    kind: Literal["client_credentials", "token_exchange", "user"]
     """`client_credentials`: one token, whoever calls; `token_exchange`: the caller's access token is exchanged (RFC
-    8693), so that the server knows whom it serves."""
+    8693), so that the server knows whom it serves; `user`: each person connects an account of their own."""
     issuer: str
     """Identifier of the authorization server; its metadata say the rest."""
     token_url: str = ""
     """Where it gives tokens; by default what its metadata say."""
-    client_id: str
-    """The gateway's name there."""
+    client_id: str = ""
+    """The gateway's name there; of `user` by default the address of a document that says who it is (CIMD)."""
     client_secret: str = ""
     """Reference to its secret there."""
     client_auth: Literal["basic", "post"] = "basic"
@@ -33,6 +33,8 @@ class AuthSettings(BaseModel):
     """Whom the token is for (RFC 8707); by default the server's URL; empty where that parameter is not understood."""
     audience: str = ""
     """The same by another name, for servers that want that (RFC 8693)."""
+    list_as: str = ""
+    """Of `user`: subject by whose account lists are read; by default they are read without a token."""
 
     @field_validator("issuer", "token_url")
     @classmethod
@@ -54,6 +56,8 @@ class AuthSettings(BaseModel):
 
     @model_validator(mode="after")
     def _says_who_it_is(self) -> "AuthSettings":
-        if not self.client_secret:
-            raise ValueError(f"{self.kind} needs a client_secret, by reference")
+        if self.kind != "user" and not (self.client_id and self.client_secret):
+            raise ValueError(f"{self.kind} needs a client_id and, by reference, a client_secret")
+        if self.kind != "user" and self.list_as:
+            raise ValueError("list_as is for kind: user")
         return self

@@ -4,15 +4,38 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import anyio
+from msgspec import Raw, structs
 
 from adapters.mcp.client_http import McpHttpUpstream
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.settings import ServerSettings
-from gateway.core.model import Capability, Emit, Request, Result
+from adapters.mcp.wire import (
+    CLIENT_CAPABILITIES_KEY,
+    Answer,
+    Params,
+    ReadParams,
+    decode_members,
+    decode_value,
+    encode,
+)
+from gateway.core.errors import Denied
+from gateway.core.json import JsonObject, json_object, json_text
+from gateway.core.model import Capability, Emit, InputRequired, Request, Result
 from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.upstream import Listing
 
 _CLOSE_S = 5.0
+_OPENED = "drawbridge:connect"
+_ANSWERED = ("inputResponses", "requestState")
+
+
+def takes_urls(request: Request) -> bool:
+    """Whether the caller's client opens addresses for its user."""
+    if not isinstance(request.body, Params) or request.body.era != "modern":
+        return False
+    meta = decode_members(bytes(request.body.members.get("_meta", Raw(b"{}"))))
+    said = json_object(decode_value(bytes(meta.get(CLIENT_CAPABILITIES_KEY, Raw(b"{}")))))
+    return isinstance(json_object(said.get("elicitation")).get("url"), dict)
 
 
 class McpCallersUpstream:
@@ -47,7 +70,17 @@ class McpCallersUpstream:
         await self._own.watch()
 
     async def call(self, request: Request, capability: Capability, emit: Emit) -> Result:
+        request = self._resumed(request, capability)
         key = self._tokens.key(request)
+        try:
+            return await self._call(key, request, capability, emit)
+        except Denied as error:
+            url = json_text(error.detail.get("url"))
+            if not url or not takes_urls(request):
+                raise
+            return self._asks_to_open(url, request, capability)
+
+    async def _call(self, key: str, request: Request, capability: Capability, emit: Emit) -> Result:
         upstream = self._callers.get(key)
         if upstream is None:
             upstream = McpHttpUpstream(self._slug, self._settings, self._parts, token=self._tokens.of(key))
@@ -61,6 +94,28 @@ class McpCallersUpstream:
             self._calls[key] -= 1
             if not self._calls[key]:
                 del self._calls[key]
+
+    def _resumed(self, request: Request, capability: Capability) -> Request:
+        """The request as it was before its caller was asked to open an address."""
+        if not request.continuation or self._parts.seal.open(request, capability) != _OPENED:
+            return request
+        body = request.body
+        if isinstance(body, Params):
+            kept = {name: value for name, value in body.members.items() if name not in _ANSWERED}
+            kind = ReadParams if isinstance(body, ReadParams) else Params
+            body = kind(kept, era=body.era, size_bytes=body.size_bytes, headers=body.headers)
+        return structs.replace(request, continuation="", body=body)
+
+    def _asks_to_open(self, url: str, request: Request, capability: Capability) -> InputRequired:
+        """MCP 2026-07-28, elicitation, URL mode."""
+        params: JsonObject = {
+            "mode": "url",
+            "message": f"{self._slug} is called by an account of your own there. Open this page to connect it.",
+            "url": url,
+        }
+        asked: JsonObject = {"connect": {"method": "elicitation/create", "params": params}}
+        body = Answer(encode({"resultType": "input_required", "inputRequests": asked}), era="modern")
+        return InputRequired(body=body, state=self._parts.seal.close(_OPENED, request, capability))
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""

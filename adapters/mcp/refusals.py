@@ -129,10 +129,11 @@ def readable(error: GatewayError) -> str:
     said = error.message[:1].upper() + error.message[1:]
     policy, rule = json_text(error.detail.get("policy")), json_text(error.detail.get("rule"))
     record = json_text(error.detail.get("record"))
+    url = json_text(error.detail.get("url"))
     lines = [
         f"{said.rstrip('.')}. ({error.wire.reason})",
         f"Decided by policy {policy}, rule {rule or 'none'}." if policy else "",
-        advice_for(error),
+        f"Open {url} in a browser to connect it, then call again." if url else advice_for(error),
         f"Audit record: {record}." if record else "",
     ]
     return "\n".join(line for line in lines if line)

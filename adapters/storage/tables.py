@@ -17,6 +17,7 @@ from sqlalchemy import (
     event,
 )
 
+from adapters.storage.account_table import accounts_in
 from adapters.storage.columns import TEXT, TOKEN_KINDS
 from adapters.storage.columns import bytes_of as _bytes
 from adapters.storage.columns import json_of as _json
@@ -32,6 +33,7 @@ from adapters.storage.schema import Schema
 from adapters.storage.start_table import starts_in
 
 TABLES = MetaData()
+accounts = accounts_in(TABLES)
 
 api_keys = Table(
     "api_keys",
@@ -381,9 +383,14 @@ def _to_9(connection: Connection) -> None:
     starts.create(connection)
 
 
+def _to_10(connection: Connection) -> None:
+    """Accounts people have connected."""
+    accounts.create(connection)
+
+
 GATEWAY_SCHEMA = Schema(
     name="gateway",
-    number=9,
+    number=10,
     tables=TABLES,
-    migrations={2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: _to_7, 8: _to_8, 9: _to_9},
+    migrations={2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: _to_7, 8: _to_8, 9: _to_9, 10: _to_10},
 )

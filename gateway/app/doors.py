@@ -8,8 +8,9 @@ from adapters.http.api import Api, ApiParts
 from adapters.http.server import Health, Server, hosts_from
 from adapters.http.settings import ListenSettings
 from adapters.identity.headers import is_identity_header
-from adapters.identity.resource import ProtectedResource, Resource
+from adapters.identity.resource import ProtectedResource
 from adapters.mcp.door import McpDoor
+from adapters.oauth.door import ConnectDoor
 from adapters.storage.audit.reader import AuditReader
 from gateway import __version__
 from gateway.app.composition import Composition
@@ -44,7 +45,6 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
         gaps=lambda: gateway.gaps("default"),
         open_breakers=lambda: sum(len(owner.open_breakers) for owner, _ in gateway.load("default").owners),
     )
-    foundation.access_tokens.resource = Resource(listen.public_url or address)
     resource = ProtectedResource(foundation.access_tokens.resource, lambda: composition.sections.oauth)
     mcp = McpDoor(
         gateway=gateway,
@@ -72,6 +72,7 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
         health=health,
         stripped=is_identity_header,
         resources=resource.metadata,
+        connect=ConnectDoor(foundation.accounts.connecting),
     )
     return Doors(application=application, mcp=mcp, health=health)
 
@@ -94,6 +95,7 @@ def _api_parts(composition: Composition) -> ApiParts:
         dead_letters=composition.orchestrator.dead_letters,
         costs=CostsOfGateway(composition),
         memories=composition.memories,
+        accounts=foundation.accounts,
         pins=PinsOfGateway(composition.pinning),
         advising=composition.orchestrator.advising,
         audit=AuditOfGateway(AuditReader(foundation.directory.audit_db)),

@@ -12,9 +12,11 @@ from adapters.identity.delegation import DelegationTokens
 from adapters.identity.issuers import AccessTokens
 from adapters.identity.issuing import KeyIssuer
 from adapters.identity.keyfiles import OperatorKey, operator_key
+from adapters.identity.resource import Resource
 from adapters.identity.secrets import SecretResolver
 from adapters.mcp.client_seal import Seal
 from adapters.net.tls import client_context
+from adapters.storage.accounts import SqlAccounts
 from adapters.storage.approvals import SqlApprovals
 from adapters.storage.archive import SqlRunArchive
 from adapters.storage.audit.keys import load_or_create_audit_keys
@@ -37,6 +39,7 @@ from adapters.storage.scratch import SqlScratchStore
 from adapters.storage.starts import SqlStarts
 from adapters.system import SortableIds, SystemClock
 from adapters.tokens import VocabularyCounter
+from gateway.app.accounts import ConnectedAccounts
 from gateway.app.others import Others, among_others
 from gateway.app.sections import Sections, configuration_folder
 from gateway.app.storage import Storage, open_storage
@@ -70,6 +73,7 @@ class Foundation:
     archive: SqlRunArchive
     tokens: DelegationTokens
     authenticator: Authenticator
+    accounts: ConnectedAccounts
     issuer: KeyIssuer
     operator: OperatorKey
     seal: Seal
@@ -80,6 +84,11 @@ class Foundation:
     others: Others
     postgres: Secret | None
     """The URL of that database."""
+
+    def reached_at(self, url: str) -> None:
+        """What clients and people call the gateway by, once it is known; before anything is made of it."""
+        self.access_tokens.resource = Resource(url)
+        self.accounts.connecting.base = self.access_tokens.resource.base
 
     @property
     def access_tokens(self) -> AccessTokens:
@@ -140,6 +149,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             archive=SqlRunArchive(database),
             tokens=tokens,
             authenticator=authenticator,
+            accounts=ConnectedAccounts(SqlAccounts(database), storage.keys.accounts, clock),
             issuer=issuer,
             operator=operator_key(directory.operator_key, new_key),
             seal=Seal(storage.keys.state, clock),

@@ -23,6 +23,7 @@ from adapters.net.egress import EgressGuard
 from adapters.net.fetch import fetch
 from adapters.net.http1 import Pool, PoolLimits
 from adapters.openapi.upstream import OpenApiUpstream, ServiceParts
+from gateway.app.accounts import ConnectedAccounts
 from gateway.app.buses import bus_from
 from gateway.app.sections import Sections, configuration_folder
 from gateway.app.services import service_settings
@@ -70,6 +71,9 @@ class Ground(Protocol):
 
     @property
     def access_tokens(self) -> AccessTokens: ...
+
+    @property
+    def accounts(self) -> ConnectedAccounts: ...
 
 
 class Neighbours:
@@ -168,7 +172,7 @@ class Neighbours:
         return agent
 
     def _tokens(self, slug: str, settings: ServerSettings) -> UpstreamTokens:
-        return upstream_tokens(slug, settings, self._foundation, self._guard)
+        return upstream_tokens(slug, settings, self._foundation, self._guard, self._poke(slug))
 
     def _bus(self, settings: BusSettings) -> Bus:
         url = self._foundation.secrets.resolve(settings.url).reveal() if is_reference(settings.url) else settings.url

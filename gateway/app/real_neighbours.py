@@ -15,11 +15,13 @@ from adapters.mcp.client_seal import Seal
 from adapters.net.egress import EgressGuard
 from adapters.net.tls import client_context
 from adapters.system import SortableIds, SystemClock
+from gateway.app.accounts import ConnectedAccounts
 from gateway.app.neighbours import Neighbours
 from gateway.app.sections import Sections, configuration_folder
 from gateway.core.catalog import Shelf
 from gateway.core.lists import Lists
 from gateway.core.ports.upstream import Upstream
+from gateway.testing.stores.accounts import MemoryAccounts as NoAccounts
 
 CLOSE_S = 10.0
 
@@ -35,6 +37,8 @@ class TrialGround:
     seal: Seal
     access_tokens: AccessTokens
     """Nobody brings one to a scenario."""
+    accounts: ConnectedAccounts
+    """Nobody has connected one here."""
 
 
 @asynccontextmanager
@@ -51,6 +55,7 @@ async def real_neighbours(sections: Sections, owners: Collection[str]) -> AsyncG
         tls=client_context(),
         seal=Seal(os.urandom(32), clock),
         access_tokens=AccessTokens(clock),
+        accounts=ConnectedAccounts(NoAccounts(), os.urandom(32), clock),
     )
     shelf = Shelf()
     # Never started: a scenario reads each list once, when its gateway begins.

@@ -73,6 +73,7 @@ async def _serve(options: ServeOptions) -> None:
         port: int = bound.getsockname()[1]
         address = f"http://{f'[{listen.host}]' if ':' in listen.host else listen.host}:{port}"
         async with open_foundation(options.data, sections) as foundation:
+            foundation.reached_at(listen.public_url or address)
             composition = Composition(foundation, sections, patterns_for(sections))
             async with composition.running():
                 _refuse_demo_keys(foundation, listen)

@@ -1,6 +1,7 @@
 """The access tokens servers behind the gateway ask for, as their `auth` says."""
 
 import ssl
+from collections.abc import Callable
 from typing import Protocol
 
 from adapters.identity.issuers import AccessTokens
@@ -8,8 +9,11 @@ from adapters.mcp.auth_settings import AuthSettings
 from adapters.mcp.settings import ServerSettings
 from adapters.net.authorization_server import AuthorizationServer, ClientSecret
 from adapters.net.egress import EgressGuard
+from adapters.oauth.accounts import Connection
+from adapters.oauth.connecting import CLIENT_DOCUMENT
 from adapters.oauth.service import ExchangedTokens, ServiceTokens, Wish
 from adapters.oauth.token_endpoint import TokenEndpoint
+from gateway.app.accounts import ConnectedAccounts
 from gateway.core.errors import InvalidRequest
 from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.world import Clock, Secrets
@@ -30,9 +34,17 @@ class Ground(Protocol):
     @property
     def access_tokens(self) -> AccessTokens: ...
 
+    @property
+    def accounts(self) -> ConnectedAccounts: ...
 
-def upstream_tokens(slug: str, settings: ServerSettings, ground: Ground, guard: EgressGuard) -> UpstreamTokens:
-    """The tokens for one server. Raises: InvalidRequest: it asks for none, or a secret leads nowhere."""
+
+def upstream_tokens(
+    slug: str, settings: ServerSettings, ground: Ground, guard: EgressGuard, poke: Callable[[], None]
+) -> UpstreamTokens:
+    """The tokens for one server; `poke` has its lists read again.
+
+    Raises: InvalidRequest: it asks for none, or a secret leads nowhere.
+    """
     auth = settings.auth
     if auth is None:
         raise InvalidRequest(f"servers.{slug} has no auth")
@@ -44,6 +56,9 @@ def upstream_tokens(slug: str, settings: ServerSettings, ground: Ground, guard: 
             return ServiceTokens(endpoint, wish, ground.clock)
         case "token_exchange":
             return ExchangedTokens(slug, endpoint, wish, ground.clock, ground.access_tokens.token_of)
+        case "user":
+            connection = Connection(slug=slug, endpoint=endpoint, wish=wish, list_as=auth.list_as)
+            return ground.accounts.at(connection, settings.tenant, poke)
 
 
 def _endpoint(slug: str, auth: AuthSettings, ground: Ground, guard: EgressGuard) -> TokenEndpoint:
@@ -53,5 +68,6 @@ def _endpoint(slug: str, auth: AuthSettings, ground: Ground, guard: EgressGuard)
         path = f"servers.{slug}.auth.client_secret"
         raise InvalidRequest(f"{path}: {error.message}", detail={"path": path}) from error
     server = AuthorizationServer(auth.issuer, name=f"the issuer of {slug}'s tokens", tls=ground.tls, guard=guard)
-    client = ClientSecret(id=auth.client_id, secret=secret, in_form=auth.client_auth == "post")
+    name = auth.client_id or f"{ground.access_tokens.resource.base}{CLIENT_DOCUMENT}"
+    client = ClientSecret(id=name, secret=secret, in_form=auth.client_auth == "post")
     return TokenEndpoint(server, client, auth.token_url)

@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "judge": "Compare a workflow's judge with people, on a gold set",
     "router": "Measure where requests go, on a labelled set or by the record",
     "keys": "Mint, list and revoke keys",
+    "tokens": "List, connect and revoke people's accounts at servers",
     "connect": "Connect an MCP client: Claude Code, Claude Desktop, Cursor, VS Code",
     "mcp": "Serve MCP over stdio by relaying to the running gateway",
     "chaos": "Inject faults into a running gateway that allows it",

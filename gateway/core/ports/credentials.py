@@ -25,8 +25,8 @@ class UpstreamTokens(Protocol):
     """The access tokens for one upstream, in everybody's name."""
 
     @property
-    def own(self) -> UpstreamToken:
-        """In the gateway's name: for lists, and for what concerns no caller."""
+    def own(self) -> UpstreamToken | None:
+        """For lists, and for what concerns no caller; None: without any."""
         ...
 
     def key(self, request: Request) -> str:

@@ -1,0 +1,46 @@
+"""Accounts people connect, put together: where they are kept, how they are connected, what operators see of them."""
+
+from collections.abc import Callable, Sequence
+
+from adapters.oauth.accounts import AccountTokens, Connection, PersonalTokens
+from adapters.oauth.connecting import Connecting
+from adapters.oauth.sealing import Sealing
+from gateway.core.errors import NotFound
+from gateway.core.ports.accounts import Account, Accounts
+from gateway.core.ports.world import Clock
+
+
+class ConnectedAccounts:
+    """One a process. Implements `api_ports.AccountKeeper`."""
+
+    def __init__(self, store: Accounts, key: bytes, clock: Clock) -> None:
+        sealing = Sealing(key)
+        self.connecting = Connecting(sealing, clock, self._connected)
+        self.tokens = AccountTokens(store, sealing, clock, self.connecting.link)
+        self.connecting.tokens = self.tokens
+        self._pokes: dict[str, Callable[[], None]] = {}
+        self._tenants: dict[str, str] = {}
+
+    def at(self, connection: Connection, tenant: str, poke: Callable[[], None]) -> PersonalTokens:
+        """The tokens for one server; `poke` has its lists read again when an account is connected."""
+        self.connecting.connections[connection.slug] = connection
+        self._pokes[connection.slug] = poke
+        self._tenants[connection.slug] = tenant
+        return PersonalTokens(connection, self.tokens, tenant)
+
+    async def all(self, tenant: str) -> Sequence[Account]:
+        return await self.tokens.store.all(tenant)
+
+    async def revoke(self, tenant: str, server: str, subject: str) -> bool:
+        return await self.tokens.revoke(tenant, server, subject)
+
+    def link(self, tenant: str, server: str, subject: str) -> str:
+        connection = self.connecting.connections.get(server)
+        if connection is None or self._tenants[server] not in (tenant, "*"):
+            raise NotFound(f"no server called {server} is used by people's own accounts")
+        return self.connecting.link(connection, (tenant, subject))
+
+    def _connected(self, slug: str) -> None:
+        poke = self._pokes.get(slug)
+        if poke is not None:
+            poke()

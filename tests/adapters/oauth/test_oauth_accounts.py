@@ -1,0 +1,322 @@
+"""People's accounts at servers: connected by them alone, renewed once, sealed, and nobody else's."""
+
+from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
+
+import anyio
+import pytest
+from authlib.oauth2 import rfc7636
+
+from adapters.net.authorization_server import ClientSecret
+from adapters.oauth.accounts import LOOK_AGAIN_S, Connection, Owner
+from adapters.oauth.connecting import CALLBACK, CONNECT, VALID_S, Begun
+from adapters.oauth.service import Wish
+from adapters.oauth.token_endpoint import TokenEndpoint
+from gateway.app.accounts import ConnectedAccounts
+from gateway.core.errors import Conflict, Denied, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
+from gateway.core.limits import Budget
+from gateway.core.model import Request, principal
+from gateway.testing.stores.accounts import MemoryAccounts
+from tests.fakes import FakeClock
+from tests.fakes_oauth import ISSUER, FakeAuthorizationServer
+
+pytestmark = pytest.mark.anyio
+
+ANA: Owner = ("default", "ana")
+BOB: Owner = ("default", "bob")
+
+
+class House:
+    def __init__(self, store: MemoryAccounts | None = None, server: FakeAuthorizationServer | None = None) -> None:
+        self.clock = FakeClock()
+        self.server = server or FakeAuthorizationServer()
+        self.store = store or MemoryAccounts()
+        self.accounts = ConnectedAccounts(self.store, bytes(range(32)), self.clock)
+        self.accounts.connecting.base = "https://gateway.test"
+        endpoint = TokenEndpoint(self.server, ClientSecret(id="https://gateway.test/oauth/client.json"))
+        wish = Wish(resource="https://crm.test/mcp", scopes=("crm",))
+        self.connection = Connection(slug="crm", endpoint=endpoint, wish=wish)
+        self.poked = 0
+        self.personal = self.accounts.at(self.connection, "default", self._poke)
+
+    def _poke(self) -> None:
+        self.poked += 1
+
+    def ticket(self, owner: Owner = ANA) -> str:
+        return self.accounts.connecting.link(self.connection, owner).removeprefix(f"https://gateway.test{CONNECT}")
+
+    async def begin(self, owner: Owner = ANA) -> Begun:
+        return await self.accounts.connecting.begin(self.ticket(owner))
+
+    async def connect(self, owner: Owner = ANA) -> None:
+        begun = await self.begin(owner)
+        await self.accounts.connecting.finish(answer_to(begun), begun.cookie)
+
+    async def get(self, owner: Owner = ANA) -> str:
+        token = self.accounts.tokens.of(self.connection, owner)
+        with anyio.fail_after(20):
+            return (await token.get(self.clock.monotonic_s() + 10)).reveal()
+
+
+def asked_of(begun: Begun) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(begun.url).query).items()}
+
+
+def answer_to(begun: Begun, **changed: str) -> dict[str, str]:
+    return {"code": "c0de", "state": asked_of(begun)["state"], "iss": ISSUER, **changed}
+
+
+async def test_a_person_who_goes_on_from_the_link_connects_their_account() -> None:
+    house = House()
+
+    begun = await house.begin()
+    asked = asked_of(begun)
+    await house.accounts.connecting.finish(answer_to(begun), begun.cookie)
+
+    assert begun.url.startswith(f"{ISSUER}/auth?")
+    form = house.server.forms[0]
+    assert {name: asked[name] for name in ("response_type", "resource", "scope", "redirect_uri")} == {
+        "response_type": "code",
+        "resource": "https://crm.test/mcp",
+        "scope": "crm",
+        "redirect_uri": f"https://gateway.test{CALLBACK}",
+    }
+    assert asked["code_challenge_method"] == "S256"
+    assert asked["code_challenge"] == rfc7636.create_s256_code_challenge(form["code_verifier"])
+    assert form["code_verifier"] not in begun.url
+    assert await house.get() == "access-1"
+    assert house.poked == 1
+
+
+async def test_who_has_connected_none_is_told_where_to() -> None:
+    house = House()
+    await house.connect(BOB)
+
+    with pytest.raises(Denied) as refused:
+        await house.get(ANA)
+
+    url = str(refused.value.detail["url"])
+    assert house.accounts.connecting.asked(url.rpartition("/")[2]).owner == ANA
+    assert refused.value.detail["sent"] is False
+    assert url not in refused.value.message
+
+
+async def test_a_state_that_was_stolen_is_of_no_use_in_another_browser() -> None:
+    house = House()
+    begun, others = await house.begin(ANA), await house.begin(BOB)
+
+    for cookie in ("", others.cookie, begun.cookie + "x"):
+        with pytest.raises(Denied, match="another browser"):
+            await house.accounts.connecting.finish(answer_to(begun), cookie)
+    with pytest.raises(Denied, match="another browser"):
+        await house.accounts.connecting.finish(answer_to(others), begun.cookie)
+
+    assert house.server.forms == []
+    assert await house.store.all("default") == ()
+
+
+@pytest.mark.parametrize("issuer", ["https://evil.test", ISSUER + "/", "", None])
+async def test_an_answer_of_another_issuer_is_not_acted_upon(issuer: str | None) -> None:
+    house = House()
+    begun = await house.begin()
+    query = answer_to(begun)
+    if issuer is None:
+        del query["iss"]
+    else:
+        query["iss"] = issuer
+
+    with pytest.raises(Denied):
+        await house.accounts.connecting.finish(query, begun.cookie)
+
+    assert house.server.forms == []
+
+
+async def test_what_was_begun_is_finished_once_and_soon() -> None:
+    house = House()
+    begun, late = await house.begin(), await house.begin()
+    await house.accounts.connecting.finish(answer_to(begun), begun.cookie)
+
+    with pytest.raises(Conflict):
+        await house.accounts.connecting.finish(answer_to(begun), begun.cookie)
+    house.clock.advance(VALID_S + 1)
+    with pytest.raises(InvalidRequest, match="too old"):
+        await house.accounts.connecting.finish(answer_to(late), late.cookie)
+
+
+@pytest.mark.parametrize("text", ["", "x", "AAAA", "é", "A" * 9000, "../..", "a=b"])
+async def test_a_link_or_state_that_is_none_is_refused(text: str) -> None:
+    house = House()
+
+    with pytest.raises(InvalidRequest):
+        house.accounts.connecting.asked(text)
+    with pytest.raises(InvalidRequest):
+        await house.accounts.connecting.finish({"state": text, "code": "c", "iss": ISSUER}, "cookie")
+
+
+async def test_a_link_is_no_state_and_a_state_no_link() -> None:
+    house = House()
+    begun = await house.begin()
+
+    with pytest.raises(InvalidRequest):
+        house.accounts.connecting.asked(asked_of(begun)["state"])
+    with pytest.raises(InvalidRequest):
+        await house.accounts.connecting.finish(answer_to(begun, state=house.ticket()), begun.cookie)
+
+
+async def test_a_refusal_at_the_issuer_is_told_by_its_word_only() -> None:
+    house = House()
+    for error, word in (("access_denied", "access_denied"), ("<script>", "does not say")):
+        begun = await house.begin()
+        query = answer_to(begun, error=error)
+        del query["code"]
+
+        with pytest.raises(Denied, match=word):
+            await house.accounts.connecting.finish(query, begun.cookie)
+
+
+async def test_an_issuer_without_pkce_is_not_used() -> None:
+    house = House()
+
+    async def without() -> dict[str, str]:
+        return {"issuer": ISSUER, "authorization_endpoint": f"{ISSUER}/auth"}
+
+    house.server.metadata = without  # pyright: ignore[reportAttributeAccessIssue] - another answer of the fake's
+
+    with pytest.raises(UpstreamFailed, match="PKCE"):
+        await house.begin()
+
+
+async def test_what_is_stored_shows_no_token_and_is_nobody_elses() -> None:
+    house = House()
+    await house.connect(ANA)
+    (row,) = await house.store.all("default")
+
+    assert b"access" not in row.sealed and "access-1" not in repr(row)
+    for changed in ({"subject": "bob"}, {"tenant": "other"}, {"server": "erp"}, {"issuer": "https://evil.test"}):
+        moved = replace(row, **changed)
+        assert house.accounts.tokens.opened(moved, house.connection) == {}
+    await house.store.put(replace(row, subject="bob"))
+    with pytest.raises(Denied):
+        await house.get(BOB)
+
+
+async def test_a_token_is_renewed_once_for_all_who_wait_and_its_successor_is_kept() -> None:
+    house = House()
+    await house.connect()
+    house.clock.advance(600)
+    house.server.held = anyio.Event()
+    found: list[str] = []
+
+    async def call() -> None:
+        found.append(await house.get())
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as impatient:
+            tasks.start_soon(call)
+            await anyio.wait_all_tasks_blocked()
+            impatient.cancel()
+        for _ in range(10):
+            tasks.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        house.server.held.set()
+    house.clock.advance(600)
+    await house.get()
+
+    assert found == ["access-2"] * 11
+    assert [form.get("refresh_token") for form in house.server.forms] == [None, "refresh-1", "refresh-2"]
+
+
+async def test_a_second_gateway_that_renewed_meanwhile_is_no_reason_to_ask_the_person_again() -> None:
+    first = House()
+    await first.connect()
+    second = House(first.store, first.server)
+    second.clock.advance(600)
+    first.clock.advance(600)
+    (before,) = await first.store.all("default")
+    await second.get()
+    (after,) = await first.store.all("default")
+
+    class Late(MemoryAccounts):
+        """Shows the row as it was when it is first looked at."""
+
+        looks = 0
+
+        async def find(self, tenant: str, subject: str, server: str):
+            self.looks += 1
+            return before if self.looks == 1 else after
+
+    slow = House(Late(), first.server)
+    slow.clock.advance(600)
+    first.server.status, first.server.changed = 400, {"error": "invalid_grant"}
+
+    assert await slow.get() == "access-2"
+
+
+async def test_an_account_whose_issuer_wants_no_more_of_it_has_to_be_connected_anew() -> None:
+    house = House()
+    await house.connect()
+    house.clock.advance(600)
+    house.server.status, house.server.changed = 400, {"error": "invalid_grant"}
+
+    with pytest.raises(Denied):
+        await house.get()
+
+    assert await house.store.all("default") == ()
+
+
+async def test_an_issuer_that_is_down_costs_nobody_their_account() -> None:
+    house = House()
+    await house.connect()
+    house.clock.advance(600)
+    house.server.problem = Unavailable("down")
+
+    with pytest.raises(Unavailable):
+        await house.get()
+    house.server.problem = None
+
+    assert await house.get() == "access-2"
+
+
+async def test_a_revoked_account_is_over_at_once_here_and_soon_elsewhere() -> None:
+    house = House()
+    other = House(house.store, house.server)
+    await house.connect()
+    await house.get()
+    await other.get()
+
+    assert await house.accounts.revoke("default", "crm", "ana") is True
+    assert await house.accounts.revoke("default", "crm", "ana") is False
+    with pytest.raises(Denied):
+        await house.get()
+    other.clock.advance(LOOK_AGAIN_S)
+    with pytest.raises(Denied):
+        await other.get()
+
+
+async def test_a_server_that_refuses_a_token_gets_another() -> None:
+    house = House()
+    await house.connect()
+    token = house.accounts.tokens.of(house.connection, ANA)
+
+    token.refused(await token.get(house.clock.monotonic_s() + 10))
+
+    assert await house.get() == "access-2"
+
+
+def test_what_is_done_on_somebodys_behalf_is_done_by_their_account() -> None:
+    house = House()
+    ana = principal("ana")
+    agent = principal("agent:x", kind="agent", behind=principal("workflow:w", kind="workflow", behind=ana))
+
+    def key(who: object) -> str:
+        return house.personal.key(
+            Request(id="req_1", principal=who, capability="tool:crm/x", operation="call", budget=Budget(deadline_s=1.0))  # pyright: ignore[reportArgumentType]
+        )
+
+    assert key(agent) == key(ana) != key(principal("bob"))
+    assert key(principal("ana", tenant="other")) != key(ana)
+    assert house.personal.own is None
+
+
+def test_broken_flows_end_in_errors_that_cross_ports() -> None:
+    assert issubclass(Conflict, GatewayError)
