@@ -119,8 +119,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
         open_steps, runs = SqlOpenSteps(database), SqlRunStore(database)
         await open_steps.load()
         tokens = DelegationTokens(storage.keys.delegation, clock=clock)
-        authenticator, issuer = _recognition(storage, tokens, open_steps, clock)
-        await issuer.load()
+        authenticator, issuer = await _recognition(storage, tokens, open_steps, clock)
         others = await stack.enter_async_context(among_others(changes, ids.new("proc"), clock))
         if changes is not None:
             changes.on(KEYS, issuer.load)
@@ -160,7 +159,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
         )
 
 
-def _recognition(
+async def _recognition(
     storage: Storage,
     tokens: DelegationTokens,
     open_steps: SqlOpenSteps,
@@ -176,4 +175,5 @@ def _recognition(
         keys_are_current=None if storage.changes is None else partial(storage.changes.current, KEYS),
     )
     issuer = KeyIssuer(store=SqlKeyStore(storage.rows), mint=mint, authenticator=authenticator, clock=clock)
+    await issuer.load()
     return authenticator, issuer

@@ -12,22 +12,23 @@ SECRET = Secret("3f9c1e7ab2d845069b1c77e0aa4f55d0")
 
 
 def keys_of(key_set: KeySet) -> set[bytes]:
-    return {key_set.pepper, key_set.delegation, key_set.state, key_set.cursor}
+    return {key_set.pepper, key_set.delegation, key_set.state, key_set.cursor, key_set.accounts}
 
 
 def test_keys_in_files_are_made_once(tmp_path: Path) -> None:
     first = key_set_from_files(tmp_path)
 
     assert key_set_from_files(tmp_path) == first
-    assert {each.name for each in tmp_path.iterdir()} == {"pepper", "delegation.key", "state.key", "cursor.key"}
-    assert [len(each) for each in keys_of(first)] == [32] * 4
+    names = {"pepper", "delegation.key", "state.key", "cursor.key", "accounts.key"}
+    assert {each.name for each in tmp_path.iterdir()} == names
+    assert [len(each) for each in keys_of(first)] == [32] * 5
 
 
 def test_the_same_secret_gives_the_same_keys_and_each_is_another() -> None:
     first = key_set_from_secret(SECRET)
 
     assert key_set_from_secret(Secret(SECRET.reveal())) == first
-    assert [len(each) for each in keys_of(first)] == [32] * 4
+    assert [len(each) for each in keys_of(first)] == [32] * 5
     assert not keys_of(first) & keys_of(key_set_from_secret(Secret(SECRET.reveal() + "0")))
 
 
