@@ -4,20 +4,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import anyio
-from msgspec import Raw, structs
+from msgspec import structs
 
 from adapters.mcp.client_http import McpHttpUpstream
+from adapters.mcp.client_params import client_capabilities
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.settings import ServerSettings
-from adapters.mcp.wire import (
-    CLIENT_CAPABILITIES_KEY,
-    Answer,
-    Params,
-    ReadParams,
-    decode_members,
-    decode_value,
-    encode,
-)
+from adapters.mcp.wire import Answer, Params, encode
 from gateway.core.errors import Denied
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.model import Capability, Emit, InputRequired, Request, Result
@@ -31,10 +24,7 @@ _ANSWERED = ("inputResponses", "requestState")
 
 def takes_urls(request: Request) -> bool:
     """Whether the caller's client opens addresses for its user."""
-    if not isinstance(request.body, Params) or request.body.era != "modern":
-        return False
-    meta = decode_members(bytes(request.body.members.get("_meta", Raw(b"{}"))))
-    said = json_object(decode_value(bytes(meta.get(CLIENT_CAPABILITIES_KEY, Raw(b"{}")))))
+    said = client_capabilities(request.body)
     return isinstance(json_object(said.get("elicitation")).get("url"), dict)
 
 
@@ -101,9 +91,7 @@ class McpCallersUpstream:
             return request
         body = request.body
         if isinstance(body, Params):
-            kept = {name: value for name, value in body.members.items() if name not in _ANSWERED}
-            kind = ReadParams if isinstance(body, ReadParams) else Params
-            body = kind(kept, era=body.era, size_bytes=body.size_bytes, headers=body.headers)
+            body = body.with_members({name: raw for name, raw in body.members.items() if name not in _ANSWERED})
         return structs.replace(request, continuation="", body=body)
 
     def _asks_to_open(self, url: str, request: Request, capability: Capability) -> InputRequired:

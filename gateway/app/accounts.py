@@ -1,6 +1,6 @@
 """Accounts people connect, put together: where they are kept, how they are connected, what operators see of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from adapters.oauth.accounts import AccountTokens, Connection, PersonalTokens
 from adapters.oauth.connecting import Connecting
@@ -27,6 +27,11 @@ class ConnectedAccounts:
         self._pokes[connection.slug] = poke
         self._tenants[connection.slug] = tenant
         return PersonalTokens(connection, self.tokens, tenant)
+
+    def only(self, slugs: Collection[str]) -> None:
+        """Servers that are gone, or want no such accounts any more, are connected to no longer."""
+        for slug in [slug for slug in self.connecting.connections if slug not in slugs]:
+            del self.connecting.connections[slug], self._pokes[slug], self._tenants[slug]
 
     async def all(self, tenant: str) -> Sequence[Account]:
         return await self.tokens.store.all(tenant)

@@ -143,6 +143,7 @@ class Neighbours:
                 self._buses[slug] = upstream.bus
             watch = upstream.watch if isinstance(upstream, McpHttpUpstream | McpCallersUpstream | BusUpstream) else None
             self._lists.add(upstream, new[slug].tenant, watch)
+        self._foundation.accounts.only([slug for slug, each in wanted.items() if by_account(each.settings)])
         self._present = dict(wanted)
 
     def leave(self) -> None:
@@ -198,6 +199,11 @@ class Neighbours:
             return Pool(address, name=slug, tls=self._foundation.tls, limits=limits, guard=guard)
 
         return open_pool
+
+
+def by_account(settings: Settings) -> bool:
+    """Whether people connect accounts of their own there."""
+    return isinstance(settings, ServerSettings) and settings.auth is not None and settings.auth.kind == "user"
 
 
 async def registered_agents(directory: AgentDirectory) -> dict[str, AgentSettings]:

@@ -14,7 +14,15 @@ from adapters.oauth.connecting import CALLBACK, CONNECT, VALID_S, Begun
 from adapters.oauth.service import Wish
 from adapters.oauth.token_endpoint import TokenEndpoint
 from gateway.app.accounts import ConnectedAccounts
-from gateway.core.errors import Conflict, Denied, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
+from gateway.core.errors import (
+    Conflict,
+    Denied,
+    GatewayError,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+    UpstreamFailed,
+)
 from gateway.core.limits import Budget
 from gateway.core.model import Request, principal
 from gateway.testing.stores.accounts import MemoryAccounts
@@ -307,6 +315,20 @@ async def test_a_server_that_refuses_a_token_gets_another() -> None:
     token.refused(await token.get(house.clock.monotonic_s() + 10))
 
     assert await house.get() == "access-2"
+
+
+def test_a_server_that_is_gone_is_connected_to_no_longer() -> None:
+    house = House()
+    ticket = house.ticket()
+    house.accounts.only(["crm"])
+    house.accounts.connecting.asked(ticket)
+
+    house.accounts.only([])
+
+    with pytest.raises(NotFound):
+        house.accounts.connecting.asked(ticket)
+    with pytest.raises(NotFound):
+        house.accounts.link("default", "crm", "ana")
 
 
 def test_what_is_done_on_somebodys_behalf_is_done_by_their_account() -> None:
