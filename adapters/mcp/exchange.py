@@ -15,6 +15,7 @@ from starlette.types import Receive, Send
 from adapters.mcp.knock import Knock
 from adapters.mcp.refusals import error_bytes
 from adapters.mcp.render import LOG_NOTHING, LOG_RANKS, EventWriter, response_bytes, sse_bytes
+from adapters.mcp.tapes import Shelf, Tape
 from adapters.mcp.wire import Era, as_text
 from gateway.core.json import Json
 from gateway.core.model import Event
@@ -63,6 +64,7 @@ class Exchange:
         "_send",
         "_since_s",
         "_started",
+        "_tape",
         "_task",
         "_vigil",
         "accepts_json",
@@ -74,6 +76,7 @@ class Exchange:
         "phase",
         "request_id",
         "session_header",
+        "shelf",
     )
 
     def __init__(self, receive: Receive, send: Send, *, pace: Pace, vigil: "Vigil", accept: tuple[bool, bool]) -> None:
@@ -87,6 +90,7 @@ class Exchange:
         self._lock: anyio.Lock | None = None
         self._since_s = 0.0
         self._started = False
+        self._tape: Tape | None = None
         self._task = asyncio.current_task()
         self._vigil = vigil
         vigil.add(self)
@@ -98,6 +102,8 @@ class Exchange:
         self.phase: Literal["reading", "calling", "answering"] = "reading"
         self.request_id = b""
         self.session_header: HeaderLines = ()
+        self.shelf: Shelf | None = None
+        """Where what it says is kept, should it become a stream that can be taken up again."""
 
     def calling(self, knock: Knock, deadline_s: float) -> None:
         """The body is read; from here on the call runs."""
@@ -130,20 +136,23 @@ class Exchange:
         self._vigil.discard(self)
         if self._attendant is not None:
             self._attendant.cancel()
+        if self._tape is not None and not self._tape.done:
+            self._tape.end()
 
     async def emit(self, event: Event) -> None:
         """See `core.model.Emit`. Returns once the client's side has room again."""
-        if not self.accepts_sse or self.ending or self._deaf or self.knock is None:
+        unheard = self._deaf and self.shelf is None
+        if not self.accepts_sse or self.ending or unheard or self.knock is None:
             return
         if self._events is None:
             self._events = _events(self.knock)
         notification = self._events.notification(event)
         if notification is not None:
-            await self._write(sse_bytes(notification))
+            await self._write(self._kept(sse_bytes(notification)))
 
     async def ask(self, request: bytes) -> None:
         """Send the client a request, which it answers by a POST of its own. Legacy only."""
-        await self._write(sse_bytes(request))
+        await self._write(self._kept(sse_bytes(request)))
 
     async def answer(self, result: bytes, headers: HeaderLines = ()) -> None:
         """Send the `result`, raw JSON."""
@@ -169,8 +178,25 @@ class Exchange:
             if not self._started and plain:
                 await self._plain(message, http, headers)
                 return
+            event = self._kept(sse_bytes(message))
+            if self._tape is not None:
+                self._tape.end()
             await self._begin_stream()
-            await self._send({"type": "http.response.body", "body": sse_bytes(message), "more_body": False})
+            last = b"" if self._taken else event
+            await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _kept(self, event: bytes) -> bytes:
+        """The event as it goes out: with an id, where its stream can be taken up."""
+        if self.shelf is None:
+            return event
+        if self._tape is None:
+            self._tape = self.shelf.open()
+        return self._tape.keep(event)
+
+    @property
+    def _taken(self) -> bool:
+        """Whether the client reads on by another connection (MCP 2025-11-25: no message goes to two streams)."""
+        return self._tape is not None and self._tape.reader is not None
 
     async def _plain(self, message: bytes, http: int, headers: HeaderLines) -> None:
         lines = [JSON_TYPE, (b"content-length", b"%d" % len(message)), *self.session_header, *headers]
@@ -181,7 +207,7 @@ class Exchange:
         """Write to the stream. A legacy client that does not read loses its events, a modern one its call."""
         with anyio.move_on_after(self._pace.slow_reader_s) as patience:
             async with self._sse_lock():
-                if not self.ending and self.phase == "calling":
+                if not self.ending and self.phase == "calling" and not self._deaf and not self._taken:
                     await self._begin_stream()
                     await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         if patience.cancelled_caught:
@@ -195,6 +221,10 @@ class Exchange:
             headers = [*SSE_HEADERS, *self.session_header]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
             self._started = True
+            if self.shelf is not None:
+                self._tape = self._tape or self.shelf.open()
+                if self.shelf.primed:
+                    await self._send({"type": "http.response.body", "body": self._tape.beginning, "more_body": True})
 
     def _sse_lock(self) -> anyio.Lock:
         if self._lock is None:

@@ -16,8 +16,10 @@ from adapters.mcp.refusals import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FO
 from adapters.mcp.render import LOG_RANKS
 from adapters.mcp.sessions import Session, Sessions, negotiated
 from adapters.mcp.streams import NOTICES, Notice, Streams, Subscription
+from adapters.mcp.tapes import Tape, Tapes
 from adapters.mcp.views import ListKind, View, Views
 from adapters.mcp.wire import as_text, askable, decode_value
+from gateway.core.errors import InvalidRequest, NotFound
 from gateway.core.json import json_object
 from gateway.core.limits import Limits
 from gateway.core.ports.gateway import Authenticator, Gateway
@@ -31,6 +33,7 @@ LISTS: Mapping[str, ListKind] = {
     "resources/templates/list": "resourceTemplates",
 }
 SESSION_HEADER = b"mcp-session-id"
+LAST_EVENT = b"last-event-id"
 
 
 class Methods:
@@ -53,7 +56,8 @@ class Methods:
         self._limits = limits
         self._lists = Lists(page_size=limits.page_size)
         self._views = Views(gateway, self._lists.forget, offers)
-        self._sessions = Sessions(clock=clock, limit=limits.sessions, idle_s=limits.session_idle_s)
+        tapes = Tapes(events=limits.kept_events, size_bytes=limits.kept_bytes)
+        self._sessions = Sessions(clock=clock, limit=limits.sessions, idle_s=limits.session_idle_s, tapes=tapes)
         self._streams = Streams(
             gateway=gateway, authenticator=authenticator, views=self._views, limit=limits.streams, pace=pace
         )
@@ -87,6 +91,7 @@ class Methods:
         elif session is None:
             raise no_session()
         elif method in OPERATIONS:
+            exchange.shelf = session.shelf
             await self._call(knock, exchange)
         elif method in LISTS:
             await exchange.answer(await self._listed(knock))
@@ -117,13 +122,22 @@ class Methods:
         session = knock.session
         if session is None:
             raise no_session()
+        headers: HeaderLines = ((SESSION_HEADER, session.id.encode()),)
         if not accepts_sse:
             raise RpcRefusal(INVALID_REQUEST, "accept text/event-stream", http=406)
+        last, number = knock.headers.get(LAST_EVENT), 0
+        if last is not None:
+            tape, number = _taken_up(session, last)
+            if tape is not session.tape:
+                await self._streams.replay(self._subscription(knock, (), headers, tape, number), knock)
+                return
+        elif session.shelf is not None:
+            session.tape = session.shelf.open()
         if session.end_stream is not None:
             raise RpcRefusal(INVALID_REQUEST, "this session has a stream already", http=409)
         talk = anyio.CancelScope()
         session.end_stream = talk.cancel
-        subscription = self._subscription(knock, NOTICES, ((SESSION_HEADER, session.id.encode()),))
+        subscription = self._subscription(knock, NOTICES, headers, session.tape, number)
         try:
             await self._streams.serve(subscription, knock.receive, knock.send, talk)
         finally:
@@ -195,7 +209,14 @@ class Methods:
         subscription = self._subscription(knock, notices, ())
         await self._streams.serve(subscription, knock.receive, knock.send)
 
-    def _subscription(self, knock: Knock, notices: tuple[Notice, ...], headers: HeaderLines) -> Subscription:
+    def _subscription(
+        self,
+        knock: Knock,
+        notices: tuple[Notice, ...],
+        headers: HeaderLines,
+        tape: Tape | None = None,
+        after: int = 0,
+    ) -> Subscription:
         return Subscription(
             principal=knock.identity.principal,
             authorization=knock.headers.get(b"authorization", b""),
@@ -203,6 +224,8 @@ class Methods:
             notices=notices,
             request_id=knock.message.id,
             headers=headers,
+            tape=tape,
+            after=after,
         )
 
     async def _settled_view(self, knock: Knock) -> View:
@@ -239,6 +262,17 @@ class Methods:
                 step_id=identity.step_id,
             )
         )
+
+
+def _taken_up(session: Session, event_id: bytes) -> tuple[Tape, int]:
+    if session.shelf is None:
+        raise RpcRefusal(INVALID_REQUEST, "this session's streams cannot be taken up again", http=400)
+    try:
+        return session.shelf.find(event_id.strip(b" \t"))
+    except NotFound as error:
+        raise RpcRefusal(INVALID_REQUEST, error.message, http=410) from error
+    except InvalidRequest as error:
+        raise RpcRefusal(INVALID_REQUEST, error.message, http=400) from error
 
 
 def no_session() -> RpcRefusal:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import anyio
 
+from adapters.mcp.tapes import Shelf, Tape, Tapes
 from adapters.mcp.wire import HANDSHAKE, LATEST_HANDSHAKE
 from gateway.core.json import JsonObject
 from gateway.core.model import Principal
@@ -47,12 +48,20 @@ class Session:
         "log_level",
         "owner",
         "questions",
+        "shelf",
+        "tape",
         "used_at_s",
         "version",
     )
 
-    def __init__(self, session_id: str, owner: Owner, version: str, capabilities: JsonObject, now_s: float) -> None:
+    def __init__(
+        self, session_id: str, owner: Owner, version: str, capabilities: JsonObject, now_s: float, shelf: Shelf | None
+    ) -> None:
         self.id = session_id
+        self.shelf = shelf
+        """What its streams have said; None where its version does not take them up again."""
+        self.tape: Tape | None = None
+        """Of its GET stream, once there was one."""
         self.owner = owner
         self.version = version
         self.capabilities = capabilities
@@ -86,7 +95,8 @@ class Session:
 class Sessions:
     """All legacy sessions, the longest unused first to go."""
 
-    def __init__(self, *, clock: Clock, limit: int, idle_s: float) -> None:
+    def __init__(self, *, clock: Clock, limit: int, idle_s: float, tapes: Tapes) -> None:
+        self._tapes = tapes
         self._clock = clock
         self._limit = limit
         self._idle_s = idle_s
@@ -101,7 +111,8 @@ class Sessions:
         self._expire(now_s)
         while len(self._sessions) >= self._limit:
             self._end(next(iter(self._sessions)))
-        session = Session(secrets.token_urlsafe(24), owner_of(principal), version, capabilities, now_s)
+        shelf = self._tapes.shelf_for(version)
+        session = Session(secrets.token_urlsafe(24), owner_of(principal), version, capabilities, now_s, shelf)
         self._sessions[session.id] = session
         return session
 
@@ -143,6 +154,8 @@ class Sessions:
             call.cancel()
         if session.end_stream is not None:
             session.end_stream()
+        if session.shelf is not None:
+            session.shelf.close()
 
 
 def owner_of(principal: Principal) -> Owner:

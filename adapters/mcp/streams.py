@@ -4,7 +4,8 @@ A stream speaks only of what its caller may see: a change elsewhere stays unment
 again on each change and with each sign of life.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -12,7 +13,9 @@ from msgspec import Raw
 from starlette.types import Receive, Send
 
 from adapters.mcp.exchange import KEEP_ALIVE, SSE_HEADERS, HeaderLines, Pace
+from adapters.mcp.knock import Knock
 from adapters.mcp.render import notification_bytes, response_bytes, sse_bytes
+from adapters.mcp.tapes import Tape
 from adapters.mcp.views import ListKind, View, Views
 from adapters.mcp.wire import META_PREFIX, encode
 from gateway.core.errors import Exhausted, Unauthenticated, Unavailable
@@ -57,6 +60,10 @@ class Subscription:
     request_id: bytes = b""
     """Raw JSON id of a `subscriptions/listen`; empty for a GET stream."""
     headers: HeaderLines = ()
+    tape: Tape | None = None
+    """Where what it says is kept; None where it cannot be taken up."""
+    after: int = 0
+    """The last event of `tape` the client has seen."""
 
 
 class Streams:
@@ -78,15 +85,50 @@ class Streams:
 
         Cancelling `talk` ends it in good order. Raises: Exhausted: too many are open.
         """
+        talk = talk or anyio.CancelScope()
+        with self._place(subscription, talk):
+            await self._hold(subscription, receive, send, talk)
+
+    async def replay(self, subscription: Subscription, knock: Knock) -> None:
+        """Read on what a call's stream said after an event, and says from now on. Raises: Exhausted."""
+        tape, talk = subscription.tape, anyio.CancelScope()
+        if tape is None:
+            raise ValueError("there is nothing to read on")
+        with self._place(subscription, talk):
+            tape.take(talk)
+            async with anyio.create_task_group() as group:
+                group.start_soon(_leave_with_client, knock.receive, group.cancel_scope)
+                with talk:
+                    await self._read_on(subscription, tape, knock.send)
+                with anyio.move_on_after(self._pace.slow_reader_s):
+                    await knock.send(_chunk(b"", more=False))
+                group.cancel_scope.cancel()
+
+    async def _read_on(self, subscription: Subscription, tape: Tape, send: Send) -> None:
+        headers = [*SSE_HEADERS, *subscription.headers]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        last = subscription.after
+        while tape.lost <= last:
+            news, done = tape.news, tape.done
+            events = tape.after(last)
+            if not await self._say(send, [event for _, event in events] or [KEEP_ALIVE]):
+                return
+            last = events[-1][0] if events else last
+            if done:
+                return
+            with anyio.move_on_after(self._pace.keep_alive_s):
+                await news.wait()
+
+    @contextmanager
+    def _place(self, subscription: Subscription, talk: anyio.CancelScope) -> Generator[None]:
         subject = f"{subscription.principal.tenant}/{subscription.principal.subject}"
         mine = self._open.get(subject, 0)
         if sum(self._open.values()) >= self._limit or mine >= max(1, self._limit // SHARE):
             raise Exhausted("too many streams are open", detail={"limit": "streams"}, retry_after_s=5.0)
         self._open[subject] = mine + 1
-        talk = talk or anyio.CancelScope()
         self._scopes.add(talk)
         try:
-            await self._hold(subscription, receive, send, talk)
+            yield
         finally:
             self._scopes.discard(talk)
             self._open[subject] -= 1
@@ -112,17 +154,25 @@ class Streams:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         # What was seen is noted before the greeting, so that no change falls between the two.
         version = self._gateway.version
-        seen = self._digests(subscription)
-        said = await self._say(send, [_greeting(subscription)])
+        seen, missed = self._taken_up(subscription)
+        said = await self._say(send, [_greeting(subscription), *missed])
         while said and await self._still_known(subscription):
             with anyio.move_on_after(self._pace.keep_alive_s):
                 version = await self._gateway.changed(version)
             now = self._digests(subscription)
-            news = [
-                _notice(each, subscription) for each in subscription.notices if now[each.method] != seen[each.method]
-            ]
+            news = _news(subscription, seen, now)
             seen = now
             said = await self._say(send, news or [KEEP_ALIVE])
+
+    def _taken_up(self, subscription: Subscription) -> tuple[Mapping[str, tuple[bytes, ...]], list[bytes]]:
+        """What there is to tell of from now on, and what an earlier stream told or would have told."""
+        now, tape = self._digests(subscription), subscription.tape
+        if tape is None or tape.seen is None:
+            if tape is not None:
+                tape.seen = now
+            return now, []
+        missed = [event for _, event in tape.after(subscription.after)]
+        return now, [*missed, *_news(subscription, tape.seen, now)]
 
     async def _say(self, send: Send, chunks: list[bytes]) -> bool:
         """Whether the client still reads; what it missed it learns by reading the lists again."""
@@ -150,6 +200,17 @@ async def _leave_with_client(receive: Receive, scope: anyio.CancelScope) -> None
     scope.cancel()
 
 
+def _news(
+    subscription: Subscription, seen: Mapping[str, tuple[bytes, ...]], now: Mapping[str, tuple[bytes, ...]]
+) -> list[bytes]:
+    tape = subscription.tape
+    changed = [_notice(each, subscription) for each in subscription.notices if now[each.method] != seen[each.method]]
+    if tape is None:
+        return changed
+    tape.seen = now
+    return [tape.keep(each) for each in changed]
+
+
 def _chunk(body: bytes, *, more: bool) -> dict[str, object]:
     return {"type": "http.response.body", "body": body, "more_body": more}
 
@@ -161,7 +222,9 @@ def _meta(subscription: Subscription) -> dict[str, object]:
 
 def _greeting(subscription: Subscription) -> bytes:
     if not subscription.request_id:
-        return KEEP_ALIVE
+        tape = subscription.tape
+        primed = tape is not None and tape.shelf.primed and not tape.last
+        return KEEP_ALIVE + tape.beginning if tape is not None and primed else KEEP_ALIVE
     honoured = {each.asked_by: True for each in subscription.notices}
     return sse_bytes(notification_bytes(ACKNOWLEDGED, {"notifications": honoured, **_meta(subscription)}))
 

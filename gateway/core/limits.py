@@ -167,6 +167,10 @@ class Limits:
     """What they may take together, bytes; a single one a sixteenth of it."""
     streams: int = 2000
     """Open server-sent event streams."""
+    kept_events: int = 16_000
+    """Events kept so that legacy streams can be taken up again; of one session a sixteenth; 0 for none."""
+    kept_bytes: int = 64 * 1024 * 1024
+    """What they may take together, bytes; those of one session a sixteenth of it."""
     sessions: int = 10_000
     """Legacy MCP sessions held at once."""
     session_idle_s: float = 1800.0

@@ -3,6 +3,7 @@
 import pytest
 
 from adapters.mcp.sessions import Sessions
+from adapters.mcp.tapes import Tapes
 from gateway.core.errors import Unavailable
 from gateway.core.limits import Limits
 from gateway.core.model import principal
@@ -121,7 +122,7 @@ async def test_a_get_stream_is_for_those_who_accept_one() -> None:
 
 
 def test_the_longest_unused_session_makes_room() -> None:
-    sessions = Sessions(clock=Standing(), limit=2, idle_s=10)
+    sessions = Sessions(clock=Standing(), limit=2, idle_s=10, tapes=Tapes(events=0, size_bytes=0))
     first = sessions.open(ANA, "2025-11-25", {})
     second = sessions.open(ANA, "2025-11-25", {})
     assert sessions.find(first.id, ANA) is first
@@ -146,7 +147,7 @@ class Ringing:
 
 def test_an_idle_session_ends_and_a_busy_one_does_not() -> None:
     clock = Standing()
-    sessions = Sessions(clock=clock, limit=10, idle_s=10)
+    sessions = Sessions(clock=clock, limit=10, idle_s=10, tapes=Tapes(events=0, size_bytes=0))
     idle, busy = sessions.open(ANA, "2025-11-25", {}), sessions.open(ANA, "2025-11-25", {})
     busy.calls[b"1"] = Ringing()
     clock.ahead_s = 11
@@ -160,7 +161,7 @@ def test_an_idle_session_ends_and_a_busy_one_does_not() -> None:
 
 
 def test_acting_for_somebody_else_is_another_owner() -> None:
-    sessions = Sessions(clock=Standing(), limit=10, idle_s=10)
+    sessions = Sessions(clock=Standing(), limit=10, idle_s=10, tapes=Tapes(events=0, size_bytes=0))
     mine = sessions.open(ANA, "2025-11-25", {})
     assert sessions.find(mine.id, principal("ana", behind=BOB)) is None
     assert sessions.find(mine.id, principal("ana", tenant="other")) is None
