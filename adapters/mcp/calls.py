@@ -36,13 +36,15 @@ from adapters.mcp.wire import Era, Params, ReadParams, SaidBefore, as_text, deco
 from gateway.core.errors import GatewayError, InvalidRequest, NotFound, UpstreamFailed
 from gateway.core.json import JsonObject, json_from, json_object, json_text
 from gateway.core.limits import Budget, Limits
-from gateway.core.model import InputRequired, Operation, Request, Result
+from gateway.core.model import Emit, InputRequired, Operation, Request, Result
 from gateway.core.ports.gateway import Gateway, Identity
 from gateway.core.ports.world import Clock, Ids
 
 KEY_LENGTH = 256
 """Longest idempotency key, characters."""
 TRACEPARENT_LENGTH = 55
+FOLLOWED_S = 30 * 86_400.0
+"""No stream that tells of changes lives longer."""
 USUAL_LOG_LEVEL = "info"
 """What a legacy client that never set a level is sent by a server that wants to be told one."""
 
@@ -95,6 +97,19 @@ class Calls:
             if session is not None:
                 session.calls.pop(message.id, None)
         await exchange.answer(raw)
+
+    def located(self, view: View, uri: str) -> bool:
+        """Whether the caller sees a resource at this URI."""
+        return view.resource(uri)[1] is not None
+
+    async def follow(self, knock: Knock, view: View, uri: str, emit: Emit) -> None:
+        """Have the changes of a resource told, until canceled. Raises: GatewayError: it is not to be had."""
+        name, entry, own = view.resource(uri)
+        request = self._request(knock, "subscribe", name, entry)
+        members = {"uri": Raw(encode(own))}
+        body = ReadParams(members, era=knock.era, said_before=_said_before(knock.session))
+        budget = structs.replace(request.budget, deadline_s=self._clock.monotonic_s() + FOLLOWED_S)
+        await self._gateway.call(structs.replace(request, body=body, budget=budget), emit)
 
     async def _called(self, request: Request, knock: Knock, exchange: Exchange, entry: Entry | None) -> Result:
         """The result, once a legacy client has been asked whatever the server wanted to know before it."""

@@ -16,6 +16,7 @@ from adapters.mcp.client_exchange import message_from
 from adapters.mcp.client_params import Outgoing, restore_token, swap_token
 from adapters.mcp.client_process import Process
 from adapters.mcp.client_sessions import GATEWAY, Key
+from adapters.mcp.client_updates import UPDATED, Updates
 from adapters.mcp.client_wire import (
     LIST_CHANGED,
     METHOD_NOT_FOUND,
@@ -49,7 +50,9 @@ class _Waiting:
 class Conversation:
     """With one run of a program, from its start to its end. Implements `Lines`."""
 
-    def __init__(self, slug: str, answers: Answers, clock: Clock, on_changed: Callable[[], None]) -> None:
+    def __init__(
+        self, slug: str, answers: Answers, clock: Clock, on_changed: Callable[[], None], updates: Updates
+    ) -> None:
         self.garbage = 0
         """Lines that were not JSON-RPC."""
         self.over = False
@@ -58,6 +61,9 @@ class Conversation:
         self._answers = answers
         self._clock = clock
         self._on_changed = on_changed
+        self._updates = updates
+        self.subscribed: set[str] = set()
+        """Resources the program has been asked to tell of."""
         self._last = 0
         self._waiting: dict[int, _Waiting] = {}
         self._served: set[Key] = set()
@@ -171,6 +177,8 @@ class Conversation:
     def _notified(self, message: Message, raw: bytes) -> None:
         if message.method in LIST_CHANGED:
             self._on_changed()
+        elif message.method == UPDATED:
+            self._updates.publish(json_object(decode_value(bytes(message.params or b"{}"))))
         elif message.method == "notifications/progress":
             waiting = self._waiting.get(progress_token(message) or 0)
             if waiting is not None and waiting.token is not None:

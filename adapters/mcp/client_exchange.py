@@ -14,6 +14,7 @@ from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_params import Outgoing
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_stream import EVENTS, Held, Stream, TakeUp
+from adapters.mcp.client_updates import UPDATED, Updates
 from adapters.mcp.client_wire import (
     LIST_CHANGED,
     METHOD_NOT_FOUND,
@@ -21,11 +22,12 @@ from adapters.mcp.client_wire import (
     event_from_notification,
     rpc_error,
 )
-from adapters.mcp.wire import encode
+from adapters.mcp.wire import decode_value, encode
 from adapters.net.http1 import Pool
 from adapters.net.response import Response
 from adapters.net.sse import SseParser
 from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed
+from gateway.core.json import JsonObject, json_object
 from gateway.core.model import Emit, Request
 
 JSON = b"application/json"
@@ -75,6 +77,7 @@ class Wire:
         parts: ServerParts,
         on_changed: Callable[[], None],
         on_request: Callable[[Message, bytes], Awaitable[None]],
+        updates: Updates,
     ) -> None:
         """`on_request` is given a request the server makes inside a stream, and the headers it came under."""
         self.pool = pool
@@ -86,6 +89,7 @@ class Wire:
         self._clock = parts.clock
         self.on_changed = on_changed
         self._on_request = on_request
+        self._updates = updates
         self._numbers = count(1)
 
     def number(self) -> int:
@@ -167,6 +171,8 @@ class Wire:
                 message = self.answers.message(event.data) if event.data else Message()
                 if message.method in LIST_CHANGED:
                     self.on_changed()
+                elif message.method == UPDATED:
+                    self._updates.publish(_params(message))
                 elif message.kind == "request":
                     await self._on_request(message, lines)
 
@@ -175,6 +181,8 @@ class Wire:
             await self._on_request(message, lines)
         elif message.method in LIST_CHANGED:
             self.on_changed()
+        elif message.method == UPDATED:
+            self._updates.publish(_params(message))
         elif len(raw) > self.limits.event_bytes:
             raise self.answers.failed(f"sent a notification of more than {self.limits.event_bytes} bytes")
         else:
@@ -206,6 +214,10 @@ class Wire:
             return self.answers.failed("took the request without answering it")
         failed = self.answers.failed(f"answered with HTTP status {status}")
         return NotTaken(failed.message) if 400 <= status < 500 else failed
+
+
+def _params(message: Message) -> JsonObject:
+    return json_object(decode_value(bytes(message.params))) if message.params else {}
 
 
 def message_from(number: int, out: Outgoing) -> bytes:

@@ -12,9 +12,10 @@ from adapters.mcp.client_exchange import NotTaken, SessionGone, Wire, unsent
 from adapters.mcp.client_legacy import Legacy
 from adapters.mcp.client_listing import read_listing
 from adapters.mcp.client_modern import Modern
-from adapters.mcp.client_params import outgoing
+from adapters.mcp.client_params import outgoing, uri_of
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_sse import MOST_STREAMS, LegacySse
+from adapters.mcp.client_updates import Updates
 from adapters.mcp.client_watch import announces_changes, keep_listening, listen_legacy, listen_modern
 from adapters.mcp.client_wire import UNSUPPORTED_VERSION, Message
 from adapters.mcp.settings import ServerSettings, resolved
@@ -69,6 +70,7 @@ class McpHttpUpstream:
         self._secrets = parts.secrets
         self._on_changed = on_changed
         self._closed = False
+        self._updates = Updates()
         self._wire = Wire(
             pool=_pool(address, slug, parts, limits, token),
             target=address.target.encode(),
@@ -76,6 +78,7 @@ class McpHttpUpstream:
             parts=parts,
             on_changed=on_changed,
             on_request=self._on_request,
+            updates=self._updates,
         )
         self._legacy = Legacy(self._wire, parts.limits, parts.clock, connections=limits.connections)
         # Streams have connections of their own: each stays open between the calls.
@@ -131,24 +134,48 @@ class McpHttpUpstream:
 
         For whoever owns a task group; nothing else depends on it.
         """
-        lines = b""
+        lines, stirred = b"", self._updates.changed
 
         async def listen(deadline_s: float) -> Response | None:
-            nonlocal lines
+            nonlocal lines, stirred
             link = self._link or await self._connect(self._clock.monotonic_s() + LIST_S)
             if link.face is self._sse:
                 await self._sse.attend()
             if self._closed or not announces_changes(link.about):
                 return None
+            stirred, uris = self._updates.changed, self._updates.uris
             if link.face.era == "modern":
-                return await listen_modern(self._wire, deadline_s)
+                return await listen_modern(self._wire, uris, deadline_s)
+            await self._legacy.subscribe(uris, self._clock.monotonic_s() + LIST_S)
             lines = await self._legacy.session_lines(deadline_s)
             return await listen_legacy(self._wire, lines, deadline_s)
 
-        async def follow(response: Response) -> None:
-            await self._wire.follow(response, lines)
+        async def follow(response: Response) -> bool:
+            nonlocal stirred
+            legacy, ended = self._link is not None and self._link.face is self._legacy, anyio.Event()
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._follow, response, lines, ended)
+                while not await _either(ended, stirred):
+                    if not legacy:
+                        break  # what a modern stream is about is said when it begins
+                    stirred = self._updates.changed
+                    await self._legacy.subscribe(self._updates.uris, self._clock.monotonic_s() + LIST_S)
+                group.cancel_scope.cancel()
+            return not ended.is_set()
 
-        await keep_listening(listen, follow, self._on_changed, self._clock)
+        def missed() -> None:
+            self._on_changed()
+            self._updates.publish_all()
+
+        await keep_listening(listen, follow, missed, self._clock)
+
+    async def _follow(self, response: Response, lines: bytes, ended: anyio.Event) -> None:
+        try:
+            await self._wire.follow(response, lines)
+        except GatewayError:
+            pass  # it is listened to again
+        finally:
+            ended.set()
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""
@@ -160,6 +187,8 @@ class McpHttpUpstream:
     async def _call(
         self, link: _Link, request: Request, capability: Capability, emit: Emit, deadline_s: float
     ) -> Result:
+        if request.operation == "subscribe":
+            await self._updates.follow(uri_of(request, capability), emit)
         face = link.face
         era = face.era
         answers = self._answers
@@ -230,3 +259,16 @@ def _pool(address: Address, slug: str, parts: ServerParts, limits: PoolLimits, t
     if token is None:
         return Pool(address, name=slug, tls=parts.tls, limits=limits)
     return AuthorizedPool(address, name=slug, tls=parts.tls, limits=limits, token=token)
+
+
+async def _either(ended: anyio.Event, changed: anyio.Event) -> bool:
+    """Wait for one of the two; whether it is the first."""
+    async with anyio.create_task_group() as group:
+
+        async def wait(event: anyio.Event) -> None:
+            await event.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(wait, ended)
+        group.start_soon(wait, changed)
+    return ended.is_set()

@@ -34,7 +34,7 @@ from adapters.mcp.wire import (
 )
 from adapters.net.http1 import header_lines
 from adapters.net.response import Response
-from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, UpstreamFailed
+from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, InvalidRequest, NotFound, UpstreamFailed
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.limits import Limits
 from gateway.core.model import READ_OPERATIONS, Capability, Emit, Request, ignore_event
@@ -58,6 +58,8 @@ class Legacy:
         self._sessions = Sessions(
             self._initialize, self._let_go, most=limits.sessions, idle_s=limits.session_idle_s, clock=clock
         )
+        self._subscribed: frozenset[str] = frozenset()
+        self._subscribed_in: Session | None = None
         # What waits keeps its connection; most of them stay free for calls.
         self._parking = Parking(most=max(1, connections // PARKED_SHARE), clock=clock)
 
@@ -133,6 +135,22 @@ class Legacy:
     async def session_lines(self, deadline_s: float) -> bytes:
         """Headers of a request in the gateway's own session."""
         return (await self._sessions.get(GATEWAY, deadline_s)).lines
+
+    async def subscribe(self, wanted: tuple[str, ...], deadline_s: float) -> None:
+        """Subscribe the gateway's own session to these resources, and to no others."""
+        session = await self._sessions.get(GATEWAY, deadline_s)
+        if session is not self._subscribed_in:
+            self._subscribed_in, self._subscribed = session, frozenset()
+        for method, uris in (
+            ("resources/unsubscribe", self._subscribed.difference(wanted)),
+            ("resources/subscribe", frozenset(wanted) - self._subscribed),
+        ):
+            for uri in sorted(uris):
+                try:
+                    await self.ask(method, {"uri": uri}, deadline_s)
+                except (InvalidRequest, NotFound, UpstreamFailed):
+                    continue  # nothing will be heard of this one
+        self._subscribed = frozenset(wanted)
 
     async def aclose(self) -> None:
         """End every session; bounded."""

@@ -217,6 +217,13 @@ def _add_key(members: dict[str, Raw], way: str, key: str) -> None:
     members[holder] = Raw(encode(inside))
 
 
+def uri_of(request: Request, capability: Capability) -> str:
+    """Which resource a request is about, in its server's words. Raises: InvalidRequest: it does not say."""
+    if capability.kind == "resource":
+        return capability.local
+    return _uri(request.body.members if isinstance(request.body, Params) else {})
+
+
 def _uri(members: dict[str, Raw]) -> str:
     uri = decode_value(bytes(members.get("uri", Raw(b"null"))))
     if not isinstance(uri, str):

@@ -10,9 +10,10 @@ from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_conversation import Conversation
 from adapters.mcp.client_eras import about_from_discover, about_from_initialize
 from adapters.mcp.client_listing import read_listing
-from adapters.mcp.client_params import CLIENT_INFO, Outgoing, outgoing, own_meta
+from adapters.mcp.client_params import CLIENT_INFO, Outgoing, outgoing, own_meta, uri_of
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_process import Process, minimal_environment
+from adapters.mcp.client_updates import Updates
 from adapters.mcp.client_watch import EVERY_LIST
 from adapters.mcp.client_wire import UNSUPPORTED_VERSION
 from adapters.mcp.settings import ServerSettings, resolved
@@ -53,6 +54,7 @@ class McpStdioUpstream:
         self._clock = parts.clock
         self._on_changed = on_changed
         self._answers = Answers(slug, settings, parts.seal)
+        self._updates = Updates()
         self._conversation: Conversation | None = None
         self._era: Era = "modern"
         self._about: JsonObject = {}
@@ -84,12 +86,27 @@ class McpStdioUpstream:
             deadline_s = min(deadline_s, self._clock.monotonic_s() + capability.timeout_s)
         conversation = await self._running(deadline_s)
         era = self._era
+        if request.operation == "subscribe":
+            uri = uri_of(request, capability)
+            await self._subscribe(conversation, uri, deadline_s)
+            await self._updates.follow(uri, emit)
         answers = self._answers
         state, task_id = answers.state_for(request, capability), answers.task_for(request, capability)
         out = outgoing(request, capability, era, state, task_id)
         who = (request.principal.tenant, request.principal.subject, "")
         raw = await conversation.request(out, who=who, emit=emit, deadline_s=deadline_s)
         return self._answers.result(raw, request, capability, era)
+
+    async def _subscribe(self, conversation: Conversation, uri: str, deadline_s: float) -> None:
+        """Once for each run of the program, and never taken back: who hears of it is up to `Updates`."""
+        if uri in conversation.subscribed:
+            return
+        conversation.subscribed.add(uri)
+        if self._era == "modern":
+            wanted: JsonObject = {"resourceSubscriptions": [uri]}
+            conversation.begin(self._own("subscriptions/listen", {"notifications": wanted}, "modern"))
+        else:
+            await conversation.ask(self._own("resources/subscribe", {"uri": uri}, "legacy"), deadline_s)
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""
@@ -161,7 +178,7 @@ class McpStdioUpstream:
             env = minimal_environment(resolved(self._settings.env, self._parts.secrets))
         except InvalidRequest as error:
             raise Unavailable(f"{self._slug}: {error.message}", detail={"sent": False}) from error
-        conversation = Conversation(self._slug, self._answers, self._clock, self._on_changed)
+        conversation = Conversation(self._slug, self._answers, self._clock, self._on_changed, self._updates)
         self._began_s = self._clock.monotonic_s()
         conversation.process = await Process.start(
             self._settings.command,

@@ -23,15 +23,16 @@ _STEADY_S = 30.0
 
 
 def announces_changes(about: JsonObject) -> bool:
-    """Whether the server declares that it tells of changes to any of its lists."""
-    declared = json_object(about.get("capabilities"))
-    return any(json_object(each).get("listChanged") is True for each in declared.values())
+    """Whether the server declares that it tells of changes to any of its lists, or to resources."""
+    declared = [json_object(each) for each in json_object(about.get("capabilities")).values()]
+    return any(each.get("listChanged") is True or each.get("subscribe") is True for each in declared)
 
 
-async def listen_modern(wire: Wire, deadline_s: float) -> Response:
-    """The stream of `subscriptions/listen` (MCP 2026-07-28)."""
+async def listen_modern(wire: Wire, uris: tuple[str, ...], deadline_s: float) -> Response:
+    """The stream of `subscriptions/listen` (MCP 2026-07-28), for every list and these resources."""
     method = "subscriptions/listen"
-    params: JsonObject = {"notifications": EVERY_LIST, "_meta": own_meta("modern")}
+    wanted: JsonObject = {**EVERY_LIST, "resourceSubscriptions": [*uris]} if uris else EVERY_LIST
+    params: JsonObject = {"notifications": wanted, "_meta": own_meta("modern")}
     out = Outgoing(method=method, members={key: Raw(encode(value)) for key, value in params.items()})
     lines = wire.lines + header_lines([("mcp-protocol-version", MODERN), ("mcp-method", method)])
     return await wire.post(lines, message_from(wire.number(), out), deadline_s=deadline_s)
@@ -44,17 +45,18 @@ async def listen_legacy(wire: Wire, lines: bytes, deadline_s: float) -> Response
 
 async def keep_listening(
     listen: Callable[[float], Awaitable[Response | None]],
-    follow: Callable[[Response], Awaitable[None]],
+    follow: Callable[[Response], Awaitable[bool]],
     missed: Callable[[], None],
     clock: Clock,
 ) -> None:
     """Listen, and listen again whenever the stream ends, until canceled or `listen` gives None.
 
-    `missed` is called after each stream but the first has begun: something may have changed in between.
+    `follow` says whether to listen again at once. `missed` is called after each stream but the first has begun:
+    something may have changed in between.
     """
     delay_s, again = _FIRST_DELAY_S, False
     while True:
-        began_s = clock.monotonic_s()
+        began_s, at_once = clock.monotonic_s(), False
         try:
             response = await listen(began_s + _STREAM_S)
             if response is None:
@@ -66,9 +68,11 @@ async def keep_listening(
                 if again:
                     missed()
                 again = True
-                await follow(response)
+                at_once = await follow(response)
             response.close()
         except GatewayError:
             pass  # whoever calls the server learns of it; here it only means to try later
+        if at_once:
+            continue
         delay_s = _FIRST_DELAY_S if clock.monotonic_s() - began_s > _STEADY_S else min(_MOST_DELAY_S, delay_s * 2)
         await anyio.sleep(delay_s)

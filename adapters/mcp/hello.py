@@ -47,6 +47,8 @@ def _capabilities(gateway: Gateway, view: View, era: Era) -> JsonObject:
     said: JsonObject = {"tools": changes, "prompts": changes, "resources": changes, "logging": {}}
     owners = {entry.capability.owner for kind in _KINDS for entry in view.entries(kind).values()}
     declared = [json_object(json_from(gateway.about(owner)).get("capabilities")) for owner in sorted(owners)]
+    if any(json_object(each.get("resources")).get("subscribe") is True for each in declared):
+        said["resources"] = {"listChanged": True, "subscribe": True}
     if any("completions" in each for each in declared):
         said["completions"] = {}
     extensions: JsonObject = {}

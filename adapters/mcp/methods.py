@@ -1,6 +1,7 @@
 """Which JSON-RPC method does what, in either era. Everything that reaches a capability is `calls`' business."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import anyio
 
@@ -12,7 +13,13 @@ from adapters.mcp.hello import discovered, initialized
 from adapters.mcp.knock import Knock
 from adapters.mcp.lists import Lists
 from adapters.mcp.offers import Offers
-from adapters.mcp.refusals import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, RpcRefusal
+from adapters.mcp.refusals import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    RESOURCE_NOT_FOUND,
+    RpcRefusal,
+)
 from adapters.mcp.render import LOG_RANKS
 from adapters.mcp.sessions import Session, Sessions, negotiated
 from adapters.mcp.streams import NOTICES, Notice, Streams, Subscription
@@ -20,8 +27,9 @@ from adapters.mcp.tapes import Tape, Tapes
 from adapters.mcp.views import ListKind, View, Views
 from adapters.mcp.wire import as_text, askable, decode_value
 from gateway.core.errors import InvalidRequest, NotFound
-from gateway.core.json import json_object
+from gateway.core.json import json_list, json_object
 from gateway.core.limits import Limits
+from gateway.core.model import Emit
 from gateway.core.ports.gateway import Authenticator, Gateway
 from gateway.core.ports.world import Clock, Ids
 from gateway.core.record import Record
@@ -34,6 +42,8 @@ LISTS: Mapping[str, ListKind] = {
 }
 SESSION_HEADER = b"mcp-session-id"
 LAST_EVENT = b"last-event-id"
+MOST_WATCHED = 256
+"""Resources one stream tells of."""
 
 
 class Methods:
@@ -97,6 +107,8 @@ class Methods:
             await exchange.answer(await self._listed(knock))
         elif method == "ping":
             await exchange.answer(b"{}")
+        elif method in ("resources/subscribe", "resources/unsubscribe"):
+            await self._watch(knock, session, exchange, wanted=method == "resources/subscribe")
         elif method == "logging/setLevel":
             session.log_level = _log_level(knock)
             await exchange.answer(b"{}")
@@ -125,11 +137,13 @@ class Methods:
         headers: HeaderLines = ((SESSION_HEADER, session.id.encode()),)
         if not accepts_sse:
             raise RpcRefusal(INVALID_REQUEST, "accept text/event-stream", http=406)
+        watched = partial(_watched_by, session)
         last, number = knock.headers.get(LAST_EVENT), 0
         if last is not None:
             tape, number = _taken_up(session, last)
             if tape is not session.tape:
-                await self._streams.replay(self._subscription(knock, (), headers, tape, number), knock)
+                lost = self._subscription(knock, (), headers, watched, tape, number)
+                await self._streams.replay(lost, knock)
                 return
         elif session.shelf is not None:
             session.tape = session.shelf.open()
@@ -137,7 +151,7 @@ class Methods:
             raise RpcRefusal(INVALID_REQUEST, "this session has a stream already", http=409)
         talk = anyio.CancelScope()
         session.end_stream = talk.cancel
-        subscription = self._subscription(knock, NOTICES, headers, session.tape, number)
+        subscription = self._subscription(knock, NOTICES, headers, watched, session.tape, number)
         try:
             await self._streams.serve(subscription, knock.receive, knock.send, talk)
         finally:
@@ -203,25 +217,48 @@ class Methods:
             raise RpcRefusal(INVALID_PARAMS, "notifications must be an object")
         if not exchange.accepts_sse:
             raise RpcRefusal(INVALID_REQUEST, "a subscription is answered as text/event-stream", http=406)
-        await self._settled_view(knock)
-        exchange.close()
+        view = await self._settled_view(knock)
         notices = tuple(each for each in NOTICES if wanted.get(each.asked_by) is True)
-        subscription = self._subscription(knock, notices, ())
+        uris = frozenset(each for each in json_list(wanted.get("resourceSubscriptions")) if isinstance(each, str))
+        if len(uris) > MOST_WATCHED:
+            raise RpcRefusal(INVALID_PARAMS, f"no more than {MOST_WATCHED} resources can be watched at once")
+        seen = frozenset(uri for uri in uris if self._calls.located(view, uri))
+        for_ever = anyio.Event()
+        exchange.close()
+        subscription = self._subscription(knock, notices, (), lambda: (seen, for_ever))
         await self._streams.serve(subscription, knock.receive, knock.send)
+
+    async def _watch(self, knock: Knock, session: Session, exchange: Exchange, *, wanted: bool) -> None:
+        """`resources/subscribe` and its opposite: what changes is told on the session's own stream."""
+        uri = as_text(knock.message.params.get("uri"))
+        if uri is None:
+            raise RpcRefusal(INVALID_PARAMS, "uri must be a string")
+        if wanted and not self._calls.located(await self._settled_view(knock), uri):
+            raise RpcRefusal(RESOURCE_NOT_FOUND, "Resource not found", data={"uri": uri})
+        if wanted and len(session.watched) >= MOST_WATCHED:
+            raise RpcRefusal(INVALID_PARAMS, f"no more than {MOST_WATCHED} resources can be watched at once")
+        session.watch(uri, wanted=wanted)
+        await exchange.answer(b"{}")
 
     def _subscription(
         self,
         knock: Knock,
         notices: tuple[Notice, ...],
         headers: HeaderLines,
+        watched: Callable[[], tuple[frozenset[str], anyio.Event]],
         tape: Tape | None = None,
         after: int = 0,
     ) -> Subscription:
+        async def follow(uri: str, emit: Emit) -> None:
+            await self._calls.follow(knock, self._views.of(knock.identity.principal, knock.scope), uri, emit)
+
         return Subscription(
             principal=knock.identity.principal,
             authorization=knock.headers.get(b"authorization", b""),
             scope=knock.scope,
             notices=notices,
+            watched=watched,
+            follow=follow,
             request_id=knock.message.id,
             headers=headers,
             tape=tape,
@@ -273,6 +310,10 @@ def _taken_up(session: Session, event_id: bytes) -> tuple[Tape, int]:
         raise RpcRefusal(INVALID_REQUEST, error.message, http=410) from error
     except InvalidRequest as error:
         raise RpcRefusal(INVALID_REQUEST, error.message, http=400) from error
+
+
+def _watched_by(session: Session) -> tuple[frozenset[str], anyio.Event]:
+    return frozenset(session.watched), session.stirred
 
 
 def no_session() -> RpcRefusal:

@@ -49,9 +49,11 @@ class Session:
         "owner",
         "questions",
         "shelf",
+        "stirred",
         "tape",
         "used_at_s",
         "version",
+        "watched",
     )
 
     def __init__(
@@ -74,8 +76,18 @@ class Session:
         self.questions: dict[str, Question] = {}
         """To the client, not answered yet, by id."""
         self._last_question = 0
+        self.watched: set[str] = set()
+        """Resources the client subscribed to, by their URIs."""
+        self.stirred = anyio.Event()
+        """Set, and replaced, when `watched` changes."""
         self.end_stream: Callable[[], None] | None = None
         """Ends the open GET stream, where there is one."""
+
+    def watch(self, uri: str, *, wanted: bool) -> None:
+        """Take a subscription to a resource up, or let it go."""
+        (self.watched.add if wanted else self.watched.discard)(uri)
+        woken, self.stirred = self.stirred, anyio.Event()
+        woken.set()
 
     def ask(self, method: str) -> Question:
         """A new question to the client; whoever asks sends it, and takes it away again."""

@@ -4,7 +4,7 @@ A stream speaks only of what its caller may see: a change elsewhere stays unment
 again on each change and with each sign of life.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,8 +18,9 @@ from adapters.mcp.render import notification_bytes, response_bytes, sse_bytes
 from adapters.mcp.tapes import Tape
 from adapters.mcp.views import ListKind, View, Views
 from adapters.mcp.wire import META_PREFIX, encode
-from gateway.core.errors import Exhausted, Unauthenticated, Unavailable
-from gateway.core.model import Principal
+from gateway.core.errors import Exhausted, GatewayError, Unauthenticated, Unavailable
+from gateway.core.json import JsonObject
+from gateway.core.model import Emit, Event, Principal
 from gateway.core.ports.gateway import Authenticator, Gateway
 
 SUBSCRIPTION_KEY = META_PREFIX + "subscriptionId"
@@ -49,6 +50,33 @@ NOTICES = (
 )
 
 
+class News:
+    """What a stream has to tell next; several changes of one resource are one."""
+
+    def __init__(self) -> None:
+        self.uris: dict[str, None] = {}
+        self._some = anyio.Event()
+
+    def stir(self) -> None:
+        self._some.set()
+
+    async def wait(self) -> None:
+        await self._some.wait()
+        self._some = anyio.Event()
+
+    def take(self) -> list[str]:
+        uris, self.uris = [*self.uris], {}
+        return uris
+
+
+def _nothing_watched() -> tuple[frozenset[str], anyio.Event]:
+    return frozenset(), anyio.Event()
+
+
+async def _never(uri: str, emit: Emit) -> None:
+    await anyio.sleep_forever()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
     """What one stream was opened for."""
@@ -57,6 +85,10 @@ class Subscription:
     authorization: bytes
     scope: str
     notices: tuple[Notice, ...]
+    watched: Callable[[], tuple[frozenset[str], anyio.Event]] = _nothing_watched
+    """The resources whose changes are told, and what is set when there are others."""
+    follow: Callable[[str, Emit], Awaitable[None]] = _never
+    """Has a resource's changes told, until canceled."""
     request_id: bytes = b""
     """Raw JSON id of a `subscriptions/listen`; empty for a GET stream."""
     headers: HeaderLines = ()
@@ -144,25 +176,33 @@ class Streams:
         async with anyio.create_task_group() as group:
             group.start_soon(_leave_with_client, receive, group.cancel_scope)
             with talk:
-                await self._talk(subscription, send)
+                news = News()
+                group.start_soon(self._notice_changes, self._gateway.version, news)
+                group.start_soon(_watch_resources, subscription, news)
+                await self._talk(subscription, send, news)
             with anyio.move_on_after(self._pace.slow_reader_s):
                 await send(_chunk(_farewell(subscription), more=False))
             group.cancel_scope.cancel()
 
-    async def _talk(self, subscription: Subscription, send: Send) -> None:
+    async def _notice_changes(self, version: str, news: News) -> None:
+        while True:
+            version = await self._gateway.changed(version)
+            news.stir()
+
+    async def _talk(self, subscription: Subscription, send: Send, news: News) -> None:
         headers = [*SSE_HEADERS, *subscription.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         # What was seen is noted before the greeting, so that no change falls between the two.
-        version = self._gateway.version
         seen, missed = self._taken_up(subscription)
         said = await self._say(send, [_greeting(subscription), *missed])
         while said and await self._still_known(subscription):
             with anyio.move_on_after(self._pace.keep_alive_s):
-                version = await self._gateway.changed(version)
+                await news.wait()
             now = self._digests(subscription)
-            news = _news(subscription, seen, now)
+            chunks = _news(subscription, seen, now)
+            chunks += [_kept(_updated(uri, subscription), subscription) for uri in news.take()]
             seen = now
-            said = await self._say(send, news or [KEEP_ALIVE])
+            said = await self._say(send, chunks or [KEEP_ALIVE])
 
     def _taken_up(self, subscription: Subscription) -> tuple[Mapping[str, tuple[bytes, ...]], list[bytes]]:
         """What there is to tell of from now on, and what an earlier stream told or would have told."""
@@ -194,6 +234,32 @@ class Streams:
         return {each.method: tuple(view.digest(kind) for kind in each.lists) for each in subscription.notices}
 
 
+async def _watch_resources(subscription: Subscription, news: News) -> None:
+    """Follow each resource that is watched, for as long as it is."""
+    followed: dict[str, anyio.CancelScope] = {}
+    async with anyio.create_task_group() as group:
+        while True:
+            wanted, stirred = subscription.watched()
+            for uri in followed.keys() - wanted:
+                followed.pop(uri).cancel()
+            for uri in wanted - followed.keys():
+                scope = followed[uri] = anyio.CancelScope()
+                group.start_soon(_follow, uri, subscription, news, scope)
+            await stirred.wait()
+
+
+async def _follow(uri: str, subscription: Subscription, news: News, scope: anyio.CancelScope) -> None:
+    async def tell(event: Event) -> None:
+        news.uris[uri] = None
+        news.stir()
+
+    with scope:
+        try:
+            await subscription.follow(uri, tell)
+        except GatewayError:
+            return  # refused or out of reach: nothing is heard of this one
+
+
 async def _leave_with_client(receive: Receive, scope: anyio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -211,6 +277,10 @@ def _news(
     return [tape.keep(each) for each in changed]
 
 
+def _kept(event: bytes, subscription: Subscription) -> bytes:
+    return event if subscription.tape is None else subscription.tape.keep(event)
+
+
 def _chunk(body: bytes, *, more: bool) -> dict[str, object]:
     return {"type": "http.response.body", "body": body, "more_body": more}
 
@@ -225,7 +295,10 @@ def _greeting(subscription: Subscription) -> bytes:
         tape = subscription.tape
         primed = tape is not None and tape.shelf.primed and not tape.last
         return KEEP_ALIVE + tape.beginning if tape is not None and primed else KEEP_ALIVE
-    honoured = {each.asked_by: True for each in subscription.notices}
+    honoured: JsonObject = {each.asked_by: True for each in subscription.notices}
+    watched = subscription.watched()[0]
+    if watched:
+        honoured["resourceSubscriptions"] = [*sorted(watched)]
     return sse_bytes(notification_bytes(ACKNOWLEDGED, {"notifications": honoured, **_meta(subscription)}))
 
 
@@ -236,6 +309,10 @@ def _notice(notice: Notice, subscription: Subscription) -> bytes:
         if meta
         else sse_bytes(encode({"jsonrpc": "2.0", "method": notice.method}))
     )
+
+
+def _updated(uri: str, subscription: Subscription) -> bytes:
+    return sse_bytes(notification_bytes("notifications/resources/updated", {"uri": uri, **_meta(subscription)}))
 
 
 def _farewell(subscription: Subscription) -> bytes:

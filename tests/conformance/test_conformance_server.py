@@ -28,21 +28,14 @@ UNPASSED = {("latest release", "server-sse-polling"): {"server-sse-retry-field",
 Differences: TypeAlias = Mapping[tuple[str, str], frozenset[str]]
 """By run and scenario, the checks that are worse through the gateway."""
 
-_LEGACY = ("latest release", "2025-06-18", "2025-11-25", NEWEST)
-_SUBSCRIBE = {
-    (run, scenario): frozenset({scenario})
-    for run in _LEGACY
-    for scenario in ("resources-subscribe", "resources-unsubscribe")
-}
 _PRIMING = frozenset({"server-sse-retry-field", "server-sse-priming-event"})
 _RESUMED = frozenset({"stream-closed", "server-sse-disconnect-resume", "incoming-sse-event"})
 _POLLING = "server-sse-polling"
 _MRTR = "input-required-result"
 
 KNOWN: Mapping[str, Differences] = {
-    "everything": {**_SUBSCRIBE, ("2025-11-25", _POLLING): _PRIMING, (NEWEST, _POLLING): _PRIMING},
+    "everything": {("2025-11-25", _POLLING): _PRIMING, (NEWEST, _POLLING): _PRIMING},
     "legacy": {
-        **_SUBSCRIBE,
         ("latest release", _POLLING): _RESUMED,
         ("2025-11-25", _POLLING): _PRIMING | _RESUMED,
         (NEWEST, _POLLING): _PRIMING | _RESUMED,
