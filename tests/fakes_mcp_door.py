@@ -231,10 +231,10 @@ class Reply:
 
     @property
     def events(self) -> list[Any]:
-        """The messages of an event stream."""
+        """The messages of an event stream, without the empty one it may begin with."""
         blocks = self.body.split(b"\n\n")
         lines = (line for block in blocks for line in block.split(b"\n"))
-        return [msgspec.json.decode(line[6:]) for line in lines if line.startswith(b"data: ")]
+        return [msgspec.json.decode(line[6:]) for line in lines if line.startswith(b"data: ") and line != b"data: "]
 
 
 class Visit:

@@ -28,30 +28,18 @@ UNPASSED = {("latest release", "server-sse-polling"): {"server-sse-retry-field",
 Differences: TypeAlias = Mapping[tuple[str, str], frozenset[str]]
 """By run and scenario, the checks that are worse through the gateway."""
 
-_PRIMING = frozenset({"server-sse-retry-field", "server-sse-priming-event"})
-_RESUMED = frozenset({"stream-closed", "server-sse-disconnect-resume", "incoming-sse-event"})
-_POLLING = "server-sse-polling"
 _MRTR = "input-required-result"
 
 KNOWN: Mapping[str, Differences] = {
-    "everything": {("2025-11-25", _POLLING): _PRIMING, (NEWEST, _POLLING): _PRIMING},
+    "everything": {},
+    # A legacy server asks one thing at a time, and its questions have no names.
     "legacy": {
-        ("latest release", _POLLING): _RESUMED,
-        ("2025-11-25", _POLLING): _PRIMING | _RESUMED,
-        (NEWEST, _POLLING): _PRIMING | _RESUMED,
-        # A legacy server asks one thing at a time, and its questions have no names.
         (NEWEST, f"{_MRTR}-basic-elicitation"): frozenset(
             {"sep-2322-elicitation-incomplete", "sep-2322-elicitation-complete"}
         ),
         (NEWEST, f"{_MRTR}-ignore-extra-params"): frozenset({"sep-2322-ignore-unexpected-params"}),
         (NEWEST, f"{_MRTR}-multiple-input-requests"): frozenset(
             {"sep-2322-multiple-inputs-incomplete", "sep-2322-multiple-inputs-complete"}
-        ),
-        (NEWEST, "server-stateless"): frozenset(
-            {
-                "sep-2575-server-sends-tools-list-changed-on-subscription",
-                "sep-2575-server-sends-prompts-list-changed-on-subscription",
-            }
         ),
     },
 }

@@ -9,6 +9,7 @@ from mcp.server import Server, ServerRequestContext
 from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.server.session import ServerSession
 from mcp.server.subscriptions import (
     InMemorySubscriptionBus,
     ListenHandler,
@@ -54,7 +55,9 @@ class Everything:
     def __init__(self, group: TaskGroup) -> None:
         self._tasks = tasks.Tasks(group)
         self._bus = InMemorySubscriptionBus()
-        self._sessions: dict[int, Any] = {}
+        self._sessions: dict[str, ServerSession] = {}
+        """Of legacy clients, by id."""
+        self._watching: set[str] = set()
         self._prompts: dict[str, Mapping[str, Any]] = {each["name"]: each for each in PROMPTS}
         self._tools: dict[str, Tool] = {
             **tools.TOOLS,
@@ -99,6 +102,8 @@ class Everything:
         if ctx.request_id is None:
             return await call_next(ctx)
         call = Call(ctx)
+        if not call.modern:
+            self._sessions[_session_id(ctx)] = ctx.session
         if ctx.method in tasks.METHODS and call.modern:
             return self._tasks.serve(call)
         if ctx.method == "prompts/get" and call.name == "test_input_required_result_prompt":
@@ -126,26 +131,30 @@ class Everything:
     async def _change_tools(self, call: Call) -> Result:
         _toggle(self._tools, "test_dynamic_tool", _greet)
         await self._bus.publish(ToolsListChanged())
-        if not call.modern:
-            await call.ctx.session.send_tool_list_changed()
+        for session in tuple(self._sessions.values()):
+            await session.send_tool_list_changed()
         return text_result("the tools changed")
 
     async def _change_prompts(self, call: Call) -> Result:
         _toggle(self._prompts, "test_dynamic_prompt", {"name": "test_dynamic_prompt", "description": "Comes and goes."})
         await self._bus.publish(PromptsListChanged())
-        if not call.modern:
-            await call.ctx.session.send_prompt_list_changed()
+        for session in tuple(self._sessions.values()):
+            await session.send_prompt_list_changed()
         return text_result("the prompts changed")
 
     async def _update_resource(self, call: Call) -> Result:
         await self._bus.publish(ResourceUpdated(uri=WATCHED))
-        for session in self._sessions.values():
-            await session.send_resource_updated(WATCHED)
+        for session_id in tuple(self._watching):
+            await self._sessions[session_id].send_resource_updated(WATCHED)
         return text_result("the resource changed")
 
     async def _subscribe(self, ctx: Ctx, params: SubscribeRequestParams) -> EmptyResult:
-        self._sessions[id(ctx.session)] = ctx.session
+        self._watching.add(_session_id(ctx))
         return EmptyResult()
+
+
+def _session_id(ctx: Ctx) -> str:
+    return str(ctx.request.headers.get("mcp-session-id")) if ctx.request is not None else ""
 
 
 def _toggle(those: dict[str, Any], name: str, value: Any) -> None:
