@@ -95,7 +95,7 @@ def _without_unused(schema: JsonObject) -> JsonObject:
         kept = json_object(schema.get(member))
         used = {**kept}
         while True:
-            rest = {**schema, member: used}
+            rest: JsonObject = {**schema, member: used}
             unused = [name for name in used if f"'#/{member}/{name}" not in str(_but(rest, member, name))]
             if not unused:
                 break

@@ -12,6 +12,7 @@ import pytest
 from msgspec import Raw
 
 from adapters.mcp.client import server_upstream
+from adapters.mcp.client_callers import McpCallersUpstream
 from adapters.mcp.client_http import McpHttpUpstream
 from adapters.mcp.client_stdio import McpStdioUpstream
 from adapters.mcp.settings import ServerSettings, ToolSettings
@@ -61,7 +62,9 @@ def settings(request: pytest.FixtureRequest) -> ServerSettings:
 
 
 @asynccontextmanager
-async def connected(settings: ServerSettings) -> AsyncGenerator[McpHttpUpstream | McpStdioUpstream, None]:
+async def connected(
+    settings: ServerSettings,
+) -> AsyncGenerator[McpHttpUpstream | McpCallersUpstream | McpStdioUpstream, None]:
     upstream = server_upstream("shop", settings, parts())
     try:
         with anyio.fail_after(20):
