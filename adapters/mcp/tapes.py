@@ -14,6 +14,8 @@ from gateway.core.errors import InvalidRequest, NotFound
 
 SHARE = 16
 """One session may hold at most this fraction of all that is kept."""
+RETRY_MS = 1000
+"""After which a client that lost a stream is to come back."""
 _OVERHEAD_BYTES = 256
 """What keeping an event costs beside its own bytes, roughly."""
 _MOST_ID = 40
@@ -47,8 +49,8 @@ class Tape:
 
     @property
     def beginning(self) -> bytes:
-        """An event without data, whose id stands for the beginning."""
-        return b"id: %d-0\ndata:\n\n" % self.number
+        """An event without data, whose id stands for the beginning; it says when to come back, too."""
+        return b"id: %d-0\nretry: %d\ndata:\n\n" % (self.number, RETRY_MS)
 
     def keep(self, event: bytes) -> bytes:
         """The event with its id, kept from now on."""
