@@ -27,7 +27,11 @@ NAME = "drawbridge"
 """Of the PostgreSQL schema everything lies in."""
 _LOCK = 0x647261776272
 """The advisory lock that is held while tables are made and changed."""
-_WAIT = "SET LOCAL lock_timeout = '120s'; SET LOCAL statement_timeout = '600s'"
+_WAIT = (
+    "SET LOCAL lock_timeout = '120s'; SET LOCAL statement_timeout = '600s';"
+    " SET LOCAL idle_in_transaction_session_timeout = '60s'"
+)
+"""More patience than any other transaction has: this one happens once, perhaps on a machine that is busy starting."""
 
 _OWN = MetaData()
 _schemas = Table(

@@ -75,6 +75,8 @@ class Breaker:
             return
         left_s = self._until_s - self._clock.monotonic_s()
         if left_s > 0:
+            # Not longer than it is, by what adding and taking away loses.
+            left_s = min(left_s, self._cooldown_s)
             raise self._refusal(f"and is left alone for another {left_s:.1f} s", "open", left_s)
         if self._probing:
             raise self._refusal("and another call is finding out whether it is back", "half_open", PROBE_S)

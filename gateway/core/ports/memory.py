@@ -92,7 +92,8 @@ class MemoryType(Protocol):
 
 def words_in(text: str) -> list[str]:
     """The words of a text as a full-text engine is to compare them: no case, no accents, letters and digits only."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
+    # Twice: some letters have no case before they are taken apart, and others are taken apart into capitals.
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text.casefold()).casefold())
     bare = "".join(sign for sign in plain if not unicodedata.combining(sign))
     return [found[0][:LONGEST_WORD] for found in _WORD.finditer(bare)]
 
