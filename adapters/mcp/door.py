@@ -36,7 +36,7 @@ from adapters.mcp.replies import (
     refuse,
     reply,
 )
-from gateway.core.errors import DeadlineExceeded, GatewayError, Internal, Unauthenticated, Unavailable
+from gateway.core.errors import DeadlineExceeded, Exhausted, GatewayError, Internal, Unauthenticated, Unavailable
 from gateway.core.limits import Limits
 from gateway.core.ports.gateway import Authenticator, BareChallenges, Challenges, Gateway
 from gateway.core.ports.world import Clock, Ids
@@ -243,6 +243,11 @@ class McpDoor:
             case "slow" if exchange.phase == "reading":
                 slow = RpcRefusal(INVALID_REQUEST, "the body took too long to arrive", http=408)
                 await self._refused(knock, exchange, slow)
+            case "slow" if exchange.phase == "calling":
+                # Heard by whoever begins to read again; what was written and not read is all that is kept for it.
+                unread = Exhausted("the client left what it was sent unread for too long", detail={"limit": "reading"})
+                with anyio.move_on_after(FAREWELL_S):
+                    await self._refused(knock, exchange, refusal_from(unread))
             case _:
                 log.debug("answer given up", why=exchange.ending)
 

@@ -626,6 +626,20 @@ async def test_a_modern_client_that_does_not_read_loses_its_call() -> None:
         await slow.canceled.wait()
 
 
+async def test_a_modern_client_that_reads_again_is_told_why_its_call_ended() -> None:
+    slow = Slow()
+    async with opened(shop(chatty(slow)), pace=SLOW_READER) as door, together() as group:
+        caller = Caller(door)
+        visit = caller.modern("tools/call", REFUND, meta={"progressToken": 1})
+        visit.room = anyio.Event()
+        group.start_soon(caller.send, visit)
+        await slow.canceled.wait()
+        visit.room.set()
+        await visit.until(b'"error"')
+    assert visit.reply.json["error"]["code"] == 1429
+    assert visit.reply.complete
+
+
 async def test_a_legacy_client_that_does_not_read_loses_only_its_events() -> None:
     slow = Slow()
     async with opened(shop(chatty(slow)), pace=SLOW_READER) as door, together() as group:
