@@ -42,6 +42,7 @@ NOT_RUN = (
     ("python -m benchmarks.engine", "takes minutes"),
     ("python -m benchmarks.kills", "takes minutes"),
     ("python -m benchmarks.idle", "takes minutes"),
+    ("python -m benchmarks.streams", "takes minutes"),
 )
 """Command lines that are shown and not run, with the reason."""
 
