@@ -12,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LINGER_S = 2.0
 """For how long a client that is still sending what was refused is listened to, so that it gets to read why."""
+UNREAD_S = 10.0
+"""How long a client that does not read is waited for once its connection is to be closed."""
 
 
 class Gathering(asyncio.Transport):
@@ -22,15 +24,17 @@ class Gathering(asyncio.Transport):
     (RFC 9112, section 9.6).
     """
 
-    __slots__ = ("_inner", "_lingering", "_loop", "_midway", "_parts")
+    __slots__ = ("_inner", "_lingering", "_loop", "_midway", "_parts", "_unread_s")
 
     def __init__(
         self,
         inner: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
         midway: Callable[[], bool] = lambda: False,
+        unread_s: float = UNREAD_S,
     ) -> None:
-        """`midway`: whether the rest of a request is still to come."""
+        """`midway`: whether the rest of a request is still to come. `unread_s`: see `UNREAD_S`."""
+        self._unread_s = unread_s
         self._inner = inner
         self._loop = loop
         self._midway = midway
@@ -58,12 +62,18 @@ class Gathering(asyncio.Transport):
         if self._lingering is not None or self._inner.is_closing():
             return
         if not self._midway() or not self._inner.can_write_eof():
-            self._inner.close()
+            self._let_go()
             return
         self._inner.write_eof()
         # Whoever took no more of the body may have stopped it.
         self._inner.resume_reading()
-        self._lingering = self._loop.call_later(LINGER_S, self._inner.close)
+        self._lingering = self._loop.call_later(LINGER_S, self._let_go)
+
+    def _let_go(self) -> None:
+        """Close what is written and read; what nobody reads would keep the connection and its buffer for good."""
+        self._inner.close()
+        if self._inner.get_write_buffer_size():
+            self._lingering = self._loop.call_later(self._unread_s, self._inner.abort)
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -101,9 +111,10 @@ class GatheringProtocol(HttpToolsProtocol):
     """
 
     head_within_s: ClassVar[float] = 15.0
+    unread_s: ClassVar[float] = UNREAD_S
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn's own
-        self._gathering = Gathering(transport, self.loop, lambda: self._midway)
+        self._gathering = Gathering(transport, self.loop, lambda: self._midway, self.unread_s)
         super().connection_made(self._gathering)
         self._in_head, self._midway = True, False
         self._patience: asyncio.TimerHandle | None = self.loop.call_later(self.head_within_s, transport.abort)

@@ -33,6 +33,9 @@ class Wire(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 async def test_writes_of_one_turn_leave_together_and_the_next_turns_apart() -> None:
     wire = Wire()
@@ -114,6 +117,40 @@ async def test_who_never_stops_sending_what_was_refused_is_cut_off(monkeypatch: 
                     with pytest.raises(anyio.BrokenResourceError):
                         while True:
                             await stream.send(b"5\r\nhello\r\n" * 1000)
+                server.should_exit = True
+
+
+class Impatient(GatheringProtocol):
+    unread_s = 0.05
+    gone: asyncio.Event
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.gone.set()
+
+
+async def flooding(scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends more than anybody's buffers hold, and gives up on whoever does not read it."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    with anyio.move_on_after(0.5):
+        for _ in range(1000):
+            await send({"type": "http.response.body", "body": b"x" * 1_000_000, "more_body": True})
+
+
+async def test_who_does_not_read_loses_its_connection_and_the_buffer_with_it() -> None:
+    Impatient.gone = asyncio.Event()
+    with socket.socket() as bound, socket.socket() as silent:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen()
+        config = uvicorn.Config(flooding, http=Impatient, lifespan="off", log_config=None, loop="none")
+        server = uvicorn.Server(config)
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lambda: server.serve(sockets=[bound]))
+                silent.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(silent, bound.getsockname())
+                silent.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+                await Impatient.gone.wait()
                 server.should_exit = True
 
 
