@@ -15,11 +15,14 @@ from msgspec import Raw
 from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_exchange import MayAsk
 from adapters.mcp.client_params import restore_token
+from adapters.mcp.client_updates import UPDATED, Updates
 from adapters.mcp.client_wire import LIST_CHANGED, Message, progress_token
+from adapters.mcp.wire import decode_value
 from adapters.net.address import address_from_url
 from adapters.net.response import Response
 from adapters.net.sse import ServerSentEvent, SseParser
 from gateway.core.errors import GatewayError, InvalidRequest, UpstreamFailed
+from gateway.core.json import json_object
 from gateway.core.limits import Limits
 
 _MOST_WAITING = 256
@@ -77,6 +80,7 @@ class Channel:
         answers: Answers,
         limits: Limits,
         on_changed: Callable[[], None],
+        updates: Updates,
         on_request: Callable[["Channel", Message], None],
     ) -> None:
         """`on_request` is given what the server asks and no call can be asked for."""
@@ -95,6 +99,7 @@ class Channel:
         self._event_bytes = limits.event_bytes
         self._parser = SseParser(limits.result_bytes, answers.name)
         self._on_changed = on_changed
+        self._updates = updates
         self._on_request = on_request
         self._calls: dict[int, Call] = {}
         self._response: Response | None = None
@@ -190,6 +195,8 @@ class Channel:
     def _notified(self, message: Message, raw: bytes) -> None:
         if message.method in LIST_CHANGED:
             self._on_changed()
+        elif message.method == UPDATED:
+            self._updates.publish(json_object(decode_value(bytes(message.params or b"{}"))))
         elif message.method == "notifications/progress":
             call = self._calls.get(progress_token(message) or 0)
             if call is not None and call.token is not None and len(raw) <= self._event_bytes:

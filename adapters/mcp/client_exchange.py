@@ -89,7 +89,7 @@ class Wire:
         self._clock = parts.clock
         self.on_changed = on_changed
         self._on_request = on_request
-        self._updates = updates
+        self.updates = updates
         self._numbers = count(1)
 
     def number(self) -> int:
@@ -172,7 +172,7 @@ class Wire:
                 if message.method in LIST_CHANGED:
                     self.on_changed()
                 elif message.method == UPDATED:
-                    self._updates.publish(_params(message))
+                    self.updates.publish(_params(message))
                 elif message.kind == "request":
                     await self._on_request(message, lines)
 
@@ -182,7 +182,7 @@ class Wire:
         elif message.method in LIST_CHANGED:
             self.on_changed()
         elif message.method == UPDATED:
-            self._updates.publish(_params(message))
+            self.updates.publish(_params(message))
         elif len(raw) > self.limits.event_bytes:
             raise self.answers.failed(f"sent a notification of more than {self.limits.event_bytes} bytes")
         else:

@@ -4,6 +4,7 @@ Sessions, questions and withdrawals are those of every legacy server; only the w
 """
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 
 import anyio
@@ -35,6 +36,7 @@ MOST_STREAMS = 256
 """Sessions with one server at once, each a connection; the one used longest ago makes room."""
 _ENDPOINT_S = 10.0
 """How long a server may take to say where to post, seconds."""
+_SUBSCRIBE_S, _AGAIN_S = 10.0, 30.0
 _MOST_CHORES = 256
 _FOR_EVER = float("inf")
 
@@ -56,15 +58,31 @@ class LegacySse(Legacy):
         self._attended = False
 
     async def attend(self) -> None:
-        """Answer what servers ask between the calls, until canceled."""
+        """Answer what servers ask between the calls, and hear of resources that change, until canceled."""
         self._attended = True
         try:
-            while True:
-                await self._do_chores()
-                self._chore = anyio.Event()
-                await self._chore.wait()
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._keep_subscribed)
+                while True:
+                    await self._do_chores()
+                    self._chore = anyio.Event()
+                    await self._chore.wait()
         finally:
             self._attended = False
+
+    async def _keep_subscribed(self) -> None:
+        """Subscribe to what is wanted, and again where the session is another: its lists are read every so often."""
+        updates, session = self._wire.updates, None
+        while True:
+            changed = updates.changed
+            if updates.uris or self._subscribed:
+                with suppress(GatewayError):
+                    await self.subscribe(updates.uris, self._clock.monotonic_s() + _SUBSCRIBE_S)
+                if session is not None and session is not self._subscribed_in:
+                    updates.publish_all()
+                session = self._subscribed_in
+            with anyio.move_on_after(_AGAIN_S):
+                await changed.wait()
 
     async def aclose(self) -> None:
         """See `Legacy.aclose`."""
@@ -102,7 +120,9 @@ class LegacySse(Legacy):
         if not response.header(b"content-type").lower().startswith(EVENTS):
             response.close()
             raise self._wire.answers.failed("offers no stream of events")
-        channel = Channel(self._url, self._wire.answers, self._limits, self._wire.on_changed, self._refuse)
+        channel = Channel(
+            self._url, self._wire.answers, self._limits, self._wire.on_changed, self._wire.updates, self._refuse
+        )
         channel.lines = lines
         channel.follow(response)
         try:

@@ -5,14 +5,15 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from msgspec import Raw
 
 from adapters.mcp.client_http import McpHttpUpstream
 from adapters.mcp.settings import ServerSettings
-from adapters.mcp.wire import CLIENT_CAPABILITIES_KEY, decode_value, encode
+from adapters.mcp.wire import CLIENT_CAPABILITIES_KEY, Params, decode_value, encode
 from gateway.core.errors import DeadlineExceeded, GatewayError, UpstreamFailed
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.limits import Limits
-from gateway.core.model import Complete, InputRequired, Progress
+from gateway.core.model import Capability, Complete, InputRequired, Progress
 from tests.fakes_mcp_client import Seen, a_request, call, params, parts, said, tool
 from tests.fakes_mcp_door import together
 from tests.fakes_upstreams import Exchange, RawServer, raw_server
@@ -55,6 +56,8 @@ class OldServer:
             posted.answer(INIT)
         elif posted.method == "tools/call":
             self.then(self, posted)
+        elif posted.method.startswith("resources/"):
+            posted.answer({})
 
     async def until(self, method: str) -> "Posted":
         """The first message with this method, or the first answer, where it is empty."""
@@ -370,3 +373,20 @@ async def test_more_notifications_than_a_slow_caller_takes_are_dropped_and_the_a
     async with bench(OldServer(then), transport="sse", limits=Limits(event_bytes=50_000)) as (_, upstream):
         assert said(await upstream.call(a_request(params("legacy")), tool(), seen)) == DONE
     assert 0 < len(seen.events) <= 2000
+
+
+async def test_a_resource_that_changed_is_told_to_whoever_watches_it() -> None:
+    old = OldServer()
+    watched = Capability(name="resource:shop/note://a", kind="resource", owner="shop", local="note://a")
+    body = Params({"uri": Raw(b'"note://a"')}, era="legacy")
+    seen = Seen()
+    async with bench(old, transport="sse") as (_, upstream), together() as group:
+        group.start_soon(upstream.watch)
+        group.start_soon(upstream.call, a_request(body, operation="subscribe", within_s=15), watched, seen)
+        subscribed = await old.until("resources/subscribe")
+        subscribed.say({"method": "notifications/resources/updated", "params": {"uri": "note://b"}})
+        subscribed.say({"method": "notifications/resources/updated", "params": {"uri": "note://a"}})
+        await seen.first.wait()
+        group.cancel_scope.cancel()
+    assert subscribed.message["params"] == {"uri": "note://a"}
+    assert len(seen.events) == 1
