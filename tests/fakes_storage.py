@@ -111,6 +111,9 @@ class MemoryOpenSteps:
             each for each in self._steps.values() if each.agent == agent and tenant in (each.actor.tenant, "*")
         )
 
+    def of_run(self, run_id: str) -> tuple[OpenStep, ...]:
+        return tuple(step for step in self._steps.values() if step.run_id == run_id)
+
     async def load(self) -> None:
         self._steps = {**self.rows, **self._steps}
 

@@ -126,6 +126,9 @@ class SqlOpenSteps:
         """See `OpenSteps.of_agent`. The same tuple for as long as nothing changes."""
         return self._by_agent.get((tenant, agent), ())
 
+    def of_run(self, run_id: str) -> tuple[OpenStep, ...]:
+        return tuple(step for step in self._steps.values() if step.run_id == run_id)
+
     async def load(self) -> None:
         """See `OpenSteps.load`. Steps of runs that have ended are closed: nobody is left who would."""
 

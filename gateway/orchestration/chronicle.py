@@ -61,9 +61,13 @@ class Chronicle:
         if not self._wiring.journal.holds():
             raise RunInterrupted
         place = (step.id, step.attempt)
-        self._steps.pop(place, None)
+        self._forget_beginning(place)
         self._at_once.add(place)
         await self._wiring.runs.note_step(step)
+
+    def over(self, step_id: str, attempt: int) -> None:
+        """The attempt has its outcome, which will be told: what it was like before need not be."""
+        self._forget_beginning((step_id, attempt))
 
     def closed(self, step_id: str) -> None:
         """The step's token is worth nothing from now on."""
@@ -105,12 +109,19 @@ class Chronicle:
         self._writing = False
         self._written.set()
 
+    def _forget_beginning(self, place: _Place) -> None:
+        beginning = self._steps.get(place)
+        if beginning is not None and beginning.state == "running":
+            del self._steps[place]
+
     async def _flush(self) -> None:
         steps, self._steps = self._steps, {}
         events, self._events = self._events, []
         # What was written at once meanwhile knows more than the beginning of the step.
         known = [step for place, step in steps.items() if step.state != "running" or place not in self._at_once]
         closed, self._closed = self._closed, []
+        if not (known or events or closed):
+            return
         try:
             tell = self._wiring.runs.tell
             await self._guarded(partial(tell, self._run_id, steps=known, events=events, closed=closed))

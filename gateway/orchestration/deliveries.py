@@ -66,16 +66,17 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
             await relay.heard(event)
 
     try:
-        run.chronicle.step(order.row(begun, state="running"))
         if opened is not None:
             run.chronicle.reopens(order.id)
             # On disk before the step leaves: that it is open tells, after a crash, that it may have left.
             await wiring.open_steps.open(opened)
+        run.chronicle.step(order.row(begun, state="running"))
         request = structs.replace(delivery.request, meta=_meta(run, delivery, opened))
         answer = await _conversed(run, delivery, request, on_event, lambda: begun.remote_task)
         if isinstance(answer, Complete) and WARNINGS in answer.meta:
             await _tell_of_budgets(run, answer)
         if answer is not None:
+            run.chronicle.over(order.id, begun.attempts)
             return answered(begun, answer)
         late = replace(begun, error="timeout", reason=f"{order.node.target} did not answer in time")
     except GatewayError as error:

@@ -125,12 +125,11 @@ class Runs:
         """Take back what a run had open that was ended from outside, and write that down: last, so that
         whoever looks at it after a crash does the rest."""
         wiring, at_us = self._wiring, self._wiring.clock.now_us()
+        await wiring.open_steps.look_at_run(run_id)
+        for opened in wiring.open_steps.of_run(run_id):
+            await wiring.open_steps.close(run_id, opened.step_id)
         for step in await wiring.runs.steps(run_id):
-            if step.state != "running":
-                continue
-            if step.target.startswith("agent:"):
-                await wiring.open_steps.close(run_id, step.id)
-            if state is TaskState.CANCELED:
+            if step.state == "running" and state is TaskState.CANCELED:
                 await wiring.runs.note_step(replace(step, state="canceled", reason=reason))
         await wiring.scratch.release_all(run_id)
         await wiring.approvals.withdraw(run_id)

@@ -136,7 +136,7 @@ class MemorySteps:
         job = started.job
         canceled = StepResult(
             id=job.id, target=job.node.target, ok=False, phase=job.node.phase, error="canceled", reason=reason,
-            attempts=job.first_attempt,
+            attempts=job.first_attempt, usage=Usage(calls=1),
         )  # fmt: skip
         return self._accounted(job, canceled)
 

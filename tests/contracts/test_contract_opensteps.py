@@ -88,6 +88,26 @@ async def test_a_closed_step_is_gone_now_and_after_a_restart(steps: OpenSteps, r
     assert later.of_agent("default", "refunds") == (other,)
 
 
+async def test_the_open_steps_of_a_run_are_found(steps: OpenSteps) -> None:
+    second, other = replace(STEP, step_id="run_1/3"), replace(STEP, run_id="run_2")
+    for each in (STEP, second, other):
+        await steps.open(each)
+    await steps.close("run_1", "run_1/3")
+
+    assert steps.of_run("run_1") == (STEP,)
+    assert steps.of_run("run_3") == ()
+
+
+async def test_a_step_that_is_shut_is_gone_at_once(steps: OpenSteps) -> None:
+    await steps.open(STEP)
+    steps.shut("run_1", "run_1/2")
+
+    assert steps.find("run_1", "run_1/2") is None
+    assert steps.of_agent("default", "refunds") == ()
+    steps.swept("run_1", "run_1/2")
+    assert steps.find("run_1", "run_1/2") is None
+
+
 async def test_closing_what_is_not_open_does_nothing(steps: OpenSteps) -> None:
     await steps.close("run_1", "run_1/2")
 

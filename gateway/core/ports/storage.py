@@ -216,6 +216,10 @@ class OpenSteps(Protocol):
         """Every open step of an agent in a tenant, `*` for all of them; from memory."""
         ...
 
+    def of_run(self, run_id: str) -> tuple[OpenStep, ...]:
+        """Every open step of a run; from memory."""
+        ...
+
     async def load(self) -> None:
         """Read what an earlier process left open."""
         ...

@@ -40,6 +40,9 @@ class MemoryOpenSteps:
     def of_agent(self, tenant: str, agent: str) -> tuple[OpenStep, ...]:
         return tuple(step for step in self.steps.values() if (step.actor.tenant, step.agent) == (tenant, agent))
 
+    def of_run(self, run_id: str) -> tuple[OpenStep, ...]:
+        return tuple(step for step in self.steps.values() if step.run_id == run_id)
+
     async def load(self) -> None:
         """Nothing was left anywhere else."""
 
