@@ -1,4 +1,4 @@
-"""README as data: its fenced blocks in order, and the rows of its tables by heading."""
+"""README and the page of settings as data: their fenced blocks in order, and the rows of their tables by heading."""
 
 import re
 from collections.abc import Iterator
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
-TEXT = README.read_text(encoding="utf-8")
+PAGES = ("README.md", "gateway/config/README.md")
+TEXT = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+"""One after the other."""
 
 _FENCED = re.compile(r"^```(\S+)(?: (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _NAMED = re.compile(r"`([^`]+)`")
