@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 import uvicorn
 
 from adapters.http.gathering import Gathering, GatheringProtocol
-from adapters.http.server import Message, Receive, Scope, Send
+from adapters.http.server import Door, Message, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +66,20 @@ async def test_closing_sends_what_is_gathered_and_aborting_does_not() -> None:
     assert lost.written == []
 
 
+@asynccontextmanager
+async def serving(door: Door, protocol: type[GatheringProtocol]) -> AsyncGenerator[int]:
+    """The port at which a real server answers with `door`."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(door, http=protocol, lifespan="off", log_config=None, loop="none")
+        server = uvicorn.Server(config)
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lambda: server.serve(sockets=[bound]))
+                yield bound.getsockname()[1]
+                server.should_exit = True
+
+
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     message: Message = await receive()
     body = b"x" * 100_000 + message["body"]
@@ -79,45 +95,27 @@ async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def test_who_still_sends_what_was_refused_gets_to_read_why() -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        config = uvicorn.Config(refusing, http=GatheringProtocol, lifespan="off", log_config=None, loop="none")
-        server = uvicorn.Server(config)
-        answered = b""
-        with anyio.fail_after(30):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(lambda: server.serve(sockets=[bound]))
-                async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-                    await stream.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 20000000\r\n\r\n")
-                    answered += await stream.receive()
-                    # The whole of it, though nobody wants it: a connection that is reset refuses the next piece.
-                    for _ in range(200):
-                        await stream.send(b" " * 100_000)
-                    with pytest.raises(anyio.EndOfStream):
-                        while True:
-                            answered += await stream.receive()
-                server.should_exit = True
+    answered = b""
+    async with serving(refusing, GatheringProtocol) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 20000000\r\n\r\n")
+        answered += await stream.receive()
+        # The whole of it, though nobody wants it: a connection that is reset refuses the next piece.
+        for _ in range(200):
+            await stream.send(b" " * 100_000)
+        with pytest.raises(anyio.EndOfStream):
+            while True:
+                answered += await stream.receive()
     assert answered.startswith(b"HTTP/1.1 413")
     assert answered.endswith(b"no!")
 
 
 async def test_who_never_stops_sending_what_was_refused_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapters.http.gathering.LINGER_S", 0.05)
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        config = uvicorn.Config(refusing, http=GatheringProtocol, lifespan="off", log_config=None, loop="none")
-        server = uvicorn.Server(config)
-        with anyio.fail_after(30):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(lambda: server.serve(sockets=[bound]))
-                async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-                    await stream.send(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
-                    with pytest.raises(anyio.BrokenResourceError):
-                        while True:
-                            await stream.send(b"5\r\nhello\r\n" * 1000)
-                server.should_exit = True
+    async with serving(refusing, GatheringProtocol) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        with pytest.raises(anyio.BrokenResourceError):
+            while True:
+                await stream.send(b"5\r\nhello\r\n" * 1000)
 
 
 class Impatient(GatheringProtocol):
@@ -162,59 +160,35 @@ class Hasty(GatheringProtocol):
     "sent", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n1GET / HT"]
 )
 async def test_who_does_not_finish_the_head_of_a_request_is_cut_off(sent: bytes) -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(app, http=Hasty, lifespan="off", log_config=None, loop="none"))
-        with anyio.fail_after(10):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(lambda: server.serve(sockets=[bound]))
-                async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-                    await stream.send(sent)
-                    with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
-                        while True:
-                            await stream.receive()
-                server.should_exit = True
+    async with serving(app, Hasty) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(sent)
+        with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            while True:
+                await stream.receive()
 
 
 async def test_a_body_may_take_longer_than_a_head() -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(app, http=Hasty, lifespan="off", log_config=None, loop="none"))
-        answered = b""
-        with anyio.fail_after(10):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(lambda: server.serve(sockets=[bound]))
-                async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-                    await stream.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n")
-                    async with await anyio.connect_tcp("127.0.0.1", port) as other:
-                        # Cut off, it tells that the time for a head is over.
-                        with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
-                            await other.receive()
-                    await stream.send(b"!")
-                    while not answered.endswith(b"!"):
-                        answered += await stream.receive()
-                server.should_exit = True
+    answered = b""
+    async with serving(app, Hasty) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n")
+        async with await anyio.connect_tcp("127.0.0.1", port) as other:
+            # Cut off, it tells that the time for a head is over.
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await other.receive()
+        await stream.send(b"!")
+        while not answered.endswith(b"!"):
+            answered += await stream.receive()
     assert answered.startswith(b"HTTP/1.1 200")
 
 
 async def test_pipelined_requests_are_answered_whole_and_in_order() -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        config = uvicorn.Config(app, http=GatheringProtocol, lifespan="off", log_config=None, loop="none")
-        server = uvicorn.Server(config)
-        answered = b""
-        with anyio.fail_after(10):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(lambda: server.serve(sockets=[bound]))
-                stream = await anyio.connect_tcp("127.0.0.1", port)
-                asked = b"".join(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n%d" % n for n in range(3))
-                await stream.send(asked)
-                while answered.count(b"x" * 100_000) < 3 or not answered.endswith(b"2"):
-                    answered += await stream.receive()
-                await stream.aclose()
-                server.should_exit = True
+    answered = b""
+    async with serving(app, GatheringProtocol) as port:
+        stream = await anyio.connect_tcp("127.0.0.1", port)
+        asked = b"".join(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n%d" % n for n in range(3))
+        await stream.send(asked)
+        while answered.count(b"x" * 100_000) < 3 or not answered.endswith(b"2"):
+            answered += await stream.receive()
+        await stream.aclose()
     ends = [part[100_000:100_001] for part in answered.split(b"\r\n\r\n")[1:]]
     assert ends == [b"0", b"1", b"2"]
