@@ -36,6 +36,8 @@ _OPEN = Prepared(
 )
 CLOSE = Prepared(delete(open_steps).where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step")))
 """Takes away the row of a step."""
+CLOSE_RUN = Prepared(delete(open_steps).where(_c.run_id == bindparam("of_run")))
+"""Takes away the rows of a run's steps."""
 _LABELS = select(_c.labels).where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step"))
 _LEARN = (
     update(open_steps)

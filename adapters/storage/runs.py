@@ -8,7 +8,7 @@ import anyio
 from sqlalchemy import BindParameter, Connection, Update, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_replace  # SQLite understands what it compiles to
 
-from adapters.storage.opensteps import CLOSE
+from adapters.storage.opensteps import CLOSE, CLOSE_RUN
 from adapters.storage.prepared import Prepared
 from adapters.storage.run_rows import (
     STEP_COLUMNS,
@@ -188,6 +188,8 @@ class SqlRunStore:
         moved: Moved | None = None,
         closed: Sequence[str] = (),
     ) -> None:
+        ended = moved is not None and TaskState(moved.state).terminal
+
         def act(connection: Connection) -> list[int]:
             if moved is not None:
                 _move(run_id, moved, connection)
@@ -195,10 +197,12 @@ class SqlRunStore:
                 _put_step(step, connection)
             for step_id in closed:
                 CLOSE.run(connection, {"of_run": run_id, "of_step": step_id})
+            if ended:
+                # Also what a run that was cut off had closed, and had no time to tell.
+                CLOSE_RUN.run(connection, {"of_run": run_id})
             return [_append(run_id, event, connection) for event in events]
 
         # The engine's journal has everything but how the run ended, and is told again from.
-        ended = moved is not None and TaskState(moved.state).terminal
         places = await self._database.write(act, about=run_id, lasting=ended)
         if events:
             appended = zip(places, events, strict=True)

@@ -101,13 +101,21 @@ class Chronicle:
             self._group.start_soon(self._write)
 
     async def _write(self) -> None:
-        while self._steps or self._events or self._closed:
-            with anyio.move_on_after(LINGER_S):
-                await self._hurry.wait()
-            self._hurry = anyio.Event()
-            await self._flush()
+        try:
+            while self._steps or self._events or self._closed:
+                with anyio.move_on_after(LINGER_S):
+                    await self._hurry.wait()
+                self._hurry = anyio.Event()
+                await self._flush()
+        finally:
+            # Of a run that was cut off: what it had open goes with its end.
+            self._sweep(self._closed)
         self._writing = False
         self._written.set()
+
+    def _sweep(self, closed: list[str]) -> None:
+        while closed:
+            self._wiring.open_steps.swept(self._run_id, closed.pop())
 
     def _forget_beginning(self, place: _Place) -> None:
         beginning = self._steps.get(place)
@@ -126,8 +134,7 @@ class Chronicle:
             tell = self._wiring.runs.tell
             await self._guarded(partial(tell, self._run_id, steps=known, events=events, closed=closed))
         finally:
-            for step_id in closed:
-                self._wiring.open_steps.swept(self._run_id, step_id)
+            self._sweep(closed)
         written, self._written = self._written, anyio.Event()
         written.set()
 

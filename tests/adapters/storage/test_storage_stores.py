@@ -16,10 +16,10 @@ from adapters.storage.keys import SqlKeyStore
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.registry import SqlAgentRegistry
 from adapters.storage.runs import SqlRunStore
-from adapters.storage.tables import GATEWAY_SCHEMA, agent_cards
+from adapters.storage.tables import GATEWAY_SCHEMA, agent_cards, open_steps
 from gateway.core.errors import Unavailable
 from gateway.core.model import principal
-from gateway.core.ports.runs import Run
+from gateway.core.ports.runs import Moved, Run
 from gateway.core.ports.storage import ApiKey, Fresh, OpenStep, Unfinished
 from gateway.core.task import TaskState
 
@@ -138,6 +138,19 @@ async def test_a_step_that_could_not_be_stored_is_not_open(tmp_path: Path) -> No
 
     assert steps.find("run_1", "run_1/3") is None
     assert steps.find("run_1", "run_1/2") is None
+
+
+async def test_with_a_run_that_ends_go_rows_of_steps_that_were_shut_and_not_told(database: Database) -> None:
+    runs, steps = SqlRunStore(database), SqlOpenSteps(database)
+    await runs.open(RUN)
+    for run_id in ("run_1", "run_2"):
+        await steps.open(replace(STEP, run_id=run_id, step_id=f"{run_id}/2"))
+    steps.shut("run_1", "run_1/2")
+
+    await runs.tell("run_1", moved=Moved(state=TaskState.CANCELED.value, at_us=2))
+
+    left = await database.read(lambda connection: connection.execute(select(open_steps.c.run_id)).scalars().all())
+    assert left == ["run_2"]
 
 
 async def test_of_an_agents_cards_the_first_and_the_latest_are_kept(database: Database) -> None:
