@@ -32,7 +32,7 @@ class Asked:
     note: str = ""
     """Why it is asked again."""
     results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
-    """Earlier results it is handed: `summary` and `value` each."""
+    """Earlier results it is handed: `summary` and `value` each, by name."""
     known: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Scratchpad keys it is handed, with their values."""
     time: int = 1

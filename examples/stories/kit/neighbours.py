@@ -169,7 +169,8 @@ class _Executor(AgentExecutor):
             data=extra.get("data") or {},
             phase=extra.get("phase", ""),
             note=extra.get("note", ""),
-            results=extra.get("results", {}),
+            # Members of an object come in any order over A2A (protobuf maps have none), another in each process.
+            results=dict(sorted(extra.get("results", {}).items())),
             known={key: entry["value"] for key, entry in extra.get("scratchpad", {}).items()},
             time=len(self._neighbours.asked[self._name]) + 1,
             message_id=message.message_id,
