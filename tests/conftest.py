@@ -16,6 +16,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                     terminalreporter.write_line(f"\n{table}")
 
 
+_FIRST = ("e2e", "conformance", "examples", "contracts", "gateway/orchestration", ".")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files that start processes come first: the longest must not be left for one worker alone at the end."""
+    rank = {config.rootpath / "tests" / folder: number for number, folder in enumerate(_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.parent, len(rank)))
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
