@@ -1,4 +1,4 @@
-"""The table of accounts people have connected. Knows no statement."""
+"""The tables of accounts people have connected, and of what one of many has to itself. Knows no statement."""
 
 from sqlalchemy import MetaData, Table
 
@@ -19,3 +19,8 @@ def accounts_in(tables: MetaData) -> Table:
         time("connected_at_us"),
         time("renewed_at_us"),
     )
+
+
+def claims_in(tables: MetaData) -> Table:
+    """The table, as one of these."""
+    return Table("claims", tables, key("tenant"), key("name"), text_of("holder"), time("until_us"))

@@ -16,6 +16,7 @@ _FIND = select(accounts).where(_PLACE)
 _OF_TENANT = select(accounts).where(_c.tenant == bindparam("of_tenant")).order_by(_c.server, _c.subject)
 _ADD = insert(accounts)
 _REMOVE = delete(accounts).where(_PLACE)
+_IF_SAME = _REMOVE.where(_c.sealed == bindparam("as_sealed"))
 
 
 class SqlAccounts:
@@ -32,7 +33,19 @@ class SqlAccounts:
             connection.execute(_REMOVE, place)
             connection.execute(_ADD, row)
 
-        await self._database.write(act, about=f"account {account.tenant}/{account.server}/{account.subject}")
+        await self._database.write(act, about=_about(account))
+
+    async def replace(self, account: Account, sealed: bytes) -> bool:
+        place = _place(account.tenant, account.subject, account.server)
+        row: dict[str, Any] = {column.name: getattr(account, column.name) for column in accounts.columns}
+
+        def act(connection: Connection) -> bool:
+            same = connection.execute(_IF_SAME, {**place, "as_sealed": sealed}).rowcount > 0
+            if same:
+                connection.execute(_ADD, row)
+            return same
+
+        return await self._database.write(act, about=_about(account))
 
     async def find(self, tenant: str, subject: str, server: str) -> Account | None:
         place = _place(tenant, subject, server)
@@ -48,9 +61,17 @@ class SqlAccounts:
         place = _place(tenant, subject, server)
         return await self._database.write(lambda connection: connection.execute(_REMOVE, place).rowcount > 0)
 
+    async def drop(self, account: Account) -> bool:
+        place = {**_place(account.tenant, account.subject, account.server), "as_sealed": account.sealed}
+        return await self._database.write(lambda connection: connection.execute(_IF_SAME, place).rowcount > 0)
+
 
 def _place(tenant: str, subject: str, server: str) -> dict[str, str]:
     return {"of_tenant": tenant, "of_subject": subject, "of_server": server}
+
+
+def _about(account: Account) -> str:
+    return f"account {account.tenant}/{account.server}/{account.subject}"
 
 
 def _account_from(row: RowMapping) -> Account:

@@ -3,6 +3,8 @@
 Times are UTC microseconds; every row says whose it is.
 """
 
+from collections.abc import Callable
+
 from sqlalchemy import (
     DDL,
     BigInteger,
@@ -17,7 +19,7 @@ from sqlalchemy import (
     event,
 )
 
-from adapters.storage.account_table import accounts_in
+from adapters.storage.account_table import accounts_in, claims_in
 from adapters.storage.columns import TEXT, TOKEN_KINDS
 from adapters.storage.columns import bytes_of as _bytes
 from adapters.storage.columns import json_of as _json
@@ -326,6 +328,7 @@ event.listen(memos, "after_create", _FTS5.execute_if(dialect="sqlite"))
 event.listen(memos, "after_create", _TSVECTOR.execute_if(dialect="postgresql"))
 
 starts = starts_in(TABLES)
+claims = claims_in(TABLES)
 
 
 def _to_2(connection: Connection) -> None:
@@ -338,31 +341,11 @@ def _to_2(connection: Connection) -> None:
     costs.create(connection)
 
 
-def _to_3(connection: Connection) -> None:
-    """What runs note for later runs."""
-    notes.create(connection)
-
-
-def _to_4(connection: Connection) -> None:
-    """What runs ask people."""
-    approvals.create(connection)
-
-
 def _to_5(connection: Connection) -> None:
     """Since when runs are paused, and for how long their clocks stood still; dead letters."""
     connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN paused_at_us BIGINT")
     connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN held_us BIGINT DEFAULT '0' NOT NULL")
     dead_letters.create(connection)
-
-
-def _to_6(connection: Connection) -> None:
-    """What agents remember."""
-    memos.create(connection)
-
-
-def _to_7(connection: Connection) -> None:
-    """What servers say of their tools, and what of it is trusted."""
-    pins.create(connection)
 
 
 def _to_8(connection: Connection) -> None:
@@ -378,19 +361,18 @@ def _to_8(connection: Connection) -> None:
                 index.create(connection, checkfirst=True)
 
 
-def _to_9(connection: Connection) -> None:
-    """Which messages have started runs."""
-    starts.create(connection)
-
-
-def _to_10(connection: Connection) -> None:
-    """Accounts people have connected."""
-    accounts.create(connection)
-
-
+_MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _to_2,
+    notes.create,  # what runs note for later runs
+    approvals.create,  # what runs ask people
+    _to_5,
+    memos.create,  # what agents remember
+    pins.create,  # what servers say of their tools, and what of it is trusted
+    _to_8,
+    starts.create,  # which messages have started runs
+    accounts.create,  # accounts people have connected
+    claims.create,  # what one browser or gateway has to itself
+)
 GATEWAY_SCHEMA = Schema(
-    name="gateway",
-    number=10,
-    tables=TABLES,
-    migrations={2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: _to_7, 8: _to_8, 9: _to_9, 10: _to_10},
+    name="gateway", number=len(_MIGRATIONS) + 1, tables=TABLES, migrations=dict(enumerate(_MIGRATIONS, 2))
 )

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
+import anyio
 import pytest
 
 from adapters.storage.accounts import SqlAccounts
@@ -68,3 +69,40 @@ async def test_what_is_removed_is_gone(accounts: Accounts) -> None:
     assert await accounts.remove("default", "corp:ana", "crm") is True
     assert await accounts.remove("default", "corp:ana", "crm") is False
     assert await accounts.find("default", "corp:ana", "crm") is None
+
+
+async def test_an_account_is_replaced_only_as_it_was_seen(accounts: Accounts) -> None:
+    later = replace(ANA, sealed=b"other", renewed_at_us=3)
+
+    assert await accounts.replace(later, ANA.sealed) is False, "there is none"
+    await accounts.put(ANA)
+    assert await accounts.replace(later, b"something else") is False
+    assert await accounts.find("default", "corp:ana", "crm") == ANA
+    assert await accounts.replace(later, ANA.sealed) is True
+    assert await accounts.replace(ANA, ANA.sealed) is False
+    assert await accounts.all("default") == (later,)
+
+
+async def test_an_account_is_dropped_only_as_it_was_seen(accounts: Accounts) -> None:
+    await accounts.put(ANA)
+
+    assert await accounts.drop(replace(ANA, sealed=b"other")) is False
+    assert await accounts.drop(ANA) is True
+    assert await accounts.drop(ANA) is False
+
+
+async def test_of_many_renewals_at_once_one_is_kept(accounts: Accounts) -> None:
+    await accounts.put(ANA)
+    kept: list[int] = []
+
+    async def renew(number: int) -> None:
+        if await accounts.replace(replace(ANA, sealed=b"%d" % number), ANA.sealed):
+            kept.append(number)
+
+    with anyio.fail_after(120):
+        async with anyio.create_task_group() as tasks:
+            for number in range(8):
+                tasks.start_soon(renew, number)
+
+    (stored,) = await accounts.all("default")
+    assert [b"%d" % number for number in kept] == [stored.sealed]

@@ -29,6 +29,10 @@ class Accounts(Protocol):
         """Store it, in the place of an earlier one."""
         ...
 
+    async def replace(self, account: Account, sealed: bytes) -> bool:
+        """Store it in the place of the one `sealed` so; False, and nothing happens, where that is gone or changed."""
+        ...
+
     async def find(self, tenant: str, subject: str, server: str) -> Account | None: ...
 
     async def all(self, tenant: str) -> tuple[Account, ...]:
@@ -37,4 +41,8 @@ class Accounts(Protocol):
 
     async def remove(self, tenant: str, subject: str, server: str) -> bool:
         """False where there is none."""
+        ...
+
+    async def drop(self, account: Account) -> bool:
+        """Remove it; False, and nothing happens, where it is gone or has other tokens by now."""
         ...

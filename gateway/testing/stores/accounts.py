@@ -12,6 +12,13 @@ class MemoryAccounts:
     async def put(self, account: Account) -> None:
         self._rows[account.tenant, account.subject, account.server] = account
 
+    async def replace(self, account: Account, sealed: bytes) -> bool:
+        present = await self.find(account.tenant, account.subject, account.server)
+        if present is None or present.sealed != sealed:
+            return False
+        await self.put(account)
+        return True
+
     async def find(self, tenant: str, subject: str, server: str) -> Account | None:
         return self._rows.get((tenant, subject, server))
 
@@ -21,3 +28,8 @@ class MemoryAccounts:
 
     async def remove(self, tenant: str, subject: str, server: str) -> bool:
         return self._rows.pop((tenant, subject, server), None) is not None
+
+    async def drop(self, account: Account) -> bool:
+        present = await self.find(account.tenant, account.subject, account.server)
+        same = present is not None and present.sealed == account.sealed
+        return same and await self.remove(account.tenant, account.subject, account.server)

@@ -171,7 +171,7 @@ async def test_a_file_of_the_first_version_gets_what_was_added_since(tmp_path: P
             connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
         for table in (
             *("notes", "approvals", "dead_letters", "memos", "memo_words", "pins"),
-            *("processes", "agent_calls", "minutes", "starts", "accounts"),
+            *("processes", "agent_calls", "minutes", "starts", "accounts", "claims"),
         ):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE schema_number SET number = 1")
