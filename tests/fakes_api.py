@@ -33,6 +33,7 @@ from gateway.core.resilience import Load, OwnerView, PlacesView
 from gateway.orchestration.memories import Memories
 from gateway.orchestration.retention import Pruned
 from gateway.testing.stores.accounts import MemoryAccounts
+from gateway.testing.stores.claims import MemoryClaims
 from gateway.testing.stores.memory import MemoryInMemory
 from gateway.testing.stores.pins import MemoryPins
 from policies.pinning.keeper import Pinning, Watched
@@ -518,7 +519,7 @@ class ApiBench:
         self.load = FixedLoad()
         self.chaos = Chaos(self.clock, CountingIds())
         self.memories = Memories(MemoryInMemory(), self.clock, no_engine)
-        self.accounts = ConnectedAccounts(MemoryAccounts(), bytes(32), self.clock)
+        self.accounts = ConnectedAccounts(MemoryAccounts(), MemoryClaims(), bytes(32), self.clock)
         self.pinning = Pinning(
             MemoryPins(),
             self.clock,

@@ -104,6 +104,9 @@ def said_by(claims: JsonObject, settings: IssuerSettings, now_us: int) -> Said:
         since_us = _time_us(claims, name)
         if since_us is not None and since_us > now_us + skew_us:
             raise Unauthenticated("the token does not count yet")
+    if claims.get("cnf") is not None:
+        # RFC 9449, section 7.2: without the proof it asks for, a stolen one would do.
+        raise Unauthenticated("the token is bound to a key of its owner's, and this gateway takes bearer tokens only")
     return Said(claims=claims, audiences=_audiences(claims), expires_at_us=expires_us + skew_us)
 
 

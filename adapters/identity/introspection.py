@@ -8,12 +8,16 @@ import anyio
 from adapters.identity.oauth_settings import IntrospectionSettings
 from adapters.net.authorization_server import Answered, ClientSecret, web_address
 from gateway.core.errors import Unauthenticated, Unavailable, UpstreamFailed
-from gateway.core.json import JsonObject
+from gateway.core.json import JsonObject, json_text
 from gateway.core.ports.world import Secret
 
 AT_ONCE = 32
 """Questions under way to one issuer; others wait their turn, for a while."""
 _TURN_S = 10.0
+
+
+_NO_ACCESS_TOKENS = frozenset({"refresh_token", "id_token", "dpop", "mac"})
+"""Issuers say `active` of these as well (RFC 7662, section 2.1: the hint is no more than one)."""
 
 
 class Office(Protocol):
@@ -56,6 +60,9 @@ class Introspection:
         said = answered.said
         if said.get("active") is not True:
             raise Unauthenticated("the token's issuer says that it does not count")
+        kinds = {json_text(said.get(name)).lower() for name in ("token_type", "token_use")}
+        if kinds & _NO_ACCESS_TOKENS:
+            raise Unauthenticated("the token is no access token that whoever bears it may use")
         if said.get("iss", issuer) != issuer:
             raise Unauthenticated("the token is of another issuer")
         return said

@@ -148,7 +148,7 @@ class AccessTokens:
         if self._clock.now_us() >= known.expires_at_us:
             self._known.pop(digest, None)
             raise Unauthenticated("the token has expired")
-        if known.audiences.isdisjoint(known.issuer.settings.audience) and not self.resource.named_by(
+        if known.audiences.isdisjoint(known.issuer.settings.audiences) and not self.resource.named_by(
             known.audiences, path
         ):
             raise Unauthenticated(WRONG_AUDIENCE)

@@ -12,6 +12,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from adapters.identity.oauth_settings import IssuerSettings
+from adapters.net.authorization_server import web_address
 from gateway.core.errors import GatewayError, Unauthenticated, Unavailable, UpstreamFailed
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.ports.world import Clock
@@ -96,7 +97,7 @@ class Keyring:
                 return
             self._tried_s = self._clock.monotonic_s()
             try:
-                url = self._settings.jwks_url or _jwks_url(await self._publisher.metadata())
+                url = self._settings.jwks_url or web_address(await self._publisher.metadata(), "jwks_uri")
                 self._take(keys_from_jwks(await self._publisher.document(url, limit_bytes=JWKS_BYTES)))
             except GatewayError as error:
                 self.problem = error.message
@@ -164,10 +165,3 @@ def _bits(number: str) -> int:
 
 _PUBLIC = frozenset({"kty", "n", "e", "crv", "x", "y", "kid"})
 _SAME = {"EdDSA": ("Ed25519", "Ed448")}
-
-
-def _jwks_url(metadata: JsonObject) -> str:
-    url = json_text(metadata.get("jwks_uri"))
-    if not url.startswith(("https://", "http://")):
-        raise UpstreamFailed("its metadata name no place for its keys")
-    return url

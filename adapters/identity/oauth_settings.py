@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from adapters.identity.settings import SecretReference
+from adapters.net.auth_settings import SecretsGoThere
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Signatures with a public key only: `none` and HMAC have no place in a token somebody else issued (RFC 8725)."""
@@ -41,7 +42,7 @@ class IntrospectionSettings(BaseModel):
     """As whom the gateway asks."""
     client_secret: SecretReference
     """Reference to its secret there."""
-    url: str = ""
+    url: SecretsGoThere = ""
     """Where; by default what the issuer's metadata say."""
     opaque: bool = False
     """Tokens that are no JWTs are this issuer's. One issuer at most can have them."""
@@ -72,7 +73,7 @@ class IssuerSettings(BaseModel):
     """Signatures that count."""
     token_types: tuple[str, ...] = ("at+jwt",)
     """`typ` headers that count (RFC 9068). Some issuers write `JWT` into access tokens too."""
-    jwks_url: str = ""
+    jwks_url: SecretsGoThere = ""
     """Where its keys are; by default what its metadata say."""
     keys_max_age_s: Annotated[float, Field(ge=60, le=604_800)] = 86_400.0
     """How long keys count that could not be fetched again, seconds."""
@@ -82,6 +83,11 @@ class IssuerSettings(BaseModel):
     """Longest the gateway waits for it, seconds."""
     introspection: IntrospectionSettings | None = None
     """Ask about each token, so that revoking one counts before it expires; needed for tokens that are no JWTs."""
+
+    @property
+    def audiences(self) -> frozenset[str]:
+        """`audience` as the audiences of tokens are written here."""
+        return frozenset(each.rstrip("/") or "/" for each in self.audience)
 
     @field_validator("url")
     @classmethod

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from adapters.mcp.auth_settings import AuthSettings
+from adapters.net.auth_settings import AuthSettings
 from gateway.core.model import DEFAULT_TENANT
 from gateway.core.ports.pinning import PinningMode
 from gateway.core.ports.world import Secrets

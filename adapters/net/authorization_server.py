@@ -11,6 +11,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 
 import orjson
 
+from adapters.net.address import address_from_url
 from adapters.net.egress import EgressGuard
 from adapters.net.fetch import JSON_WANTED, ask
 from gateway.core.errors import Denied, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
@@ -126,10 +127,19 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
 
 
 def web_address(said: Mapping[str, Json], name: str) -> str:
-    """An address in metadata. Raises: UpstreamFailed: there is none."""
+    """An address in metadata. Raises: UpstreamFailed: there is none, or one to which nothing may be sent."""
     url = json_text(said.get(name))
     if not url.startswith(("https://", "http://")):
-        raise UpstreamFailed(f"the issuer's metadata names no {name}")
+        raise UpstreamFailed(f"the issuer's metadata name no {name}")
+    if url.startswith("http://") and not json_text(said.get("issuer")).startswith("http://"):
+        # MCP 2026-07-28, "communication security": secrets, codes and keys travel by https only, whoever says other.
+        raise UpstreamFailed(f"the issuer's metadata name a {name} without https")
+    try:
+        address_from_url(url)
+    except InvalidRequest as error:
+        raise UpstreamFailed(f"the issuer's metadata name a {name} that cannot be used: {error.message}") from error
+    if "#" in url:
+        raise UpstreamFailed(f"the issuer's metadata name a {name} with a fragment (RFC 6749, section 3.1)")
     return url
 
 

@@ -7,7 +7,6 @@ was asked (RFC 9207), and only once. All of it travels under seal, so that any g
 
 import hmac
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,10 +15,12 @@ from urllib.parse import urlencode, urlsplit
 from authlib.oauth2 import rfc7636
 
 from adapters.net.authorization_server import web_address
-from adapters.oauth.accounts import AccountTokens, Connection, Owner
+from adapters.oauth.accounts import AccountTokens
 from adapters.oauth.sealing import Broken, Sealing
+from adapters.oauth.vault import Connection, Owner
 from gateway.core.errors import Conflict, Denied, InvalidRequest, NotFound, UpstreamFailed
 from gateway.core.json import JsonObject, json_list, json_text
+from gateway.core.ports.claims import Claims
 from gateway.core.ports.world import Clock
 
 VALID_S = 600
@@ -27,7 +28,6 @@ VALID_S = 600
 CALLBACK = "/oauth/callback"
 CLIENT_DOCUMENT = "/oauth/client.json"
 CONNECT = "/oauth/connect/"
-_MOST_USED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Begun:
 class Connecting:
     """Begins and finishes."""
 
-    def __init__(self, sealing: Sealing, clock: Clock, on_connected: Callable[[str], None]) -> None:
+    def __init__(self, sealing: Sealing, claims: Claims, clock: Clock, on_connected: Callable[[str], None]) -> None:
         """`on_connected` is told the slug of a server somebody has connected an account at."""
         self.base = ""
         """What people reach the gateway by, for example `https://gateway.example.com`."""
@@ -57,9 +57,9 @@ class Connecting:
         """By slug; kept in step with the configuration by whoever makes them."""
         self.tokens: AccountTokens | None = None
         self._sealing = sealing
+        self._claims = claims
         self._clock = clock
         self._on_connected = on_connected
-        self._used: OrderedDict[bytes, int] = OrderedDict()
 
     def link(self, connection: Connection, owner: Owner) -> str:
         """The address at which somebody connects their account; good for ten minutes."""
@@ -86,6 +86,7 @@ class Connecting:
             "tenant": asked.owner[0],
             "subject": asked.owner[1],
             "server": connection.slug,
+            "issuer": connection.issuer,
             "verifier": verifier,
             "browser": _digest(cookie),
             **self._until(),
@@ -115,8 +116,11 @@ class Connecting:
         connection = self.connections.get(json_text(said.get("server")))
         if connection is None or self.tokens is None:
             raise NotFound("the server this was begun for is no longer there")
+        if json_text(said.get("issuer")) != connection.issuer:
+            raise Denied("the server's accounts are another issuer's by now: open the link again")
         await self._check_issuer(connection, query)
-        self._use(state)
+        owner = (json_text(said.get("tenant")), json_text(said.get("subject")))
+        await self._use(owner[0], said)
         if "code" not in query:
             raise Denied(f"the issuer did not agree: {_word(query.get('error', 'no code'))}")
         form = {
@@ -126,10 +130,9 @@ class Connecting:
             "code_verifier": json_text(said.get("verifier")),
             **({"resource": connection.wish.resource} if connection.wish.resource else {}),
         }
-        owner = (json_text(said.get("tenant")), json_text(said.get("subject")))
         granted = await connection.endpoint.grant(form)
-        self.tokens.of(connection, owner).forget()
-        await self.tokens.keep(connection, owner, granted, None)
+        await self.tokens.vault.put(connection, owner, granted)
+        self.tokens.forget(connection.slug, owner)
         self._on_connected(connection.slug)
         return Asked(owner=owner, connection=connection)
 
@@ -156,17 +159,16 @@ class Connecting:
         elif named != connection.issuer:
             raise Denied("the answer is from another issuer than the one that was asked")
 
-    def _use(self, state: str) -> None:
-        digest = sha256(state.encode()).digest()
-        now_us = self._clock.now_us()
-        while self._used and (next(iter(self._used.values())) < now_us or len(self._used) >= _MOST_USED):
-            self._used.popitem(last=False)
-        if digest in self._used:
+    async def _use(self, tenant: str, said: JsonObject) -> None:
+        """Raises: Conflict: it was used before, at whichever gateway."""
+        # By what is under the seal: the same can be written in more than one way.
+        name, now_us = f"state {json_text(said.get('nonce'))}", self._clock.now_us()
+        until_us = now_us + VALID_S * 1_000_000 + 1
+        if not await self._claims.take(tenant, name, secrets.token_hex(16), now_us=now_us, until_us=until_us):
             raise Conflict("this was finished before: open the link again")
-        self._used[digest] = now_us + VALID_S * 1_000_000
 
     def _until(self) -> JsonObject:
-        return {"until_us": self._clock.now_us() + VALID_S * 1_000_000, "nonce": secrets.token_hex(8)}
+        return {"until_us": self._clock.now_us() + VALID_S * 1_000_000, "nonce": secrets.token_hex(16)}
 
     def _opened(self, text: str, about: str) -> JsonObject:
         try:

@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Collection, Sequence
 
-from adapters.oauth.accounts import AccountTokens, Connection, PersonalTokens
+from adapters.oauth.accounts import AccountTokens, PersonalTokens
 from adapters.oauth.connecting import Connecting
+from adapters.oauth.renewing import Renewing
 from adapters.oauth.sealing import Sealing
+from adapters.oauth.vault import Connection, Vault
 from gateway.core.errors import NotFound
 from gateway.core.ports.accounts import Account, Accounts
+from gateway.core.ports.claims import Claims
 from gateway.core.ports.world import Clock
 
 
 class ConnectedAccounts:
     """One a process. Implements `api_ports.AccountKeeper`."""
 
-    def __init__(self, store: Accounts, key: bytes, clock: Clock) -> None:
+    def __init__(self, store: Accounts, claims: Claims, key: bytes, clock: Clock) -> None:
         sealing = Sealing(key)
-        self.connecting = Connecting(sealing, clock, self._connected)
-        self.tokens = AccountTokens(store, sealing, clock, self.connecting.link)
+        vault = Vault(store, sealing, clock)
+        self.connecting = Connecting(sealing, claims, clock, self._connected)
+        self.tokens = AccountTokens(vault, Renewing(vault, claims, clock), clock, self.connecting.link)
         self.connecting.tokens = self.tokens
         self._pokes: dict[str, Callable[[], None]] = {}
         self._tenants: dict[str, str] = {}
@@ -34,7 +38,7 @@ class ConnectedAccounts:
             del self.connecting.connections[slug], self._pokes[slug], self._tenants[slug]
 
     async def all(self, tenant: str) -> Sequence[Account]:
-        return await self.tokens.store.all(tenant)
+        return await self.tokens.vault.store.all(tenant)
 
     async def revoke(self, tenant: str, server: str, subject: str) -> bool:
         return await self.tokens.revoke(tenant, server, subject)

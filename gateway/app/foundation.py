@@ -22,6 +22,7 @@ from adapters.storage.archive import SqlRunArchive
 from adapters.storage.audit.keys import load_or_create_audit_keys
 from adapters.storage.audit.log import AuditFile, open_audit
 from adapters.storage.changes import Changes
+from adapters.storage.claims import SqlClaims
 from adapters.storage.costs import SqlCostLedger, open_costs
 from adapters.storage.dead_letters import SqlDeadLetters
 from adapters.storage.directory import DataDirectory
@@ -148,7 +149,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             archive=SqlRunArchive(database),
             tokens=tokens,
             authenticator=authenticator,
-            accounts=ConnectedAccounts(SqlAccounts(database), storage.keys.accounts, clock),
+            accounts=ConnectedAccounts(SqlAccounts(database), SqlClaims(database), storage.keys.accounts, clock),
             issuer=issuer,
             operator=operator_key(directory.operator_key, new_key),
             seal=Seal(storage.keys.state, clock),

@@ -22,6 +22,7 @@ from gateway.core.catalog import Shelf
 from gateway.core.lists import Lists
 from gateway.core.ports.upstream import Upstream
 from gateway.testing.stores.accounts import MemoryAccounts as NoAccounts
+from gateway.testing.stores.claims import MemoryClaims as NoClaims
 
 CLOSE_S = 10.0
 
@@ -55,7 +56,7 @@ async def real_neighbours(sections: Sections, owners: Collection[str]) -> AsyncG
         tls=client_context(),
         seal=Seal(os.urandom(32), clock),
         access_tokens=AccessTokens(clock),
-        accounts=ConnectedAccounts(NoAccounts(), os.urandom(32), clock),
+        accounts=ConnectedAccounts(NoAccounts(), NoClaims(), os.urandom(32), clock),
     )
     shelf = Shelf()
     # Never started: a scenario reads each list once, when its gateway begins.

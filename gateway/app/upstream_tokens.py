@@ -5,14 +5,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from adapters.identity.issuers import AccessTokens
-from adapters.mcp.auth_settings import AuthSettings
 from adapters.mcp.settings import ServerSettings
+from adapters.net.auth_settings import AuthSettings
 from adapters.net.authorization_server import AuthorizationServer, ClientSecret
 from adapters.net.egress import EgressGuard
-from adapters.oauth.accounts import Connection
 from adapters.oauth.connecting import CLIENT_DOCUMENT
 from adapters.oauth.service import ExchangedTokens, ServiceTokens, Wish
 from adapters.oauth.token_endpoint import TokenEndpoint
+from adapters.oauth.vault import Connection
 from gateway.app.accounts import ConnectedAccounts
 from gateway.core.errors import InvalidRequest
 from gateway.core.ports.credentials import UpstreamTokens

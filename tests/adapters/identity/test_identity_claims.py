@@ -153,6 +153,8 @@ def test_a_claim_less_never_gives_more(rules: list[dict[str, Any]], claims: dict
         {"algorithms": ["HS256"]},
         {"tenant": "acme", "rules": [{"tenant": "bolt"}]},
         {"introspection": {"client_id": "a", "client_secret": "hunter2-hunter2"}},
+        {"introspection": {"client_id": "a", "client_secret": "env:A", "url": "http://issuer.test/introspect"}},
+        {"jwks_url": "http://issuer.test/keys"},
         {"clock_skew_s": 3600},
     ],
     ids=str,

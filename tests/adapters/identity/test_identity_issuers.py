@@ -81,6 +81,8 @@ async def test_a_token_makes_its_subject_a_principal_with_the_roles_that_were_ma
         {"exp": True},
         {"exp": "9999999999"},
         {"exp": 1_000},
+        {"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}},
+        {"cnf": {}},
         {"nbf": 9_000_000_000 // 2},
         {"iat": 4_000_000_000},
         {"iss": URL + "/"},
@@ -198,11 +200,12 @@ async def test_an_algorithm_that_was_not_allowed_does_not_count() -> None:
         (f"{GATEWAY}/mcp/orders", {"/mcp/orders"}),
         (["https://other.test", f"{GATEWAY}/agents/refunds"], {"/agents/refunds"}),
         ("urn:this-gateway", PLACES),
+        ("https://api.test/", PLACES),
     ],
-    ids=["all", "mcp", "mcp with a slash", "one server", "one agent", "configured"],
+    ids=["all", "mcp", "mcp with a slash", "one server", "one agent", "configured", "configured with a slash"],
 )
 async def test_a_token_is_good_for_its_address_and_what_lies_below(audience: object, paths: set[str]) -> None:
-    house = House(audience=["urn:this-gateway"])
+    house = House(audience=["urn:this-gateway", "https://api.test/"])
     token = house.fake.token(aud=audience)
 
     assert {path for path in PLACES if await house.takes(token, path)} == paths
@@ -385,9 +388,12 @@ async def test_a_token_that_is_no_jwt_is_what_its_issuer_says() -> None:
     house.fake.active["opaque-3"] = {"active": True, **house.fake.claims(iss="https://other.test")}
     house.fake.active["opaque-4"] = {"active": "true", **house.fake.claims()}
     house.fake.active["opaque-5"] = {"active": True, **house.fake.claims(aud=None)}
+    house.fake.active["opaque-6"] = {"active": True, **house.fake.claims(token_use="refresh_token")}
+    house.fake.active["opaque-7"] = {"active": True, **house.fake.claims(token_type="DPoP")}
+    house.fake.active["opaque-8"] = {"active": True, **house.fake.claims(cnf={"jkt": "x"})}
 
     assert (await house.knock(b"opaque-1")).principal.roles == {"support"}
-    for number in (2, 3, 4, 5, 6):
+    for number in (2, 3, 4, 5, 6, 7, 8, 9):
         with pytest.raises(Unauthenticated):
             await house.knock(b"opaque-%d" % number)
 

@@ -9,13 +9,16 @@ import anyio
 import pytest
 
 from adapters.net.authorization_server import ClientSecret
-from adapters.oauth.accounts import LOOK_AGAIN_S, Connection, Owner
+from adapters.oauth.accounts import LOOK_AGAIN_S
 from adapters.oauth.connecting import CALLBACK, CONNECT, VALID_S, Begun
+from adapters.oauth.kept import NO_SOONER_S
 from adapters.oauth.service import Wish
 from adapters.oauth.token_endpoint import TokenEndpoint
+from adapters.oauth.vault import Connection, Owner
 from gateway.app.accounts import ConnectedAccounts
 from gateway.core.errors import (
     Conflict,
+    DeadlineExceeded,
     Denied,
     GatewayError,
     InvalidRequest,
@@ -26,6 +29,7 @@ from gateway.core.errors import (
 from gateway.core.limits import Budget
 from gateway.core.model import Request, principal
 from gateway.testing.stores.accounts import MemoryAccounts
+from gateway.testing.stores.claims import MemoryClaims
 from tests.fakes import FakeClock
 from tests.fakes_oauth import ISSUER, FakeAuthorizationServer
 
@@ -35,20 +39,36 @@ ANA: Owner = ("default", "ana")
 BOB: Owner = ("default", "bob")
 
 
+class WatchedClaims(MemoryClaims):
+    """Tells when somebody did not get what another has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missed = anyio.Event()
+
+    async def take(self, tenant: str, name: str, holder: str, *, now_us: int, until_us: int) -> bool:
+        taken = await super().take(tenant, name, holder, now_us=now_us, until_us=until_us)
+        if not taken:
+            self.missed.set()
+        return taken
+
+
 class House:
-    def __init__(self, store: MemoryAccounts | None = None, server: FakeAuthorizationServer | None = None) -> None:
+    def __init__(self, beside: "House | None" = None) -> None:
+        """`beside`: another gateway, on the same database."""
         self.clock = FakeClock()
-        self.server = server or FakeAuthorizationServer()
-        self.store = store or MemoryAccounts()
-        self.accounts = ConnectedAccounts(self.store, bytes(range(32)), self.clock)
+        self.server = FakeAuthorizationServer() if beside is None else beside.server
+        self.store = MemoryAccounts() if beside is None else beside.store
+        self.claims = WatchedClaims() if beside is None else beside.claims
+        self.accounts = ConnectedAccounts(self.store, self.claims, bytes(range(32)), self.clock)
         self.accounts.connecting.base = "https://gateway.test"
         endpoint = TokenEndpoint(self.server, ClientSecret(id="https://gateway.test/oauth/client.json"))
         wish = Wish(resource="https://crm.test/mcp", scopes=("crm",))
         self.connection = Connection(slug="crm", endpoint=endpoint, wish=wish)
         self.poked = 0
-        self.personal = self.accounts.at(self.connection, "default", self._poke)
+        self.personal = self.accounts.at(self.connection, "default", self.poke)
 
-    def _poke(self) -> None:
+    def poke(self) -> None:
         self.poked += 1
 
     def ticket(self, owner: Owner = ANA) -> str:
@@ -167,6 +187,34 @@ async def test_a_link_or_state_that_is_none_is_refused(text: str) -> None:
         await house.accounts.connecting.finish({"state": text, "code": "c", "iss": ISSUER}, "cookie")
 
 
+async def test_what_was_finished_is_finished_however_its_state_is_written() -> None:
+    house = House()
+    begun = await house.begin()
+    await house.accounts.connecting.finish(answer_to(begun), begun.cookie)
+    state = asked_of(begun)["state"]
+
+    for written in (f"{state}=", f"{state[:9]}!{state[9:]}", f"{state}.."):
+        with pytest.raises((Conflict, InvalidRequest)):
+            await house.accounts.connecting.finish(answer_to(begun, state=written), begun.cookie)
+
+    assert len(house.server.forms) == 1
+
+
+async def test_what_was_begun_at_one_issuer_is_not_finished_at_another_the_configuration_names_since() -> None:
+    house = House()
+    begun = await house.begin()
+    evil = FakeAuthorizationServer()
+    evil.issuer = "https://evil.test"
+    endpoint = TokenEndpoint(evil, ClientSecret(id="gateway"))
+    house.accounts.at(replace(house.connection, endpoint=endpoint), "default", house.poke)
+    query = answer_to(begun, iss="https://evil.test")
+
+    with pytest.raises(Denied):
+        await house.accounts.connecting.finish(query, begun.cookie)
+
+    assert evil.forms == []
+
+
 async def test_a_link_is_no_state_and_a_state_no_link() -> None:
     house = House()
     begun = await house.begin()
@@ -208,7 +256,7 @@ async def test_what_is_stored_shows_no_token_and_is_nobody_elses() -> None:
     assert b"access" not in row.sealed and "access-1" not in repr(row)
     for changed in ({"subject": "bob"}, {"tenant": "other"}, {"server": "erp"}, {"issuer": "https://evil.test"}):
         moved = replace(row, **changed)
-        assert house.accounts.tokens.opened(moved, house.connection) == {}
+        assert house.accounts.tokens.vault.opened(moved, house.connection) == {}
     await house.store.put(replace(row, subject="bob"))
     with pytest.raises(Denied):
         await house.get(BOB)
@@ -240,30 +288,109 @@ async def test_a_token_is_renewed_once_for_all_who_wait_and_its_successor_is_kep
     assert [form.get("refresh_token") for form in house.server.forms] == [None, "refresh-1", "refresh-2"]
 
 
-async def test_a_second_gateway_that_renewed_meanwhile_is_no_reason_to_ask_the_person_again() -> None:
+async def test_of_two_gateways_one_renews_and_the_other_waits_for_what_it_stores() -> None:
     first = House()
     await first.connect()
-    second = House(first.store, first.server)
-    second.clock.advance(600)
+    second = House(beside=first)
     first.clock.advance(600)
-    (before,) = await first.store.all("default")
-    await second.get()
-    (after,) = await first.store.all("default")
+    second.clock.advance(600)
+    first.server.held = anyio.Event()
+    found: list[str] = []
 
-    class Late(MemoryAccounts):
-        """Shows the row as it was when it is first looked at."""
+    async def call(house: House) -> None:
+        found.append(await house.get())
 
-        looks = 0
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, first)
+            tasks.start_soon(call, second)
+            await first.claims.missed.wait()
+            first.server.held.set()
 
-        async def find(self, tenant: str, subject: str, server: str):
-            self.looks += 1
-            return before if self.looks == 1 else after
+    assert found == ["access-2", "access-2"]
+    assert [form.get("refresh_token") for form in first.server.forms] == [None, "refresh-1"]
 
-    slow = House(Late(), first.server)
-    slow.clock.advance(600)
-    first.server.status, first.server.changed = 400, {"error": "invalid_grant"}
 
-    assert await slow.get() == "access-2"
+async def test_whoever_waits_for_another_gateway_waits_no_longer_than_the_call_allows() -> None:
+    house = House()
+    await house.connect()
+    house.clock.advance(600)
+    name, now_us = "account crm ana", house.clock.now_us()
+    assert await house.claims.take("default", name, "a gateway", now_us=now_us, until_us=now_us + 60_000_000)
+    token = house.accounts.tokens.of(house.connection, ANA)
+
+    with anyio.fail_after(20), pytest.raises(DeadlineExceeded):
+        await token.get(house.clock.monotonic_s() + 0.05)
+    # It died, and renewed nothing.
+    house.clock.advance(60)
+
+    assert await house.get() == "access-2"
+
+
+@pytest.mark.parametrize("answer", ["new tokens", "none"])
+async def test_an_account_that_is_revoked_while_it_is_renewed_stays_revoked(answer: str) -> None:
+    house = House()
+    await house.connect()
+    house.clock.advance(600)
+    house.server.held = anyio.Event()
+    refused: list[Denied] = []
+
+    async def call() -> None:
+        with pytest.raises(Denied) as error:
+            await house.get()
+        refused.append(error.value)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        assert await house.accounts.revoke("default", "crm", "ana")
+        if answer == "none":
+            house.server.status, house.server.changed = 400, {"error": "invalid_grant"}
+        house.server.held.set()
+
+    assert len(refused) == 1
+    assert await house.store.all("default") == ()
+
+
+@pytest.mark.parametrize("answer", ["new tokens", "none"])
+async def test_an_account_that_is_connected_anew_while_it_is_renewed_is_the_new_one(answer: str) -> None:
+    house = House()
+    await house.connect()
+    house.clock.advance(600)
+    begun = await house.begin()
+    house.server.held = held = anyio.Event()
+    found: list[str] = []
+
+    async def call() -> None:
+        found.append(await house.get())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        house.server.held = None
+        await house.accounts.connecting.finish(answer_to(begun), begun.cookie)
+        if answer == "none":
+            house.server.status, house.server.changed = 400, {"error": "invalid_grant"}
+        held.set()
+
+    (row,) = await house.store.all("default")
+    assert house.accounts.tokens.vault.opened(row, house.connection)["access"] == "access-2"
+    assert found == ["access-2"]
+
+
+async def test_a_token_given_for_one_place_is_not_shown_to_another_the_slug_leads_to_since() -> None:
+    house = House()
+    await house.connect()
+    moved = replace(house.connection, wish=Wish(resource="https://elsewhere.test/mcp"))
+    token = house.accounts.tokens.of(moved, ANA)
+
+    assert (await token.get(house.clock.monotonic_s() + 10)).reveal() == "access-2"
+    assert house.server.forms[-1]["resource"] == "https://elsewhere.test/mcp"
+
+    third = replace(house.connection, wish=Wish(resource="https://third.test/mcp"))
+    house.server.status, house.server.changed = 400, {"error": "invalid_target"}
+    with pytest.raises(Denied):
+        await house.accounts.tokens.of(third, ANA).get(house.clock.monotonic_s() + 10)
 
 
 async def test_an_account_whose_issuer_wants_no_more_of_it_has_to_be_connected_anew() -> None:
@@ -293,7 +420,7 @@ async def test_an_issuer_that_is_down_costs_nobody_their_account() -> None:
 
 async def test_a_revoked_account_is_over_at_once_here_and_soon_elsewhere() -> None:
     house = House()
-    other = House(house.store, house.server)
+    other = House(beside=house)
     await house.connect()
     await house.get()
     await other.get()
@@ -311,8 +438,12 @@ async def test_a_server_that_refuses_a_token_gets_another() -> None:
     house = House()
     await house.connect()
     token = house.accounts.tokens.of(house.connection, ANA)
+    first = await token.get(house.clock.monotonic_s() + 10)
 
-    token.refused(await token.get(house.clock.monotonic_s() + 10))
+    token.refused(first)
+    assert await house.get() == "access-1", "it was given just now"
+    house.clock.advance(NO_SOONER_S)
+    token.refused(first)
 
     assert await house.get() == "access-2"
 

@@ -1,12 +1,26 @@
-"""How the gateway gets the access token that a server behind it asks for: `servers.*.auth`."""
+"""How the gateway gets the access token that somebody behind it asks for: `servers.*.auth`. Asks nobody."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator, model_validator
 
 _REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|keyring:[^/]+/.+)")
+
+
+def _checked(url: str) -> str:
+    parts = urlsplit(url)
+    local = parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if url and (not parts.hostname or "@" in parts.netloc or parts.scheme not in ("https", "http")):
+        raise ValueError("write an https:// address")
+    if url and parts.scheme == "http" and not local:
+        raise ValueError("a secret is sent there: write https:// (http:// for this machine only)")
+    return url
+
+
+SecretsGoThere = Annotated[str, AfterValidator(_checked)]
+"""An address to which secrets are sent, or from which keys come; empty where there is none."""
 
 
 class AuthSettings(BaseModel):
@@ -17,9 +31,9 @@ class AuthSettings(BaseModel):
     kind: Literal["client_credentials", "token_exchange", "user"]
     """`client_credentials`: one token, whoever calls; `token_exchange`: the caller's access token is exchanged (RFC
     8693), so that the server knows whom it serves; `user`: each person connects an account of their own."""
-    issuer: str
+    issuer: SecretsGoThere
     """Identifier of the authorization server; its metadata say the rest."""
-    token_url: str = ""
+    token_url: SecretsGoThere = ""
     """Where it gives tokens; by default what its metadata say."""
     client_id: str = ""
     """The gateway's name there; of `user` by default the address of a document that says who it is (CIMD)."""
@@ -35,17 +49,6 @@ class AuthSettings(BaseModel):
     """The same by another name, for servers that want that (RFC 8693)."""
     list_as: str = ""
     """Of `user`: subject by whose account lists are read; by default they are read without a token."""
-
-    @field_validator("issuer", "token_url")
-    @classmethod
-    def _is_an_address(cls, url: str) -> str:
-        parts = urlsplit(url)
-        local = parts.hostname in ("127.0.0.1", "localhost", "::1")
-        if url and (not parts.hostname or "@" in parts.netloc or parts.scheme not in ("https", "http")):
-            raise ValueError("write an https:// address")
-        if url and parts.scheme == "http" and not local:
-            raise ValueError("a secret is sent there: write https:// (http:// for this machine only)")
-        return url
 
     @field_validator("client_secret")
     @classmethod
