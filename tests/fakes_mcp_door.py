@@ -190,6 +190,7 @@ async def opened(
     pace: Pace | None = None,
     badges: Badges | None = None,
     offers: Offers | None = None,
+    within_s: float = 10.0,
 ) -> AsyncGenerator[McpDoor]:
     door = McpDoor(
         gateway=gateway,
@@ -200,7 +201,7 @@ async def opened(
         pace=pace,
         offers=lambda: offers or Offers(),
     )
-    with anyio.fail_after(10):
+    with anyio.fail_after(within_s):
         async with door.running():
             yield door
 

@@ -6,9 +6,12 @@ reads. Here what is written in one turn of the event loop leaves together at its
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from gateway.core.ports.gateway import LAST_WORD
 
 LINGER_S = 2.0
 """For how long a client that is still sending what was refused is listened to, so that it gets to read why."""
@@ -136,6 +139,12 @@ class GatheringProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head, self._midway = False, True
         super().on_headers_complete()
+        self.scope["extensions"] = {LAST_WORD: {"call": partial(self._last_word, self.cycle)}}
+
+    def _last_word(self, cycle: RequestResponseCycle) -> None:
+        """See `LAST_WORD`."""
+        cycle.keep_alive = False
+        self.flow.resume_writing()
 
     def on_message_complete(self) -> None:
         self._midway = False

@@ -20,7 +20,7 @@ from adapters.mcp.classify import (
     era_of,
     message_from,
 )
-from adapters.mcp.exchange import Exchange, Pace, Vigil
+from adapters.mcp.exchange import FAREWELL_S, Exchange, Pace, Vigil
 from adapters.mcp.knock import Knock
 from adapters.mcp.methods import Methods
 from adapters.mcp.offers import SCOPE as SETS
@@ -36,9 +36,10 @@ from adapters.mcp.replies import (
     refuse,
     reply,
 )
-from gateway.core.errors import DeadlineExceeded, Exhausted, GatewayError, Internal, Unauthenticated, Unavailable
+from adapters.mcp.unread import Unread, unread
+from gateway.core.errors import DeadlineExceeded, GatewayError, Internal, Unauthenticated, Unavailable
 from gateway.core.limits import Limits
-from gateway.core.ports.gateway import Authenticator, BareChallenges, Challenges, Gateway
+from gateway.core.ports.gateway import LAST_WORD, Authenticator, BareChallenges, Challenges, Gateway
 from gateway.core.ports.world import Clock, Ids
 from gateway.core.record import Record
 
@@ -48,8 +49,6 @@ PATH = "/mcp"
 JSON = b"application/json"
 ACCEPTS = 256
 """Different `Accept` headers whose meaning is remembered."""
-FAREWELL_S = 1.0
-"""How long a caller may take to be told that its call was cut by the gateway's own end."""
 
 
 class McpDoor:
@@ -77,6 +76,7 @@ class McpDoor:
         self._pace = pace or Pace()
         self._vigil: Vigil | None = None
         self._accepts: dict[bytes, tuple[bool, bool]] = {}
+        self._unread = Unread(gateway=gateway, clock=clock, ids=ids)
         self._methods = Methods(
             gateway=gateway,
             authenticator=authenticator,
@@ -85,6 +85,7 @@ class McpDoor:
             limits=limits,
             pace=self._pace,
             offers=offers,
+            unread=self._unread,
         )
 
     @asynccontextmanager
@@ -123,6 +124,9 @@ class McpDoor:
             return
         owner = _owner(path)
         knock = Knock(identity=identity, headers=headers, lines=lines, scope=owner or "", receive=receive, send=send)
+        extensions = scope.get("extensions")
+        if extensions is not None and LAST_WORD in extensions:
+            knock.last_word = extensions[LAST_WORD]["call"]
         if owner is None:
             nowhere = RpcRefusal(
                 INVALID_REQUEST, "there is nothing at this path: use /mcp, /mcp/{server} or /mcp/sets/{set}"
@@ -143,6 +147,7 @@ class McpDoor:
             pace=self._pace,
             vigil=vigil,
             accept=self._accepts.get(knock.headers.get(b"accept", b"")) or self._accepted(knock),
+            unread=self._unread,
         )
         try:
             await self._answer(knock, exchange)
@@ -245,9 +250,11 @@ class McpDoor:
                 await self._refused(knock, exchange, slow)
             case "slow" if exchange.phase == "calling":
                 # Heard by whoever begins to read again; what was written and not read is all that is kept for it.
-                unread = Exhausted("the client left what it was sent unread for too long", detail={"limit": "reading"})
+                exchange.left_unread()
                 with anyio.move_on_after(FAREWELL_S):
-                    await self._refused(knock, exchange, refusal_from(unread))
+                    await self._refused(knock, exchange, refusal_from(unread()))
+            case "slow":
+                exchange.left_unread()
             case _:
                 log.debug("answer given up", why=exchange.ending)
 

@@ -16,6 +16,7 @@ from adapters.mcp.knock import Knock
 from adapters.mcp.refusals import error_bytes
 from adapters.mcp.render import LOG_NOTHING, LOG_RANKS, EventWriter, response_bytes, sse_bytes
 from adapters.mcp.tapes import Shelf, Tape
+from adapters.mcp.unread import KEPT, Unread
 from adapters.mcp.wire import Era, as_text
 from gateway.core.json import Json
 from gateway.core.model import Event
@@ -29,6 +30,8 @@ SSE_HEADERS: HeaderLines = (
     (b"x-accel-buffering", b"no"),
 )
 KEEP_ALIVE = b": keep-alive\n\n"
+FAREWELL_S = 1.0
+"""How long last words may take that nobody may be there to read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +59,9 @@ class Exchange:
 
     __slots__ = (
         "_attendant",
-        "_deaf",
         "_events",
         "_lock",
+        "_over",
         "_pace",
         "_receive",
         "_send",
@@ -66,6 +69,7 @@ class Exchange:
         "_started",
         "_tape",
         "_task",
+        "_unread",
         "_vigil",
         "accepts_json",
         "accepts_sse",
@@ -79,19 +83,29 @@ class Exchange:
         "shelf",
     )
 
-    def __init__(self, receive: Receive, send: Send, *, pace: Pace, vigil: "Vigil", accept: tuple[bool, bool]) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        *,
+        pace: Pace,
+        vigil: "Vigil",
+        accept: tuple[bool, bool],
+        unread: Unread,
+    ) -> None:
         self._receive = receive
         self._send = send
         self._pace = pace
         self.accepts_json, self.accepts_sse = accept
         self._attendant: anyio.CancelScope | None = None
-        self._deaf = False
         self._events: EventWriter | None = None
         self._lock: anyio.Lock | None = None
+        self._over = False
         self._since_s = 0.0
         self._started = False
         self._tape: Tape | None = None
         self._task = asyncio.current_task()
+        self._unread = unread
         self._vigil = vigil
         vigil.add(self)
         self.deadline_s = float("inf")
@@ -141,8 +155,7 @@ class Exchange:
 
     async def emit(self, event: Event) -> None:
         """See `core.model.Emit`. Returns once the client's side has room again."""
-        unheard = self._deaf and self.shelf is None
-        if not self.accepts_sse or self.ending or unheard or self.knock is None:
+        if not self.accepts_sse or self.ending or self.knock is None:
             return
         if self._events is None:
             self._events = _events(self.knock)
@@ -181,6 +194,8 @@ class Exchange:
             event = self._kept(sse_bytes(message))
             if self._tape is not None:
                 self._tape.end()
+            if self._over:
+                return
             await self._begin_stream()
             last = b"" if self._taken else event
             await self._send({"type": "http.response.body", "body": last, "more_body": False})
@@ -204,17 +219,31 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": message})
 
     async def _write(self, chunk: bytes) -> None:
-        """Write to the stream. A legacy client that does not read loses its events, a modern one its call."""
+        """Write to the stream. Who does not read loses it, and the call too where it cannot be taken up again."""
         with anyio.move_on_after(self._pace.slow_reader_s) as patience:
             async with self._sse_lock():
-                if not self.ending and self.phase == "calling" and not self._deaf and not self._taken:
+                if not self.ending and self.phase == "calling" and not self._over and not self._taken:
                     await self._begin_stream()
                     await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if patience.cancelled_caught:
-            if self.era == "modern":
-                self.cut("slow")
-            else:
-                self._deaf = True
+        if patience.cancelled_caught and not self._over:
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        if self.shelf is None:
+            self.cut("slow")
+            await anyio.lowlevel.checkpoint()  # a call that waits for nothing else would end as if nothing had happened
+            return
+        self._over = True
+        self.left_unread()
+        with anyio.move_on_after(FAREWELL_S):
+            await self._begin_stream()
+            await self._send({"type": "http.response.body", "body": KEPT, "more_body": False})
+
+    def left_unread(self) -> None:
+        """Count the client as one that does not read; what is written next waits for it no longer."""
+        if self.knock is not None:
+            self._unread.note(self.knock.identity.principal, self.knock.message.method)
+            self.knock.last_word()
 
     async def _begin_stream(self) -> None:
         if not self._started:

@@ -1,5 +1,6 @@
 """One HTTP request at the MCP door: who sent it, by which way, and what it turned out to be."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.types import Receive, Send
@@ -8,6 +9,10 @@ from adapters.mcp.classify import NOTHING_SAID, Headers, Message
 from adapters.mcp.sessions import Session
 from adapters.mcp.wire import Era
 from gateway.core.ports.gateway import Identity
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,5 +31,7 @@ class Knock:
     era: Era = "legacy"
     message: Message = NOTHING_SAID
     session: Session | None = None
+    last_word: Callable[[], None] = _nothing
+    """See `LAST_WORD`; does nothing where the server has no such way."""
     wrapped: bool = False
     """The call came inside another's arguments, so that no header repeats its own."""

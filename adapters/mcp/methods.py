@@ -24,6 +24,7 @@ from adapters.mcp.render import LOG_RANKS
 from adapters.mcp.sessions import Session, Sessions, negotiated
 from adapters.mcp.streams import NOTICES, Notice, Streams, Subscription
 from adapters.mcp.tapes import Tape, Tapes
+from adapters.mcp.unread import Unread
 from adapters.mcp.views import ListKind, View, Views
 from adapters.mcp.wire import as_text, askable, decode_value
 from gateway.core.errors import InvalidRequest, NotFound
@@ -59,6 +60,7 @@ class Methods:
         limits: Limits,
         pace: Pace,
         offers: Callable[[], Offers],
+        unread: Unread,
     ) -> None:
         self._gateway = gateway
         self._clock = clock
@@ -69,7 +71,12 @@ class Methods:
         tapes = Tapes(events=limits.kept_events, size_bytes=limits.kept_bytes)
         self._sessions = Sessions(clock=clock, limit=limits.sessions, idle_s=limits.session_idle_s, tapes=tapes)
         self._streams = Streams(
-            gateway=gateway, authenticator=authenticator, views=self._views, limit=limits.streams, pace=pace
+            gateway=gateway,
+            authenticator=authenticator,
+            views=self._views,
+            limit=limits.streams,
+            pace=pace,
+            unread=unread,
         )
         self._offers = offers
         self._finding = Finding()
@@ -145,17 +152,20 @@ class Methods:
                 lost = self._subscription(knock, (), headers, watched, tape, number)
                 await self._streams.replay(lost, knock)
                 return
-        elif session.shelf is not None:
-            session.tape = session.shelf.open()
-        if session.end_stream is not None:
+        elif session.end_stream is not None:
             raise RpcRefusal(INVALID_REQUEST, "this session has a stream already", http=409)
+        else:
+            session.begin_stream()
+        if session.end_stream is not None:
+            session.end_stream()  # it broke, or its client would not take it up
         talk = anyio.CancelScope()
-        session.end_stream = talk.cancel
+        end_stream = session.end_stream = talk.cancel
         subscription = self._subscription(knock, NOTICES, headers, watched, session.tape, number)
         try:
             await self._streams.serve(subscription, knock.receive, knock.send, talk)
         finally:
-            session.end_stream = None
+            if session.end_stream == end_stream:
+                session.end_stream = None
 
     def close(self, knock: Knock) -> None:
         """End a legacy session, its calls and its stream."""
@@ -254,6 +264,8 @@ class Methods:
 
         return Subscription(
             principal=knock.identity.principal,
+            method=knock.message.method or "GET",
+            last_word=knock.last_word,
             authorization=knock.headers.get(b"authorization", b""),
             scope=knock.scope,
             notices=notices,
@@ -307,7 +319,12 @@ def _taken_up(session: Session, event_id: bytes) -> tuple[Tape, int]:
     try:
         return session.shelf.find(event_id.strip(b" \t"))
     except NotFound as error:
-        raise RpcRefusal(INVALID_REQUEST, error.message, http=410) from error
+        tape = session.tape
+        if tape is None or not tape.said(event_id):
+            raise RpcRefusal(INVALID_REQUEST, error.message, http=410) from error
+        # Of a stream that tells of changes nothing is lost for good: it tells of everything anew.
+        tape.seen = {}
+        return tape, tape.last
     except InvalidRequest as error:
         raise RpcRefusal(INVALID_REQUEST, error.message, http=400) from error
 

@@ -89,6 +89,13 @@ class Session:
         woken, self.stirred = self.stirred, anyio.Event()
         woken.set()
 
+    def begin_stream(self) -> None:
+        """A new GET stream; nobody reads on in the one before it."""
+        if self.shelf is not None:
+            if self.tape is not None:
+                self.tape.end()
+            self.tape = self.shelf.open()
+
     def ask(self, method: str) -> Question:
         """A new question to the client; whoever asks sends it, and takes it away again."""
         self._last_question += 1

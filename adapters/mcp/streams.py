@@ -12,10 +12,12 @@ import anyio
 from msgspec import Raw
 from starlette.types import Receive, Send
 
-from adapters.mcp.exchange import KEEP_ALIVE, SSE_HEADERS, HeaderLines, Pace
+from adapters.mcp.exchange import FAREWELL_S, KEEP_ALIVE, SSE_HEADERS, HeaderLines, Pace
 from adapters.mcp.knock import Knock
+from adapters.mcp.refusals import error_bytes, refusal_from
 from adapters.mcp.render import notification_bytes, response_bytes, sse_bytes
 from adapters.mcp.tapes import Tape
+from adapters.mcp.unread import KEPT, NOT_KEPT, Unread, unread
 from adapters.mcp.views import ListKind, View, Views
 from adapters.mcp.wire import META_PREFIX, encode
 from gateway.core.errors import Exhausted, GatewayError, Unauthenticated, Unavailable
@@ -26,6 +28,7 @@ from gateway.core.ports.gateway import Authenticator, Gateway
 SUBSCRIPTION_KEY = META_PREFIX + "subscriptionId"
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+GONE = b": what came next is no longer kept\n\n"
 SHARE = 4
 """One caller may hold at most this fraction of all streams."""
 
@@ -82,6 +85,10 @@ class Subscription:
     """What one stream was opened for."""
 
     principal: Principal
+    method: str
+    """By which it was asked for: of JSON-RPC, or GET."""
+    last_word: Callable[[], None]
+    """See `Knock.last_word`."""
     authorization: bytes
     scope: str
     notices: tuple[Notice, ...]
@@ -101,7 +108,17 @@ class Subscription:
 class Streams:
     """Every open stream; bounded in number, in all and for one caller."""
 
-    def __init__(self, *, gateway: Gateway, authenticator: Authenticator, views: Views, limit: int, pace: Pace) -> None:
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        authenticator: Authenticator,
+        views: Views,
+        limit: int,
+        pace: Pace,
+        unread: Unread,
+    ) -> None:
+        self._unread = unread
         self._gateway = gateway
         self._authenticator = authenticator
         self._views = views
@@ -130,13 +147,14 @@ class Streams:
             tape.take(talk)
             async with anyio.create_task_group() as group:
                 group.start_soon(_leave_with_client, knock.receive, group.cancel_scope)
+                last_words = b""
                 with talk:
-                    await self._read_on(subscription, tape, knock.send)
-                with anyio.move_on_after(self._pace.slow_reader_s):
-                    await knock.send(_chunk(b"", more=False))
+                    last_words = await self._read_on(subscription, tape, knock.send)
+                await self._take_leave(knock.send, last_words)
                 group.cancel_scope.cancel()
 
-    async def _read_on(self, subscription: Subscription, tape: Tape, send: Send) -> None:
+    async def _read_on(self, subscription: Subscription, tape: Tape, send: Send) -> bytes:
+        """Gives what is left to say."""
         headers = [*SSE_HEADERS, *subscription.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         last = subscription.after
@@ -144,12 +162,13 @@ class Streams:
             news, done = tape.news, tape.done
             events = tape.after(last)
             if not await self._say(send, [event for _, event in events] or [KEEP_ALIVE]):
-                return
+                return self._left_unread(subscription)
             last = events[-1][0] if events else last
             if done:
-                return
+                return b""
             with anyio.move_on_after(self._pace.keep_alive_s):
                 await news.wait()
+        return GONE
 
     @contextmanager
     def _place(self, subscription: Subscription, talk: anyio.CancelScope) -> Generator[None]:
@@ -175,13 +194,13 @@ class Streams:
     async def _hold(self, subscription: Subscription, receive: Receive, send: Send, talk: anyio.CancelScope) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(_leave_with_client, receive, group.cancel_scope)
+            last_words = _farewell(subscription)
             with talk:
                 news = News()
                 group.start_soon(self._notice_changes, self._gateway.version, news)
                 group.start_soon(_watch_resources, subscription, news)
-                await self._talk(subscription, send, news)
-            with anyio.move_on_after(self._pace.slow_reader_s):
-                await send(_chunk(_farewell(subscription), more=False))
+                last_words = await self._talk(subscription, send, news)
+            await self._take_leave(send, last_words)
             group.cancel_scope.cancel()
 
     async def _notice_changes(self, version: str, news: News) -> None:
@@ -189,13 +208,16 @@ class Streams:
             version = await self._gateway.changed(version)
             news.stir()
 
-    async def _talk(self, subscription: Subscription, send: Send, news: News) -> None:
+    async def _talk(self, subscription: Subscription, send: Send, news: News) -> bytes:
+        """Gives what is left to say."""
         headers = [*SSE_HEADERS, *subscription.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         # What was seen is noted before the greeting, so that no change falls between the two.
         seen, missed = self._taken_up(subscription)
         said = await self._say(send, [_greeting(subscription), *missed])
-        while said and await self._still_known(subscription):
+        while said:
+            if not await self._still_known(subscription):
+                return _farewell(subscription)
             with anyio.move_on_after(self._pace.keep_alive_s):
                 await news.wait()
             now = self._digests(subscription)
@@ -203,6 +225,7 @@ class Streams:
             chunks += [_kept(_updated(uri, subscription), subscription) for uri in news.take()]
             seen = now
             said = await self._say(send, chunks or [KEEP_ALIVE])
+        return self._left_unread(subscription)
 
     def _taken_up(self, subscription: Subscription) -> tuple[Mapping[str, tuple[bytes, ...]], list[bytes]]:
         """What there is to tell of from now on, and what an earlier stream told or would have told."""
@@ -212,13 +235,27 @@ class Streams:
                 tape.seen = now
             return now, []
         missed = [event for _, event in tape.after(subscription.after)]
-        return now, [*missed, *_news(subscription, tape.seen, now)]
+        # Nobody listened to the servers meanwhile: any of these may have changed.
+        maybe = [tape.keep(_updated(uri, subscription)) for uri in sorted(subscription.watched()[0])]
+        return now, [*missed, *maybe, *_news(subscription, tape.seen, now)]
 
     async def _say(self, send: Send, chunks: list[bytes]) -> bool:
-        """Whether the client still reads; what it missed it learns by reading the lists again."""
+        """Whether the client still reads."""
         with anyio.move_on_after(self._pace.slow_reader_s) as patience:
             await send(_chunk(b"".join(chunks), more=True))
         return not patience.cancelled_caught
+
+    def _left_unread(self, subscription: Subscription) -> bytes:
+        self._unread.note(subscription.principal, subscription.method)
+        subscription.last_word()
+        if subscription.request_id:
+            refusal = refusal_from(unread())
+            return sse_bytes(error_bytes(subscription.request_id, refusal.code, refusal.message, refusal.data))
+        return NOT_KEPT if subscription.tape is None else KEPT
+
+    async def _take_leave(self, send: Send, last_words: bytes) -> None:
+        with anyio.move_on_after(FAREWELL_S):
+            await send(_chunk(last_words, more=False))
 
     async def _still_known(self, subscription: Subscription) -> bool:
         try:
@@ -270,7 +307,9 @@ def _news(
     subscription: Subscription, seen: Mapping[str, tuple[bytes, ...]], now: Mapping[str, tuple[bytes, ...]]
 ) -> list[bytes]:
     tape = subscription.tape
-    changed = [_notice(each, subscription) for each in subscription.notices if now[each.method] != seen[each.method]]
+    changed = [
+        _notice(each, subscription) for each in subscription.notices if now[each.method] != seen.get(each.method)
+    ]
     if tape is None:
         return changed
     tape.seen = now

@@ -66,6 +66,10 @@ class Tape:
         self._stir()
         self.shelf.tidy(self)
 
+    def said(self, event_id: bytes) -> bool:
+        """Whether an id is of one of its events, kept or not."""
+        return event_id.partition(b"-")[0] == b"%d" % self.number
+
     def take(self, reader: anyio.CancelScope) -> None:
         """Somebody reads it from here on; an earlier reader is sent away."""
         if self.reader is not None:

@@ -9,6 +9,10 @@ from gateway.core.labels import CLEAN, Labels
 from gateway.core.model import Capability, CapabilityKind, Emit, Phase, Principal, Request, Result
 from gateway.core.record import Record
 
+LAST_WORD = "drawbridge.last_word"
+"""An ASGI extension; its `call` lets what is written next leave behind whatever the client has not read yet, instead of
+waiting for room. The connection ends with that answer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:

@@ -607,7 +607,11 @@ async def test_shutdown_is_not_taken_for_a_client_that_left_and_is_told_to_it() 
 
 def chatty(slow: Slow) -> Run:
     async def run(request: Request, emit: Emit) -> Result:
-        await emit(progress("1", 1))
+        try:
+            await emit(progress("1", 1))
+        except anyio.get_cancelled_exc_class():
+            slow.canceled.set()
+            raise
         return await slow(request, emit)
 
     return run
