@@ -11,6 +11,7 @@ from gateway.core.json import JsonObject, json_text
 from gateway.core.ports.journal import RunInterrupted, Slot
 from gateway.core.ports.orchestration import StepResult
 from gateway.orchestration.orders import Order
+from gateway.orchestration.pauses import Gate
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,8 +36,9 @@ Do = Callable[[Begun], Awaitable[StepResult]]
 class BegunSteps:
     """Those of one run."""
 
-    def __init__(self, group: TaskGroup, do: Do) -> None:
+    def __init__(self, group: TaskGroup, gate: Gate, do: Do) -> None:
         self._group = group
+        self._gate = gate
         self._do = do
         self._under_way: dict[str, Begun] = {}
         self._ended: list[str] = []
@@ -59,9 +61,7 @@ class BegunSteps:
         """The next to end, as the journal has it or will have it. Raises: Internal; RunInterrupted."""
 
         async def act() -> JsonObject:
-            with anyio.move_on_after(timeout_s):
-                while not self._ended and not self._failures:
-                    await self._changed.wait()
+            await self._wait(timeout_s)
             if self._failures:
                 raise self._failures[0]
             return {"name": self._ended[0] if self._ended else ""}
@@ -86,6 +86,17 @@ class BegunSteps:
         """Let go of all of them at once; the journal has what had ended."""
         for begun in self._under_way.values():
             begun.whole.cancel()
+
+    async def _wait(self, timeout_s: float | None) -> None:
+        """Until one has ended, or time is up on the run's clock, which stands still while the run is paused."""
+        while not self._ended and not self._failures:
+            held_s = self._gate.held_s
+            with anyio.move_on_after(timeout_s):
+                await self._changed.wait()
+                continue
+            timeout_s = await self._gate.stood_still(held_s)
+            if timeout_s <= 0:
+                return
 
     async def _taken(self, name: str) -> tuple[Begun, StepResult]:
         begun = self._under_way[name]

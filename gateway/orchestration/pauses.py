@@ -40,6 +40,12 @@ class Gate:
             with anyio.move_on_after(LOOK_AGAIN_S):
                 await self._changed.wait()
 
+    async def stood_still(self, held_s: float) -> float:
+        """Return as soon as steps may begin, with the seconds for which the run's clock has stood still since it had
+        done so for `held_s`. Raises: RunInterrupted."""
+        await self.passed()
+        return self.held_s - held_s
+
     def look_again(self) -> None:
         """The run was paused, or its pause has ended."""
         self._closed = True

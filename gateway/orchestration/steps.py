@@ -42,7 +42,7 @@ class RunSteps:
         self._attempts: dict[str, int] = {}
         self._emitted = 0
         self._questions = Questions(run)
-        self._begun = BegunSteps(run.group, self._done)
+        self._begun = BegunSteps(run.group, run.gate, self._done)
         self._undo: list[Node] = []
         self.results: list[tuple[str, StepResult]] = []
         """Every step's name and result so far, in the order in which they were drawn."""
@@ -177,7 +177,8 @@ class RunSteps:
         return tuple(json_list((await self._run.wiring.journal.draw().run(f"recall {topic}", act))["values"]))
 
     async def now(self) -> float:
-        return (await self._moment())[0]
+        then_s, held_us = await self._moment()
+        return then_s - held_us / 1e6
 
     async def undo(self) -> list[StepResult]:
         """Call every registered compensation, last first, each until it is done or has been tried three times."""
@@ -307,6 +308,7 @@ class RunSteps:
         """UTC seconds, and for how long the run's clock had stood still by then, microseconds."""
 
         async def act() -> JsonObject:
+            await self._run.gate.passed()
             return {"now": self._run.wiring.clock.now_us() / 1e6, "held_us": self._run.gate.held_us}
 
         said = await self._run.wiring.journal.draw().run("now", act)

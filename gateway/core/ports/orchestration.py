@@ -262,8 +262,8 @@ class Steps(Protocol):
         ...
 
     async def finished(self, *, timeout_s: float | None = None) -> tuple[str, StepResult] | None:
-        """The next of the begun steps to end, under its name; None when none is under way, or time is up. Which one
-        it was is journaled: it is the same on replay."""
+        """The next of the begun steps to end, under its name; None when none is under way, or time is up on the run's
+        clock, see `now`. Which one it was is journaled: it is the same on replay."""
         ...
 
     async def drop(self, name: str, *, reason: str) -> StepResult:
@@ -305,7 +305,8 @@ class Steps(Protocol):
         ...
 
     async def now(self) -> float:
-        """UTC seconds since 1970, journaled."""
+        """UTC seconds since 1970, less those for which the run's clock stood still: while it was paused, and, of a run
+        that goes on from a step of another, since that step had begun. Journaled."""
         ...
 
 

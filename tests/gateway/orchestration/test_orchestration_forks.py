@@ -257,6 +257,27 @@ async def test_the_clock_of_a_fork_goes_on_where_its_step_began() -> None:
     assert 3590e6 < fork.held_us < 3610e6
 
 
+@pytest.mark.parametrize("pattern", ["concurrent", "consensus"])
+async def test_in_a_fork_answers_are_waited_for_as_long_as_in_the_run_it_was_made_from(pattern: str) -> None:
+    async def later(asked: Asked) -> Json:
+        for _ in range(200):
+            await anyio.lowlevel.checkpoint()
+        return {"n": 2}
+
+    settings: JsonObject = {"pattern": pattern, "agents": ["a", "b"], "limits": {"deadline_s": 30}}
+    if pattern == "consensus":
+        settings["consensus"] = {"rubric": {"said": {"rule": "fields", "fields": ["n"]}}}
+    around = Scene(settings=settings, agents=lambda: {"agent:a": says({"n": 1}), "agent:b": later}).world()
+    around.clock = clock = ShiftedClock()
+    async with around.up() as (orchestrator, _):
+        run = await first_run(around)
+        [step] = [each.id for each in await around.runs.steps(run.id) if each.target == "agent:b"]
+        clock.shift_s = 3600
+        fork = await forked(orchestrator, around, run, step)
+    assert (fork.state, structured(fork)["gaps"]) == ("completed", [])
+    assert len(around.agents.asked_of("agent:b")) == 2
+
+
 class ShiftedClock:
     """The system's, some seconds ahead."""
 

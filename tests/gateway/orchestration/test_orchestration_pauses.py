@@ -43,6 +43,12 @@ class Stop:
         return run_id
 
 
+async def turns() -> None:
+    """So many turns of the loop that what need not wait for anybody is done."""
+    for _ in range(200):
+        await anyio.lowlevel.checkpoint()
+
+
 async def until_first_step_is_done(around: World, run_id: str) -> None:
     while not any(step.state == "ok" for step in await around.runs.steps(run_id)):
         await anyio.lowlevel.checkpoint()
@@ -154,6 +160,37 @@ async def test_the_time_of_a_graph_stands_still_too() -> None:
         clock.shift_s = 3600
         await orchestrator.control.resume(run_id)
         assert told(await around.ask("go", meta={"message_id": "m"}))["answer"] == [True, True, True]
+
+
+async def test_a_wait_that_ends_in_a_pause_goes_on_for_as_long_as_that_was() -> None:
+    stop, paused = Stop(), anyio.Event()
+
+    class Waiting:
+        def __init__(self, settings: JsonObject) -> None:
+            pass
+
+        async def run(self, task: Task, steps: Steps) -> Outcome:
+            began = await steps.now()
+            await steps.begin("a", Node(target="agent:a", input={}))
+            await paused.wait()
+            found = await steps.finished(timeout_s=0)
+            return Outcome(text="done", value=[found is not None, await steps.now() - began < 60])
+
+    async def first(asked: Asked) -> Json:
+        stop.reached.set()
+        await stop.go_on.wait()
+        return {}
+
+    around = Scene(settings={"pattern": "p"}, patterns={"p": Waiting}, agents=lambda: {"agent:a": first}).world()
+    around.clock = clock = ShiftedClock()
+    async with around.up() as (orchestrator, _):
+        run_id = await stop.paused(around, orchestrator)
+        paused.set()
+        await turns()
+        clock.shift_s = 3600
+        await orchestrator.control.resume(run_id)
+        stop.go_on.set()
+        assert told(await around.ask("go", meta={"message_id": "m"}))["answer"] == [True, True]
 
 
 async def test_a_paused_run_is_answered_and_canceled_as_any_other() -> None:
