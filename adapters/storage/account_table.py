@@ -23,4 +23,4 @@ def accounts_in(tables: MetaData) -> Table:
 
 def claims_in(tables: MetaData) -> Table:
     """The table, as one of these."""
-    return Table("claims", tables, key("tenant"), key("name"), text_of("holder"), time("until_us"))
+    return Table("sole_claims", tables, key("tenant"), key("name"), text_of("holder"), time("until_us"))

@@ -9,6 +9,7 @@ from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, inspe
 
 from adapters.storage.database import Database
 from adapters.storage.schema import Schema
+from adapters.storage.scratch import SCRATCH_SCHEMA
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.errors import Unavailable
 
@@ -171,7 +172,7 @@ async def test_a_file_of_the_first_version_gets_what_was_added_since(tmp_path: P
             connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
         for table in (
             *("notes", "approvals", "dead_letters", "memos", "memo_words", "pins"),
-            *("processes", "agent_calls", "minutes", "starts", "accounts", "claims"),
+            *("processes", "agent_calls", "minutes", "starts", "accounts", "sole_claims"),
         ):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE schema_number SET number = 1")
@@ -193,3 +194,8 @@ async def test_every_row_of_the_gateways_file_says_whose_it_is() -> None:
     # Slugs are one namespace for all tenants, and a card is looked up by nothing else; so are names of budgets. What
     # processes are there is nobody's.
     assert without == {"agent_cards", "agent_calls", "minutes", "processes"}
+
+
+def test_no_table_of_one_file_is_called_like_one_of_another() -> None:
+    """On a shared database they lie side by side."""
+    assert GATEWAY_SCHEMA.tables.tables.keys().isdisjoint(SCRATCH_SCHEMA.tables.tables.keys())
