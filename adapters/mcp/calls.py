@@ -69,7 +69,7 @@ class Calls:
     async def run(self, knock: Knock, view: View, exchange: Exchange) -> None:
         """Run the call and send its answer. Raises: RpcRefusal: there is none."""
         message = knock.message
-        operation = OPERATIONS[message.method]
+        operation, asked = OPERATIONS[message.method], as_text(message.params.get("uri")) or ""
         name, entry = self._target(knock, view)
         request = self._request(knock, operation, name, entry)
         exchange.calling(knock, request.budget.deadline_s)
@@ -90,7 +90,7 @@ class Calls:
             if lacks_scope(error):
                 raise scope_refusal(error) from error
             if operation != "call" or _relayed(error) or isinstance(error, NotFound) or "member" in error.detail:
-                raise self._refused(knock, operation, error) from error
+                raise _refused(knock, operation, error, asked) from error
             await exchange.answer(error_result(error, knock.era), retry_after(error))
             return
         finally:
@@ -237,20 +237,6 @@ class Calls:
             allowed_s = min(allowed_s, (identity.deadline_at_us - self._clock.now_us()) / 1_000_000)
         return self._clock.monotonic_s() + max(0.0, allowed_s)
 
-    def _refused(self, knock: Knock, operation: Operation, error: GatewayError) -> RpcRefusal:
-        if not isinstance(error, NotFound) or _relayed(error):
-            return refusal_from(error)
-        params = knock.message.params
-        if operation == "read":
-            refusal = refusal_from(error, {"uri": as_text(params["uri"])})
-            refusal.code = INVALID_PARAMS if knock.era == "modern" else RESOURCE_NOT_FOUND
-            refusal.message = "Resource not found"
-            return refusal
-        refusal = refusal_from(error)
-        if "name" in params:
-            refusal.message = f"Unknown {'tool' if operation == 'call' else 'prompt'}: {as_text(params['name'])}"
-        return refusal
-
 
 def _settled(request: Request, preset: Preset) -> Request:
     """The request with the arguments a set has settled. Raises: InvalidRequest: the caller's own are wrong."""
@@ -263,6 +249,28 @@ def _settled(request: Request, preset: Preset) -> Request:
     if preset.mirrors and body.era == "modern":
         body.headers = _as_sent(param_headers(preset.mirrors, arguments))
     return structs.replace(request, body=body)
+
+
+def _refused(knock: Knock, operation: Operation, error: GatewayError, asked: str) -> RpcRefusal:
+    """`asked` is the URI as the client said it, where it named one."""
+    refusal = refusal_from(error)
+    if operation == "read" and _not_found(error, refusal):
+        refusal.code = INVALID_PARAMS if knock.era == "modern" else RESOURCE_NOT_FOUND
+        if refusal.data is None or isinstance(refusal.data, dict):
+            refusal.data = {**(refusal.data or {}), "uri": asked}
+        if not _relayed(error):
+            refusal.message = "Resource not found"
+    elif isinstance(error, NotFound) and not _relayed(error) and "name" in knock.message.params:
+        named = as_text(knock.message.params["name"])
+        refusal.message = f"Unknown {'tool' if operation == 'call' else 'prompt'}: {named}"
+    return refusal
+
+
+def _not_found(error: GatewayError, refusal: RpcRefusal) -> bool:
+    """Whether a resource is not there, by the word of the gateway or of a server of either era."""
+    if not _relayed(error):
+        return isinstance(error, NotFound)
+    return refusal.code == RESOURCE_NOT_FOUND or (refusal.code == INVALID_PARAMS and "uri" in json_object(refusal.data))
 
 
 def _relayed(error: GatewayError) -> bool:

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from adapters.mcp.client_wire import METHOD_NOT_FOUND
+from adapters.mcp.fitting import takes_an_object
 from adapters.mcp.settings import ServerSettings, ToolSettings
 from gateway.core.errors import GatewayError, UpstreamFailed
 from gateway.core.json import Json, JsonObject, canonical_json, json_list, json_object, json_text
@@ -86,7 +87,7 @@ class _Reader:
         definition = json_object(entry)
         local = json_text(definition.get(named))
         name = f"{'resource' if kind == 'template' else kind}:{self._slug}/{local}"
-        for problem in _problems(definition, local, known=name in self.found):
+        for problem in _problems(kind, definition, local, known=name in self.found):
             self.dropped.append({"kind": kind, "name": local[:100], "reason": problem})
             return
         self.found[name] = self._capability(kind, name, local, definition)
@@ -134,7 +135,7 @@ def _remembering(tool: ToolSettings) -> Remembering | None:
     return Remembering(ttl_s=tool.cache_ttl_s, fresh=tool.deterministic, stale=tool.stale_on_error)
 
 
-def _problems(definition: JsonObject, local: str, *, known: bool) -> Iterator[str]:
+def _problems(kind: CapabilityKind, definition: JsonObject, local: str, *, known: bool) -> Iterator[str]:
     if not definition:
         yield "not an object"
     elif not local:
@@ -143,6 +144,8 @@ def _problems(definition: JsonObject, local: str, *, known: bool) -> Iterator[st
         yield "its name is too long or holds control characters"
     elif known:
         yield "another one has the same name"
+    elif kind == "tool" and not takes_an_object(definition.get("inputSchema")):
+        yield "its inputSchema is not that of an object"
 
 
 def _schema(value: Json) -> "JsonObject | None":

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from adapters.mcp.fitting import fitted
 from adapters.mcp.headers import Mirror, mirrors_of
 from adapters.mcp.presets import Preset
 from adapters.mcp.uris import Outward, rewritten_meta
-from adapters.mcp.wire import encode
+from adapters.mcp.wire import Era, encode
 from gateway.core.json import Json, JsonObject, json_from
 from gateway.core.model import Capability
 
@@ -41,18 +42,17 @@ def entry_of(exposed: str, capability: Capability) -> Entry:
     return Entry(capability=capability, exposed=exposed, mirrors=mirrors_of(capability.input_schema))
 
 
-def definition_bytes(entry: Entry, outward: Outward | None = None) -> bytes:
+def definition_bytes(entry: Entry, era: Era, outward: Outward | None = None) -> bytes:
     """JSON of the definition as it is listed; `outward` where its server's URIs are said otherwise here."""
     capability = entry.capability
+    definition = definition_of(capability) if entry.shown is None else entry.shown
+    said = fitted(definition, capability.kind, entry.exposed, era)
     if capability.kind in ("resource", "template"):
         named = "uri" if capability.kind == "resource" else "uriTemplate"
-        if entry.exposed == capability.local:
-            return encode(capability.definition)
-        return encode({**capability.definition, named: entry.exposed})
-    definition = definition_of(capability) if entry.shown is None else entry.shown
+        return encode({**said, named: entry.exposed})
     if outward is not None:
-        definition = rewritten_meta(definition, outward)
-    return encode({**definition, "name": entry.exposed})
+        said = rewritten_meta(said, outward)
+    return encode({**said, "name": entry.exposed})
 
 
 def definition_of(capability: Capability) -> Mapping[str, Json]:

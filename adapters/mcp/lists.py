@@ -37,7 +37,7 @@ class Lists:
     def __init__(self, *, page_size: int) -> None:
         self._page_size = page_size
         self._seal_key = secrets.token_bytes(32)
-        self._pages: OrderedDict[tuple[AgentClass, str, ListKind], Pages] = OrderedDict()
+        self._pages: OrderedDict[tuple[AgentClass, str, ListKind, Era], Pages] = OrderedDict()
         self._size_bytes = 0
 
     def page(
@@ -51,7 +51,7 @@ class Lists:
         era: Era,
     ) -> bytes:
         """The result of a list request. Raises: RpcRefusal: no such cursor, or no longer."""
-        pages = self._rendered(agent_class, view, kind)
+        pages = self._rendered(agent_class, view, kind, era)
         page = pages.first if cursor is None else pages.after.get(cursor)
         if page is None:
             raise RpcRefusal(INVALID_PARAMS, "the cursor is unknown or the list has changed: start again without one")
@@ -62,22 +62,22 @@ class Lists:
         for key in [key for key, pages in self._pages.items() if pages.view is view]:
             self._size_bytes -= self._pages.pop(key).size_bytes
 
-    def _rendered(self, agent_class: AgentClass, view: View, kind: ListKind) -> Pages:
-        key = (agent_class, view.scope, kind)
+    def _rendered(self, agent_class: AgentClass, view: View, kind: ListKind, era: Era) -> Pages:
+        key = (agent_class, view.scope, kind, era)
         pages = self._pages.get(key)
         if pages is not None and pages.view is view:
             self._pages.move_to_end(key)
             return pages
         if pages is not None:
             self._size_bytes -= self._pages.pop(key).size_bytes
-        pages = self._pages[key] = self._render(agent_class, view, kind)
+        pages = self._pages[key] = self._render(agent_class, view, kind, era)
         self._size_bytes += pages.size_bytes
         while self._size_bytes > PAGES_BYTES and len(self._pages) > 1:
             self._size_bytes -= self._pages.popitem(last=False)[1].size_bytes
         return pages
 
-    def _render(self, agent_class: AgentClass, view: View, kind: ListKind) -> Pages:
-        definitions = view.definitions(kind)
+    def _render(self, agent_class: AgentClass, view: View, kind: ListKind, era: Era) -> Pages:
+        definitions = view.definitions(kind, era)
         starts = range(0, max(1, len(definitions)), self._page_size)
         cursors = {start: self._cursor(agent_class, view, kind, start) for start in starts[1:]}
         rendered: dict[str, bytes] = {}

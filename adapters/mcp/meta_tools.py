@@ -97,7 +97,7 @@ def described(entries: Mapping[str, Entry], arguments: JsonObject, era: Era) -> 
         raise RpcRefusal(INVALID_PARAMS, "describe takes names of tools, as a list of texts")
     known = [json_text(each) for each in names if each in entries]
     unknown: list[Json] = [each for each in names if each not in entries]
-    tools = b",".join(definition_bytes(entries[name]) for name in known)
+    tools = b",".join(definition_bytes(entries[name], era) for name in known)
     rest = b',"unknown":%b' % encode(unknown) if unknown else b""
     return _result(b'{"tools":[%b]%b}' % (tools, rest), era)
 

@@ -7,9 +7,9 @@ from typing import assert_never
 
 from msgspec import Raw
 
-from adapters.mcp.wire import META_PREFIX, Answer, Era, Frame, block_from_part, decode_members, encode
+from adapters.mcp.wire import META_PREFIX, Answer, Era, Frame, block_from_part, decode_members, decode_value, encode
 from gateway.core.content import Content, Part, data_part
-from gateway.core.json import Json, JsonObject
+from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.model import (
     Accepted,
     ArtifactAdded,
@@ -80,12 +80,25 @@ def _for_legacy(raw: bytes) -> bytes:
         return encode(_said_error("The server answered in a form that this client's protocol version has no word for."))
     for key in _ONLY_MODERN:
         said.pop(key, None)
+    structured = said.get("structuredContent", b"{")
+    if structured[:1] != b"{":
+        # Until 2025-11-25 it is an object; what it says is said as text, too.
+        del said["structuredContent"]
+        said["content"] = _with_text(said.get("content", b"[]"), structured)
     if SERVER_INFO_KEY.encode() in said.get("_meta", b""):
         meta = {key: bytes(value) for key, value in decode_members(said["_meta"]).items() if key != SERVER_INFO_KEY}
         said["_meta"] = _object(meta)
         if not meta:
             del said["_meta"]
     return _object(said)
+
+
+def _with_text(content: bytes, structured: bytes) -> bytes:
+    """Content blocks, and the structured content as one of them where none is text."""
+    blocks = json_list(decode_value(content))
+    if any(json_object(block).get("type") == "text" for block in blocks):
+        return content
+    return encode([*blocks, {"type": "text", "text": structured.decode()}])
 
 
 def _object(members: dict[str, bytes]) -> bytes:

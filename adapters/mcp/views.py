@@ -15,6 +15,7 @@ from adapters.mcp.offers import Choice, Offers, chosen, included, owners_of
 from adapters.mcp.places import Places
 from adapters.mcp.set_settings import SetSettings
 from adapters.mcp.uris import Outward
+from adapters.mcp.wire import Era
 from gateway.core.model import AgentClass, Capability, CapabilityKind, Principal
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.tool_search import ToolIndex
@@ -63,7 +64,7 @@ class View:
         self._names = offers.names
         self._principal = principal
         self._kinds: dict[ListKind, dict[str, Entry]] = {}
-        self._rendered: dict[ListKind, tuple[bytes, ...]] = {}
+        self._rendered: dict[tuple[ListKind, Era], tuple[bytes, ...]] = {}
         self._places: Places | None = None
         self._digests: dict[ListKind, bytes] = {}
 
@@ -78,24 +79,24 @@ class View:
             known = self._kinds[kind] = dict(sorted(self._named(kind).items()))
         return known
 
-    def definitions(self, kind: ListKind) -> tuple[bytes, ...]:
-        """JSON of each definition, in the order of `entries`: as the upstream gave it but for the name. Of the tools of
-        a set that is searched only the three that stand for them.
+    def definitions(self, kind: ListKind, era: Era) -> tuple[bytes, ...]:
+        """JSON of each definition, in the order of `entries`: as the upstream gave it but for the name, and for what
+        the era's clients could not read. Of the tools of a set that is searched only the three that stand for them.
         """
         if kind == "tools" and self.set is not None and self.set.search:
             return meta_tools.DEFINITIONS
-        rendered = self._rendered.get(kind)
+        rendered = self._rendered.get((kind, era))
         if rendered is None:
             entries = self.entries(kind).values()
-            rendered = tuple(definition_bytes(each, self.outward(each.capability.owner)) for each in entries)
-            self._rendered[kind] = rendered
+            rendered = tuple(definition_bytes(each, era, self.outward(each.capability.owner)) for each in entries)
+            self._rendered[kind, era] = rendered
         return rendered
 
     def digest(self, kind: ListKind) -> bytes:
         """Changes when the list of this kind does."""
         known = self._digests.get(kind)
         if known is None:
-            known = self._digests[kind] = hashlib.sha256(b"\n".join(self.definitions(kind))).digest()
+            known = self._digests[kind] = hashlib.sha256(b"\n".join(self.definitions(kind, "modern"))).digest()
         return known
 
     def capability(self, kind: Literal["tools", "prompts"], exposed: str) -> tuple[str, Entry | None]:

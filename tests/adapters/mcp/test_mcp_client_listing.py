@@ -133,6 +133,13 @@ async def test_a_bad_definition_costs_itself_and_is_reported() -> None:
     assert listing.about["dropped_count"] == len(bad) + 1
 
 
+async def test_a_tool_no_arguments_can_fit_is_reported() -> None:
+    listing = await tools({"name": "good"}, {"name": "list", "inputSchema": {"type": "array"}})
+    assert [capability.local for capability in listing.capabilities] == ["good"]
+    reason = "its inputSchema is not that of an object"
+    assert listing.about["dropped"] == [{"kind": "tool", "name": "list", "reason": reason}]
+
+
 @pytest.mark.parametrize("broken", [{"inputSchema": 7}, {"annotations": "x"}, {"title": []}, {"_meta": None}])
 async def test_a_definition_with_a_broken_part_is_kept_as_it_is(broken: JsonObject) -> None:
     definition = {"name": "t", **broken}

@@ -20,7 +20,7 @@ from gateway.core.errors import (
     Unavailable,
     UpstreamFailed,
 )
-from gateway.core.json import JsonObject
+from gateway.core.json import Json, JsonObject
 from gateway.core.labels import Labels
 from gateway.core.limits import Limits
 from gateway.core.model import (
@@ -186,6 +186,26 @@ async def test_a_modern_answer_loses_what_a_legacy_client_has_no_word_for() -> N
     assert reply.json["result"] == {"content": [], "_meta": {"own": 1}}
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", [{"type": "text", "text": "[1, 2]"}]),
+        (b'"content":[],', [{"type": "text", "text": "[1, 2]"}]),
+        (b'"content":[{"type":"image"}],', [{"type": "image"}, {"type": "text", "text": "[1, 2]"}]),
+        (b'"content":[{"type":"text","text":"two"}],', [{"type": "text", "text": "two"}]),
+    ],
+)
+async def test_a_modern_servers_list_reaches_a_legacy_client_as_text(content: bytes, expected: JsonObject) -> None:
+    raw = b'{%b"structuredContent": [1, 2],"resultType":"complete","isError":false}' % content
+    async with opened(shop(answering(raw))) as door:
+        caller = Caller(door)
+        await caller.initialize()
+        legacy = (await caller.say("tools/call", REFUND)).json["result"]
+        modern = (await caller.ask("tools/call", REFUND)).json["result"]
+    assert legacy == {"content": expected, "isError": False}
+    assert modern["structuredContent"] == [1, 2]
+
+
 async def test_an_extension_result_becomes_an_error_for_a_legacy_client() -> None:
     async with opened(shop(answering(b'{"resultType":"task","taskId":"1"}'))) as door:
         caller = Caller(door)
@@ -264,6 +284,43 @@ async def test_a_resource_nobody_has_is_named_in_the_error(era: Era) -> None:
     assert error["code"] == (-32602 if era == "modern" else -32002)
     assert error["data"]["uri"] == "file:///z"
     assert reply.status == (400 if era == "modern" else 200)
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+@pytest.mark.parametrize(
+    ("said", "data"),
+    [
+        ({"code": -32002, "message": "gone"}, {"uri": "file:///a"}),
+        ({"code": -32002, "message": "gone", "data": {"uri": "file:///a", "x": 1}}, {"uri": "file:///a", "x": 1}),
+        ({"code": -32602, "message": "gone", "data": {"uri": "file:///a"}}, {"uri": "file:///a"}),
+        ({"code": -32002, "message": "gone", "data": "all of it"}, "all of it"),
+    ],
+)
+async def test_a_server_says_that_a_resource_is_not_there_in_its_clients_word(
+    era: Era, said: JsonObject, data: Json
+) -> None:
+    gateway = shop()
+    gateway.runs["resource:orders/file:///a"] = failing(UpstreamFailed("it failed", detail={"upstream": said}))
+    async with opened(gateway) as door:
+        caller = Caller(door)
+        await caller.initialize()
+        ask = caller.ask if era == "modern" else caller.say
+        reply = await ask("resources/read", {"uri": "file:///a"})
+    code, status = (-32602, 400) if era == "modern" else (-32002, 200)
+    assert (reply.status, reply.json["error"]) == (status, {"code": code, "message": "gone", "data": data})
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_any_other_error_of_a_server_is_told_as_it_said_it(era: Era) -> None:
+    said: JsonObject = {"code": -32602, "message": "no such page", "data": {"page": 7}}
+    gateway = shop()
+    gateway.runs["resource:orders/file:///a"] = failing(UpstreamFailed("it failed", detail={"upstream": said}))
+    async with opened(gateway) as door:
+        caller = Caller(door)
+        await caller.initialize()
+        ask = caller.ask if era == "modern" else caller.say
+        reply = await ask("resources/read", {"uri": "file:///a"})
+    assert reply.json["error"] == said
 
 
 @pytest.mark.parametrize("era", ["modern", "legacy"])
