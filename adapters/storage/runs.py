@@ -42,6 +42,8 @@ _UPDATES = {
     for with_usage in (False, True)
 }
 """By whether the output and the usage change too."""
+_MOVE_ON = Prepared(_UPDATE.where(*(runs.c.state != state.value for state in TaskState if state.terminal)), _STATED)
+"""Of a run that has not ended."""
 _NOW_US: BindParameter[int] = bindparam("now_us", type_=runs.c.held_us.type)
 _PAUSE = update(runs).where(runs.c.id == _RUN, runs.c.paused_at_us.is_(None)).values(paused_at_us=_NOW_US)
 _UNPAUSE = (
@@ -191,8 +193,10 @@ class SqlRunStore:
         ended = moved is not None and TaskState(moved.state).terminal
 
         def act(connection: Connection) -> list[int]:
-            if moved is not None:
+            if moved is not None and ended:
                 _move(run_id, moved, connection)
+            elif moved is not None:
+                _move_on(run_id, moved, connection)
             for step in steps:
                 _put_step(step, connection)
             for step_id in closed:
@@ -291,6 +295,12 @@ def _move(run_id: str, moved: Moved, connection: Connection) -> None:
     statement = _UPDATES[moved.output is not None, moved.usage is not None]
     if statement.run(connection, values).rowcount == 0:
         raise NotFound("no such run")
+
+
+def _move_on(run_id: str, moved: Moved, connection: Connection) -> None:
+    values = {"of_run": run_id, "state": moved.state, "updated_at_us": moved.at_us, "error": moved.error}
+    if _MOVE_ON.run(connection, values).rowcount == 0:
+        _tenant(connection, run_id)
 
 
 def _put_step(step: RunStep, connection: Connection) -> None:

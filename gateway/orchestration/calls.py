@@ -53,6 +53,9 @@ class Caller:
     async def do(self, order: Order) -> StepResult:
         """The step's result, failed or not. Raises: RunInterrupted."""
         started_us, started_s = self._clock.now_us(), self._clock.monotonic_s()
+        if order.node.undoes:
+            # Its own time, although the run's may be over: what that broke off would stay as it is.
+            order = replace(order, until_s=max(order.until_s, started_s + self._timeout_s(order)))
         seen = self._run.last_seen(order.id, order.first_attempt)
         if seen is not None and seen.state == "running" and seen.started_at_us:
             # It began before the crash that interrupted it.
@@ -110,6 +113,29 @@ class Caller:
             duration_us=int((now_s - began_s) * 1e6),
         )
 
+    async def not_begun(self, order: Order, reason: str) -> StepResult:
+        """The result of a step that nobody begins any more. An earlier process may have: then whoever was at work on it
+        is told, and it counts as tried."""
+        run = self._run
+        seen = run.last_seen(order.id, order.first_attempt)
+        attempts = order.first_attempt - 1
+        if run.wiring.open_steps.find(order.run_id, order.id) is not None:
+            attempts = order.first_attempt
+        remote_task = "" if seen is None else seen.remote_task
+        if remote_task:
+            await cancel_nested(run, order.node.target, remote_task)
+        return StepResult(
+            id=order.id,
+            target=order.node.target,
+            ok=False,
+            phase=order.node.phase,
+            error="canceled",
+            reason=reason,
+            attempts=attempts if seen is None else seen.attempt,
+            remote_task=remote_task,
+            started_at_us=self._clock.now_us() if seen is None else seen.started_at_us,
+        )
+
     async def tell(self, order: Order, result: StepResult) -> None:
         """Have the end of a step written down. What was told before a crash counts once."""
         chronicle = self._run.chronicle
@@ -130,15 +156,19 @@ class Caller:
         if order.until_s <= started_s:
             return replace(begun, error="deadline", reason="time was up before this step began")
         ledger = self._run.ledger
-        reservation = ledger.reserve(order.node.target, last=order.node.last)
+        undoes, target = order.node.undoes, order.node.target
+        reservation = ledger.reserve_undo() if undoes else ledger.reserve(target, last=order.node.last)
         if reservation is None:
             return replace(begun, error="budget", reason="the run's budget has no room for another step")
         result = begun
         try:
             result = await self._checked(order, begun, started_s)
         finally:
-            ledger.settle(reservation, result.usage, order.node.target)
+            ledger.settle(reservation, result.usage, target)
         return result
+
+    def _timeout_s(self, order: Order) -> float:
+        return self._run.limits.timeout_s if order.node.timeout_s is None else order.node.timeout_s
 
     async def _checked(self, order: Order, begun: StepResult, started_s: float) -> StepResult:
         node = order.node
@@ -220,16 +250,18 @@ class Caller:
     def _delivery(self, order: Order, body: Body, started_s: float) -> Delivery:
         """Raises: Exhausted: no depth is left for a further level."""
         run, node = self._run, order.node
-        timeout_s = run.limits.timeout_s if node.timeout_s is None else node.timeout_s
-        until_s = min(order.until_s, started_s + timeout_s)
+        until_s = min(order.until_s, started_s + self._timeout_s(order))
         # A nested run may have to wait for people: whoever waits for it reckons its time, and the outer run bounds it.
         deadline_s = order.until_s if order.kind == "workflow" else until_s
+        budget = run.ledger.left()
+        if node.undoes:
+            budget = structs.replace(run.ledger.allowance(), deadline_s=max(budget.deadline_s, deadline_s))
         request = Request(
             id=run.wiring.ids.new("req"),
             principal=run.acting,
             capability=node.target,
             operation="call",
-            budget=run.ledger.left().child(deadline_s=deadline_s, tokens=node.tokens, cost_usd=node.cost_usd),
+            budget=budget.child(deadline_s=deadline_s, tokens=node.tokens, cost_usd=node.cost_usd),
             body=body,
             protocol="run",
             traceparent=run.spec.traceparent,

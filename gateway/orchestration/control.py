@@ -17,6 +17,7 @@ from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.pauses import Gates
 from gateway.orchestration.runs import Runs
 from gateway.orchestration.spec import RunSpec, spec_from_json
+from gateway.orchestration.undoing import CANCELED, may_undo, says_that_it_undoes
 from gateway.orchestration.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -58,12 +59,11 @@ class Control:
         await self.canceled(await self._run(run_id))
 
     async def canceled(self, run: Run) -> Run:
-        """The run, canceled, with everything that works for it. Raises: Conflict: it has ended."""
-        if TaskState(run.state).terminal or run.id in self._ending:
-            raise Conflict(
-                f"run {run.id} has ended and cannot be canceled",
-                detail={"a2a": "TASK_NOT_CANCELABLE", "state": run.state},
-            )
+        """The run, canceled, with everything that works for it. One that has something to undo is canceled at once, and
+        undoes it in its own time. Raises: Conflict: it has ended."""
+        self._refuse_ended(run)
+        if await self._has_to_undo(run):
+            return await self._undone(run)
         self._canceling.add(run.id)
         try:
             await self._wiring.journal.cancel(run.id)
@@ -72,6 +72,28 @@ class Control:
         finally:
             self._canceling.discard(run.id)
         return await self._wiring.runs.find(run.tenant, run.id) or run
+
+    def _refuse_ended(self, run: Run) -> None:
+        if TaskState(run.state).terminal or run.id in self._ending:
+            raise Conflict(
+                f"run {run.id} has ended and cannot be canceled",
+                detail={"a2a": "TASK_NOT_CANCELABLE", "state": run.state},
+            )
+
+    async def _has_to_undo(self, run: Run) -> bool:
+        undoes = may_undo(json_object(run.spec.get("settings"))) or self.gates.undoes(run.id)
+        undoes = undoes or says_that_it_undoes(await self._wiring.runs.events(run.id))
+        return undoes and await self._wiring.journal.state(run.id) == "pending"
+
+    async def _undone(self, run: Run) -> Run:
+        """The run, marked as canceled: wherever it is executed, now or after a crash, it stops and undoes."""
+        self._refuse_ended(run)
+        self.gates.cancel(run.id)
+        runs, at_us = self._wiring.runs, self._wiring.clock.now_us()
+        # Not told as the end it is for its callers: steps that undo it may be open.
+        await runs.update(run.id, state=TaskState.CANCELED.value, at_us=at_us, error=CANCELED)
+        await runs.append(run.id, f"canceled {at_us}", status_body(TaskState.CANCELED, CANCELED), at_us)
+        return await runs.find(run.tenant, run.id) or run
 
     async def pause(self, run_id: str) -> None:
         """Let no further step of the run begin; those under way go on, and its clock stands still.
@@ -97,13 +119,16 @@ class Control:
         run = await self._run(run_id)
         runs, at_us = self._wiring.runs, self._wiring.clock.now_us()
         stopped = TaskState(run.state).terminal
-        if stopped and await self._wiring.journal.state(run.id) in ("canceled", "dead"):
-            # Before it goes on: what it still may do it reckons when it begins.
+        ended = await self._wiring.journal.state(run.id) if stopped else ""
+        if ended == "pending":
+            raise Conflict(f"run {run.id} was canceled and undoes what it has done", detail={"state": run.state})
+        if ended in ("canceled", "dead"):
+            # Before it goes on: what it still may do it reckons when it begins, and one that is canceled only undoes.
             await runs.hold(run.id, at_us - await self._last_at_work(run))
+            await runs.update(run.id, state=TaskState.WORKING.value, at_us=at_us)
         await self._wiring.journal.resume(run.id)
         if stopped:
             await self._morgue.gone_on(run, by=by)
-            await runs.update(run.id, state=TaskState.WORKING.value, at_us=at_us)
             await runs.append(run.id, f"resumed {at_us}", status_body(TaskState.WORKING, "resumed"), at_us)
         if await runs.unpause(run.id, at_us):
             self.gates.look_again(run.id)

@@ -22,12 +22,13 @@ from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import artifact_body, content_from_json, content_to_json, status_body
 from gateway.orchestration.ledger import Ledger
 from gateway.orchestration.morgue import Morgue
-from gateway.orchestration.pauses import Gates
+from gateway.orchestration.pauses import Gate, Gates
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.relaying import Floor
 from gateway.orchestration.settings import keys_from, limits_from
 from gateway.orchestration.spec import RunSpec
 from gateway.orchestration.steps import RunSteps
+from gateway.orchestration.undoing import CANCELED, Undone
 from gateway.orchestration.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -136,13 +137,15 @@ class Execution:
     async def _to_the_end(self, run: Run, context: RunContext) -> Ended:
         await self._announce(run)
         steps = RunSteps(context)
-        ended = await self._worked(steps)
+        ended = await self._worked(steps, context.gate)
+        if context.gate.canceled.is_set():
+            ended = replace(ended, state=TaskState.CANCELED, error=CANCELED)
         if steps.asked:
             # Nobody has to answer any more.
             await persistently(lambda: self.wiring.approvals.withdraw(self.spec.run_id))
         return ended
 
-    async def _worked(self, steps: RunSteps) -> Ended:
+    async def _worked(self, steps: RunSteps, gate: Gate) -> Ended:
         try:
             outcome = await self._outcome(steps)
             await steps.dropped_all()
@@ -151,8 +154,20 @@ class Execution:
             return _ended(_failed(self.spec, error.message), steps, [], self.spec)
         finally:
             steps.abandon()
-        undone = await steps.undo() if outcome.error else []
+        if not outcome.error and not await self._is_canceled(gate):
+            # From here on it is too late to cancel it.
+            self.may_end()
+            return _ended(outcome, steps, [], self.spec)
+        undone = await steps.undo(CANCELED if gate.canceled.is_set() else f"the run failed: {outcome.error}")
+        if gate.canceled.is_set():
+            outcome = replace(outcome, error=CANCELED)
         return _ended(outcome, steps, undone, self.spec)
+
+    async def _is_canceled(self, gate: Gate) -> bool:
+        """Whether the run was, here or by another process, and has to undo what it has done."""
+        if not gate.alone and not gate.canceled.is_set():
+            await gate.look()
+        return gate.canceled.is_set()
 
     async def _announce(self, run: Run) -> None:
         runs, run_id, at_us = self.wiring.runs, self.spec.run_id, self.wiring.clock.now_us()
@@ -226,7 +241,7 @@ def _failed(spec: RunSpec, reason: str) -> Outcome:
     return Outcome(text=f"{spec.workflow} failed: {reason}", error=reason)
 
 
-def _ended(outcome: Outcome, steps: RunSteps, undone: list[StepResult], spec: RunSpec) -> Ended:
+def _ended(outcome: Outcome, steps: RunSteps, undone: list[Undone], spec: RunSpec) -> Ended:
     structured: JsonObject = {
         "answer": outcome.text if outcome.value is None else outcome.value,
         "gaps": [_gap_to_json(gap) for gap in outcome.gaps],
@@ -234,7 +249,7 @@ def _ended(outcome: Outcome, steps: RunSteps, undone: list[StepResult], spec: Ru
     }
     structured |= _said_of_answer(outcome, [result for _, result in steps.results])
     if undone:
-        structured["undone"] = [{"target": each.target, "ok": each.ok, "reason": each.reason} for each in undone]
+        structured["undone"] = [each.to_json() for each in undone]
     results = [result for _, result in steps.results]
     return Ended(
         state=TaskState.FAILED if outcome.error else TaskState.COMPLETED,

@@ -7,6 +7,8 @@ from msgspec import structs
 
 from gateway.core.limits import NOTHING_USED, WARN_SHARE, Budget, Usage
 
+UNDO_SHARE = Decimal("0.1")
+"""Of calls, tokens and cost a run may have: what whoever makes something undone may spend when less is left."""
 SYNTHESIS_SHARE = 0.1
 """Kept back of tokens and cost, so that there is something left to word a partial answer with."""
 
@@ -37,6 +39,12 @@ class Ledger:
         held = sum(self._reserved, self._settled)
         if not _fits(held + estimate, self.budget, Decimal(1) if last else Decimal(1) - Decimal(str(SYNTHESIS_SHARE))):
             return None
+        self._reserved.append(estimate)
+        return estimate
+
+    def reserve_undo(self) -> Usage:
+        """A reservation for a step that makes another undone: there is always room for its one call."""
+        estimate = Usage(calls=1)
         self._reserved.append(estimate)
         return estimate
 
@@ -73,9 +81,20 @@ class Ledger:
             cost_usd=None if budget.cost_usd is None else max(Decimal(0), budget.cost_usd - held.cost_usd),
         )
 
+    def allowance(self) -> Budget:
+        """What a step that makes another undone may spend: what is left, and at least a share of what there was."""
+        left, budget = self.left(), self.budget
+        calls, tokens = _at_least(left.calls, budget.calls), _at_least(left.tokens, budget.tokens)
+        cost_usd = None if budget.cost_usd is None else max(left.cost_usd or Decimal(0), budget.cost_usd * UNDO_SHARE)
+        return structs.replace(left, calls=calls, tokens=tokens, cost_usd=cost_usd)
+
     def _average(self, target: str) -> Usage:
         steps, spent = self._by_target.get(target, (max(1, self._steps), self._settled))
         return Usage(calls=1, tokens=spent.tokens // steps, cost_usd=spent.cost_usd / steps)
+
+
+def _at_least(left: int | None, limit: int | None) -> int | None:
+    return None if limit is None else max(left or 0, int(limit * UNDO_SHARE), 1)
 
 
 def _fits(held: Usage, budget: Budget, share: Decimal) -> bool:

@@ -1,4 +1,5 @@
-"""Runs that are paused: no further step of theirs begins, those under way go on, and their clock stands still.
+"""Runs that are paused: no further step of theirs begins, those under way go on, and their clock stands still. And
+runs that are canceled while they have something to undo: no step begins but those that undo it.
 
 A nested run is a step of its parent: it goes on when only the parent is paused. The time in which a question can be
 answered goes on as well, because whoever was asked knows nothing of the pause.
@@ -9,6 +10,7 @@ from msgspec import structs
 
 from gateway.core.limits import Budget
 from gateway.core.ports.runs import Run
+from gateway.core.task import TaskState
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.wiring import Wiring
 
@@ -26,6 +28,17 @@ class Gate:
         self._changed = anyio.Event()
         self.held_us = run.held_us
         """For how long the run's clock has stood still altogether, pauses that are not over left out."""
+        self.canceled = anyio.Event()
+        """Set when the run was canceled, and is still to undo what it has done."""
+        self.undoes = False
+        """Whether the run has registered something to undo."""
+        if run.state == TaskState.CANCELED.value:
+            self.canceled.set()
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process can pause the run, or cancel it."""
+        return self._wiring.alone
 
     @property
     def held_s(self) -> float:
@@ -52,12 +65,18 @@ class Gate:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
 
+    async def look(self) -> None:
+        """Learn what another process has done to the run."""
+        await self._is_paused()
+
     async def _is_paused(self) -> bool:
         runs = self._wiring.runs
         run = await persistently(lambda: runs.find(self._run.tenant, self._run.id))
         if run is None:
             return False
         self._closed, self.held_us = run.paused_at_us > 0, run.held_us
+        if run.state == TaskState.CANCELED.value:
+            self.canceled.set()
         return self._closed
 
 
@@ -75,6 +94,15 @@ class Gates:
 
     def over(self, run_id: str) -> None:
         self._gates.pop(run_id, None)
+
+    def undoes(self, run_id: str) -> bool:
+        """Whether the run is under way here, and has something to undo."""
+        return run_id in self._gates and self._gates[run_id].undoes
+
+    def cancel(self, run_id: str) -> None:
+        """The run, if it is under way here, is to stop and undo what it has done."""
+        if run_id in self._gates:
+            self._gates[run_id].canceled.set()
 
     def look_again(self, run_id: str) -> None:
         if run_id in self._gates:

@@ -10,6 +10,8 @@ from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import progress_body, status_body
 from gateway.orchestration.persistence import persistently
 
+_WITHDRAWN = "withdrawn"
+
 
 class Questions:
     """Those of one run; used from its own task."""
@@ -17,6 +19,7 @@ class Questions:
     def __init__(self, run: RunContext) -> None:
         self._run = run
         self._asked = 0
+        self._waits = False
         self.asked_a_role = False
         self.labels = CLEAN
         """Of everything that was answered."""
@@ -33,7 +36,7 @@ class Questions:
         await self._run.floor.taken()
         try:
             await self._moved(TaskState.INPUT_REQUIRED, f"asked {self._asked}", question.prompt, detail)
-            message = await self._run.wiring.journal.receive(topic_of(self._asked), timeout_s)
+            message = await self._received(timeout_s)
             await self._moved(TaskState.WORKING, f"answered {self._asked}", "", {})
         finally:
             self._run.floor.left()
@@ -70,9 +73,26 @@ class Questions:
         detail: JsonObject = {"event": "approval", "approval": approval_id, "role": question.role}
         text = f"waits for {question.role}: {question.prompt}"
         await self._run.chronicle.event(f"approval {number}", progress_body(text, detail))
-        message = json_object(await wiring.journal.receive(topic_of(number), timeout_s))
+        message = json_object(await self._received(timeout_s))
         await self._settled(approval_id, number, message)
         return Answer(given=bool(message), value=message or None)
+
+    async def withdrawn(self) -> None:
+        """What is asked now, if anything is, gets no answer: the run was canceled."""
+        if self._waits:
+            run_id, number = self._run.spec.run_id, self._asked
+            await self._run.wiring.journal.send(
+                run_id, topic_of(number), {_WITHDRAWN: True}, f"{run_id} withdrawn {number}"
+            )
+
+    async def _received(self, timeout_s: float) -> Json:
+        """What is sent in answer to the last question; None for nothing, and where it was withdrawn."""
+        self._waits = True
+        if self._run.gate.canceled.is_set():
+            await self.withdrawn()
+        message = await self._run.wiring.journal.receive(topic_of(self._asked), timeout_s)
+        self._waits = False
+        return None if json_object(message).get(_WITHDRAWN) else message
 
     async def _settled(self, approval_id: str, number: int, message: JsonObject) -> None:
         state: ApprovalState = "expired"

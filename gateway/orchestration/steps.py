@@ -27,6 +27,8 @@ from gateway.orchestration.pauses import prolonged
 from gateway.orchestration.questions import Questions
 from gateway.orchestration.results import result_from_json, result_to_json
 from gateway.orchestration.scratchpad import RunScratchpad
+from gateway.orchestration.stopping import Stopping
+from gateway.orchestration.undoing import CANCELED, COMPENSATES, Undone, may_undo, undone
 
 
 class RunSteps:
@@ -44,6 +46,12 @@ class RunSteps:
         self._questions = Questions(run)
         self._begun = BegunSteps(run.group, run.gate, self._done)
         self._undo: list[Node] = []
+        self._stopping = Stopping(
+            gate=run.gate,
+            undoes=lambda: run.gate.undoes or may_undo(run.spec.settings),
+            withdraw=self._questions.withdrawn,
+        )
+        run.group.start_soon(self._stopping.watched)
         self.results: list[tuple[str, StepResult]] = []
         """Every step's name and result so far, in the order in which they were drawn."""
 
@@ -132,6 +140,7 @@ class RunSteps:
     def abandon(self) -> None:
         """The run does not go on here: nothing of it may."""
         self._begun.abandon()
+        self._stopping.watch.cancel()
 
     async def offers(self, targets: Sequence[str]) -> Mapping[str, Offer]:
         run = self._run
@@ -159,9 +168,14 @@ class RunSteps:
         self._check_own_task()
         await self._run.chronicle.event(f"part {name}", part_body(name, value, text))
 
-    def compensate(self, target: str, input: Json, *, labels: Labels = CLEAN) -> None:
+    def compensate(self, target: str, input: Json, *, labels: Labels = CLEAN, because: str = "") -> None:
         self._check_own_task()
-        self._undo.append(Node(target=target, input=input, labels=labels))
+        if not self._run.gate.undoes and not may_undo(self._run.spec.settings):
+            # Whoever cancels it in another process has to know.
+            body = progress_body("it can be undone", {"event": COMPENSATES})
+            self._run.group.start_soon(self._run.chronicle.event, COMPENSATES, body)
+        self._run.gate.undoes = True
+        self._undo.append(Node(target=target, input=input, labels=labels, undoes=because))
 
     async def note(self, note: Note) -> None:
         async def act() -> JsonObject:
@@ -180,26 +194,10 @@ class RunSteps:
         then_s, held_us = await self._moment()
         return then_s - held_us / 1e6
 
-    async def undo(self) -> list[StepResult]:
-        """Call every registered compensation, last first, each until it is done or has been tried three times."""
-        undone: list[StepResult] = []
-        for node in reversed(self._undo):
-            result = await self._called_in_time(node)
-            for _ in range(2):
-                if result.ok or result.error in ("denied", "in_doubt", "canceled"):
-                    break
-                result = await self._called_in_time(replace(node, again=result.id))
-            undone.append(result)
-        self._undo.clear()
-        return undone
-
-    async def _called_in_time(self, node: Node) -> StepResult:
-        """The step's result; it has its time although the run's may be up, or what that broke off would stay so."""
-        ledger, timeout_s = self._run.ledger, self._run.limits.timeout_s
-        late_s = self._run.wiring.clock.monotonic_s() + timeout_s - ledger.budget.deadline_s
-        if late_s > 0:
-            ledger.budget = prolonged(ledger.budget, late_s)
-        return await self.call(node)
+    async def undo(self, because: str) -> list[Undone]:
+        """Call every registered compensation, last first; `because`: why the run is undone."""
+        nodes, self._undo = self._undo, []
+        return await undone(nodes, self, because)
 
     async def _side_by_side(
         self, names: list[str], orders: Mapping[str, Order], slots: Mapping[str, Slot], limit: int
@@ -244,11 +242,7 @@ class RunSteps:
         async def act() -> JsonObject:
             nonlocal live
             live = True
-            if begun is None:
-                return {**result_to_json(await self._do(order)), "drawn": order.drawn()}
-            with begun.work:
-                return {**result_to_json(await self._do(order)), "drawn": order.drawn()}
-            return {**result_to_json(await self._caller.dropped(order, begun.dropped)), "drawn": order.drawn()}
+            return {**result_to_json(await self._acted(order, begun)), "drawn": order.drawn()}
 
         result = result_from_json(await slot.run(order.journal_name, act))
         if not live:
@@ -257,13 +251,27 @@ class RunSteps:
         await self._caller.tell(order, result)
         return result
 
+    async def _acted(self, order: Order, begun: Begun | None) -> StepResult:
+        """What the step comes to, or was stopped as."""
+        work = anyio.CancelScope() if begun is None else begun.work
+        if order.node.undoes:
+            with work:
+                return await self._do(order)
+        elif self._run.gate.canceled.is_set():
+            return await self._caller.not_begun(order, CANCELED)
+        else:
+            with self._stopping.around(work):
+                return await self._do(order)
+        return await self._caller.dropped(order, (begun.dropped if begun else "") or CANCELED)
+
     async def _done(self, begun: Begun) -> StepResult:
         return await self._in_slot(begun.slot, begun.order, begun)
 
     async def _do(self, order: Order) -> StepResult:
         """Have a step done as soon as steps may begin."""
         gate, ledger = self._run.gate, self._run.ledger
-        await gate.passed()
+        if not (order.node.undoes and gate.canceled.is_set()):
+            await gate.passed()
         if gate.held_s > self._held_s:
             ledger.budget = prolonged(ledger.budget, gate.held_s - self._held_s)
             self._held_s = gate.held_s

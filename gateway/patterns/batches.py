@@ -4,6 +4,7 @@ Between two stages there is a queue that holds no more than it may. When it is f
 (`block`), or an item gives way; which one did is named. An item that does not come through is undone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -13,16 +14,22 @@ from gateway.core.ports.orchestration import Gap, Node, Outcome, StepResult, Ste
 from gateway.core.task import Task
 from gateway.patterns.crew import Crew
 from gateway.patterns.failures import STOPPED
-from gateway.patterns.handover import Before, answers_of_list, cannot_be_undone, node_of, node_of_list, undo_after
-from gateway.patterns.pieces import Piece, Station, outcome_of, undone
+from gateway.patterns.handover import (
+    Before,
+    Effect,
+    cannot_be_undone,
+    effects_of,
+    node_of,
+    undos_after,
+)
+from gateway.patterns.item_work import effects_on, staged_for
+from gateway.patterns.pieces import Piece, Station, outcome_of
 from gateway.patterns.queues import BoundedQueue, Overflow
 from gateway.patterns.references import TASK, is_reference, named_in, paths_in, resolved
 from gateway.patterns.settings import whole
-from gateway.patterns.shares import Share
-from gateway.patterns.stage_work import StageEnd, StageWays, staged
+from gateway.patterns.stage_work import StageEnd, StageWays
 from gateway.patterns.stages import Stage
-from gateway.patterns.verify import verified
-from gateway.patterns.work import Work, published
+from gateway.patterns.undoing import Undoing, is_stuck, undone
 
 DEFAULT_QUEUE = 8
 DEFAULT_LIST_SIZE = 8
@@ -65,25 +72,6 @@ def batch_in(block: JsonObject) -> BatchRules | None:
     )
 
 
-def staged_for(stage: Stage, nodes: list[Node], ways: StageWays, share: Share) -> Work[list[StageEnd]]:
-    """The stage for the items of `nodes`: its end for each of them."""
-    if not stage.takes_lists:
-        return [(yield from staged(stage, nodes[0], ways, share))]
-    # Whatever is looked up is looked up in each answer by itself.
-    end = yield from staged(replace(stage, verify=()), node_of_list(stage, nodes), ways, share)
-    if not end.result.ok:
-        return [end for _ in nodes]
-    ends: list[StageEnd] = []
-    for answer in answers_of_list(end.result, len(nodes)):
-        looked_up = yield from verified(stage.verify, stage.name, answer)
-        ends.append(replace(end, result=looked_up.result, gaps=(*end.gaps, *looked_up.gaps)))
-    if stage.verify and all(each.result.ok for each in ends):
-        written = yield from published(end.result)
-        if not written.ok:
-            return [replace(end, result=written) for _ in nodes]
-    return ends
-
-
 class Batch:
     """One run's items on their way."""
 
@@ -99,6 +87,7 @@ class Batch:
         self._pieces: list[Piece] = []
         self._at_work: dict[str, tuple[Station, list[Piece]]] = {}
         self._undoing: dict[str, Piece] = {}
+        self._undone = 0
         self._stopped: StepResult | None = None
         """What ended the budget or the time of the run."""
 
@@ -151,13 +140,15 @@ class Batch:
     async def _given_up(self, crew: BatchCrew) -> None:
         """Stop what is under way. What was done by then, or may have been, is kept, to be undone; what is being undone
         goes on."""
-        for name, result in await crew.stop("an item failed, and with it the run", but=self._undoing):
+        because = "an item failed, and with it the run"
+        for name, results in await crew.stop(because, but=self._undoing):
             station, pieces = self._at_work[name]
-            results = [result] * len(pieces)
-            if station.stage.takes_lists and result.ok:
-                results = answers_of_list(result, len(pieces))
-            for piece, each in zip(pieces, results, strict=False):
-                await self._noted(piece, station, StageEnd(result=each, share=station.share), crew)
+            effects = [effect for each in results for effect in effects_of(each, each)]
+            for number, piece in enumerate(pieces):
+                of_piece = effects_on(number, effects, len(pieces)) if station.stage.takes_lists else tuple(effects)
+                # Whatever there is of it was not looked at to its end.
+                last = replace(results[-1], ok=False, error="canceled", reason=because)
+                await self._noted(piece, station, StageEnd(result=last, share=station.share, effects=of_piece), crew)
         while (ended := await crew.next()) is not None:
             await self._ended(*ended, crew)
 
@@ -177,7 +168,7 @@ class Batch:
         if self._stopped is not None:
             for piece in taken:
                 _lost(piece, station.stage, self._stopped)
-                await self._undo(piece, crew)
+                await self._undo_all(piece, crew)
         elif taken:
             await self._put_to_work(station, taken, crew)
         return moved
@@ -187,7 +178,8 @@ class Batch:
         station.busy = True
         self._at_work[name] = (station, pieces)
         nodes = [node_of(station.stage, self._before(piece)) for piece in pieces]
-        await crew.start(name, staged_for(station.stage, nodes, self._ways, station.share))
+        undoing = self._undone_with(station.stage, pieces)
+        await crew.start(name, staged_for(station.stage, nodes, self._ways, station.share, undoing))
 
     async def _passed_on(self, piece: Piece, following: Station | None, crew: BatchCrew) -> None:
         if following is None:
@@ -203,7 +195,7 @@ class Batch:
             await self._steps.decided("drop", dropped.number, because=because, detail={"stage": name})
             gone = StepResult(id="", target=following.stage.target, ok=False, error="skipped", reason=because)
             _lost(dropped, following.stage, gone)
-            await self._undo(dropped, crew)
+            await self._undo_all(dropped, crew)
 
     async def _noted(self, piece: Piece, station: Station, end: StageEnd, crew: BatchCrew) -> None:
         """Keep how an item's stage ended."""
@@ -211,38 +203,60 @@ class Batch:
         station.share = end.share
         piece.notices += end.notices
         piece.gaps += [
-            replace(gap, step=f"{stage.name}[{piece.number}]{gap.step[len(stage.name) :]}") for gap in end.gaps
+            gap if is_stuck(gap) else replace(gap, step=f"{_named(stage, piece)}{gap.step[len(stage.name) :]}")
+            for gap in end.gaps
         ]
-        undo = undo_after(stage, end.result, self._before(piece))
-        if undo is not None:
-            piece.undo.append((stage.name, undo))
-        elif stuck := cannot_be_undone(stage, end.result):
-            piece.notices.append(f"item {piece.number}: {stuck}")
+        undos = [(_named(stage, piece), node) for node in undos_after(stage, end.effects, self._before(piece))]
+        piece.notices += [f"item {piece.number}: {said}" for said in cannot_be_undone(stage, end.effects)]
         if end.result.ok:
             piece.done[stage.name] = end.result
+            piece.undo += undos
         elif stage.optional or end.skip:
             piece.gaps.append(_gap(stage, piece, end.result))
+            if self._ways.on_failure == "fail":
+                piece.undo += undos
+            else:
+                await self._undo(piece, undos, crew)
         else:
+            piece.undo += undos
             if end.result.error in STOPPED and not (end.share.exceeded or end.share.exhausted):
                 self._stopped = end.result
             _lost(piece, stage, end.result)
             if self._ways.on_failure != "fail":
-                await self._undo(piece, crew)
+                await self._undo_all(piece, crew)
             return
         station.held.append(piece)
 
-    async def _undo(self, piece: Piece, crew: BatchCrew) -> None:
+    async def _undo_all(self, piece: Piece, crew: BatchCrew) -> None:
         """Make undone what was done for an item that does not come through."""
-        if piece.undo:
-            name = f"undo {piece.number}"
+        undo, piece.undo = piece.undo, []
+        await self._undo(piece, undo, crew)
+
+    async def _undo(self, piece: Piece, undo: list[tuple[str, Node]], crew: BatchCrew) -> None:
+        if undo:
+            # Of one item several things may be undone side by side.
+            self._undone += 1
+            name = f"undo {piece.number}-{self._undone}"
             self._undoing[name] = piece
-            undo, piece.undo = piece.undo, []
-            await crew.start(name, undone(undo, piece.number))
+            await crew.start(name, undone(undo, f"{piece.gaps[-1].step} failed"))
+
+    def _undone_with(self, stage: Stage, pieces: list[Piece]) -> Undoing:
+        """How the stage is made undone for these items, as things stand."""
+        befores = [(_named(stage, piece), self._before(piece)) for piece in pieces]
+
+        def undoing(effects: Sequence[Effect]) -> list[tuple[str, Node]]:
+            found: list[tuple[str, Node]] = []
+            for number, (name, before) in enumerate(befores):
+                of_item = effects_on(number, effects, len(befores)) if stage.takes_lists else effects
+                found += [(name, node) for node in undos_after(stage, of_item, before)]
+            return found
+
+        return undoing
 
     def _compensate_all(self) -> None:
         for piece in self._pieces:
             for _, node in piece.undo:
-                self._steps.compensate(node.target, node.input, labels=node.labels)
+                self._steps.compensate(node.target, node.input, labels=node.labels, because=node.undoes)
 
     def _before(self, piece: Piece) -> Before:
         return Before(task=self._task, done=piece.done, item=piece.item, left_out=self._rules.left_out)
@@ -253,6 +267,10 @@ def _lost(piece: Piece, stage: Stage, result: StepResult) -> None:
     piece.gaps.append(_gap(stage, piece, result))
 
 
+def _named(stage: Stage, piece: Piece) -> str:
+    return f"{stage.name}[{piece.number}]"
+
+
 def _gap(stage: Stage, piece: Piece, result: StepResult) -> Gap:
-    step = f"{stage.name}[{piece.number}]"
+    step = _named(stage, piece)
     return Gap(step=step, target=result.target, error=result.error, reason=result.reason)

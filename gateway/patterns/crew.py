@@ -23,8 +23,8 @@ class Job(Generic[T]):
     """Of the steps it waits for, as far as they have ended."""
     waits_for: tuple[str, ...] = ()
     """Names of several steps; empty where it waits for one."""
-    last: StepResult | None = None
-    """Of its steps that were no lookups beside others, the last one's."""
+    done: list[StepResult] = field(default_factory=list[StepResult])
+    """Of its steps that were no lookups beside others, in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +64,9 @@ class Crew(Generic[T]):
             await self._told(place, result)
         return self._ended.popleft()
 
-    async def stop(self, reason: str, *, but: Collection[str]) -> list[tuple[str, StepResult]]:
+    async def stop(self, reason: str, *, but: Collection[str]) -> list[tuple[str, list[StepResult]]]:
         """Begin nothing more, and stop what is under way, of all works `but` these; how far each of them had come: the
-        last step of its own that was done, whatever came after it, or else the one that was under way."""
+        results of its own steps, in their order, that of the one that was under way included."""
         stopped = {place.job.name: place.job for place in self._waiting if place.job.name not in but}
         self._waiting = deque(place for place in self._waiting if place.job.name in but)
         for name, place in [*self._under_way.items()]:
@@ -75,9 +75,9 @@ class Crew(Generic[T]):
             del self._under_way[name]
             stopped[place.job.name] = place.job
             result = await self._steps.drop(name, reason=reason)
-            if not place.key and (result.ok or place.job.last is None or not place.job.last.ok):
-                place.job.last = result
-        return [(name, job.last) for name, job in stopped.items() if job.last is not None]
+            if not place.key:
+                place.job.done.append(result)
+        return [(name, job.done) for name, job in stopped.items() if job.done]
 
     async def _fill(self) -> None:
         while self._waiting and len(self._under_way) < self._limit:
@@ -92,7 +92,7 @@ class Crew(Generic[T]):
     async def _told(self, place: Place[T], result: StepResult) -> None:
         job = place.job
         if not job.waits_for:
-            job.last = result
+            job.done.append(result)
             await self._advance(job, result)
             return
         job.results[place.key] = result

@@ -1,7 +1,8 @@
 """What a stage is given: the task, what its contract names of the earlier results, the rest in summary; and of all
 that only what it may see. Pure."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.core.json import Json, JsonObject, json_object
@@ -14,6 +15,8 @@ from gateway.patterns.views import in_summary, result_seen, seen, task_view
 
 _UNKNOWN: frozenset[StepError] = frozenset({"timeout", "deadline", "canceled", "in_doubt"})
 """How a step ends of which nobody knows what it has brought about."""
+_NOT_ACCEPTED: frozenset[StepError] = frozenset({"schema", "budget", "conflict", "denied"})
+"""How a step ends whose answer there is, and does not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,16 @@ def node_of_list(stage: Stage, nodes: list[Node]) -> Node:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """An attempt at a stage that brought something about, or may have."""
+
+    result: StepResult
+    """As it was answered, whatever came of the answer."""
+    because: str = ""
+    """Why its answer does not stand; empty where it does."""
+
+
 def undo_of(undo: tuple[str, JsonObject], before: Before) -> Node:
     """The step that makes undone what a stage has done; `before`: all there is by then, the stage itself included."""
     target, given = undo
@@ -82,9 +95,9 @@ def undo_of(undo: tuple[str, JsonObject], before: Before) -> Node:
 
 
 def was_done(result: StepResult) -> bool:
-    """Whether the work was done although its result was not accepted: it broke its contract, could not be confirmed, or
-    cost too much. What has been done then has to be undone as well."""
-    return not result.ok and result.error in ("schema", "budget") and result.value is not None
+    """Whether the work was done although its result was not accepted: it broke its contract, cost too much, or wrote
+    what was overtaken or not its to write. What has been done then has to be undone as well."""
+    return not result.ok and result.error in _NOT_ACCEPTED and result.value is not None
 
 
 def may_have_been_done(result: StepResult) -> bool:
@@ -96,23 +109,40 @@ def may_have_been_done(result: StepResult) -> bool:
     )
 
 
-def undo_after(stage: Stage, result: StepResult, before: Before) -> Node | None:
-    """The step that makes undone what the stage has done, or may have; None where it is nothing, where there is no such
-    step, or where it would have to be told what only the stage's own answer says, and there is none."""
-    if stage.undo is None or not (result.ok or may_have_been_done(result)):
-        return None
-    if result.value is None and stage.name in named_in(stage.undo[1]):
-        return None
-    return undo_of(stage.undo, replace(before, done={**before.done, stage.name: result}))
+def effects_of(answered: StepResult, result: StepResult) -> tuple[Effect, ...]:
+    """What one attempt brought about, or may have: as it was answered, and as it was taken."""
+    if result.ok:
+        return (Effect(result=result),)
+    if answered.ok or may_have_been_done(answered):
+        return (Effect(result=answered, because=result.reason or result.error),)
+    return ()
 
 
-def cannot_be_undone(stage: Stage, result: StepResult) -> str:
-    """What to say of a stage that may have been done and cannot be undone, for want of its answer; empty for none."""
-    if stage.undo is None or result.ok or not may_have_been_done(result):
-        return ""
-    if result.value is not None or stage.name not in named_in(stage.undo[1]):
-        return ""
-    return f"{stage.name} may have been done ({result.error}), and cannot be undone without its answer"
+def undos_after(stage: Stage, effects: Iterable[Effect], before: Before) -> tuple[Node, ...]:
+    """The steps that make undone what the stage has done, or may have, in the order in which it was done. Attempts that
+    are undone by the same call are undone by one. None where there is no such step, or where it would have to be told
+    what only the stage's own answer says, and there is none."""
+    if stage.undo is None:
+        return ()
+    nodes: dict[str, Node] = {}
+    for effect in effects:
+        result = effect.result
+        if result.value is None and stage.name in named_in(stage.undo[1]):
+            continue
+        node = undo_of(stage.undo, replace(before, done={**before.done, stage.name: result}))
+        said = json.dumps(node.input, sort_keys=True)
+        earlier = nodes.pop(said, node)
+        nodes[said] = replace(node, labels=node.labels.join(earlier.labels), undoes=effect.because)
+    return tuple(nodes.values())
+
+
+def cannot_be_undone(stage: Stage, effects: Iterable[Effect]) -> list[str]:
+    """What to say of attempts at a stage that may have been done and cannot be undone, for want of an answer."""
+    if stage.undo is None or stage.name not in named_in(stage.undo[1]):
+        return []
+    blind = (each.result for each in effects if each.result.value is None and not each.result.ok)
+    errors = dict.fromkeys(each.error for each in blind)
+    return [f"{stage.name} may have been done ({each}), and cannot be undone without its answer" for each in errors]
 
 
 def answers_of_list(result: StepResult, count: int) -> list[StepResult]:

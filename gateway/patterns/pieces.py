@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.core.json import Json, JsonObject
@@ -11,10 +11,7 @@ from gateway.patterns.handover import Before
 from gateway.patterns.queues import BoundedQueue
 from gateway.patterns.shares import Share
 from gateway.patterns.stages import Stage
-from gateway.patterns.work import Work, called
 
-UNDONE_AT_MOST = 3
-"""Attempts at making one stage undone."""
 _NAMED_AT_MOST = 10
 """Items named in the words of the answer; its gaps name all."""
 
@@ -28,7 +25,7 @@ class Piece:
     state: Literal["", "done", "lost"] = ""
     done: dict[str, StepResult] = field(default_factory=dict[str, StepResult])
     undo: list[tuple[str, Node]] = field(default_factory=list[tuple[str, Node]])
-    """Stage and what makes it undone, in their order."""
+    """Stage, `reserve[2]`, and what makes it undone, in their order."""
     gaps: list[Gap] = field(default_factory=list[Gap])
     notices: list[str] = field(default_factory=list[str])
 
@@ -64,21 +61,6 @@ class Station:
                 if not taken:
                     break
         return taken
-
-
-def undone(undo: list[tuple[str, Node]], number: int) -> Work[list[Gap]]:
-    """Make an item's stages undone, the last one first; what could not be."""
-    gaps: list[Gap] = []
-    for name, node in reversed(undo):
-        result = yield from called(node)
-        for _ in range(UNDONE_AT_MOST - 1):
-            if result.ok or result.error in ("denied", "in_doubt", "canceled") or not result.attempts:
-                break
-            result = yield from called(replace(node, again=result.id))
-        if not result.ok:
-            step, reason = f"undo {name}[{number}]", result.reason
-            gaps.append(Gap(step=step, target=node.target, error=result.error, reason=reason))
-    return gaps
 
 
 def outcome_of(pieces: list[Piece], line: list[Station], failed: str) -> Outcome:

@@ -10,14 +10,15 @@ from gateway.core.json import JsonObject, json_object
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.batches import Batch, batch_in
-from gateway.patterns.handover import Before, cannot_be_undone, undo_after
+from gateway.patterns.handover import Before, cannot_be_undone, undos_after
 from gateway.patterns.nested import is_lifted
 from gateway.patterns.settings import DEFAULT_CONCURRENCY, refuse, whole
 from gateway.patterns.shares import Share
 from gateway.patterns.speculation import Early, ahead_of, node_for
-from gateway.patterns.stage_work import StageEnd, stage_ways, staged
+from gateway.patterns.stage_work import StageEnd, stage_ways, staged, taken_back
 from gateway.patterns.stages import Stage, stages_in
 from gateway.patterns.sufficiency import refuse_small_limits
+from gateway.patterns.undoing import Undoing, is_stuck
 from gateway.patterns.work import carried_out
 
 
@@ -66,10 +67,14 @@ class Sequential:
                 end = await begun.taken(course.before, self._ways, steps, limit=self._concurrency)
             else:
                 early = await _begun_early(following, stage, course, steps)
-                work = staged(stage, node_for(stage, course.before), self._ways)
+                work = staged(stage, node_for(stage, course.before), self._ways, undoing=_undoing(stage, course))
                 end = await carried_out(work, steps, limit=self._concurrency)
-            failed = await _noted(stage, end, course, steps)
-            if failed or (not end.result.ok and self._ways.on_failure == "fail"):
+            fails = not end.result.ok and (self._ways.on_failure == "fail" or not (stage.optional or end.skip))
+            if not end.result.ok and not fails:
+                work = taken_back(stage, end, _undoing(stage, course))
+                end = await carried_out(work, steps, limit=self._concurrency)
+            await _noted(stage, end, course, steps)
+            if fails:
                 return _failed(stage, end.result, course)
         return _finished(course)
 
@@ -81,28 +86,28 @@ async def _begun_early(following: Stage | None, stage: Stage, course: Course, st
     return early
 
 
-async def _noted(stage: Stage, end: StageEnd, course: Course, steps: Steps) -> bool:
-    """Keep how a stage ended; whether the run has failed by it."""
+def _undoing(stage: Stage, course: Course) -> Undoing:
+    """How the stage is made undone, as things stand."""
+    before = Before(task=course.task, done={**course.done})
+    return lambda effects: [(stage.name, node) for node in undos_after(stage, effects, before)]
+
+
+async def _noted(stage: Stage, end: StageEnd, course: Course, steps: Steps) -> None:
+    """Keep how a stage ended, and what it has done."""
     course.spent[stage.name] = end.share
     course.notices += end.notices
     course.gaps += end.gaps
     result = end.result
     if not result.ok:
         course.gaps.append(Gap(step=stage.name, target=result.target, error=result.error, reason=result.reason))
-        _register_undo(stage, result, course, steps)
-        return not (stage.optional or end.skip)
-    course.done[stage.name] = result
-    await steps.part(stage.name, result.value, text=result.text)
-    _register_undo(stage, result, course, steps)
-    return False
-
-
-def _register_undo(stage: Stage, result: StepResult, course: Course, steps: Steps) -> None:
-    undo = undo_after(stage, result, course.before)
-    if undo is not None:
-        steps.compensate(undo.target, undo.input, labels=undo.labels)
-    elif stuck := cannot_be_undone(stage, result):
-        course.notices.append(stuck)
+    course.notices += cannot_be_undone(stage, end.effects)
+    for undo in undos_after(stage, end.effects, course.before):
+        if result.ok and undo.undoes:
+            course.notices.append(f"{stage.name}: what an attempt that does not count has done stands ({undo.undoes})")
+        steps.compensate(undo.target, undo.input, labels=undo.labels, because=undo.undoes)
+    if result.ok:
+        course.done[stage.name] = result
+        await steps.part(stage.name, result.value, text=result.text)
 
 
 def _finished(course: Course) -> Outcome:
@@ -112,12 +117,15 @@ def _finished(course: Course) -> Outcome:
         return Outcome(text="Nothing was done.", gaps=gaps, error=error, why=_report(course))
     last = course.done[next(reversed(course.done))]
     text = last.text or last.summary or "Done."
-    lacking = [gap for gap in gaps if gap.step in course.spent or is_lifted(gap)]
+    stuck = [gap for gap in gaps if is_stuck(gap)]
+    lacking = [gap for gap in gaps if gap not in stuck and (gap.step in course.spent or is_lifted(gap))]
     left_out = [f"{gap.step} ({gap.reason or gap.error})" for gap in lacking]
     if left_out:
         text += "\nLeft out: " + "; ".join(left_out)
-    if unconfirmed := [gap.reason for gap in gaps if gap not in lacking]:
+    if unconfirmed := [gap.reason for gap in gaps if gap not in lacking and gap not in stuck]:
         text += "\nNot confirmed: " + "; ".join(unconfirmed)
+    if stuck:
+        text += "\nNot undone: " + "; ".join(f"{gap.step} ({gap.reason or gap.error})" for gap in stuck)
     return Outcome(text=text, value=last.value, gaps=gaps, notices=tuple(course.notices), why=_report(course))
 
 

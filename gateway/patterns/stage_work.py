@@ -15,10 +15,12 @@ from gateway.patterns.failures import (
     on_failure_in,
     what_to_do,
 )
+from gateway.patterns.handover import Effect, effects_of
 from gateway.patterns.nested import lifted_gaps, notices_in
 from gateway.patterns.settings import DEFAULT_ROUNDS, StandIn, stand_ins, whole
 from gateway.patterns.shares import Share
 from gateway.patterns.stages import Stage
+from gateway.patterns.undoing import Undoing, nothing, undone
 from gateway.patterns.verify import verified
 from gateway.patterns.work import Work, asked, called, decided, published
 
@@ -48,6 +50,10 @@ class StageEnd:
     share: Share = field(default_factory=Share)
     skip: bool = False
     """It failed, and the caller wants to go on without it."""
+    effects: tuple[Effect, ...] = ()
+    """What its attempts brought about, or may have, in their order; without what has been undone already."""
+    stuck: tuple[Gap, ...] = ()
+    """What could not be undone."""
 
 
 def stage_ways(settings: JsonObject, limits: JsonObject) -> StageWays:
@@ -59,16 +65,24 @@ def stage_ways(settings: JsonObject, limits: JsonObject) -> StageWays:
     )
 
 
-def staged(stage: Stage, node: Node, ways: StageWays, share: Share | None = None) -> Work[StageEnd]:
-    """The stage as `node`; `share`: what is left of its share after other items."""
+def staged(
+    stage: Stage, node: Node, ways: StageWays, share: Share | None = None, undoing: Undoing = nothing
+) -> Work[StageEnd]:
+    """The stage as `node`; `share`: what is left of its share after other items; `undoing`: how it is made undone."""
     if stage.approve is not None and (refusal := (yield from _refused(stage, node))):
         return StageEnd(result=refusal, share=share or stage.share)
-    return _with_what_it_lacks(stage, (yield from _done(stage, node, ways, share)))
+    return _with_what_it_lacks(stage, (yield from _done(stage, node, ways, share, undoing)))
 
 
-def _done(stage: Stage, node: Node, ways: StageWays, share: Share | None) -> Work[StageEnd]:
+def taken_back(stage: Stage, end: StageEnd, undoing: Undoing) -> Work[StageEnd]:
+    """The end of a stage without which it goes on, once what it has done is undone."""
+    gaps = yield from undone(undoing(end.effects), f"{stage.name} failed, and it goes on without")
+    return replace(end, gaps=(*end.gaps, *gaps), effects=())
+
+
+def _done(stage: Stage, node: Node, ways: StageWays, share: Share | None, undoing: Undoing) -> Work[StageEnd]:
     begun = StageEnd(result=_not_begun(node), share=share or stage.share)
-    end = yield from _with_stand_in(stage, node, ways, begun)
+    end = yield from _with_stand_in(stage, node, ways, begun, undoing)
     for _ in range(ASKED_AT_MOST):
         if end.result.ok or stage.optional or ways.on_failure != "ask":
             break
@@ -78,23 +92,23 @@ def _done(stage: Stage, node: Node, ways: StageWays, share: Share | None) -> Wor
         if choice != "retry":
             break
         node = another_try(node, end.result)
-        end = yield from _with_stand_in(stage, node, ways, end)
+        end = yield from _with_stand_in(stage, node, ways, end, undoing)
     return end
 
 
 def _with_what_it_lacks(stage: Stage, end: StageEnd) -> StageEnd:
-    """The end of a stage that was a workflow, with what that one says its answer lacks."""
+    """The end of a stage with what could not be undone of it; of a workflow, with what that one says it lacks."""
     result = end.result
     if not result.ok:
-        return end
+        return replace(end, gaps=(*end.gaps, *end.stuck))
     return replace(
         end,
-        gaps=(*end.gaps, *lifted_gaps(stage.name, result)),
+        gaps=(*end.gaps, *end.stuck, *lifted_gaps(stage.name, result)),
         notices=tuple(dict.fromkeys((*end.notices, *notices_in(result)))),
     )
 
 
-def _with_stand_in(stage: Stage, node: Node, ways: StageWays, end: StageEnd) -> Work[StageEnd]:
+def _with_stand_in(stage: Stage, node: Node, ways: StageWays, end: StageEnd, undoing: Undoing) -> Work[StageEnd]:
     """The stage by whoever it names, and by whoever takes over where that fails."""
     end = yield from _asked_until_usable(stage, node, ways, end)
     stand_in = ways.fallback.get(stage.target)
@@ -103,7 +117,12 @@ def _with_stand_in(stage: Stage, node: Node, ways: StageWays, end: StageEnd) -> 
         return end
     because = f"{stage.target} failed ({failed.reason or failed.error}), and {stand_in.target} takes over"
     yield from decided("fallback", stand_in.target, because=because, detail={"stage": stage.name})
-    taken_over = replace(node, target=stand_in.target, again=failed.id if failed.attempts else "", note="")
+    # What one has done and the other does over would stand twice; what is undone is done over as something new.
+    undos = undoing(end.effects)
+    gaps = yield from undone(undos, f"{stand_in.target} takes over from {stage.target}")
+    again = failed.id if failed.attempts and not undos else ""
+    end = replace(end, stuck=(*end.stuck, *gaps), effects=() if undos else end.effects)
+    taken_over = replace(node, target=stand_in.target, again=again, note="")
     end = yield from _asked_until_usable(stage, taken_over, ways, end)
     return replace(end, notices=(*end.notices, stand_in.notice)) if end.result.ok else end
 
@@ -115,13 +134,14 @@ def _asked_until_usable(stage: Stage, node: Node, ways: StageWays, end: StageEnd
         if share.exhausted:
             yield from decided("stop", stage.name, because=share.exhausted)
             return replace(end, result=_out_of_share(end.result, share.exhausted))
-        result = yield from called(replace(node, tokens=share.tokens_left, cost_usd=share.cost_usd_left))
-        share = share.after(result.usage)
+        answered = yield from called(replace(node, tokens=share.tokens_left, cost_usd=share.cost_usd_left))
+        result, share = answered, share.after(answered.usage)
         gaps: tuple[Gap, ...] = ()
         usable = result.ok
         if usable and share.exceeded:
             yield from decided("stop", stage.name, because=share.exceeded)
-            return replace(end, result=_out_of_share(result, share.exceeded), share=share)
+            result = _out_of_share(result, share.exceeded)
+            return replace(end, result=result, share=share, effects=(*end.effects, *effects_of(answered, result)))
         if usable and stage.verify:
             looked_up = yield from verified(stage.verify, stage.name, result)
             result, gaps = looked_up.result, looked_up.gaps
@@ -129,7 +149,8 @@ def _asked_until_usable(stage: Stage, node: Node, ways: StageWays, end: StageEnd
                 result = yield from published(result)
                 # One that was overtaken is no answer that other words would mend.
                 usable = result.ok
-        end = replace(end, result=result, gaps=gaps, share=share)
+        effects = (*end.effects, *effects_of(answered, result))
+        end = replace(end, result=result, gaps=gaps, share=share, effects=effects)
         wants_words = not result.ok and (usable or result.error == "schema") and result.attempts > 0
         if not wants_words or node.target.startswith("tool:") or round_number == ways.max_rounds:
             break

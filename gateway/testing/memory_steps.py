@@ -14,6 +14,7 @@ from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Usage
 from gateway.core.ports.orchestration import Answer, Node, Note, Offer, Question, Scratchpad, StepResult, Whose
 from gateway.orchestration.graphs import in_order, is_step_name, usable
+from gateway.orchestration.undoing import Undone, undone
 from gateway.testing.memory_scratchpad import MemoryScratchpad
 from gateway.testing.work import Job, Started, Workshop
 
@@ -162,8 +163,8 @@ class MemorySteps:
     async def part(self, name: str, value: Json, *, text: str = "") -> None:
         self.parts.setdefault(name, value)
 
-    def compensate(self, target: str, input: Json, *, labels: Labels = CLEAN) -> None:
-        self._undo.append(Node(target=target, input=input, labels=labels))
+    def compensate(self, target: str, input: Json, *, labels: Labels = CLEAN, because: str = "") -> None:
+        self._undo.append(Node(target=target, input=input, labels=labels, undoes=because))
 
     async def note(self, note: Note) -> None:
         self.draw()
@@ -192,18 +193,10 @@ class MemorySteps:
         for name in tuple(self._under_way):
             await self.drop(name, reason="the run had its answer")
 
-    async def undo(self) -> list[StepResult]:
-        """Call every registered compensation, last first, each at most three times."""
-        undone: list[StepResult] = []
-        for node in reversed(self._undo):
-            result = await self.call(node)
-            for _ in range(2):
-                if result.ok or result.error in ("denied", "in_doubt", "canceled"):
-                    break
-                result = await self.call(replace(node, again=result.id))
-            undone.append(result)
-        self._undo.clear()
-        return undone
+    async def undo(self, because: str) -> list[Undone]:
+        """See `RunSteps.undo`."""
+        nodes, self._undo = self._undo, []
+        return await undone(nodes, self, because)
 
     def _job(self, node: Node, name: str, step_id: str) -> Job:
         if node.again and node.again not in self._attempts:
@@ -213,7 +206,7 @@ class MemorySteps:
             name=name,
             node=node,
             first_attempt=self._attempts.get(step_id, 0) + 1,
-            until_s=self._budget.deadline_s,
+            until_s=max(self._budget.deadline_s, self.now_s + self._workshop.timeout_s(node) if node.undoes else 0.0),
             results=node.given,
         )
 
@@ -227,6 +220,8 @@ class MemorySteps:
 
     def _affords(self, node: Node) -> bool:
         budget, spent = self._budget, self._spent
+        if node.undoes:
+            return True
         share = 1.0 if node.last else 1.0 - KEPT_BACK
         return (
             (budget.calls is None or spent.calls + len(self._under_way) < budget.calls)

@@ -88,7 +88,7 @@ async def rehearse(pattern: Pattern, stage: Stage) -> Rehearsal:
     except GatewayError as error:
         outcome = Outcome(text=f"it failed: {error.message}", error=error.message)
     await steps.dropped_all()
-    undone = await steps.undo() if outcome.error else []
+    undone = await steps.undo(f"the run failed: {outcome.error}") if outcome.error else []
     return Rehearsal(
         outcome=outcome,
         results=tuple(steps.results),
@@ -96,7 +96,7 @@ async def rehearse(pattern: Pattern, stage: Stage) -> Rehearsal:
         questions=tuple(steps.questions),
         told=tuple(steps.told),
         parts=steps.parts,
-        undone=tuple(undone),
+        undone=tuple(each.result for each in undone),
         scratchpad={key: entry.value for key, entry in scratchpad.entries.items()},
         spent=steps.spent,
         took_s=steps.now_s,

@@ -84,6 +84,10 @@ class Workshop:
         result = replace(result, duration_us=int((ends_s - at_s) * 1e6) if ends_s < float("inf") else 0)
         return Started(job=job, ends_s=ends_s, result=result)
 
+    def timeout_s(self, node: Node) -> float:
+        """Longest the step may take."""
+        return self._timeout_s if node.timeout_s is None else node.timeout_s
+
     def offer(self, target: str) -> Offer:
         """See `Steps.offers`."""
         return Offer(target=target, found=target in self._agents, skills=self._skills.get(target, frozenset()))
@@ -124,8 +128,7 @@ class Workshop:
 
     def _tried(self, job: Job, begun: StepResult, read: Mapping[str, Entry], at_s: float) -> tuple[StepResult, float]:
         node = job.node
-        timeout_s = self._timeout_s if node.timeout_s is None else node.timeout_s
-        until_s = min(job.until_s, at_s + timeout_s)
+        until_s = min(job.until_s, at_s + self.timeout_s(node))
         result = begun
         for tries_left in range(self._retries, -1, -1):
             begun = replace(begun, attempts=begun.attempts + 1, usage=begun.usage + Usage(calls=1))

@@ -141,6 +141,21 @@ async def test_a_run_that_goes_on_has_no_error_and_keeps_its_output(store: RunSt
     assert await store.find("default", "run_1") == replace(RUN, state="working", updated_at_us=30, output="half")
 
 
+async def test_a_run_that_has_ended_is_moved_back_by_nothing_that_is_told_of_it(store: RunStore) -> None:
+    await store.open(RUN)
+    await store.update("run_1", state="canceled", at_us=20, error="stopped")
+    told = Told(key="k", body={"kind": "status"}, at_us=30)
+    await store.tell("run_1", events=(told,), moved=Moved(state="working", at_us=30))
+    assert await store.find("default", "run_1") == replace(RUN, state="canceled", updated_at_us=20, error="stopped")
+    assert [each.body for each in await store.events("run_1")] == [told.body]
+    await store.tell("run_1", moved=Moved(state="canceled", at_us=40, output="undone", error="stopped"))
+    found = await store.find("default", "run_1")
+    assert found is not None
+    assert found.output == "undone"
+    with pytest.raises(NotFound):
+        await store.tell("run_none", moved=Moved(state="working", at_us=30))
+
+
 async def test_what_does_not_exist_cannot_be_updated_noted_or_appended_to(store: RunStore) -> None:
     with pytest.raises(NotFound):
         await store.update("run_1", state="working", at_us=20)

@@ -132,6 +132,9 @@ class Node:
     again: str = ""
     """Id of the step of which this is another attempt: the same step towards effects and in the run tree, so that what
     an earlier attempt brought about is not brought about twice."""
+    undoes: str = ""
+    """Why it makes undone what another step has done; empty where it does not. It has an allowance of its own: neither
+    a used-up budget nor a time that is over, nor that the run was canceled, keeps it from being done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,8 +295,9 @@ class Steps(Protocol):
         """Show whoever watches the run a finished part of the answer, once per name."""
         ...
 
-    def compensate(self, target: str, input: Json, *, labels: Labels = CLEAN) -> None:
-        """Should the run fail, call this; last registered first. `labels`: of the input."""
+    def compensate(self, target: str, input: Json, *, labels: Labels = CLEAN, because: str = "") -> None:
+        """Should the run fail or be canceled, call this; last registered first. `labels`: of the input. `because`: why
+        it has to be undone, where it is not only that."""
         ...
 
     async def note(self, note: Note) -> None:

@@ -138,8 +138,9 @@ class RunStore(Protocol):
         closed: Sequence[str] = (),
     ) -> None:
         """What has happened in a run, all of it or nothing: see `update`, `note_step` and `append`. Of steps that are
-        `closed`, it takes away what `OpenSteps.shut` has left. Survives the end of the process; a power loss only
-        together with a later write, as that of the run's end."""
+        `closed`, it takes away what `OpenSteps.shut` has left. A run that has ended is not moved back: it was canceled,
+        and whoever tells it was under way still; only `update` lets it go on. Survives the end of the process; a power
+        loss only together with a later write, as that of the run's end."""
         ...
 
     async def steps(self, run_id: str) -> tuple[RunStep, ...]: ...

@@ -10,6 +10,7 @@ from gateway.core.errors import NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
 from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
+from gateway.core.task import TaskState
 
 
 class MemoryRuns:
@@ -90,7 +91,7 @@ class MemoryRuns:
         moved: Moved | None = None,
         closed: Sequence[str] = (),
     ) -> None:
-        if moved is not None:
+        if moved is not None and (TaskState(moved.state).terminal or not TaskState(self._run(run_id).state).terminal):
             await self.update(
                 run_id,
                 state=moved.state,

@@ -213,7 +213,7 @@ async def test_what_was_done_beside_the_item_that_fails_the_run_is_undone_too() 
         result = await around.ask(data={"items": [1, 2, 3]})
     assert isinstance(result, Complete)
     assert result.is_error
-    assert [asked.input["item"] for asked in around.agents.asked_of("tool:shop/release")] == [3, 1]
+    assert [asked.input["item"] for asked in around.agents.asked_of("tool:shop/release")] == [3, 2, 1]
 
 
 async def test_what_ends_in_the_moment_in_which_the_run_fails_is_undone_too() -> None:
