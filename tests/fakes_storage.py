@@ -16,6 +16,7 @@ from gateway.core.ports.storage import (
     OwnedTask,
     RegisteredAgent,
 )
+from gateway.core.task import TaskState
 
 
 class MemoryKeyStore:
@@ -124,6 +125,10 @@ class MemoryOpenSteps:
         self._steps = dict(self.rows)
 
 
+def _ended(state: str) -> bool:
+    return TaskState(state).terminal
+
+
 class MemoryRunStore:
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
@@ -204,7 +209,7 @@ class MemoryRunStore:
         moved: Moved | None = None,
         closed: Sequence[str] = (),
     ) -> None:
-        if moved is not None:
+        if moved is not None and (_ended(moved.state) or not _ended(self._existing(run_id).state)):
             await self.update(
                 run_id,
                 state=moved.state,

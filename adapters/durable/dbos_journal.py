@@ -61,6 +61,7 @@ APPLICATION = "drawbridge"
 """DBOS wants 3 to 256 characters of `[a-z0-9_-]`."""
 SCHEMA_VERSION = "runs-1"
 """DBOS recovers runs of this version only; changes when what is stored of a run no longer fits the code."""
+GIVEN_UP_AT_ONCE = 500
 MAX_RECOVERY_ATTEMPTS = 5
 """A run that was under way at so many crashes, and once more, is dead: it may be what crashes the process."""
 
@@ -265,8 +266,8 @@ class DbosJournal:
         except dbos_error.DBOSNonExistentWorkflowError as error:
             raise _no_run(run_id) from error
 
-    async def given_up(self) -> tuple[str, ...]:
-        return tuple(await self._ids_in(_GIVEN_UP, sort_desc=True, limit=500))
+    async def given_up(self, skip: int = 0) -> tuple[str, ...]:
+        return tuple(await self._ids_in(_GIVEN_UP, sort_desc=True, limit=GIVEN_UP_AT_ONCE, offset=skip))
 
     async def forget(self, run_ids: Collection[str]) -> None:
         ended = await self._ids_in(_ENDED, workflow_ids=list(run_ids)) if run_ids else []

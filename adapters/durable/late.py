@@ -66,8 +66,8 @@ class LateJournal:
     async def recorded(self, run_id: str) -> Mapping[int, Recorded]:
         return await self._journal.recorded(run_id)
 
-    async def given_up(self) -> tuple[str, ...]:
-        return () if self._made is None else await self._made.given_up()
+    async def given_up(self, skip: int = 0) -> tuple[str, ...]:
+        return () if self._made is None else await self._made.given_up(skip)
 
     async def forget(self, run_ids: Collection[str]) -> None:
         if self._made is not None:

@@ -12,6 +12,8 @@ from gateway.core.errors import Conflict, Exhausted, Internal, NotFound, Unavail
 from gateway.core.json import Json, JsonObject
 from gateway.core.ports.journal import Recorded, RunBody, RunInterrupted, Slot
 
+GIVEN_UP_AT_ONCE = 500
+
 Where = Literal["before", "after", "unrecorded"]
 """Before a step acts; after it was recorded; or between the two, when its effect is there and its record is not."""
 
@@ -158,8 +160,9 @@ class MemoryJournal:
         arrived, entry.arrived = entry.arrived, anyio.Event()
         arrived.set()
 
-    async def given_up(self) -> tuple[str, ...]:
-        return tuple(run_id for run_id, entry in self.entries.items() if entry.state in ("failed", "dead"))
+    async def given_up(self, skip: int = 0) -> tuple[str, ...]:
+        ended = [run_id for run_id, entry in self.entries.items() if entry.state in ("failed", "dead")]
+        return tuple(ended[::-1][skip : skip + GIVEN_UP_AT_ONCE])
 
     async def forget(self, run_ids: Collection[str]) -> None:
         for run_id in run_ids:

@@ -32,7 +32,8 @@ _THESE = select(_c.number).where(*_HERE, _c.id.in_(bindparam("of_ids", expanding
 _OLDER = select(_c.number).where(_c.name == bindparam("of_name"), _c.at_us < bindparam("before_us"))
 _OLDER_OF_ONE = _OLDER.where(_c.tenant == bindparam("of_tenant"))
 _FORGET = delete(memos).where(_c.number.in_(bindparam("numbers", expanding=True)))
-_NAMES = select(_c.name, func.count()).where(_c.tenant == bindparam("of_tenant")).group_by(_c.name)
+_NAMES = select(_c.name, func.count()).group_by(_c.name)
+_NAMES_OF_ONE = _NAMES.where(_c.tenant == bindparam("of_tenant"))
 
 _INDEX = text("INSERT INTO memo_words (rowid, place, words) VALUES (:number, :place, :words)")
 _UNINDEX = text("DELETE FROM memo_words WHERE rowid IN :numbers").bindparams(bindparam("numbers", expanding=True))
@@ -119,9 +120,11 @@ class SqlMemory:
 
         return await self._database.write(act, about=f"{tenant}/{name}")
 
-    async def names(self, tenant: str) -> Mapping[str, int]:
+    async def names(self, tenant: str = "") -> Mapping[str, int]:
+        asked, wanted = ({"of_tenant": tenant}, _NAMES_OF_ONE) if tenant else ({}, _NAMES)
+
         def act(connection: Connection) -> dict[str, int]:
-            return {name: count for name, count in connection.execute(_NAMES, {"of_tenant": tenant}).all()}
+            return {name: count for name, count in connection.execute(wanted, asked).all()}
 
         return await self._database.read(act)
 

@@ -12,6 +12,7 @@ from gateway.app.sections import Sections, configuration_folder, configuration_s
 from gateway.app.services import service_settings
 from gateway.cli.options import Place
 from gateway.cli.place_contents import sections_of
+from gateway.config.document import child
 from gateway.config.problems import ConfigurationError, Problem
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
@@ -40,7 +41,7 @@ def problems_of(at: Place, against: Path | None = None) -> tuple[Problem, ...]:
         return error.problems
     found = [*sections.configuration.warnings, *_engines_missing(sections), *_documents(sections)]
     try:
-        access_of(sections)
+        found += _starts_denied(sections, access_of(sections))
         workflows = sections.workflows
         patterns = load_patterns({each.pattern for each in workflows.values()})
         check(patterns, workflows)
@@ -71,6 +72,24 @@ def _engines_missing(sections: Sections) -> Iterator[Problem]:
                 load_tool_search(settings.engine)
         except InvalidRequest as error:
             yield sections.configuration.problem(f"sets.{name}.engine", error.message)
+
+
+def _starts_denied(sections: Sections, access: AccessPolicy) -> Iterator[Problem]:
+    """Messages that start workflows as somebody who may not call them: each would be a dead letter."""
+    configuration, known = sections.configuration, {each.subject: each for each in known_principals(sections)}
+    for slug, workflow in sections.workflows.items():
+        for index, start in enumerate(workflow.started_by):
+            who = known.get(start.principal)
+            if who is None:
+                continue  # said already
+            said = explain(
+                access, who.agent_class, replace(capability_named(f"workflow:{slug}", who.tenant), effect="sink")
+            )
+            if said.decision == "deny":
+                path = child(child(child(child("workflows", slug), "started_by"), index), "principal")
+                message = f"{start.principal!r} may not call workflow {slug!r}, which {start.bus}/{start.topic} starts"
+                expected = said.change[0] if said.change else ""
+                yield configuration.problem(path, f"{message}: {said.reason}", expected=expected, severity="warning")
 
 
 def _documents(sections: Sections) -> Iterator[Problem]:

@@ -155,22 +155,39 @@ class Memories:
         return await self._asked(name, lambda: self._of(name).engine.lapse(name, before_us, tenant=tenant))
 
     async def lapse(self) -> int:
-        """Take away, of all tenants, what has lapsed; how many there were. Raises: Unavailable, UpstreamFailed."""
-        count = 0
-        for name in sorted(self._named):
-            kept = self._of(name)
-            before_us = _after_us(kept.settings, self._clock.now_us())
-            count += await self._asked(name, lambda kept=kept, name=name, at=before_us: kept.engine.lapse(name, at))
+        """Take away, of all tenants, what has lapsed; how many there were. Memories that nothing names any more are
+        among them: what they hold is kept as long as by default. One that cannot do it keeps no other from it.
+
+        Raises: Unavailable, UpstreamFailed: of the first that could not.
+        """
+        count, now_us = 0, self._clock.now_us()
+        failed: GatewayError | None = None
+        for engine_name, engine in self._engines:
+            try:
+                names = {*await self._asked(engine_name, engine.names)}
+                names |= {name for name in self._named if self._of(name).engine is engine}
+                for name in sorted(names):
+                    before_us = _after_us(self._of(name).settings, now_us)
+                    count += await self._asked(name, lambda e=engine, n=name, at=before_us: e.lapse(n, at))
+            except GatewayError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
         return count
 
     async def names(self, tenant: str) -> Mapping[str, int]:
         """How many entries each memory of the tenant has. Raises: Unavailable, UpstreamFailed."""
-        engines = {id(kept.engine): (name, kept.engine) for name, kept in self._kept.items()}
-        engines[id(self._plain.engine)] = (BUILT_IN, self._plain.engine)
         counts = dict.fromkeys(sorted(self._named), 0)
-        for name, engine in engines.values():
+        for name, engine in self._engines:
             counts |= await self._asked(name, lambda engine=engine: engine.names(tenant))
         return counts
+
+    @property
+    def _engines(self) -> Collection[tuple[str, Memory]]:
+        """Each once, with the name of a memory that it keeps."""
+        engines = {id(kept.engine): (name, kept.engine) for name, kept in self._kept.items()}
+        engines[id(self._plain.engine)] = (BUILT_IN, self._plain.engine)
+        return engines.values()
 
     def _of(self, name: str) -> Kept:
         return self._kept.get(name, self._plain)

@@ -128,11 +128,14 @@ class Retention:
 
     async def _settle(self) -> None:
         """Write down the end of runs the engine has given up: nobody may have looked at them since."""
-        for run_id in await self._wiring.journal.given_up():
-            kept = await self._wiring.journal.spec(run_id)
-            run = None if kept is None else await self._wiring.runs.find(spec_from_json(kept).tenant, run_id)
-            if run is not None:
-                await self._runs.settled(run)
+        seen = 0
+        while given_up := await self._wiring.journal.given_up(seen):
+            seen += len(given_up)
+            for run_id in given_up:
+                kept = await self._wiring.journal.spec(run_id)
+                run = None if kept is None else await self._wiring.runs.find(spec_from_json(kept).tenant, run_id)
+                if run is not None:
+                    await self._runs.settled(run)
 
     async def _runs_ended(
         self, before_us: int, *, failed: bool, tenant: str, limit: int, memories: bool = False

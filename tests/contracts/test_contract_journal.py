@@ -460,3 +460,7 @@ async def test_a_run_that_ended_without_an_outcome_is_given_up(engines: Engines)
             await journal.wait("run_1")
         await journal.wait("run_2")
         assert await journal.given_up() == ("run_1",)
+        await journal.start("run_3", {"fail": True})
+        with pytest.raises(Internal):
+            await journal.wait("run_3")
+        assert [await journal.given_up(skip) for skip in range(3)] == [("run_3", "run_1"), ("run_1",), ()]

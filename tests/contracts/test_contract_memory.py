@@ -182,6 +182,14 @@ async def test_what_is_too_old_is_not_found_and_goes(memory: Memory) -> None:
     assert await found(memory, "same") == ["m40"]
 
 
+async def test_names_are_counted_of_one_tenant_or_of_all(memory: Memory) -> None:
+    await memory.add(DESK, memo(1, "same"), AMPLE)
+    await memory.add(replace(DESK, tenant="other"), memo(2, "same"), AMPLE)
+    await memory.add(replace(DESK, name="attic"), memo(3, "same"), AMPLE)
+    assert await memory.names("default") == {"desk": 1, "attic": 1}
+    assert await memory.names() == {"desk": 2, "attic": 1}
+
+
 async def test_what_is_forgotten_is_not_found(memory: Memory) -> None:
     for number in range(4):
         await memory.add(DESK, memo(number, "same"), AMPLE)

@@ -119,8 +119,9 @@ class Journal(Protocol):
         """Send a message to a run; the same `key` counts once. Raises: NotFound."""
         ...
 
-    async def given_up(self) -> tuple[str, ...]:
-        """Runs that ended without an outcome, `failed` or `dead`; at most some hundreds, latest first."""
+    async def given_up(self, skip: int = 0) -> tuple[str, ...]:
+        """Runs that ended without an outcome, `failed` or `dead`, latest first: behind the first `skip` the next some
+        hundreds. Empty where there are no more."""
         ...
 
     async def forget(self, run_ids: Collection[str]) -> None:

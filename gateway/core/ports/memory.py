@@ -77,8 +77,8 @@ class Memory(Protocol):
         """Take away what is older, of one tenant or of all; how many there were."""
         ...
 
-    async def names(self, tenant: str) -> Mapping[str, int]:
-        """How many entries each memory of the tenant has, by its name."""
+    async def names(self, tenant: str = "") -> Mapping[str, int]:
+        """How many entries each memory has, by its name: of one tenant or of all."""
         ...
 
 

@@ -46,8 +46,13 @@ class MemoryInMemory:
                 count += await self.forget(place, [memo.id for memo in there.values() if memo.at_us < before_us])
         return count
 
-    async def names(self, tenant: str) -> Mapping[str, int]:
-        return {place.name: len(there) for place, there in self.memos.items() if place.tenant == tenant and there}
+    async def names(self, tenant: str = "") -> Mapping[str, int]:
+        found = ((place.name, len(there)) for place, there in self.memos.items() if tenant in ("", place.tenant))
+        counts: dict[str, int] = {}
+        for name, count in found:
+            if count:
+                counts[name] = counts.get(name, 0) + count
+        return counts
 
     def _standing(self, place: MemoryPlace, after_us: int) -> Collection[Memo]:
         return [memo for memo in self.memos.get(place, {}).values() if memo.at_us >= after_us]

@@ -71,6 +71,31 @@ def test_check_names_file_line_column_and_what_was_meant(home: Path, capsys: pyt
     assert (problem["line"], problem["suggestion"]) == (4, "support")
 
 
+def test_check_warns_of_messages_that_start_a_workflow_as_somebody_who_may_not(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = """\
+buses:
+  mail: {url: "memory:", topics: {orders: {}, done: {}}}
+workflows:
+  intake:
+    pattern: sequential
+    stages: [{tool: mail/done}]
+    started_by: [{bus: mail, topic: orders, principal: mailroom}]
+roles:
+  clerk: {allow: ["ALLOWED"]}
+principals:
+  mailroom: {roles: [clerk]}
+"""
+    for allowed in ("tool:mail/*", "workflow:intake", "workflow:*"):
+        (home / "gateway.yaml").write_text(text.replace("ALLOWED", allowed))
+        assert main(["check", "--json"]) == OK
+        problems = json.loads(capsys.readouterr().out)["problems"]
+        denied = [each for each in problems if "may not call workflow 'intake'" in each["message"]]
+        assert len(denied) == (1 if allowed == "tool:mail/*" else 0)
+    assert denied == []
+
+
 def test_check_finds_a_pattern_that_is_not_installed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "gateway.yaml").write_text("workflows: {help: {pattern: nonesuch, description: x}}\n")
     assert main(["check"]) == FINDING

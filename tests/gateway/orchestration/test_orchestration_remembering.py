@@ -332,3 +332,23 @@ async def test_a_memory_has_the_room_and_the_time_its_section_gives_it() -> None
     assert len(await memories.search("default", "plain", "same", limit=3)) == 1
     assert await memories.lapse() == 1
     assert await memories.names("default") == {"desk": 0, "plain": 1}
+
+
+class Broken(MemoryInMemory):
+    """An engine that cannot forget."""
+
+    async def lapse(self, name: str, before_us: int, *, tenant: str = "") -> int:
+        raise UpstreamFailed("it does not forget")
+
+
+async def test_what_a_memory_holds_that_nothing_names_any_more_lapses_too() -> None:
+    clock, engine = FakeClock(), MemoryInMemory()
+    memories = Memories(engine, clock, lambda _: lambda _: Broken())
+    memories.apply(memories.made({"gone": MemorySettings(days=365)}), ["gone", "desk"])
+    for tenant, name in (("default", "gone"), ("acme", "gone"), ("default", "desk")):
+        await memories.add(tenant, name, "same", [], BY, WEB)
+    memories.apply(memories.made({"desk": MemorySettings(days=365), "other": MemorySettings(engine="broken")}))
+    clock.advance(100 * 86_400)
+    with pytest.raises(UpstreamFailed):
+        await memories.lapse()
+    assert await engine.names() == {"desk": 1}

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from adapters.durable.late import LateJournal
-from adapters.durable.memory import Entry, MemoryJournal
+from adapters.durable.memory import GIVEN_UP_AT_ONCE, Entry, MemoryJournal
 from adapters.storage.approvals import SqlApprovals
 from adapters.storage.archive import SqlRunArchive
 from adapters.storage.database import Database
@@ -257,6 +257,16 @@ async def test_pruning_at_once_takes_one_tenants_ended_runs_however_they_ended(a
     await archive.ran("others", "completed", 2, tenant="other")
     assert await archive.retention(batch=1).prune("default", NOW_US - DAY_US) == Pruned(runs=2)
     assert await archive.left() == {"new", "working", "others"}
+
+
+async def test_the_oldest_of_many_runs_the_engine_gave_up_is_settled_too(archive: Archive) -> None:
+    await archive.ran("dead", "working", 1)
+    archive.entries["dead"].state = "dead"
+    for number in range(GIVEN_UP_AT_ONCE):
+        # Nothing is kept of these but their journal.
+        archive.entries[f"other {number}"] = replace(archive.entries["dead"])
+    await archive.retention().round()
+    assert [each.run_id for each in await archive.letters.list("default")] == ["dead"]
 
 
 async def test_a_run_the_engine_gave_up_becomes_a_dead_letter_without_anybody_looking(archive: Archive) -> None:

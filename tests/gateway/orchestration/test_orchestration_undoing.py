@@ -74,7 +74,7 @@ async def dear(asked: Asked) -> Complete:
     [{"calls": 4}, {"tokens": 60}, {"cost_usd": 0.6}, {"calls": 4, "tokens": 60}],
     ids=lambda each: "+".join(each),
 )
-async def test_what_was_done_is_undone_once_the_budget_is_used_up(limits: JsonObject) -> None:
+async def test_what_was_done_is_undone_once_the_budget_is_used_up(limits: dict[str, Any]) -> None:
     around = stages({"agent": "b"}, {"agent": "b", "name": "c"}, **limits)
     around.agents.answers["agent:a"] = dear
     async with around.up():
