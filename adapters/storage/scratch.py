@@ -9,7 +9,6 @@ from sqlalchemy import (
     BindParameter,
     Column,
     Connection,
-    Index,
     MetaData,
     RowMapping,
     Table,
@@ -22,6 +21,7 @@ from sqlalchemy import (
 
 from adapters.storage.columns import TEXT, JsonText
 from adapters.storage.database import Database
+from adapters.storage.run_claims import Claim, ClaimTables
 from adapters.storage.schema import Schema
 from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict
@@ -49,22 +49,12 @@ writes = Table(
     Column("once", TEXT, primary_key=True),
     Column("outcome", JsonText, nullable=False),
 )
-claims = Table(
-    "claims",
-    _TABLES,
-    Column("tenant", TEXT, primary_key=True),
-    Column("resource", TEXT, primary_key=True),
-    Column("run_id", TEXT, nullable=False),
-    Column("until_us", BigInteger, nullable=False),
-    Index("claims_by_run", "run_id"),
-)
+_claims = ClaimTables(_TABLES)
 
-SCRATCH_SCHEMA = Schema(name="scratch", number=1, tables=_TABLES)
+SCRATCH_SCHEMA = Schema(name="scratch", number=2, tables=_TABLES, migrations={2: _claims.add_claimants})
 
 _RUN: BindParameter[str] = bindparam("of_run")
 _KEY: BindParameter[str] = bindparam("of_key")
-_TENANT: BindParameter[str] = bindparam("of_tenant")
-_RESOURCE: BindParameter[str] = bindparam("of_resource")
 
 _GET = select(entries).where(entries.c.run_id == _RUN, entries.c.key == _KEY)
 _ALL = select(entries).where(entries.c.run_id == _RUN).order_by(entries.c.key)
@@ -73,11 +63,6 @@ _REPLACE = update(entries).where(entries.c.run_id == _RUN, entries.c.key == _KEY
 _WRITTEN = select(writes.c.outcome).where(writes.c.run_id == _RUN, writes.c.once == bindparam("of_once"))
 _REMEMBER = insert(writes)
 _WRITES = select(writes.c.once, writes.c.outcome).where(writes.c.run_id == _RUN)
-_CLAIMED = select(claims).where(claims.c.tenant == _TENANT, claims.c.resource == _RESOURCE)
-_CLAIM = insert(claims)
-_MOVE_CLAIM = update(claims).where(claims.c.tenant == _TENANT, claims.c.resource == _RESOURCE)
-_RELEASE = delete(claims).where(claims.c.tenant == _TENANT, claims.c.resource == _RESOURCE, claims.c.run_id == _RUN)
-_RELEASE_ALL = delete(claims).where(claims.c.run_id == _RUN)
 _FORGET = (delete(entries).where(entries.c.run_id == _RUN), delete(writes).where(writes.c.run_id == _RUN))
 
 
@@ -152,34 +137,32 @@ class SqlScratchStore:
 
         await self._database.write(act)
 
+    async def belongs(self, run_id: str, to: str) -> None:
+        await self._database.write(lambda connection: _claims.join(connection, run_id, to), about=run_id)
+
     async def claim(self, tenant: str, run_id: str, resource: str, *, until_us: int, now_us: int) -> bool:
-        place = {"of_tenant": tenant, "of_resource": resource}
-        values = {"run_id": run_id, "until_us": until_us}
-
-        def act(connection: Connection) -> bool:
-            held = connection.execute(_CLAIMED, place).mappings().first()
-            if held is None:
-                connection.execute(_CLAIM, {"tenant": tenant, "resource": resource, **values})
-                return True
-            if held["run_id"] != run_id and held["until_us"] > now_us:
-                return False
-            connection.execute(_MOVE_CLAIM, {**place, **values})
-            return True
-
-        return await self._database.write(act, about=run_id)
+        claim = Claim(tenant=tenant, resource=resource, run_id=run_id, until_us=until_us)
+        return await self._database.write(lambda connection: _claims.take(connection, claim, now_us), about=run_id)
 
     async def release(self, tenant: str, run_id: str, resource: str) -> None:
-        place = {"of_tenant": tenant, "of_resource": resource, "of_run": run_id}
-        await self._database.write(lambda connection: connection.execute(_RELEASE, place).rowcount, about=run_id)
+        await self._database.write(
+            lambda connection: _claims.give_back(connection, run_id, (tenant, resource)), about=run_id
+        )
 
     async def release_all(self, run_id: str) -> None:
-        place = {"of_run": run_id}
-        await self._database.write(lambda connection: connection.execute(_RELEASE_ALL, place).rowcount, about=run_id)
+        await self._database.write(lambda connection: _claims.give_back(connection, run_id), about=run_id)
+
+    async def hold(self, run_id: str) -> None:
+        await self._database.write(lambda connection: _claims.hold(connection, run_id), about=run_id)
+
+    async def let_go_on(self, run_id: str, held_us: int) -> None:
+        await self._database.write(lambda connection: _claims.let_go_on(connection, run_id, held_us), about=run_id)
 
     async def forget(self, run_id: str) -> None:
         def act(connection: Connection) -> None:
-            for statement in (*_FORGET, _RELEASE_ALL):
+            for statement in _FORGET:
                 connection.execute(statement, {"of_run": run_id})
+            _claims.forget(connection, run_id)
 
         await self._database.write(act, about=run_id)
 

@@ -214,7 +214,8 @@ class Caller:
         """Wait for every outside resource the step needs. Raises: Conflict: another run holds one until time was up."""
         run, spec = self._run, self._run.spec
         for resource in order.node.claims:
-            claim = partial(run.wiring.scratch.claim, spec.tenant, spec.run_id, resource, until_us=spec.deadline_at_us)
+            until_us = spec.deadline_at_us + run.gate.held_us
+            claim = partial(run.wiring.scratch.claim, spec.tenant, spec.run_id, resource, until_us=until_us)
             while not await persistently(partial(claim, now_us=self._clock.now_us())):
                 if order.until_s - self._clock.monotonic_s() <= CLAIM_PAUSE_S:
                     raise Conflict(f"{resource} is claimed by another run, and was until time was up")

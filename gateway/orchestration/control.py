@@ -104,6 +104,7 @@ class Control:
         if TaskState(run.state).terminal:
             raise Conflict(f"run {run.id} has ended and cannot be paused", detail={"state": run.state})
         at_us = self._wiring.clock.now_us()
+        await self._wiring.scratch.hold(run.id)
         if await self._wiring.runs.pause(run.id, at_us):
             self.gates.look_again(run.id)
             await self._wiring.runs.append(
@@ -131,6 +132,7 @@ class Control:
             await self._morgue.gone_on(run, by=by)
             await runs.append(run.id, f"resumed {at_us}", status_body(TaskState.WORKING, "resumed"), at_us)
         if await runs.unpause(run.id, at_us):
+            await self._wiring.scratch.let_go_on(run.id, at_us - run.paused_at_us)
             self.gates.look_again(run.id)
             body = progress_body("goes on", {"event": "unpaused"})
             await runs.append(run.id, f"unpaused {at_us}", body, at_us)

@@ -145,6 +145,8 @@ class Forks:
 async def start(wiring: Wiring, run: Run) -> None:
     """Have the engine accept a run, with what it takes over from another. Raises: Exhausted; Unavailable; NotFound."""
     spec = spec_from_json(dict(run.spec))
+    if spec.parent_run:
+        await wiring.scratch.belongs(spec.run_id, spec.parent_run)
     if spec.homes:
         slots = [slot for taken in spec.homes.values() for slot in taken]
         await wiring.journal.fork(run.id, spec.to_json(), origin=spec.origin, slots=slots)

@@ -1,6 +1,8 @@
 """Every store of scratchpads keeps these promises."""
 
+import sqlite3
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -123,6 +125,70 @@ async def test_a_claim_is_given_back_by_its_holder_only(store: ScratchStore) -> 
     assert await claim("two")
     await store.release_all("two")
     assert await claim("one")
+
+
+async def test_what_a_run_and_those_nested_in_it_claim_keeps_others_out_until_all_gave_it_back(
+    store: ScratchStore,
+) -> None:
+    async def claim(run_id: str, until_us: int = 1000) -> bool:
+        return await store.claim("t", run_id, "account:4711", until_us=until_us, now_us=0)
+
+    for nested, outer in (("inner", "outer"), ("innermost", "inner")):
+        await store.belongs(nested, outer)
+        await store.belongs(nested, outer)
+    assert await claim("outer")
+    assert await claim("innermost", until_us=10)
+    assert not await claim("other")
+    await store.release_all("outer")
+    assert not await store.claim("t", "other", "account:4711", until_us=1000, now_us=20)
+    assert await claim("inner")
+    await store.release("t", "innermost", "account:4711")
+    await store.forget("outer")
+    assert not await claim("other")
+    await store.release_all("inner")
+    assert await claim("other")
+    assert not await claim("innermost")
+
+
+async def test_what_a_paused_run_has_claimed_lapses_as_much_later_as_it_was_paused(store: ScratchStore) -> None:
+    async def claim(run_id: str, now_us: int, until_us: int = 10_000) -> bool:
+        return await store.claim("t", run_id, "account:4711", until_us=until_us, now_us=now_us)
+
+    assert await claim("one", 0, until_us=1000)
+    for _ in range(2):
+        await store.hold("one")
+    assert not await claim("two", 5000)
+    assert await claim("one", 5000, until_us=1000)
+    assert not await claim("two", 5000)
+    for _ in range(2):
+        await store.let_go_on("one", 5000)
+    assert not await claim("two", 5999)
+    assert await claim("two", 6000)
+
+
+async def test_a_pause_holds_nobody_elses_claims(store: ScratchStore) -> None:
+    assert await store.claim("t", "one", "account:1", until_us=1000, now_us=0)
+    assert await store.claim("t", "two", "account:2", until_us=1000, now_us=0)
+    await store.hold("one")
+    assert await store.claim("t", "one", "account:2", until_us=9000, now_us=1000)
+    assert not await store.claim("t", "two", "account:1", until_us=9000, now_us=1000)
+    await store.release_all("one")
+    assert await store.claim("t", "two", "account:1", until_us=9000, now_us=1000)
+
+
+async def test_claims_of_before_there_were_nested_ones_are_given_back(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "scratch.db")) as old:
+        old.executescript(
+            "CREATE TABLE schema_number (number INTEGER NOT NULL); INSERT INTO schema_number VALUES (1);"
+            "CREATE TABLE claims (tenant TEXT, resource TEXT, run_id TEXT NOT NULL, until_us BIGINT NOT NULL,"
+            " PRIMARY KEY (tenant, resource)); CREATE INDEX claims_by_run ON claims (run_id);"
+            "INSERT INTO claims VALUES ('t', 'account:4711', 'one', 1000);"
+        )
+    store = await SqlScratchStore.open(tmp_path / "scratch.db")
+    assert not await store.claim("t", "two", "account:4711", until_us=2000, now_us=0)
+    await store.release_all("one")
+    assert await store.claim("t", "two", "account:4711", until_us=2000, now_us=0)
+    await store.aclose()
 
 
 async def test_a_copy_has_what_these_writes_made_and_nothing_later(store: ScratchStore) -> None:

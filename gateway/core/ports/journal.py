@@ -156,6 +156,10 @@ class ScratchStore(Protocol):
         """
         ...
 
+    async def belongs(self, run_id: str, to: str) -> None:
+        """The run is nested in another: what one of the two claims, the other may claim as well."""
+        ...
+
     async def claim(self, tenant: str, run_id: str, resource: str, *, until_us: int, now_us: int) -> bool:
         """See `Scratchpad.claim`. A run's own claim is prolonged; a lapsed one is free."""
         ...
@@ -164,6 +168,14 @@ class ScratchStore(Protocol):
 
     async def release_all(self, run_id: str) -> None:
         """The run has ended."""
+        ...
+
+    async def hold(self, run_id: str) -> None:
+        """The run is paused: what it has claimed does not lapse meanwhile."""
+        ...
+
+    async def let_go_on(self, run_id: str, held_us: int) -> None:
+        """The pause is over: what was held lapses by so much later."""
         ...
 
     async def writes(self, run_id: str) -> tuple[Write, ...]:

@@ -1,12 +1,24 @@
 """Scratchpads of runs, in memory."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from gateway.core.errors import Conflict
 from gateway.core.json import JsonObject
 from gateway.core.ports.journal import Write
 from gateway.core.ports.orchestration import Entry
+
+
+@dataclass(slots=True, kw_only=True)
+class Claimed:
+    """One claim."""
+
+    job: str
+    """The outermost run."""
+    until_us: int = 0
+    by: set[str] = field(default_factory=set[str])
+    paused: bool = False
+    """It does not lapse."""
 
 
 class MemoryScratch:
@@ -15,7 +27,9 @@ class MemoryScratch:
     def __init__(self) -> None:
         self.entries: dict[tuple[str, str], Entry] = {}
         self.outcomes: dict[tuple[str, str], Entry | Conflict] = {}
-        self.claims: dict[tuple[str, str], tuple[str, int]] = {}
+        self.claims: dict[tuple[str, str], Claimed] = {}
+        self.jobs: dict[str, str] = {}
+        """The outermost run, by those nested in it."""
 
     async def get(self, run_id: str, key: str) -> Entry | None:
         return self.entries.get((run_id, key))
@@ -59,19 +73,40 @@ class MemoryScratch:
                 if known is None or known.version < made.version:
                     self.entries[run_id, made.key] = made
 
+    async def belongs(self, run_id: str, to: str) -> None:
+        self.jobs.setdefault(run_id, self.jobs.get(to, to))
+
     async def claim(self, tenant: str, run_id: str, resource: str, *, until_us: int, now_us: int) -> bool:
-        holder, until = self.claims.get((tenant, resource), ("", 0))
-        if holder not in ("", run_id) and until > now_us:
+        job = self.jobs.get(run_id, run_id)
+        held = self.claims.get((tenant, resource))
+        if held is not None and held.job != job and (held.paused or held.until_us > now_us):
             return False
-        self.claims[tenant, resource] = (run_id, until_us)
+        if held is None or held.job != job:
+            held = self.claims[tenant, resource] = Claimed(job=job)
+        held.until_us = max(held.until_us, until_us) if held.by - {run_id} else until_us
+        held.by.add(run_id)
         return True
 
     async def release(self, tenant: str, run_id: str, resource: str) -> None:
-        if self.claims.get((tenant, resource), ("", 0))[0] == run_id:
-            del self.claims[tenant, resource]
+        held = self.claims.get((tenant, resource))
+        if held is not None:
+            held.by.discard(run_id)
+            if not held.by:
+                del self.claims[tenant, resource]
 
     async def release_all(self, run_id: str) -> None:
-        self.claims = {place: held for place, held in self.claims.items() if held[0] != run_id}
+        for tenant, resource in [*self.claims]:
+            await self.release(tenant, run_id, resource)
+
+    async def hold(self, run_id: str) -> None:
+        for held in self.claims.values():
+            if run_id in held.by:
+                held.paused = True
+
+    async def let_go_on(self, run_id: str, held_us: int) -> None:
+        for held in self.claims.values():
+            if run_id in held.by and held.paused:
+                held.paused, held.until_us = False, held.until_us + held_us
 
     async def forget(self, run_id: str) -> None:
         await self.release_all(run_id)

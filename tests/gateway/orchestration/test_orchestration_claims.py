@@ -10,13 +10,15 @@ from gateway.core.model import Complete
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.sequential import Sequential
 from gateway.testing.stores.scratch import MemoryScratch
-from tests.fakes_orchestration import Asked, World, told
+from tests.fakes_orchestration import Asked, World, says, told
+from tests.gateway.orchestration.test_orchestration_forks import ShiftedClock
 
 pytestmark = pytest.mark.anyio
 
 ACCOUNT = "account:4711"
 REFUND: JsonObject = {"account": "4711", "change": "47.99"}
 ORDER: JsonObject = {"account": "4711", "change": "-52.99"}
+BOTH = ((REFUND, "m"), (ORDER, "n"))
 
 
 class WatchedScratch(MemoryScratch):
@@ -131,3 +133,36 @@ async def test_another_tenants_account_of_the_same_number_is_another_account() -
     async with bank.world.up():
         await bank.world.ask(data=ORDER)
     assert bank.balance == Decimal("47.01")
+
+
+async def test_a_workflow_may_claim_what_the_step_that_calls_it_has_claimed() -> None:
+    inner = {"pattern": "sequential", "stages": [{"agent": "teller", "claims": ["account:$task.account"]}]}
+    calling = {"workflow": "inner", "input": {"account": "$task.account"}, "claims": ["account:$task.account"]}
+    outer = {"pattern": "sequential", "stages": [calling], "limits": {"deadline_s": 5}}
+    workflows = {
+        name: WorkflowSettings.model_validate(settings) for name, settings in (("help", outer), ("inner", inner))
+    }
+    around = World(patterns={"sequential": Sequential}, workflows=workflows)
+    around.agents.answers["agent:teller"] = says({"paid": True})
+    async with around.up():
+        answer = told(await around.ask(data=REFUND))
+    assert answer["gaps"] == []
+    assert around.scratch.claims == {}
+
+
+async def test_a_paused_run_keeps_what_it_has_claimed() -> None:
+    bank = Bank(claims=["account:$task.account"])
+    bank.world.clock = clock = ShiftedClock()
+    async with bank.world.up() as (orchestrator, _):
+        await bank.world.ask(data=REFUND, meta={"return_immediately": True, "message_id": "m"})
+        await bank.first_has_read.wait()
+        [run_id] = bank.world.runs.runs
+        await orchestrator.control.pause(run_id)
+        clock.shift_s = 86_400
+        await bank.world.ask(data=ORDER, meta={"return_immediately": True, "message_id": "n"})
+        # The first reads on only when the second has been refused.
+        await bank.scratch.refused.wait()
+        await orchestrator.control.resume(run_id)
+        answers = [told(await bank.world.ask(data=data, meta={"message_id": name})) for data, name in BOTH]
+    assert [json_object(each["answer"])["balance"] for each in answers] == ["147.99", "95.00"]
+    assert bank.scratch.claims == {}

@@ -155,7 +155,7 @@ async def test_a_fork_has_the_scratchpad_and_the_claims_its_step_began_with() ->
     assert {entry.key: entry.version for entry in (await around.scratch.all(fork.id)).values()} == {
         **{"key": 3, "late": 1, "pub": 1}
     }
-    assert {place: holder for place, (holder, _) in claims.items()} == {("default", "account:1"): fork.id}
+    assert {place: held.job for place, held in claims.items()} == {("default", "account:1"): fork.id}
     assert around.scratch.claims == {}
 
 
