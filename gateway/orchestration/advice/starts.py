@@ -17,9 +17,9 @@ workflows:
     classifier: triage
     router:
       rules:
-        - {worker: billing, keywords: [invoice, refund]}
-        - {worker: shipping, keywords: [parcel, delivery]}
-      fallback: helper
+        - {agent: billing, keywords: [invoice, refund]}
+        - {agent: shipping, keywords: [parcel, delivery]}
+      otherwise: helper
 """,
     "sequential": """\
 workflows:
@@ -60,7 +60,11 @@ workflows:
   risk:
     pattern: consensus
     agents: [first, second, third]
-    judge: {rule: rubric}
+    judge: arbiter
+    consensus:
+      rubric:
+        evidence: {weight: 2, about: every claim names what it rests on}
+        sense: {about: the conclusion follows from the evidence}
 """,
     "mesh": """\
 workflows:
@@ -85,7 +89,7 @@ workflows:
     goal_checker: checker
     event_driven:
       workers:
-        finder: {topics: [question]}
+        finder: {topics: [request, question]}
         reader: {topics: [document]}
 """,
 }

@@ -4,6 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.app.sections import SECTIONS
+from gateway.config.checks import standard_checks
+from gateway.config.load import parse
 from gateway.core.json import JsonObject, json_list, json_object, json_text
 from gateway.core.ports.runs import Run, RunStep
 from gateway.orchestration.advice.answers import on_record, on_traits
@@ -12,7 +15,11 @@ from gateway.orchestration.advice.prediction import predicted
 from gateway.orchestration.advice.starts import start_of
 from gateway.orchestration.advice.traits import QUESTIONS, Traits
 from gateway.orchestration.advice.warnings import of_workflow
+from gateway.orchestration.doubts import doubts
+from gateway.orchestration.orchestrator import check
 from gateway.orchestration.runs import RunTree, StepTree
+from gateway.orchestration.settings import WorkflowSettings
+from gateway.plugins import load_patterns
 
 
 @pytest.mark.parametrize(
@@ -84,8 +91,18 @@ def test_whatever_the_work_is_like_there_is_a_reasoned_answer(traits: Traits) ->
         assert will.cost_usd >= 0
 
 
-def test_every_pattern_has_a_start_and_every_trait_a_question() -> None:
-    assert all(start_of(pattern) for pattern in PATTERNS)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_start_is_a_configuration_once_its_agents_are_there(pattern: str) -> None:
+    workflows: dict[str, WorkflowSettings] = parse(start_of(pattern), SECTIONS).sections["workflows"]  # pyright: ignore[reportAssignmentType]
+    agents = {each.partition(":")[2] for workflow in workflows.values() for each in workflow.targets}
+    parse(start_of(pattern), SECTIONS, checks=standard_checks({"agents": agents | {"helper"}}))
+    patterns = load_patterns({each.pattern for each in workflows.values()})
+    check(patterns, workflows)
+    assert [*patterns] == ([] if pattern == SINGLE else [pattern])
+    assert [*doubts(patterns, workflows)] == []
+
+
+def test_every_trait_has_a_question() -> None:
     assert {name for name, _ in QUESTIONS} == set(Traits.model_fields)
 
 
