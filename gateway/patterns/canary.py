@@ -36,6 +36,10 @@ class Standing:
 class Canary:
     """See `Pattern`."""
 
+    uses = frozenset({"canary"})
+    ignores = frozenset({"max_rounds", "on_failure"})
+    """Whichever version is asked is asked once, and what it answers is the answer: it is to be judged by that."""
+
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: a version is missing, or both are the same."""
         block = json_object(settings.get("canary"))

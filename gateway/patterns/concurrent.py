@@ -25,7 +25,7 @@ from gateway.patterns.roles import Role, role_in, words_of
 from gateway.patterns.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_ROUNDS,
-    refuse,
+    WORKERS,
     slug_of,
     stand_ins,
     texts,
@@ -37,11 +37,10 @@ from gateway.patterns.sufficiency import refuse_small_limits
 class Concurrent:
     """See `Pattern`."""
 
+    uses = frozenset({*WORKERS, "concurrent", "reconciler", "synthesiser", "goal_checker"})
+
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: nobody to ask, slices and parts both, or a way to merge that cannot be gone."""
-        refuse(
-            settings, "concurrent", "planner", "plan", "stages", "propose", "executor", "classifier", "judge", "critic"
-        )
         block, limits = json_object(settings.get("concurrent")), json_object(settings.get("limits"))
         self._dealing = dealing_in(settings)
         self._reconciler = role_in(settings, "reconciler", MERGE_RULES)

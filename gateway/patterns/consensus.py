@@ -32,8 +32,8 @@ from gateway.patterns.rubric import Criterion, criteria_in, ranked, scored_by_ru
 from gateway.patterns.sameness import same
 from gateway.patterns.settings import (
     DEFAULT_CONCURRENCY,
+    WORKERS,
     contract,
-    refuse,
     slug_of,
     stand_ins,
     texts,
@@ -65,10 +65,10 @@ class Judged:
 class Consensus:
     """See `Pattern`."""
 
+    uses = frozenset({*WORKERS, "consensus", "judge"})
+
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: too few to ask, a rubric nobody can decide, or a judge of its own answer."""
-        refuse(settings, "consensus", "planner", "plan", "stages", "propose", "executor", "classifier", "critic")
-        refuse(settings, "consensus", "reconciler", "goal_checker", "synthesiser")
         block, limits = json_object(settings.get("consensus")), json_object(settings.get("limits"))
         self._workers = workers_in(settings)
         self._names = names_for(self._workers)

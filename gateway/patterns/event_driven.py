@@ -18,12 +18,14 @@ from gateway.patterns.event_rules import event_rules
 from gateway.patterns.findings import PREFIX, Findings
 from gateway.patterns.references import TASK, resolved, without_nothing
 from gateway.patterns.roles import Role, role_in, words_of
-from gateway.patterns.settings import DEFAULT_ROUNDS, whole
+from gateway.patterns.settings import DEFAULT_ROUNDS, WORKERS, whole
 from gateway.patterns.tries import Tries
 
 
 class EventDriven:
     """See `Pattern`."""
+
+    uses = frozenset({*WORKERS, "event_driven", "synthesiser", "goal_checker"})
 
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: no workers, one that is none, a task nobody takes, a goal that says nothing."""

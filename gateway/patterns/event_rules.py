@@ -8,16 +8,12 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Offer
 from gateway.patterns.references import TASK, named_in
-from gateway.patterns.settings import objects, refuse, seconds, slug_of, texts, whole, workers_in
+from gateway.patterns.settings import objects, seconds, slug_of, texts, whole, workers_in
 from gateway.patterns.sufficiency import refuse_small_limits
 from gateway.patterns.task_queue import QueuedTask
 
 REQUEST = "request"
 """Topic of the request itself."""
-_NO_USE = (
-    *("planner", "executor", "classifier", "judge", "critic", "reconciler", "summariser"),
-    *("plan", "stages", "propose"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +47,6 @@ class EventRules:
 
 def event_rules(settings: JsonObject) -> EventRules:
     """Raises: InvalidRequest: see `EventDriven`."""
-    refuse(settings, "event_driven", *_NO_USE)
     block = json_object(settings.get("event_driven"))
     targets, said = workers_in(settings), json_object(block.get("workers"))
     if not targets:

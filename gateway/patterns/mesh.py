@@ -16,7 +16,7 @@ from gateway.patterns.handoff import Handoff, Peers, handoff_in, peers_from
 from gateway.patterns.mesh_rules import mesh_rules
 from gateway.patterns.mesh_trail import Request, Trail
 from gateway.patterns.roles import role_in, words_of
-from gateway.patterns.settings import slug_of, texts
+from gateway.patterns.settings import WORKERS, slug_of, texts
 from gateway.patterns.tries import Tries, tried
 
 NOBODY = "nobody is left who could take it"
@@ -24,6 +24,8 @@ NOBODY = "nobody is left who could take it"
 
 class Mesh:
     """See `Pattern`."""
+
+    uses = frozenset({*WORKERS, "mesh", "synthesiser"}) - {"tools"}
 
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: fewer than two peers, one that is none, or limits that cannot suffice."""

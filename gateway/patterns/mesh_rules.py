@@ -7,15 +7,11 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.patterns.bids import Weights, weights_in
 from gateway.patterns.loops import ALIKE_FROM
-from gateway.patterns.settings import refuse, seconds, slug_of, texts, whole, workers_in
+from gateway.patterns.settings import seconds, slug_of, texts, whole, workers_in
 from gateway.patterns.sufficiency import refuse_small_limits
 
 MOST_HOPS = 5
 BID_TIMEOUT_S = 10.0
-_NO_USE = (
-    *("planner", "executor", "classifier", "judge", "critic", "reconciler", "goal_checker", "summariser"),
-    *("plan", "stages", "propose", "tools"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +30,6 @@ class MeshRules:
 
 def mesh_rules(settings: JsonObject) -> MeshRules:
     """Raises: InvalidRequest: see `Mesh`."""
-    refuse(settings, "mesh", *_NO_USE)
     block = json_object(settings.get("mesh"))
     targets = workers_in(settings)
     slugs = [slug_of(target) for target in targets]

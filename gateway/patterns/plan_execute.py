@@ -18,7 +18,7 @@ from gateway.patterns.roles import Role, required_role, role_in, words_of
 from gateway.patterns.rounds import gap_of
 from gateway.patterns.settings import (
     DEFAULT_STEPS,
-    refuse,
+    WORKERS,
     slug_of,
     texts,
     whole,
@@ -34,7 +34,6 @@ from gateway.patterns.wishes import breaks_in, parts_of
 
 SENTENCES = "sentences"
 """Planner rule: each part of the request is a step of its own."""
-USELESS = ("classifier", "judge", "critic", "reconciler", "goal_checker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +54,10 @@ class Failed:
 class PlanExecute:
     """See `Pattern`."""
 
+    uses = frozenset({*WORKERS, "plan_execute", "planner", "executor", "synthesiser"})
+
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: no planner, no executor, tiers that make no sense, or fewer calls than it takes."""
-        refuse(settings, "plan_execute", "stages", "plan", "propose", *USELESS)
         limits, block = json_object(settings.get("limits")), json_object(settings.get("plan_execute"))
         self._planner = required_role(settings, "planner", "plan_execute", (SENTENCES,))
         self._executor = role_in(settings, "executor")

@@ -16,6 +16,7 @@ from gateway.patterns.critique import Critique
 from gateway.patterns.failures import what_to_do
 from gateway.patterns.nested import gaps_in, its_answer, notices_in
 from gateway.patterns.reflection_rules import ReflectionRules
+from gateway.patterns.settings import WORKERS
 from gateway.patterns.tries import tried
 from gateway.patterns.work import carried_out
 
@@ -56,6 +57,8 @@ class Progress:
 
 class Reflection:
     """See `Pattern`."""
+
+    uses = frozenset({*WORKERS, "reflection", "executor", "critic", "goal_checker", "planner"})
 
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: no producer, no critic, the same for both, or rules there are not."""

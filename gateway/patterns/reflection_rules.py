@@ -8,7 +8,7 @@ from gateway.core.json import JsonObject, json_object
 from gateway.patterns.critique import RULES, refuse_options
 from gateway.patterns.failures import ask_timeout_s_in
 from gateway.patterns.roles import Role, required_role, role_in
-from gateway.patterns.settings import DEFAULT_CONCURRENCY, DEFAULT_ROUNDS, refuse, weights_in, whole, workers_in
+from gateway.patterns.settings import DEFAULT_CONCURRENCY, DEFAULT_ROUNDS, weights_in, whole, workers_in
 from gateway.patterns.sufficiency import refuse_small_limits
 from gateway.patterns.tries import Tries
 from gateway.patterns.verify import Check, checks_in
@@ -38,7 +38,6 @@ class ReflectionRules:
     @classmethod
     def of(cls, settings: JsonObject) -> "ReflectionRules":
         """Raises: InvalidRequest: no producer, no critic, the same for both, or rules there are not."""
-        refuse(settings, "reflection", "stages", "plan", "propose", "classifier", "judge", "reconciler")
         limits, block = json_object(settings.get("limits")), json_object(settings.get("reflection"))
         tries = replace(Tries.of(settings), at_most=_ATTEMPTS)
         threshold = block.get("threshold")

@@ -20,20 +20,19 @@ from gateway.patterns.replicas import Replicas
 from gateway.patterns.routing import DAY_S, Route, Routing
 from gateway.patterns.routing_answers import Served, answered, dropped_of, nobody, together
 from gateway.patterns.routing_rules import overlaps
-from gateway.patterns.settings import refuse, slug_of, target_in, whole
+from gateway.patterns.settings import WORKERS, slug_of, target_in, whole
 from gateway.patterns.tries import Tried, Tries, tried
 
-USELESS = ("planner", "executor", "synthesiser", "judge", "critic", "reconciler", "goal_checker")
-"""Roles a router has no use for."""
 DEFAULT_DEPTH = 2
 
 
 class Router:
     """See `Pattern`."""
 
+    uses = frozenset({*WORKERS, "router", "classifier"})
+
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: no workers, nothing that says where requests go, or a rule that makes no sense."""
-        refuse(settings, "router", "stages", "plan", "propose", *USELESS)
         block = json_object(settings.get("router"))
         ttl_s = block.get("conversation_ttl_s")
         self.routing = Routing.of(settings)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
+WORKERS = ("agents", "tools", "workflows", "fallback")
+"""Settings that name workers, and who takes over from them."""
 DEFAULT_ROUNDS = 2
 DEFAULT_CONCURRENCY = 4
 DEFAULT_STEPS = 16
@@ -85,10 +87,3 @@ def weights_in(value: Json) -> dict[str, float]:
 def whole(limits: JsonObject, name: str, default: int) -> int:
     value = limits.get(name)
     return value if isinstance(value, int) else default
-
-
-def refuse(settings: JsonObject, pattern: str, *names: str) -> None:
-    """Raises: InvalidRequest: the settings give something this pattern has no use for."""
-    for name in names:
-        if settings.get(name):
-            raise InvalidRequest(f"the pattern {pattern} has no use for {name}", detail={"setting": name})

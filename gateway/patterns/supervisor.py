@@ -24,8 +24,8 @@ from gateway.patterns.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_ROUNDS,
     DEFAULT_STEPS,
+    WORKERS,
     objects,
-    refuse,
     stand_ins,
     target_in,
     texts,
@@ -39,9 +39,10 @@ from gateway.patterns.views import sight_in
 class Supervisor:
     """See `Pattern`."""
 
+    uses = frozenset({*WORKERS, "supervisor", "planner", "plan", "propose", "critic", "synthesiser"})
+
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: neither planner nor plan, both, or a plan that cannot be run."""
-        refuse(settings, "supervisor", "stages")
         limits, block = json_object(settings.get("limits")), json_object(settings.get("supervisor"))
         planner = role_in(settings, "planner", (EACH,))
         self._synthesiser = role_in(settings, "synthesiser")

@@ -452,8 +452,6 @@ async def test_field_names_that_could_be_instructions_are_not_said_to_others() -
     [
         {"agents": []},
         {"agents": ["a", "a"]},
-        {"planner": "p"},
-        {"judge": "j"},
         {"concurrent": {"slices": "orders"}},
         {"concurrent": {"slices": "/a~b"}},
         {"concurrent": {"deal": "each"}},

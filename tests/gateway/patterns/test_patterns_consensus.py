@@ -216,8 +216,6 @@ async def test_nobody_left_to_answer_alone_is_an_error() -> None:
     [
         {"agents": ["a"]},
         {"agents": ["a", "a"]},
-        {"planner": "p"},
-        {"synthesiser": "s"},
         {"judge": {"rule": "guess"}},
         {"consensus": {"rubric": {}}},
         {"consensus": {"rubric": {"sound": {}}}},

@@ -434,7 +434,6 @@ async def test_tasks_and_findings_are_labelled_as_who_wrote_them() -> None:
         ({"goal_checker": {"rule": "count"}}, "goal_checker"),
         ({"goal_checker": {"rule": "named", "options": {"findings": []}}}, "goal_checker"),
         ({"goal_checker": {"rule": "ghost"}}, "goal_checker"),
-        ({"planner": "a"}, "planner"),
         ({"event_driven": {"first": [{"topic": "x"}, {"topic": "y"}]}, "limits": {"calls": 1}}, "limits"),
     ],
 )

@@ -359,8 +359,6 @@ async def test_a_peer_may_be_another_workflow() -> None:
         ({"agents": ["a"]}, "agents"),
         ({"mesh": {"entry": "ghost"}}, "mesh"),
         ({"mesh": {"peers": {"ghost": ["x"]}}}, "mesh"),
-        ({"tools": ["t/x"]}, "tools"),
-        ({"planner": "a"}, "planner"),
         ({"limits": {"calls": 2}}, "limits"),
         ({"limits": {"deadline_s": 10}}, "limits"),
     ],

@@ -318,7 +318,6 @@ async def test_the_caller_may_have_a_failed_step_tried_again() -> None:
         {"planner": "p", "executor": "e", "plan_execute": {"tiers": [{"agent": "t"}]}},
         {"planner": "p", "plan_execute": {"tiers": [{"agent": "a", "cost": 2}, {"agent": "b", "cost": 1}]}},
         {"planner": "p", "plan_execute": {"tiers": [{"agent": "a"}, {"agent": "a", "cost": 2}]}},
-        {"planner": "p", "executor": "e", "judge": "j"},
         {"planner": "p", "executor": "e", "synthesiser": "s", "limits": {"calls": 2}},
         {"planner": {"rule": "magic"}, "executor": "e"},
         {
@@ -333,7 +332,6 @@ async def test_the_caller_may_have_a_failed_step_tried_again() -> None:
         "both",
         "wrong order",
         "twice",
-        "a judge",
         "too few calls",
         "unknown rule",
         "too short",

@@ -267,7 +267,6 @@ async def test_what_is_not_good_enough_fails_the_run_where_the_limits_say_so(sai
         {"agents": ["a"], "critic": {"rule": "rules"}},
         {"agents": ["a"], "critic": {"rule": "rules", "options": {"nice": True}}},
         {"agents": ["a"], "critic": "b", "planner": "p"},
-        {"agents": ["a"], "critic": "b", "stages": [{"agent": "a"}]},
         {"agents": ["a"], "critic": "b", "limits": {"calls": 1}},
     ],
     ids=str,

@@ -195,9 +195,8 @@ async def test_scratchpad_rules_hold_for_what_agents_return_and_are_handed() -> 
         {"stages": [{"agent": "a", "when": "$task is good"}]},
         {"stages": [{"agent": "a", "when": "$a.x"}]},
         {"stages": [{"agent": "a", "tool": "x/y"}]},
-        {"stages": [{"agent": "a"}], "planner": "p"},
     ],
-    ids=["none", "twice", "from later", "no condition", "on itself", "two targets", "a planner"],
+    ids=["none", "twice", "from later", "no condition", "on itself", "two targets"],
 )
 def test_settings_that_make_no_sense_are_refused(settings: JsonObject) -> None:
     with pytest.raises(InvalidRequest):

@@ -376,9 +376,8 @@ async def test_a_step_that_fails_while_proposing_is_a_gap_and_the_rest_is_commit
         {"planner": "p", "plan": [{"id": "a", "agent": "a"}], "agents": ["a"]},
         {"planner": "p"},
         {"plan": [{"id": "a", "agent": "a", "after": ["b"]}]},
-        {"planner": "p", "agents": ["a"], "stages": [{"agent": "a"}]},
     ],
-    ids=["nothing", "both", "no agents", "unknown step", "stages"],
+    ids=["nothing", "both", "no agents", "unknown step"],
 )
 def test_settings_that_make_no_sense_are_refused(settings: JsonObject) -> None:
     with pytest.raises(InvalidRequest):
