@@ -12,7 +12,7 @@ from gateway.core.task import Task
 from gateway.patterns.batches import Batch, batch_in
 from gateway.patterns.handover import Before, cannot_be_undone, undos_after
 from gateway.patterns.nested import is_lifted
-from gateway.patterns.settings import DEFAULT_CONCURRENCY, whole
+from gateway.patterns.settings import DEFAULT_CONCURRENCY, WORKERS, slug_of, whole, workers_in
 from gateway.patterns.shares import Share
 from gateway.patterns.speculation import Early, ahead_of, node_for
 from gateway.patterns.stage_work import StageEnd, stage_ways, staged, taken_back
@@ -40,7 +40,7 @@ class Course:
 class Sequential:
     """See `Pattern`."""
 
-    uses = frozenset({"stages", "fallback", "sequential"})
+    uses = frozenset({*WORKERS, "stages", "sequential"})
 
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: no stages, a name twice, or a reference to a stage that does not come before."""
@@ -49,7 +49,12 @@ class Sequential:
         self._stages = stages_in(settings, batch=self._batch is not None)
         self._ways = stage_ways(settings, limits)
         self._concurrency = whole(limits, "concurrency", DEFAULT_CONCURRENCY)
+        self._idle = [each for each in workers_in(settings) if each not in {stage.target for stage in self._stages}]
         _refuse_small_limits(self._stages, limits)
+
+    def doubts(self) -> tuple[str, ...]:
+        """What is legal, and probably not meant: workers that no stage calls."""
+        return tuple(f"{slug_of(each)} is in no stage, and is never asked" for each in self._idle)
 
     async def run(self, task: Task, steps: Steps) -> Outcome:
         if self._batch is not None:

@@ -9,6 +9,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Outcome, Steps
 from gateway.core.task import Task
+from gateway.orchestration.doubts import doubts
 from gateway.orchestration.orchestrator import check
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.plugins import load_patterns, offered
@@ -94,7 +95,6 @@ def test_the_block_of_another_pattern_and_options_of_plug_ins_are_refused(patter
 @pytest.mark.parametrize(
     ("pattern", "settings", "setting"),
     [
-        ("sequential", {"agents": ["b"]}, "agents"),
         ("sequential", {"plan": [{"id": "a", "agent": "a"}]}, "plan"),
         ("supervisor", {"stages": [{"agent": "a"}]}, "stages"),
         ("router", {"propose": True}, "propose"),
@@ -108,6 +108,16 @@ def test_work_and_limits_a_pattern_has_no_use_for_are_refused(
     pattern: str, settings: Mapping[str, Any], setting: str
 ) -> None:
     assert refused(pattern, {**GOOD[pattern], **settings}) == setting
+
+
+def test_a_worker_that_is_in_no_stage_is_doubted() -> None:
+    stages: list[JsonObject] = [{"agent": "a"}, {"tool": "orders/find"}]
+    workflow = WorkflowSettings.model_validate(
+        {"pattern": "sequential", "agents": ["a", "b"], "tools": ["orders/find"], "stages": stages}
+    )
+    assert [*doubts(load_patterns(["sequential"]), {"help": workflow})] == [
+        ("help", "b is in no stage, and is never asked")
+    ]
 
 
 class Free:
