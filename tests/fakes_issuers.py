@@ -15,7 +15,8 @@ from adapters.identity.issuers import AccessTokens, Issuer
 from adapters.identity.keyring import Keyring
 from adapters.identity.oauth_settings import IssuerSettings
 from adapters.identity.resource import Resource
-from adapters.net.authorization_server import Answered, ClientSecret
+from adapters.net.authorization_server import Answered
+from adapters.net.client_auth import Client
 from gateway.core.errors import GatewayError, Unavailable
 from gateway.core.json import JsonObject, json_from
 from gateway.core.ports.world import Secret
@@ -57,7 +58,7 @@ class FakeIssuer:
         self._fail()
         return {"keys": [*self.keys]}
 
-    async def post(self, url: str, form: Mapping[str, str], client: ClientSecret) -> Answered:
+    async def post(self, url: str, form: Mapping[str, str], client: Client) -> Answered:
         self.questions += 1
         if self.held is not None:
             await self.held.wait()

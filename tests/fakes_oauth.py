@@ -6,7 +6,8 @@ from typing import Any
 
 import anyio
 
-from adapters.net.authorization_server import Answered, ClientSecret
+from adapters.net.authorization_server import Answered
+from adapters.net.client_auth import Client
 from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
 
@@ -16,9 +17,9 @@ ISSUER = "https://login.test"
 class FakeAuthorizationServer:
     """See `GrantingServer`."""
 
-    def __init__(self) -> None:
+    def __init__(self, issuer: str = ISSUER) -> None:
         self.name = "the issuer"
-        self.issuer = ISSUER
+        self.issuer = issuer
         self.forms: list[Mapping[str, str]] = []
         self.problem: GatewayError | None = None
         self.held: anyio.Event | None = None
@@ -29,15 +30,15 @@ class FakeAuthorizationServer:
 
     async def metadata(self) -> JsonObject:
         return {
-            "issuer": ISSUER,
-            "token_endpoint": f"{ISSUER}/token",
-            "authorization_endpoint": f"{ISSUER}/auth",
+            "issuer": self.issuer,
+            "token_endpoint": f"{self.issuer}/token",
+            "authorization_endpoint": f"{self.issuer}/auth",
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
         }
 
-    async def post(self, url: str, form: Mapping[str, str], client: ClientSecret) -> Answered:
-        assert url == f"{ISSUER}/token"
+    async def post(self, url: str, form: Mapping[str, str], client: Client) -> Answered:
+        assert url == f"{self.issuer}/token"
         self.forms.append(form)
         if self.held is not None:
             await self.held.wait()

@@ -6,7 +6,8 @@ from typing import Protocol
 import anyio
 
 from adapters.identity.oauth_settings import IntrospectionSettings
-from adapters.net.authorization_server import Answered, ClientSecret, web_address
+from adapters.net.authorization_server import Answered, web_address
+from adapters.net.client_auth import Client
 from gateway.core.errors import Unauthenticated, Unavailable, UpstreamFailed
 from gateway.core.json import JsonObject, json_text
 from gateway.core.ports.world import Secret
@@ -25,7 +26,7 @@ class Office(Protocol):
 
     async def metadata(self) -> JsonObject: ...
 
-    async def post(self, url: str, form: Mapping[str, str], client: ClientSecret) -> Answered: ...
+    async def post(self, url: str, form: Mapping[str, str], client: Client) -> Answered: ...
 
 
 class Introspection:
@@ -34,7 +35,7 @@ class Introspection:
     def __init__(self, name: str, settings: IntrospectionSettings, secret: Secret, office: Office) -> None:
         self._name = name
         self._settings = settings
-        self._client = ClientSecret(id=settings.client_id, secret=secret)
+        self._client = Client(id=settings.client_id, secret=secret)
         self._office = office
         self._url = settings.url
         self._room = anyio.Semaphore(AT_ONCE)

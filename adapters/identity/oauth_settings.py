@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from adapters.identity.settings import SecretReference
-from adapters.net.auth_settings import SecretsGoThere
+from adapters.net.auth_settings import ClientSettings, SecretsGoThere
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Signatures with a public key only: `none` and HMAC have no place in a token somebody else issued (RFC 8725)."""
@@ -52,6 +52,21 @@ class IntrospectionSettings(BaseModel):
     """How long a known token counts beyond that while the issuer does not answer, seconds."""
 
 
+class LoginSettings(ClientSettings):
+    """The gateway as a client at which people log in (OpenID Connect), so that it knows who is at a browser."""
+
+    client_id: Annotated[str, Field(min_length=1)]
+    """The gateway's name there."""
+    scopes: tuple[str, ...] = ("openid",)
+    """What is asked for: whatever has the issuer put the claims that the rules name into its ID tokens."""
+
+    @model_validator(mode="after")
+    def _is_a_login(self) -> "LoginSettings":
+        if "openid" not in self.scopes:
+            raise ValueError("a login asks for the scope openid: without it nobody says who logged in")
+        return self
+
+
 class IssuerSettings(BaseModel):
     """Somebody whose access tokens count."""
 
@@ -81,6 +96,8 @@ class IssuerSettings(BaseModel):
     """How far its clock may be from this one, seconds."""
     timeout_s: Annotated[float, Field(gt=0, le=30)] = 5.0
     """Longest the gateway waits for it, seconds."""
+    login: LoginSettings | None = None
+    """Have people log in there before they connect an account, so that nobody connects one in another's name."""
     introspection: IntrospectionSettings | None = None
     """Ask about each token, so that revoking one counts before it expires; needed for tokens that are no JWTs."""
 

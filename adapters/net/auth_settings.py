@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 _REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|keyring:[^/]+/.+)")
 
@@ -23,24 +23,52 @@ SecretsGoThere = Annotated[str, AfterValidator(_checked)]
 """An address to which secrets are sent, or from which keys come; empty where there is none."""
 
 
-class AuthSettings(BaseModel):
-    """The gateway as a client of the server's authorization server."""
+class ClientSettings(BaseModel):
+    """The gateway as a client of an authorization server."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    kind: Literal["client_credentials", "token_exchange", "user"]
-    """`client_credentials`: one token, whoever calls; `token_exchange`: the caller's access token is exchanged (RFC
-    8693), so that the server knows whom it serves; `user`: each person connects an account of their own."""
-    issuer: SecretsGoThere
-    """Identifier of the authorization server; its metadata say the rest."""
-    token_url: SecretsGoThere = ""
-    """Where it gives tokens; by default what its metadata say."""
     client_id: str = ""
     """The gateway's name there; of `user` by default the address of a document that says who it is (CIMD)."""
     client_secret: str = ""
     """Reference to its secret there."""
     client_auth: Literal["basic", "post"] = "basic"
     """How the secret is sent: as HTTP Basic, or in the form."""
+    client_key: str = ""
+    """Reference to a private key (PEM or JWK) by which it says who it is, in place of a secret (`private_key_jwt`)."""
+
+    @field_validator("client_secret", "client_key")
+    @classmethod
+    def _is_a_reference(cls, value: str) -> str:
+        if value and not _REFERENCE.fullmatch(value):
+            raise ValueError("a secret must not stand in the configuration; write env:NAME, file:PATH or keyring:…")
+        return value
+
+    @model_validator(mode="after")
+    def _says_it_one_way(self) -> "ClientSettings":
+        if self.client_secret and self.client_key:
+            raise ValueError("a client has a client_secret or a client_key, not both")
+        if self.client_key and not self.client_id:
+            raise ValueError("a client_key needs the client_id it belongs to")
+        return self
+
+    @property
+    def references(self) -> dict[str, str]:
+        """What it refers to, by the names of the settings."""
+        said = {"client_secret": self.client_secret, "client_key": self.client_key}
+        return {name: reference for name, reference in said.items() if reference}
+
+
+class AuthSettings(ClientSettings):
+    """How the gateway gets access tokens for somebody behind it."""
+
+    kind: Literal["client_credentials", "token_exchange", "user"]
+    """`client_credentials`: one token, whoever calls; `token_exchange`: the caller's access token is exchanged (RFC
+    8693), so that the server knows whom it serves; `user`: each person connects an account of their own."""
+    issuer: Annotated[SecretsGoThere, Field(min_length=1)]
+    """Identifier of the authorization server; its metadata say the rest."""
+    token_url: SecretsGoThere = ""
+    """Where it gives tokens; by default what its metadata say."""
     scopes: tuple[str, ...] = ()
     """What the token is to be good for."""
     resource: str | None = None
@@ -50,17 +78,10 @@ class AuthSettings(BaseModel):
     list_as: str = ""
     """Of `user`: subject by whose account lists are read; by default they are read without a token."""
 
-    @field_validator("client_secret")
-    @classmethod
-    def _is_a_reference(cls, value: str) -> str:
-        if value and not _REFERENCE.fullmatch(value):
-            raise ValueError("a secret must not stand in the configuration; write env:NAME, file:PATH or keyring:…")
-        return value
-
     @model_validator(mode="after")
     def _says_who_it_is(self) -> "AuthSettings":
-        if self.kind != "user" and not (self.client_id and self.client_secret):
-            raise ValueError(f"{self.kind} needs a client_id and, by reference, a client_secret")
+        if self.kind != "user" and not (self.client_id and self.references):
+            raise ValueError(f"{self.kind} needs a client_id and, by reference, a client_secret or client_key")
         if self.kind != "user" and self.list_as:
             raise ValueError("list_as is for kind: user")
         return self

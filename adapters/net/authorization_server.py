@@ -4,32 +4,20 @@ An address it names on another host is vetted like one a user supplied: only the
 """
 
 import ssl
-from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from urllib.parse import quote_plus, urlencode, urlsplit
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 
 from adapters.net.address import address_from_url
+from adapters.net.client_auth import Client
 from adapters.net.egress import EgressGuard
 from adapters.net.fetch import JSON_WANTED, ask
 from gateway.core.errors import Denied, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
 from gateway.core.json import Json, JsonObject, json_text
-from gateway.core.ports.world import Secret
 
 METADATA_BYTES = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientSecret:
-    """How a client says who it is (RFC 6749, section 2.3.1)."""
-
-    id: str
-    secret: Secret | None = field(default=None, repr=False)
-    """None for a public client, which only names itself."""
-    in_form: bool = False
-    """Where a server does not understand the header (`client_secret_post`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,16 +67,10 @@ class AuthorizationServer:
             raise UpstreamFailed(f"{self.name} answered with HTTP status {answered.status}")
         return answered.said
 
-    async def post(self, url: str, form: Mapping[str, str], client: ClientSecret) -> Answered:
+    async def post(self, url: str, form: Mapping[str, str], client: Client) -> Answered:
         """What it answers to a form. Raises: Unavailable: no answer; UpstreamFailed: none that can be read."""
-        fields, headers = dict(form), list[tuple[str, str]]()
-        if client.secret is None or client.in_form:
-            fields["client_id"] = client.id
-            if client.secret is not None:
-                fields["client_secret"] = client.secret.reveal()
-        else:
-            pair = f"{quote_plus(client.id)}:{quote_plus(client.secret.reveal())}"
-            headers.append(("authorization", f"Basic {b64encode(pair.encode()).decode()}"))
+        fields, headers = client.shown_to(self.issuer)
+        fields = {**form, **fields}
         return await self._ask(url, urlencode(fields).encode(), METADATA_BYTES, headers)
 
     async def _ask(

@@ -1,33 +1,29 @@
-"""How a person connects an account at a server: the gateway as an OAuth client (authorization code, PKCE).
+"""How a person connects an account at a server: the gateway as an OAuth client.
 
-A link names the person it is for. Opening it shows whose account is being asked for, and going on from there ties what
-follows to that browser: what comes back counts only there (a stolen `state` is of no use), only from the issuer that
-was asked (RFC 9207), and only once. All of it travels under seal, so that any gateway on the same database can go on.
+A link names the person it is for, and whoever sends it can be anybody: an agent, or a stranger who wants somebody
+else's account bound to their own name, or theirs to somebody else's (MCP 2026-07-28, elicitation, "phishing"). So where
+the issuer the person is known by has a login, the browser goes there first, and only that very person goes on.
+Otherwise the page says for whom it is and asks. Either way a link belongs to the browser that opens it first, and is
+over once it was used.
 """
 
-import hmac
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
-from urllib.parse import urlencode, urlsplit
 
-from authlib.oauth2 import rfc7636
-
-from adapters.net.authorization_server import web_address
 from adapters.oauth.accounts import AccountTokens
-from adapters.oauth.sealing import Broken, Sealing
+from adapters.oauth.code_flow import CodeFlow, Flow, digest_of
+from adapters.oauth.login import Login, begin_login, logged_in
 from adapters.oauth.vault import Connection, Owner
-from gateway.core.errors import Conflict, Denied, InvalidRequest, NotFound, UpstreamFailed
-from gateway.core.json import JsonObject, json_list, json_text
-from gateway.core.ports.claims import Claims
-from gateway.core.ports.world import Clock
+from gateway.core.errors import Denied, GatewayError, NotFound
+from gateway.core.json import JsonObject, json_text
+from gateway.core.record import Outcome
 
-VALID_S = 600
-"""How long a link, and what was begun by it, can be used, seconds."""
 CALLBACK = "/oauth/callback"
 CLIENT_DOCUMENT = "/oauth/client.json"
 CONNECT = "/oauth/connect/"
+Note = Callable[[str, str, JsonObject, Outcome], None]
+"""Tenant, operation, detail, outcome: for the audit log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,105 +32,95 @@ class Asked:
 
     owner: Owner
     connection: Connection
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begun:
-    """Where the browser goes next, and the cookie by which it is known when it comes back."""
-
-    url: str
-    cookie: str
+    login: Login | None
+    """Where it is found out whether the person is the one at the browser; None: nowhere."""
 
 
 class Connecting:
     """Begins and finishes."""
 
-    def __init__(self, sealing: Sealing, claims: Claims, clock: Clock, on_connected: Callable[[str], None]) -> None:
+    def __init__(self, flow: CodeFlow, on_connected: Callable[[str], None]) -> None:
         """`on_connected` is told the slug of a server somebody has connected an account at."""
         self.base = ""
         """What people reach the gateway by, for example `https://gateway.example.com`."""
         self.connections: dict[str, Connection] = {}
         """By slug; kept in step with the configuration by whoever makes them."""
+        self.logins: Mapping[str, Login] = {}
+        """By the name of the issuer; likewise."""
         self.tokens: AccountTokens | None = None
-        self._sealing = sealing
-        self._claims = claims
-        self._clock = clock
+        self.note: Note = lambda tenant, operation, detail, outcome: None
+        self._flow = flow
         self._on_connected = on_connected
 
     def link(self, connection: Connection, owner: Owner) -> str:
         """The address at which somebody connects their account; good for ten minutes."""
-        said: JsonObject = {"tenant": owner[0], "subject": owner[1], "server": connection.slug, **self._until()}
-        return f"{self.base}{CONNECT}{self._sealing.close_text(said, 'link')}"
+        said: JsonObject = {"tenant": owner[0], "subject": owner[1], "server": connection.slug}
+        return f"{self.base}{CONNECT}{self._flow.sealed(said, 'link')}"
 
-    def asked(self, ticket: str) -> Asked:
-        """What a link is for. Raises: InvalidRequest: none of ours, or too old; NotFound: the server is gone."""
-        said = self._opened(ticket, "link")
-        connection = self.connections.get(json_text(said.get("server")))
-        if connection is None:
-            raise NotFound("the server this link was made for is no longer there")
-        return Asked(owner=(json_text(said.get("tenant")), json_text(said.get("subject"))), connection=connection)
+    async def open(self, ticket: str, browser: str) -> Asked:
+        """What a link is for; from now on it is this browser's.
 
-    async def begin(self, ticket: str) -> Begun:
-        """Raises: see `asked`; UpstreamFailed, Unavailable: the issuer cannot be asked, or does not know PKCE."""
-        asked = self.asked(ticket)
-        connection = asked.connection
-        about = await connection.endpoint.server.metadata()
-        if "S256" not in json_list(about.get("code_challenge_methods_supported")):
-            raise UpstreamFailed(f"the issuer of {connection.slug}'s tokens does not support PKCE (S256)")
-        verifier, cookie = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
-        state: JsonObject = {
-            "tenant": asked.owner[0],
-            "subject": asked.owner[1],
-            "server": connection.slug,
-            "issuer": connection.issuer,
-            "verifier": verifier,
-            "browser": _digest(cookie),
-            **self._until(),
-        }
-        query = {
-            **connection.wish.form(),
-            "response_type": "code",
-            "client_id": connection.endpoint.client.id,
-            "redirect_uri": self.base + CALLBACK,
-            "code_challenge": _challenge(verifier),
-            "code_challenge_method": "S256",
-            "state": self._sealing.close_text(state, "state"),
-        }
-        at = web_address(about, "authorization_endpoint")
-        return Begun(url=f"{at}{'&' if urlsplit(at).query else '?'}{urlencode(query)}", cookie=cookie)
+        Raises: InvalidRequest: none of ours, or too old; NotFound: the server is gone; Denied: it is another browser's.
+        """
+        said = self._flow.opened(ticket, "link")
+        asked = self._asked(said)
+        if not await self._flow.have("link", said, digest_of(browser)):
+            raise Denied("this link was used before, or opened in another browser: ask for a new one")
+        return asked
 
-    async def finish(self, query: Mapping[str, str], cookie: str) -> Asked:
+    async def begin(self, ticket: str, browser: str) -> str:
+        """Where the browser goes: to say who is at it, or to the issuer of the account.
+
+        Raises: see `open`; UpstreamFailed, Unavailable: the issuer cannot be asked, or does not know PKCE.
+        """
+        asked = await self.open(ticket, browser)
+        link = self._flow.opened(ticket, "link")
+        said = {name: link[name] for name in ("tenant", "subject", "server")} | {"link": link["nonce"]}
+        if asked.login is None:
+            return await self._to_account(asked, browser, said)
+        return await begin_login(self._flow, asked.login, self.base, browser, said)
+
+    async def logged_in(self, query: Mapping[str, str], browser: str) -> str:
+        """Where the browser goes on: the person the link is for is at it.
+
+        Raises: InvalidRequest, Denied: somebody else is, or it is not what was begun there; Conflict: it was used
+            before; Unauthenticated, UpstreamFailed, Unavailable: the issuer does not say who.
+        """
+        said = self._flow.came_back("login", query, browser)
+        asked = self._asked(said)
+        if asked.login is None:
+            raise NotFound("the login this was begun at is no longer there: open the link again")
+        try:
+            who = await logged_in(self._flow, asked.login, self.base, said, query)
+        except GatewayError as error:
+            self._refuse(asked, error.message)
+            raise
+        if who != asked.owner:
+            self._refuse(asked, "somebody else is at the browser", {"browser": f"{who[0]} {who[1]}"})
+            raise Denied(
+                f"this link is for {asked.owner[1]}, and you are logged in as {who[1]}. Nothing was connected. Whoever"
+                " sent you this link may have wanted your account to be used under another name"
+            )
+        return await self._to_account(asked, browser, {name: said[name] for name in _CARRIED})
+
+    async def finish(self, query: Mapping[str, str], browser: str) -> Asked:
         """Take what the issuer sent the browser back with, and keep the tokens it stands for.
 
-        Raises: InvalidRequest, Denied: it is not what was begun in this browser; Conflict: it was used before;
-            UpstreamFailed, Unavailable: the issuer gives no tokens.
+        Raises: see `CodeFlow.came_back`, `CodeFlow.granted`; NotFound: the server is gone.
         """
-        state = query.get("state", "")
-        said = self._opened(state, "state")
-        if not cookie or not hmac.compare_digest(_digest(cookie), json_text(said.get("browser"))):
-            raise Denied("this was begun in another browser: open the link yourself, in the one you use")
-        connection = self.connections.get(json_text(said.get("server")))
-        if connection is None or self.tokens is None:
-            raise NotFound("the server this was begun for is no longer there")
-        if json_text(said.get("issuer")) != connection.issuer:
-            raise Denied("the server's accounts are another issuer's by now: open the link again")
-        await self._check_issuer(connection, query)
-        owner = (json_text(said.get("tenant")), json_text(said.get("subject")))
-        await self._use(owner[0], said)
-        if "code" not in query:
-            raise Denied(f"the issuer did not agree: {_word(query.get('error', 'no code'))}")
-        form = {
-            "grant_type": "authorization_code",
-            "code": query["code"],
-            "redirect_uri": self.base + CALLBACK,
-            "code_verifier": json_text(said.get("verifier")),
-            **({"resource": connection.wish.resource} if connection.wish.resource else {}),
-        }
-        granted = await connection.endpoint.grant(form)
+        said = self._flow.came_back("state", query, browser)
+        asked = self._asked(said)
+        connection, owner = asked.connection, asked.owner
+        if self.tokens is None:
+            raise NotFound("nobody's accounts are kept here")
+        form = {"resource": connection.wish.resource} if connection.wish.resource else {}
+        granted = await self._flow.granted(self._to(connection), said, query, form)
         await self.tokens.vault.put(connection, owner, granted)
         self.tokens.forget(connection.slug, owner)
+        await self._flow.use_up("link", {**said, "nonce": said["link"]}, digest_of(browser))
+        self.note(owner[0], "account.connected", {"server": connection.slug, "subject": owner[1]}, "ok")
         self._on_connected(connection.slug)
-        return Asked(owner=owner, connection=connection)
+        return asked
 
     def client_document(self) -> JsonObject:
         """What the gateway is as a client, for issuers that look it up under its id (CIMD)."""
@@ -149,45 +135,32 @@ class Connecting:
             "application_type": "web",
         }
 
-    async def _check_issuer(self, connection: Connection, query: Mapping[str, str]) -> None:
-        """RFC 9207, section 2.4: an answer of another issuer is not to be acted upon, nor its error shown."""
-        named = query.get("iss")
-        if named is None:
-            about = await connection.endpoint.server.metadata()
-            if about.get("authorization_response_iss_parameter_supported") is True:
-                raise Denied("the answer does not say which issuer it is from, and that issuer always does")
-        elif named != connection.issuer:
-            raise Denied("the answer is from another issuer than the one that was asked")
+    async def _to_account(self, asked: Asked, browser: str, said: JsonObject) -> str:
+        connection = asked.connection
+        return await self._flow.begin(self._to(connection), browser, said, connection.wish.form())
 
-    async def _use(self, tenant: str, said: JsonObject) -> None:
-        """Raises: Conflict: it was used before, at whichever gateway."""
-        # By what is under the seal: the same can be written in more than one way.
-        name, now_us = f"state {json_text(said.get('nonce'))}", self._clock.now_us()
-        until_us = now_us + VALID_S * 1_000_000 + 1
-        if not await self._claims.take(tenant, name, secrets.token_hex(16), now_us=now_us, until_us=until_us):
-            raise Conflict("this was finished before: open the link again")
+    def _to(self, connection: Connection) -> Flow:
+        return Flow(kind="state", redirect_uri=self.base + CALLBACK, endpoint=connection.endpoint)
 
-    def _until(self) -> JsonObject:
-        return {"until_us": self._clock.now_us() + VALID_S * 1_000_000, "nonce": secrets.token_hex(16)}
+    def _asked(self, said: JsonObject) -> Asked:
+        connection = self.connections.get(json_text(said.get("server")))
+        if connection is None:
+            raise NotFound("the server this link was made for is no longer there")
+        subject = json_text(said.get("subject"))
+        issuer, colon, _ = subject.partition(":")
+        login = self.logins.get(issuer) if colon else None
+        return Asked(owner=(json_text(said.get("tenant")), subject), connection=connection, login=login)
 
-    def _opened(self, text: str, about: str) -> JsonObject:
-        try:
-            said = self._sealing.open_text(text, about)
-        except Broken:
-            raise InvalidRequest("this link is not one of this gateway's: ask for a new one") from None
-        until_us = said.get("until_us")
-        if not isinstance(until_us, int) or until_us < self._clock.now_us():
-            raise InvalidRequest("this link is too old: ask for a new one")
-        return said
+    def _refuse(self, asked: Asked, reason: str, more: Mapping[str, str] | None = None) -> None:
+        tenant, subject = asked.owner
+        said: JsonObject = {"server": asked.connection.slug, "subject": subject, "reason": reason}
+        self.note(tenant, "account.refused", {**said, **(more or {})}, "denied")
 
 
-def _challenge(verifier: str) -> str:
-    return str(rfc7636.create_s256_code_challenge(verifier))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - untyped
+_CARRIED = ("tenant", "subject", "server", "link")
+"""What goes with a browser from one issuer to the next."""
 
 
-def _digest(cookie: str) -> str:
-    return sha256(cookie.encode()).hexdigest()
-
-
-def _word(error: str) -> str:
-    return error if error.replace("_", "").isalnum() and error.isascii() and len(error) < 60 else "it does not say why"
+def new_browser() -> str:
+    """A name by which a browser is known again, and that nobody else can have."""
+    return secrets.token_urlsafe(24)

@@ -1,5 +1,6 @@
 """The pages a person sees who connects an account. Plain ASGI, no scripts, nothing to be framed or cached."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 from http.cookies import CookieError, SimpleCookie
@@ -9,12 +10,15 @@ import orjson
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from adapters.oauth.connecting import CALLBACK, CLIENT_DOCUMENT, CONNECT, VALID_S, Connecting
-from gateway.core.errors import GatewayError, NotFound
+from adapters.oauth.code_flow import VALID_S
+from adapters.oauth.connecting import CALLBACK, CLIENT_DOCUMENT, CONNECT, Connecting, new_browser
+from adapters.oauth.login import LOGIN_CALLBACK
+from gateway.core.errors import Denied, GatewayError, NotFound
 
 log = structlog.get_logger(__name__)
 
 COOKIE = "drawbridge-connect"
+_BROWSER = re.compile(r"[A-Za-z0-9_-]{32}")
 LONGEST_QUERY = 16 * 1024
 _PAGE_HEADERS = (
     (b"content-type", b"text/html; charset=utf-8"),
@@ -48,56 +52,79 @@ class ConnectDoor:
             await _answer(send, 200, [(b"content-type", b"application/json")], body)
         elif path == CALLBACK and method == "GET":
             await self._finish(scope, send)
+        elif path == LOGIN_CALLBACK and method == "GET":
+            browser = self._known(scope)
+            await self._go(send, await self._connecting.logged_in(_query(scope), browser), browser)
         elif path.startswith(CONNECT) and method == "GET":
-            await self._ask(path.removeprefix(CONNECT), send)
+            await self._ask(path.removeprefix(CONNECT), scope, send)
         elif path.startswith(CONNECT) and method == "POST":
-            await self._begin(path.removeprefix(CONNECT), send)
+            browser = self._known(scope)
+            if not browser:
+                raise Denied("your browser did not say which one it is: allow this page its cookie, and open it again")
+            await self._go(send, await self._connecting.begin(path.removeprefix(CONNECT), browser), browser)
         else:
             raise NotFound("Nothing is here.")
 
-    async def _ask(self, ticket: str, send: Send) -> None:
-        asked = self._connecting.asked(ticket)
+    async def _ask(self, ticket: str, scope: Scope, send: Send) -> None:
+        browser = self._known(scope) or new_browser()
+        asked = await self._connecting.open(ticket, browser)
         tenant, subject = asked.owner
         said = (
             f"The gateway at {self._connecting.base} asks for your account at {asked.connection.slug}, to use it for"
-            f" {subject} (tenant {tenant}). Go on only if that is you: whoever calls as {subject} will act by your"
-            " account there."
+            f" {subject} (tenant {tenant}). Go on only if that is you, and you have just asked for this: whoever calls"
+            f" as {subject} will act by your account there."
         )
-        await _page(send, 200, f"Connect {asked.connection.slug}", said, button="Go on")
+        if asked.login is not None:
+            said += f" You are asked to log in as {subject} first."
+        title, headers = f"Connect {asked.connection.slug}", [self._cookie(browser)]
+        await _page(send, 200, title, said, button="Go on", headers=headers)
 
-    async def _begin(self, ticket: str, send: Send) -> None:
-        begun = await self._connecting.begin(ticket)
-        where = (b"location", begun.url.encode())
-        await _answer(send, 303, [where, (b"cache-control", b"no-store"), self._cookie(begun.cookie, VALID_S)], b"")
+    async def _go(self, send: Send, url: str, browser: str) -> None:
+        where = (b"location", url.encode())
+        await _answer(send, 303, [where, (b"cache-control", b"no-store"), self._cookie(browser)], b"")
 
     async def _finish(self, scope: Scope, send: Send) -> None:
-        raw: bytes = scope["query_string"][:LONGEST_QUERY]
-        query: dict[str, str] = {}
-        for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
-            if name in query:
-                raise NotFound("The answer says something twice.")
-            query[name] = value
-        asked = await self._connecting.finish(query, _cookie_in(scope))
+        asked = await self._connecting.finish(_query(scope), self._known(scope))
         slug, subject = asked.connection.slug, asked.owner[1]
         said = f"Your account at {slug} is connected for {subject}. You can close this page and go on where you were."
-        await _page(send, 200, "Connected", said, headers=[self._cookie("", 0)])
+        await _page(send, 200, "Connected", said)
 
-    def _cookie(self, value: str, age_s: int) -> tuple[bytes, bytes]:
-        secure = "; Secure" if self._connecting.base.startswith("https:") else ""
-        said = f"{COOKIE}={value}; Path=/oauth/; Max-Age={age_s}; HttpOnly; SameSite=Lax{secure}"
+    @property
+    def _secure(self) -> bool:
+        return self._connecting.base.startswith("https:")
+
+    @property
+    def _cookie_name(self) -> str:
+        # The prefix keeps other hosts of the same domain from setting it (RFC 6265bis); it needs https.
+        return f"__Host-{COOKIE}" if self._secure else COOKIE
+
+    def _cookie(self, browser: str) -> tuple[bytes, bytes]:
+        secure = "; Secure" if self._secure else ""
+        said = f"{self._cookie_name}={browser}; Path=/; Max-Age={VALID_S}; HttpOnly; SameSite=Lax{secure}"
         return b"set-cookie", said.encode()
 
+    def _known(self, scope: Scope) -> str:
+        """The name a browser comes with; empty where it has none that could be from here."""
+        lines: list[tuple[bytes, bytes]] = scope["headers"]
+        found = SimpleCookie()
+        for name, value in lines:
+            if name == b"cookie":
+                try:
+                    found.load(value.decode("latin-1"))
+                except CookieError:
+                    return ""
+        browser = found[self._cookie_name].value if self._cookie_name in found else ""
+        return browser if _BROWSER.fullmatch(browser) else ""
 
-def _cookie_in(scope: Scope) -> str:
-    lines: list[tuple[bytes, bytes]] = scope["headers"]
-    found = SimpleCookie()
-    for name, value in lines:
-        if name == b"cookie":
-            try:
-                found.load(value.decode("latin-1"))
-            except CookieError:
-                return ""
-    return found[COOKIE].value if COOKIE in found else ""
+
+def _query(scope: Scope) -> dict[str, str]:
+    raw: bytes = scope["query_string"][:LONGEST_QUERY]
+    query: dict[str, str] = {}
+    for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True):
+        if name in query:
+            raise NotFound("The answer says something twice.")
+        query[name] = value
+    return query
 
 
 async def _page(send: Send, status: int, title: str, text: str, *, button: str = "", headers: Lines = ()) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from adapters.net.authorization_server import Answered, ClientSecret, web_address
+from adapters.net.authorization_server import Answered, web_address
+from adapters.net.client_auth import Client
 from gateway.core.errors import UpstreamFailed
 from gateway.core.json import Json, JsonObject, json_text
 from gateway.core.ports.world import Secret
@@ -22,7 +23,7 @@ class GrantingServer(Protocol):
 
     async def metadata(self) -> JsonObject: ...
 
-    async def post(self, url: str, form: Mapping[str, str], client: ClientSecret) -> Answered: ...
+    async def post(self, url: str, form: Mapping[str, str], client: Client) -> Answered: ...
 
 
 class TokenRefused(UpstreamFailed):
@@ -41,13 +42,15 @@ class Granted:
     lives_s: float | None
     """None: the server did not say."""
     refresh: Secret | None = field(default=None, repr=False)
+    id_token: Secret | None = field(default=None, repr=False)
+    """What it says of who logged in (OpenID Connect); not verified."""
     scope: str = ""
 
 
 class TokenEndpoint:
     """Where one server gives tokens to one client."""
 
-    def __init__(self, server: GrantingServer, client: ClientSecret, url: str = "") -> None:
+    def __init__(self, server: GrantingServer, client: Client, url: str = "") -> None:
         """`url`: by default what the server's metadata say."""
         self.server = server
         self.client = client
@@ -76,6 +79,7 @@ def _granted(said: JsonObject, name: str) -> Granted:
         access=access,
         lives_s=float(lives) if sound and isinstance(lives, int | float) else None,
         refresh=refresh,
+        id_token=_token(said.get("id_token")),
         scope=json_text(said.get("scope")),
     )
 

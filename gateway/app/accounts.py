@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 
 from adapters.oauth.accounts import AccountTokens, PersonalTokens
+from adapters.oauth.code_flow import CodeFlow
 from adapters.oauth.connecting import Connecting
 from adapters.oauth.renewing import Renewing
 from adapters.oauth.sealing import Sealing
@@ -19,7 +20,7 @@ class ConnectedAccounts:
     def __init__(self, store: Accounts, claims: Claims, key: bytes, clock: Clock) -> None:
         sealing = Sealing(key)
         vault = Vault(store, sealing, clock)
-        self.connecting = Connecting(sealing, claims, clock, self._connected)
+        self.connecting = Connecting(CodeFlow(sealing, claims, clock), self._connected)
         self.tokens = AccountTokens(vault, Renewing(vault, claims, clock), clock, self.connecting.link)
         self.connecting.tokens = self.tokens
         self._pokes: dict[str, Callable[[], None]] = {}

@@ -23,7 +23,7 @@ from gateway.app.engine import durable_engine
 from gateway.app.foundation import Foundation
 from gateway.app.mcp_offers import offers_of
 from gateway.app.neighbours import Neighbours, Wanted, registered_agents
-from gateway.app.oauth import issuers_from, scopes_of
+from gateway.app.oauth import recognise, recognition_from
 from gateway.app.others import every
 from gateway.app.pins import watched
 from gateway.app.sections import Sections, load_configuration
@@ -41,7 +41,7 @@ from gateway.core.pipeline import Pipeline
 from gateway.core.plans import Policies, Snapshot
 from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.policy import RequestPolicy
-from gateway.core.record import Record
+from gateway.core.record import Outcome, Record
 from gateway.orchestration.fitting import Reader
 from gateway.orchestration.memories import Memories
 from gateway.orchestration.orchestrator import NAME as WORKFLOWS
@@ -92,8 +92,9 @@ class Composition:
             foundation.clock,
             on_change=self._swap,
             relist=self._relist,
-            note=lambda tenant, operation, detail: self._note(operation, detail, tenant=tenant),
+            note=self._note_in,
         )
+        foundation.accounts.connecting.note = self._note_in
         self.pinning.configure(watched(sections))
         self.lists = Lists(self.shelf, limits=limits, on_change=self._swap, inspect=self.pinning.inspect)
         self.guard = EgressGuard(sections.egress)
@@ -137,8 +138,7 @@ class Composition:
     async def running(self) -> AsyncGenerator[None]:
         """Lists are kept warm and runs go on for as long as the block runs."""
         self.foundation.authenticator.reload(self._credentials(self.sections))
-        issuers = issuers_from(self.sections.oauth, self.foundation, self.guard)
-        self.foundation.access_tokens.configure(issuers, scopes_of(self.sections.oauth))
+        recognise(recognition_from(self.sections.oauth, self.foundation, self.guard), self.foundation)
         self.neighbours.apply(self.neighbours.made(self.sections, await registered_agents(self.directory)))
         await self.meter.open()
         await self.pinning.load()
@@ -189,9 +189,9 @@ class Composition:
             wanted = self.neighbours.made(sections, await registered_agents(self.directory))
             # Last, and with nothing awaited behind it: no run of an earlier version begins in between.
             access = access_policy(sections, self.orchestrator.grants(sections.workflows))
-            issuers = issuers_from(sections.oauth, self.foundation, self.guard)
+            recognition = recognition_from(sections.oauth, self.foundation, self.guard)
             self._apply(sections, access, patterns, wanted)
-            self.foundation.access_tokens.configure(issuers, scopes_of(sections.oauth))
+            recognise(recognition, self.foundation)
             self.memories.apply(memories, sections.remembering.values())
             await self._count_budgets()
             await self._launch_if_needed()
@@ -365,7 +365,10 @@ class Composition:
     def _warn_of_budget(self, tenant: str, detail: JsonObject) -> None:
         self._note("budget.warning", detail, tenant=tenant)
 
-    def _note(self, operation: str, detail: JsonObject, *, tenant: str = "") -> None:
+    def _note_in(self, tenant: str, operation: str, detail: JsonObject, outcome: Outcome = "ok") -> None:
+        self._note(operation, detail, tenant=tenant, outcome=outcome)
+
+    def _note(self, operation: str, detail: JsonObject, *, tenant: str = "", outcome: Outcome = "ok") -> None:
         foundation = self.foundation
         record = Record(
             id=foundation.ids.new("rec"),
@@ -374,7 +377,7 @@ class Composition:
             principal=None,
             tenant=tenant,
             operation=operation,
-            outcome="ok",
+            outcome=outcome,
             detail=detail,
         )
         self.pipeline.note(record)

@@ -1,54 +1,88 @@
-"""Whose access tokens count: the section `oauth` made into what recognises them."""
+"""Whose access tokens count, and where people log in: the section `oauth` made into what recognises them."""
 
-import ssl
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol, cast
 
+from adapters.identity.id_tokens import principal_from_id_token
 from adapters.identity.introspection import Introspection
-from adapters.identity.issuers import Issuer
+from adapters.identity.issuers import AccessTokens, Issuer
 from adapters.identity.keyring import Keyring
-from adapters.identity.oauth_settings import IssuerSettings, OAuthSettings
+from adapters.identity.oauth_settings import IssuerSettings, LoginSettings, OAuthSettings
+from adapters.identity.settings import PrincipalSettings
+from adapters.mcp.settings import ServerSettings
 from adapters.net.authorization_server import AuthorizationServer
 from adapters.net.egress import EgressGuard
+from adapters.oauth.login import Login
+from adapters.oauth.token_endpoint import TokenEndpoint
+from adapters.oauth.vault import Owner
+from gateway.app.accounts import ConnectedAccounts
+from gateway.app.oauth_client import ClientGround, client_from, secret_at
 from gateway.config.document import child
 from gateway.config.load import Configuration
 from gateway.config.problems import Problem
-from gateway.core.errors import InvalidRequest
-from gateway.core.ports.world import Clock, Secrets
+from gateway.core.catalog import EVERY_TENANT
+from gateway.core.ports.world import Secret
 from policies.token import TokenPolicy
 
+_MOST_NAMED = 5
 
-class Ground(Protocol):
+
+class Ground(ClientGround, Protocol):
     """What asking an issuer stands on; a `Foundation` is one."""
 
     @property
-    def clock(self) -> Clock: ...
+    def access_tokens(self) -> AccessTokens: ...
 
     @property
-    def secrets(self) -> Secrets: ...
-
-    @property
-    def tls(self) -> ssl.SSLContext: ...
+    def accounts(self) -> ConnectedAccounts: ...
 
 
-def issuers_from(settings: OAuthSettings, ground: Ground, guard: EgressGuard) -> dict[str, Issuer]:
-    """Every issuer, by its identifier. Raises: InvalidRequest: a secret leads nowhere."""
-    return {each.url: _issuer(name, each, ground, guard) for name, each in settings.issuers.items()}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognition:
+    """What the section is made into."""
+
+    issuers: Mapping[str, Issuer]
+    """By their identifiers."""
+    logins: Mapping[str, Login]
+    """By the names of issuers."""
+    scopes: frozenset[str]
+    """Every scope a call can need."""
 
 
-def _issuer(name: str, settings: IssuerSettings, ground: Ground, guard: EgressGuard) -> Issuer:
-    server = AuthorizationServer(
-        settings.url, name=f"the issuer {name}", tls=ground.tls, guard=guard, timeout_s=settings.timeout_s
+def recognition_from(settings: OAuthSettings, ground: Ground, guard: EgressGuard) -> Recognition:
+    """Raises: InvalidRequest: a secret leads nowhere."""
+    servers = {
+        name: AuthorizationServer(
+            each.url, name=f"the issuer {name}", tls=ground.tls, guard=guard, timeout_s=each.timeout_s
+        )
+        for name, each in settings.issuers.items()
+    }
+    issuers = {name: _issuer(name, each, ground, servers[name]) for name, each in settings.issuers.items()}
+    logins = {
+        name: _login(issuers[name], each.login, ground, servers[name])
+        for name, each in settings.issuers.items()
+        if each.login is not None
+    }
+    return Recognition(
+        issuers={each.settings.url: each for each in issuers.values()},
+        logins=logins,
+        scopes=frozenset(scope for needed in settings.scopes.values() for scope in needed),
     )
+
+
+def recognise(recognition: Recognition, ground: Ground) -> None:
+    """Have callers and browsers recognised by this from now on."""
+    ground.access_tokens.configure(recognition.issuers, recognition.scopes)
+    ground.accounts.connecting.logins = recognition.logins
+
+
+def _issuer(name: str, settings: IssuerSettings, ground: Ground, server: AuthorizationServer) -> Issuer:
     asking = settings.introspection
     introspection = None
     if asking is not None:
-        try:
-            secret = ground.secrets.resolve(asking.client_secret)
-        except InvalidRequest as error:
-            path = f"oauth.issuers.{name}.introspection.client_secret"
-            raise InvalidRequest(f"{path}: {error.message}", detail={"path": path}) from error
-        introspection = Introspection(name, asking, secret, server)
+        path = f"oauth.issuers.{name}.introspection.client_secret"
+        introspection = Introspection(name, asking, secret_at(path, asking.client_secret, ground.secrets), server)
     return Issuer(
         name=name,
         settings=settings,
@@ -57,13 +91,19 @@ def _issuer(name: str, settings: IssuerSettings, ground: Ground, guard: EgressGu
     )
 
 
-def scopes_of(settings: OAuthSettings) -> frozenset[str]:
-    """Every scope a call can need."""
-    return frozenset(scope for needed in settings.scopes.values() for scope in needed)
+def _login(issuer: Issuer, settings: LoginSettings, ground: Ground, server: AuthorizationServer) -> Login:
+    client = client_from(f"oauth.issuers.{issuer.name}.login", settings, ground)
+
+    async def recognise(id_token: Secret, nonce: str) -> Owner:
+        token, now_us = id_token.reveal().encode(), ground.clock.now_us()
+        who = await principal_from_id_token(issuer, token, client=client.id, nonce=nonce, now_us=now_us)
+        return who.tenant, who.subject
+
+    return Login(endpoint=TokenEndpoint(server, client), scopes=settings.scopes, recognise=recognise)
 
 
 def oauth_problems(configuration: Configuration) -> Iterator[Problem]:
-    """Roles that rules give and nobody wrote; patterns that are none."""
+    """Roles that rules give and nobody wrote; patterns that are none; accounts that can be connected for another."""
     settings = configuration.section("oauth", OAuthSettings)
     known = cast("Mapping[str, object]", configuration.sections.get("roles") or {})
     for name, issuer in settings.issuers.items():
@@ -79,3 +119,25 @@ def oauth_problems(configuration: Configuration) -> Iterator[Problem]:
             TokenPolicy({pattern: needed})
         except ValueError as error:
             yield configuration.problem(child(child("oauth", "scopes"), pattern), str(error))
+    yield from _links_nobody_checks(configuration, settings)
+
+
+def _links_nobody_checks(configuration: Configuration, settings: OAuthSettings) -> Iterator[Problem]:
+    """Servers at which an account can be connected in another person's name."""
+    servers = cast("Mapping[str, ServerSettings]", configuration.sections.get("servers") or {})
+    people = cast("Mapping[str, PrincipalSettings]", configuration.sections.get("principals") or {})
+    without = [name for name, each in settings.issuers.items() if each.login is None]
+    for slug, server in servers.items():
+        if server.auth is None or server.auth.kind != "user":
+            continue
+        keyed = [name for name, who in people.items() if who.roles and server.tenant in (who.tenant, EVERY_TENANT)]
+        who = [*(f"the people of {name}" for name in without), *keyed]
+        if who:
+            more = f" and {len(who) - _MOST_NAMED} more" if len(who) > _MOST_NAMED else ""
+            yield configuration.problem(
+                child(child(child("servers", slug), "auth"), "kind"),
+                f"{', '.join(who[:_MOST_NAMED])}{more} connect accounts by links nobody checks: whoever opens one"
+                " first connects an account of theirs",
+                expected="let them come with tokens of an issuer that has a login (oauth.issuers.NAME.login)",
+                severity="warning",
+            )

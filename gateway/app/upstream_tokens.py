@@ -1,35 +1,25 @@
 """The access tokens servers behind the gateway ask for, as their `auth` says."""
 
-import ssl
 from collections.abc import Callable
 from typing import Protocol
 
 from adapters.identity.issuers import AccessTokens
 from adapters.mcp.settings import ServerSettings
 from adapters.net.auth_settings import AuthSettings
-from adapters.net.authorization_server import AuthorizationServer, ClientSecret
+from adapters.net.authorization_server import AuthorizationServer
 from adapters.net.egress import EgressGuard
 from adapters.oauth.connecting import CLIENT_DOCUMENT
 from adapters.oauth.service import ExchangedTokens, ServiceTokens, Wish
 from adapters.oauth.token_endpoint import TokenEndpoint
 from adapters.oauth.vault import Connection
 from gateway.app.accounts import ConnectedAccounts
+from gateway.app.oauth_client import ClientGround, client_from
 from gateway.core.errors import InvalidRequest
 from gateway.core.ports.credentials import UpstreamTokens
-from gateway.core.ports.world import Clock, Secrets
 
 
-class Ground(Protocol):
+class Ground(ClientGround, Protocol):
     """What getting tokens stands on; a `Foundation` is one."""
-
-    @property
-    def clock(self) -> Clock: ...
-
-    @property
-    def secrets(self) -> Secrets: ...
-
-    @property
-    def tls(self) -> ssl.SSLContext: ...
 
     @property
     def access_tokens(self) -> AccessTokens: ...
@@ -62,12 +52,6 @@ def upstream_tokens(
 
 
 def _endpoint(slug: str, auth: AuthSettings, ground: Ground, guard: EgressGuard) -> TokenEndpoint:
-    try:
-        secret = ground.secrets.resolve(auth.client_secret) if auth.client_secret else None
-    except InvalidRequest as error:
-        path = f"servers.{slug}.auth.client_secret"
-        raise InvalidRequest(f"{path}: {error.message}", detail={"path": path}) from error
     server = AuthorizationServer(auth.issuer, name=f"the issuer of {slug}'s tokens", tls=ground.tls, guard=guard)
-    name = auth.client_id or f"{ground.access_tokens.resource.base}{CLIENT_DOCUMENT}"
-    client = ClientSecret(id=name, secret=secret, in_form=auth.client_auth == "post")
-    return TokenEndpoint(server, client, auth.token_url)
+    document = f"{ground.access_tokens.resource.base}{CLIENT_DOCUMENT}"
+    return TokenEndpoint(server, client_from(f"servers.{slug}.auth", auth, ground, document), auth.token_url)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 from adapters.identity.secrets import SecretResolver, is_reference
+from adapters.net.auth_settings import ClientSettings
 from adapters.storage.audit.keys import load_audit_keys
 from adapters.storage.audit.verify import verify
 from adapters.storage.registered_slugs import registered_slugs_in_postgres
@@ -302,9 +303,12 @@ def _secrets(at: Place) -> Iterator[Finding]:
         for name, value in {**server.headers, **server.env, **server.credentials}.items():
             if is_reference(value):
                 references[f"servers.{slug}, {name}"] = value
-    for slug, server in sections.servers.items():
-        if server.auth is not None and server.auth.client_secret:
-            references[f"servers.{slug}.auth.client_secret"] = server.auth.client_secret
+    clients: dict[str, ClientSettings | None] = {
+        f"servers.{slug}.auth": each.auth for slug, each in sections.servers.items()
+    }
+    clients |= {f"oauth.issuers.{name}.login": each.login for name, each in sections.oauth.issuers.items()}
+    for path, client in clients.items():
+        references |= {f"{path}.{name}": text for name, text in (client.references if client else {}).items()}
     for name, issuer in sections.oauth.issuers.items():
         if issuer.introspection is not None:
             references[f"oauth.issuers.{name}.introspection.client_secret"] = issuer.introspection.client_secret

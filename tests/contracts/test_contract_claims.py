@@ -55,6 +55,16 @@ async def test_it_is_let_go_of_by_whoever_has_it_only(claims: Claims) -> None:
     assert await claims.take("default", "link", "eve", now_us=1, until_us=10)
 
 
+async def test_it_is_passed_on_by_whoever_has_it_only_and_for_no_longer(claims: Claims) -> None:
+    assert await claims.take("default", "link", "ana", now_us=0, until_us=10)
+
+    await claims.pass_on("default", "link", "eve", "eve")
+    assert not await claims.take("default", "link", "eve", now_us=1, until_us=10)
+    await claims.pass_on("default", "link", "ana", "used")
+    assert not await claims.take("default", "link", "ana", now_us=9, until_us=20)
+    assert await claims.take("default", "link", "eve", now_us=10, until_us=20)
+
+
 async def test_of_many_at_once_one_gets_it(claims: Claims) -> None:
     got: list[str] = []
 

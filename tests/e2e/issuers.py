@@ -5,14 +5,16 @@ import os
 import socket
 import subprocess
 import threading
-from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from types import TracebackType
 from typing import Any
 
 import httpx2
+from joserfc.jwk import ECKey
 
 from tests.e2e.gateways import DOWN_WITHIN_S, UP_WITHIN_S, free_port, until
 from tests.node_tools import FOLDER, node
@@ -71,6 +73,24 @@ class Issuer:
         token: str = said.json()["access_token"]
         return token
 
+    def token_of(self, person: str, client: str, resource: str) -> str:
+        """An access token for a person, who logs in at a public client that comes back to this machine."""
+        verifier, back = "v" * 43, "http://127.0.0.1/oauth/callback"
+        challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        asked = {"client_id": client, "redirect_uri": back, "resource": resource, "scope": "read"}
+        asked |= {"response_type": "code", "code_challenge": challenge, "code_challenge_method": "S256"}
+        with httpx2.Client(cookies={"person": person}, timeout=UP_WITHIN_S, trust_env=False) as browser:
+            answer = browser.get(f"{self.url}/auth", params=asked)
+            while not (location := str(answer.url.join(answer.headers["location"]))).startswith(back):
+                answer = browser.get(location)
+        code = httpx2.URL(location).params["code"]
+        form = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier}
+        form |= {"client_id": client, "redirect_uri": back, "resource": resource}
+        said = httpx2.post(f"{self.url}/token", data=form, timeout=UP_WITHIN_S)
+        assert said.status_code == 200, said.text
+        token: str = said.json()["access_token"]
+        return token
+
     def revoke(self, client: str, token: str) -> None:
         said = httpx2.post(
             f"{self.url}/token/revocation",
@@ -117,6 +137,20 @@ def secret_of(client: str) -> str:
 
 def client_named(name: str, **more: Any) -> dict[str, Any]:
     return {"client_id": name, "client_secret": secret_of(name), **more}
+
+
+def signer_named(name: str, key: ECKey, **more: Any) -> dict[str, Any]:
+    """A client that says who it is by this key."""
+    public = {**key.as_dict(private=False), "kid": key.thumbprint(), "alg": "ES256", "use": "sig"}
+    signs = {"token_endpoint_auth_method": "private_key_jwt", "token_endpoint_auth_signing_alg": "ES256"}
+    return {"client_id": name, "jwks": {"keys": [public]}, **signs, **more}
+
+
+def person_client(name: str, path: str, **more: Any) -> dict[str, Any]:
+    """A client to which people come back on this machine, at any port."""
+    grants = {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"]}
+    back = {"redirect_uris": [f"http://127.0.0.1{path}"], "application_type": "native"}
+    return {"client_id": name, "token_endpoint_auth_method": "none", **grants, **back, **more}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import anyio
 import httpx2
 import pytest
 from anyio.from_thread import BlockingPortal
+from joserfc.jwk import ECKey
 from mcp import Client
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
@@ -19,7 +20,16 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.e2e import lying
 from tests.e2e.conftest import Serve
 from tests.e2e.gateways import META, Caller, answer_in, operator, text_of
-from tests.e2e.issuers import Issuer, client_named, document, raw, secret_of, telling_lies
+from tests.e2e.issuers import (
+    Issuer,
+    client_named,
+    document,
+    person_client,
+    raw,
+    secret_of,
+    signer_named,
+    telling_lies,
+)
 from tests.fakes_upstreams import Exchange, RawServer, raw_server
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +37,13 @@ pytestmark = pytest.mark.anyio
 RULES = [{"when": {"groups": "support"}, "roles": ["support"]}]
 ROLES = {"support": {"allow": ["tool:notes/*", "tool:service/*", "tool:swapped/*", "tool:mine/*"]}}
 LIES = ("huge", "redirect", "silent", "other", "nonsense")
-CLAIMS = {"chief": {"groups": "support"}, "app": {"groups": ["support", "staff"]}, "guest": {"groups": ["guests"]}}
+CLAIMS = {
+    **{name: {"groups": "support"} for name in ("chief", "karl", "eve")},
+    "app": {"groups": ["support", "staff"]},
+    "guest": {"groups": ["guests"]},
+}
+SIGNER = {"client_id": "signer", "client_secret": "", "client_key": "env:CLIENT_KEY"}
+KEY = ECKey.generate_key("P-256")
 
 
 def say(exchange: Exchange) -> None:
@@ -55,7 +71,13 @@ class Place:
             {
                 "servers": {
                     "notes": {"command": program, "tenant": "acme"},
-                    "service": self.server("service", "client_credentials"),
+                    "service": self.server(
+                        "service",
+                        "client_credentials",
+                        client_id="signer",
+                        client_secret="",
+                        client_key="env:CLIENT_KEY",
+                    ),
                     "swapped": self.server("swapped", "token_exchange"),
                     "mine": {**self.server("mine", "user", client_id="web", client_secret=""), "tenant": "*"},
                 },
@@ -71,8 +93,8 @@ class Place:
                             "url": acme.url,
                             "tenant": "acme",
                             "rules": RULES,
-                            "subject": "client_id",
                             "clock_skew_s": 0,
+                            "login": {"client_id": "desk", "client_key": "env:CLIENT_KEY"},
                         },
                         "bolt": {
                             "url": bolt.url,
@@ -92,6 +114,7 @@ class Place:
                 },
             },
             BOLT_SECRET=secret_of("gateway"),
+            CLIENT_KEY=KEY.as_pem(private=True).decode(),
         )
 
     def server(self, slug: str, kind: str, **more: str) -> dict[str, Any]:
@@ -115,15 +138,9 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(serve: Serve, portal: BlockingPortal) -> Generator[Place]:
-    web = {
-        "client_id": "web",
-        "application_type": "native",
-        "token_endpoint_auth_method": "none",
-        "grant_types": ["authorization_code", "refresh_token"],
-        "response_types": ["code"],
-        "redirect_uris": ["http://127.0.0.1/oauth/callback"],
-    }
-    clients = [web, client_named("app"), client_named("guest"), client_named("chief"), client_named("gateway")]
+    web = person_client("web", "/oauth/callback")
+    desk = person_client("desk", "/oauth/login", **signer_named("desk", KEY))
+    clients = [web, desk, signer_named("signer", KEY), *map(client_named, ("app", "guest", "chief", "gateway"))]
     with (
         Issuer(clients=clients, claims=CLAIMS) as acme,
         Issuer(clients=clients, claims=CLAIMS, opaque=("urn:bolt",)) as bolt,
@@ -299,7 +316,7 @@ async def test_each_upstream_sees_a_token_made_for_it_and_never_the_callers(plac
     about = {token: place.acme.about(token) for tokens in seen.values() for token in tokens}
 
     assert len(set(seen["service"])) == 1
-    assert about[seen["service"][0]]["client_id"] == "gateway"
+    assert about[seen["service"][0]]["client_id"] == "signer", "which said so by its key"
     assert [about[token].get("on_behalf_of") for token in seen["swapped"]] == ["app", "chief", "app"]
     assert all(about[token]["aud"].endswith(f"/{tool}") for tool in seen for token in seen[tool])
     everything = b"".join(each.headers.get(b"authorization", b"") for each in place.upstream.exchanges)
@@ -347,15 +364,55 @@ async def test_a_person_connects_an_account_and_is_served_by_it(place: Place) ->
 async def test_an_answer_of_the_issuer_is_of_no_use_in_another_browser(place: Place) -> None:
     link = place.gateway.drawbridge("tokens", "connect", "mine", "--as", "mallory", "--json")
     async with browser("karl") as karl, browser("eve") as eve:
-        answer = httpx2.Response(303, headers={"location": ""})
+        url = json.loads(link.stdout)["url"]
+        await karl.get(url)
         karl.follow_redirects = False
-        answer = await karl.post(json.loads(link.stdout)["url"])
+        answer = await karl.post(url)
         while not answer.headers["location"].startswith(f"{place.gateway.url}/oauth/callback"):
             answer = await karl.get(answer.url.join(answer.headers["location"]))
         stolen = await eve.get(answer.headers["location"])
 
     assert stolen.status_code == 403
     assert "another browser" in stolen.text
+
+
+async def link_for(caller: Caller) -> str:
+    """Where somebody who calls is sent to connect an account."""
+    asked = answer_in(await caller.modern("tools/call", {"name": "mine__say", "arguments": {}, "_meta": URLS}))
+    url: str = asked["result"]["inputRequests"]["connect"]["params"]["url"]
+    return url
+
+
+async def test_where_there_is_a_login_only_the_very_person_connects_an_account(place: Place) -> None:
+    tokens = {name: place.acme.token_of(name, "web", place.resource) for name in ("karl", "eve")}
+    async with place.caller(tokens["karl"]) as karl, place.caller(tokens["eve"]) as eve:
+        # Each is made to open the other's link: eve wants her account to be used as karl's, and his as hers.
+        for caller, other in ((karl, "eve"), (eve, "karl")):
+            async with browser(other) as lured:
+                url = await link_for(caller)
+                page = await lured.get(url)
+                refused = await lured.post(url)
+            assert refused.status_code == 403 and "Nothing was connected" in refused.text
+            assert f"logged in as acme:{other}" in refused.text and "log in as acme:" in page.text
+        assert await link_for(karl), "he still has none"
+
+        async with browser("karl") as his:
+            url = await link_for(karl)
+            await his.get(url)
+            done = await his.post(url)
+        said = await karl.call("mine__say")
+        hers = await eve.call("mine__say")
+    said_of = place.gateway.drawbridge("audit", "search", "account.refused", "--outcome", "denied", "--json").stdout
+    refusals = [record["detail"] for record in json.loads(said_of)["records"]]
+
+    assert done.status_code == 200 and "is connected for acme:karl" in done.text
+    assert not said["result"].get("isError")
+    assert place.acme.about(place.last_shown("mine"))["sub"] == "karl"
+    assert hers["result"]["isError"] is True
+    assert [(each["subject"], each["browser"]) for each in refusals] == [
+        ("acme:karl", "acme acme:eve"),
+        ("acme:eve", "acme acme:karl"),
+    ]
 
 
 async def test_accounts_are_listed_and_revoked_without_a_token_being_shown(place: Place) -> None:

@@ -21,6 +21,14 @@ const provider = new Provider(url, {
   pkce: { required: () => true },
   rotateRefreshToken: true,
   issueRefreshToken: () => true,
+  // Nobody is asked whether they agree.
+  loadExistingGrant: async ({ oidc }) => {
+    const grant = new oidc.provider.Grant({ accountId: oidc.session.accountId, clientId: oidc.client.clientId });
+    grant.addOIDCScope("openid offline_access");
+    for (const resource of [oidc.params.resource].flat().filter(Boolean)) grant.addResourceScope(resource, told.scopes.join(" "));
+    await grant.save();
+    return grant;
+  },
   scopes: ["openid", "offline_access", ...told.scopes],
   ttl: { AccessToken: told.lifetime, ClientCredentials: told.lifetime, RefreshToken: 3600, Grant: 3600, Session: 3600, Interaction: 600 },
   enabledJWA: { idTokenSigningAlgValues: ["ES256"] },
@@ -72,11 +80,7 @@ const server = createServer(async (request, response) => {
   if (at.pathname.startsWith("/login/")) {
     // Whoever the test says is at the browser: the cookie `person` names them.
     const person = /(?:^|; )person=([^;]+)/.exec(request.headers.cookie ?? "")?.[1] ?? "nobody";
-    const details = await provider.interactionDetails(request, response);
-    const grant = new provider.Grant({ accountId: person, clientId: details.params.client_id });
-    for (const resource of [details.params.resource].flat().filter(Boolean)) grant.addResourceScope(resource, told.scopes.join(" "));
-    grant.addOIDCScope("openid offline_access");
-    const result = { login: { accountId: person }, consent: { grantId: await grant.save() } };
+    const result = { login: { accountId: person } };
     await provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
   } else {
     callback(request, response);

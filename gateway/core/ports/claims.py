@@ -13,3 +13,7 @@ class Claims(Protocol):
     async def leave(self, tenant: str, name: str, holder: str) -> None:
         """Let go of it before its time; nothing happens where another has it."""
         ...
+
+    async def pass_on(self, tenant: str, name: str, holder: str, to: str) -> None:
+        """Have another hold it for the rest of its time; nothing happens where `holder` does not have it."""
+        ...

@@ -17,3 +17,8 @@ class MemoryClaims:
     async def leave(self, tenant: str, name: str, holder: str) -> None:
         if self._held.get((tenant, name), ("", 0))[0] == holder:
             del self._held[tenant, name]
+
+    async def pass_on(self, tenant: str, name: str, holder: str, to: str) -> None:
+        other, until_us = self._held.get((tenant, name), ("", 0))
+        if other == holder:
+            self._held[tenant, name] = (to, until_us)

@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from adapters.net.authorization_server import ClientSecret
+from adapters.net.client_auth import Client
 from adapters.oauth.kept import MARGIN_S, NO_SOONER_S
 from adapters.oauth.service import ExchangedTokens, ServiceTokens, Wish
 from adapters.oauth.token_endpoint import TokenEndpoint, TokenRefused
@@ -25,7 +25,7 @@ class House:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.server = FakeAuthorizationServer()
-        self.endpoint = TokenEndpoint(self.server, ClientSecret(id="gateway", secret=Secret("s3cret")))
+        self.endpoint = TokenEndpoint(self.server, Client(id="gateway", secret=Secret("s3cret")))
         self.service = ServiceTokens(self.endpoint, WISH, self.clock)
         self.callers = {"aa": Secret("token of ana"), "bb": Secret("token of bob")}
         self.exchanged = ExchangedTokens("crm", self.endpoint, WISH, self.clock, self.callers.get)
