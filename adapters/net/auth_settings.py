@@ -28,8 +28,8 @@ class ClientSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    client_id: str = ""
-    """The gateway's name there; of `user` by default the address of a document that says who it is (CIMD)."""
+    client_id: str
+    """The gateway's name there."""
     client_secret: str = ""
     """Reference to its secret there."""
     client_auth: Literal["basic", "post"] = "basic"
@@ -62,6 +62,8 @@ class ClientSettings(BaseModel):
 class AuthSettings(ClientSettings):
     """How the gateway gets access tokens for somebody behind it."""
 
+    client_id: str = ""
+    """The gateway's name there; of `user` by default the address of a document that says who it is (CIMD)."""
     kind: Literal["client_credentials", "token_exchange", "user"]
     """`client_credentials`: one token, whoever calls; `token_exchange`: the caller's access token is exchanged (RFC
     8693), so that the server knows whom it serves; `user`: each person connects an account of their own."""

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as how
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -28,6 +29,7 @@ RULES = st.lists(
     ),
     max_size=4,
 )
+UNHURRIED = how(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def issuer(**settings: Any) -> IssuerSettings:
@@ -120,6 +122,7 @@ def test_another_claim_may_name_the_subject() -> None:
         who(settings)
 
 
+@UNHURRIED
 @given(RULES, CLAIMS)
 def test_no_claim_grants_what_was_not_mapped(rules: list[dict[str, Any]], claims: dict[str, Any]) -> None:
     settings = issuer(rules=rules)
@@ -134,6 +137,7 @@ def test_no_claim_grants_what_was_not_mapped(rules: list[dict[str, Any]], claims
     assert found.subject == "corp:ana"
 
 
+@UNHURRIED
 @given(RULES, CLAIMS, st.sampled_from(("groups", "role", "flag")))
 def test_a_claim_less_never_gives_more(rules: list[dict[str, Any]], claims: dict[str, Any], lost: str) -> None:
     rules = [{**rule, "tenant": "", "kind": ""} for rule in rules]
