@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import anyio
 from msgspec import structs
@@ -11,7 +12,7 @@ from adapters.mcp.client_params import client_capabilities
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.settings import ServerSettings
 from adapters.mcp.wire import Answer, Params, encode
-from gateway.core.errors import Denied
+from gateway.core.errors import Denied, GatewayError, Unavailable
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.model import Capability, Emit, InputRequired, Request, Result
 from gateway.core.ports.credentials import UpstreamTokens
@@ -20,6 +21,17 @@ from gateway.core.ports.upstream import Listing
 _CLOSE_S = 5.0
 _OPENED = "drawbridge:connect"
 _ANSWERED = ("inputResponses", "requestState")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Caller:
+    """Somebody's own connection."""
+
+    upstream: McpHttpUpstream
+    calls: int = 0
+    attending: anyio.Lock = field(default_factory=anyio.Lock)
+    """Held by the one of those who follow a resource by it that hears what the server says unasked."""
+    attended: bool = False
 
 
 def takes_urls(request: Request) -> bool:
@@ -45,8 +57,7 @@ class McpCallersUpstream:
         self._parts = parts
         self._tokens = tokens
         self._own = McpHttpUpstream(slug, settings, parts, on_changed, tokens.own)
-        self._callers: OrderedDict[str, McpHttpUpstream] = OrderedDict()
-        self._calls: dict[str, int] = {}
+        self._callers: OrderedDict[str, _Caller] = OrderedDict()
 
     @property
     def name(self) -> str:
@@ -57,7 +68,11 @@ class McpCallersUpstream:
 
     async def watch(self) -> None:
         """See `McpHttpUpstream.watch`."""
-        await self._own.watch()
+        try:
+            await self._own.watch()
+        finally:
+            for caller in self._callers.values():
+                caller.upstream.desert()
 
     async def call(self, request: Request, capability: Capability, emit: Emit) -> Result:
         request = self._resumed(request, capability)
@@ -71,19 +86,19 @@ class McpCallersUpstream:
             return self._asks_to_open(url, request, capability)
 
     async def _call(self, key: str, request: Request, capability: Capability, emit: Emit) -> Result:
-        upstream = self._callers.get(key)
-        if upstream is None:
+        caller = self._callers.get(key)
+        if caller is None:
             upstream = McpHttpUpstream(self._slug, self._settings, self._parts, token=self._tokens.of(key))
-            self._callers[key] = upstream
+            caller = self._callers[key] = _Caller(upstream=upstream)
         self._callers.move_to_end(key)
-        self._calls[key] = self._calls.get(key, 0) + 1
+        caller.calls += 1
         try:
             await self._make_room()
-            return await upstream.call(request, capability, emit)
+            if request.operation == "subscribe":
+                return await _follow(caller, request, capability, emit)
+            return await caller.upstream.call(request, capability, emit)
         finally:
-            self._calls[key] -= 1
-            if not self._calls[key]:
-                del self._calls[key]
+            caller.calls -= 1
 
     def _resumed(self, request: Request, capability: Capability) -> Request:
         """The request as it was before its caller was asked to open an address."""
@@ -110,11 +125,32 @@ class McpCallersUpstream:
         everybody, self._callers = [*self._callers.values()], OrderedDict()
         with anyio.move_on_after(_CLOSE_S, shield=True):
             async with anyio.create_task_group() as closing:
-                for upstream in (self._own, *everybody):
+                for upstream in (self._own, *(caller.upstream for caller in everybody)):
                     closing.start_soon(upstream.aclose)
 
     async def _make_room(self) -> None:
         """Let go of whoever called longest ago and is not calling now."""
         if len(self._callers) > self._parts.limits.sessions:
-            for key in [key for key in self._callers if key not in self._calls][:1]:
-                await self._callers.pop(key).aclose()
+            for key in [key for key, caller in self._callers.items() if not caller.calls][:1]:
+                await self._callers.pop(key).upstream.aclose()
+
+
+async def _follow(caller: _Caller, request: Request, capability: Capability, emit: Emit) -> Result:
+    """Have a resource's changes told, by whoever follows one on the same connection and came first."""
+    outcome: Result | GatewayError = Unavailable("nothing more is heard of it")
+    async with anyio.create_task_group() as group:
+        group.start_soon(_attend, caller)
+        try:
+            outcome = await caller.upstream.call(request, capability, emit)
+        except GatewayError as error:
+            outcome = error
+        group.cancel_scope.cancel()
+    if isinstance(outcome, GatewayError):
+        raise outcome
+    return outcome
+
+
+async def _attend(caller: _Caller) -> None:
+    async with caller.attending:
+        again, caller.attended = caller.attended, True
+        await caller.upstream.attend(again=again)

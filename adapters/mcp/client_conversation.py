@@ -168,6 +168,7 @@ class Conversation:
 
     def ended(self) -> None:
         self.over = True
+        self._updates.end()
         for waiting in self._waiting.values():
             if waiting.answer is None:
                 # Not `Unavailable`: that would say that nothing was done, and nobody knows.

@@ -132,8 +132,19 @@ class McpHttpUpstream:
     async def watch(self) -> None:
         """Tell `on_changed` whenever the server says so, until canceled; returns where it never will.
 
-        For whoever owns a task group; nothing else depends on it.
+        For whoever owns a task group. Those who follow a resource are told, and told of the end.
         """
+        try:
+            await self.attend()
+        finally:
+            self.desert()
+
+    def desert(self) -> None:
+        """Nobody attends to what the server says unasked any more: whoever follows a resource learns of it."""
+        self._updates.end()
+
+    async def attend(self, *, again: bool = False) -> None:
+        """Hear what the server says unasked, until canceled. `again`: somebody did before, and may have missed some."""
         lines, stirred = b"", self._updates.changed
 
         async def listen(deadline_s: float) -> Response | None:
@@ -153,21 +164,31 @@ class McpHttpUpstream:
         async def follow(response: Response) -> bool:
             nonlocal stirred
             legacy, ended = self._link is not None and self._link.face is self._legacy, anyio.Event()
+            at_once = False
             async with anyio.create_task_group() as group:
                 group.start_soon(self._follow, response, lines, ended)
                 while not await _either(ended, stirred):
                     if not legacy:
+                        at_once = True
                         break  # what a modern stream is about is said when it begins
                     stirred = self._updates.changed
-                    await self._legacy.subscribe(self._updates.uris, self._clock.monotonic_s() + LIST_S)
+                    if not await self._resubscribed():
+                        break  # it is listened to again, and asked again
                 group.cancel_scope.cancel()
-            return not ended.is_set()
+            return at_once
 
         def missed() -> None:
             self._on_changed()
             self._updates.publish_all()
 
-        await keep_listening(listen, follow, missed, self._clock)
+        await keep_listening(listen, follow, missed, self._clock, again=again)
+
+    async def _resubscribed(self) -> bool:
+        try:
+            await self._legacy.subscribe(self._updates.uris, self._clock.monotonic_s() + LIST_S)
+        except GatewayError:
+            return False
+        return True
 
     async def _follow(self, response: Response, lines: bytes, ended: anyio.Event) -> None:
         try:
@@ -180,6 +201,7 @@ class McpHttpUpstream:
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""
         self._closed = True
+        self.desert()
         await self._legacy.aclose()
         await self._sse.aclose()
         await self._wire.pool.aclose()
@@ -188,6 +210,8 @@ class McpHttpUpstream:
         self, link: _Link, request: Request, capability: Capability, emit: Emit, deadline_s: float
     ) -> Result:
         if request.operation == "subscribe":
+            if self._closed:
+                raise Unavailable(f"{self._slug} has been replaced", detail={"sent": False})
             await self._updates.follow(uri_of(request, capability), emit)
         face = link.face
         era = face.era

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from adapters.mcp.wire import Frame, encode
+from adapters.mcp.wire import FOLLOWED, Frame, encode
+from gateway.core.errors import Unavailable
 from gateway.core.json import JsonObject
 from gateway.core.model import Emit, Log
 
@@ -31,13 +32,14 @@ class Updates:
         return tuple(sorted(self._listeners))
 
     async def follow(self, uri: str, emit: Emit) -> None:
-        """Tell `emit` of each change, until canceled."""
+        """Tell `emit` of each change, until canceled. Raises: Unavailable: nobody listens to the server any more."""
         send, receive = anyio.create_memory_object_stream[None](_WAITING)
         listeners = self._listeners.setdefault(uri, set())
         listeners.add(send)
         if len(listeners) == 1:
             self._stir()
         try:
+            await emit(Log(level="debug", text=FOLLOWED))
             async for _ in receive:
                 message: JsonObject = {"jsonrpc": "2.0", "method": UPDATED, "params": {"uri": uri}}
                 await emit(Log(level="info", text=UPDATED, native=Frame(encode(message))))
@@ -48,14 +50,21 @@ class Updates:
             if not listeners and self._listeners.get(uri) is listeners:
                 del self._listeners[uri]
                 self._stir()
+        raise Unavailable("the server is not listened to any more")
+
+    def end(self) -> None:
+        """Nobody listens to the server any more: those who follow learn of it."""
+        for listeners in self._listeners.values():
+            for send in listeners:
+                send.close()
 
     def publish(self, params: Mapping[str, object]) -> None:
         """The server said that a resource changed."""
         for send in self._listeners.get(str(params.get("uri")), ()):
             try:
                 send.send_nowait(None)
-            except anyio.WouldBlock:
-                continue  # it has not read of earlier changes yet
+            except (anyio.WouldBlock, anyio.ClosedResourceError):
+                continue  # it has not read of earlier changes yet, or of the end
 
     def publish_all(self) -> None:
         """The server could not be heard for a while: any of them may have changed."""

@@ -48,13 +48,15 @@ async def keep_listening(
     follow: Callable[[Response], Awaitable[bool]],
     missed: Callable[[], None],
     clock: Clock,
+    *,
+    again: bool = False,
 ) -> None:
     """Listen, and listen again whenever the stream ends, until canceled or `listen` gives None.
 
-    `follow` says whether to listen again at once. `missed` is called after each stream but the first has begun:
-    something may have changed in between.
+    `follow` says whether to listen again at once. `missed` is called after each stream but the first has begun, and
+    after the first where somebody listened before: something may have changed in between.
     """
-    delay_s, again = _FIRST_DELAY_S, False
+    delay_s = _FIRST_DELAY_S
     while True:
         began_s, at_once = clock.monotonic_s(), False
         try:

@@ -4,7 +4,7 @@ A stream speaks only of what its caller may see: a change elsewhere stays unment
 again on each change and with each sign of life.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from msgspec import Raw
 from starlette.types import Receive, Send
 
 from adapters.mcp.exchange import FAREWELL_S, KEEP_ALIVE, SSE_HEADERS, HeaderLines, Pace
+from adapters.mcp.following import Follow, News, Watched, follow_all
 from adapters.mcp.knock import Knock
 from adapters.mcp.refusals import error_bytes, refusal_from
 from adapters.mcp.render import notification_bytes, response_bytes, sse_bytes
@@ -20,9 +21,9 @@ from adapters.mcp.tapes import Tape
 from adapters.mcp.unread import KEPT, NOT_KEPT, Unread, unread
 from adapters.mcp.views import ListKind, View, Views
 from adapters.mcp.wire import META_PREFIX, encode
-from gateway.core.errors import Exhausted, GatewayError, Unauthenticated, Unavailable
+from gateway.core.errors import Exhausted, Unauthenticated, Unavailable
 from gateway.core.json import JsonObject
-from gateway.core.model import Emit, Event, Principal
+from gateway.core.model import Emit, Principal
 from gateway.core.ports.gateway import Authenticator, Gateway
 
 SUBSCRIPTION_KEY = META_PREFIX + "subscriptionId"
@@ -53,25 +54,6 @@ NOTICES = (
 )
 
 
-class News:
-    """What a stream has to tell next; several changes of one resource are one."""
-
-    def __init__(self) -> None:
-        self.uris: dict[str, None] = {}
-        self._some = anyio.Event()
-
-    def stir(self) -> None:
-        self._some.set()
-
-    async def wait(self) -> None:
-        await self._some.wait()
-        self._some = anyio.Event()
-
-    def take(self) -> list[str]:
-        uris, self.uris = [*self.uris], {}
-        return uris
-
-
 def _nothing_watched() -> tuple[frozenset[str], anyio.Event]:
     return frozenset(), anyio.Event()
 
@@ -92,10 +74,8 @@ class Subscription:
     authorization: bytes
     scope: str
     notices: tuple[Notice, ...]
-    watched: Callable[[], tuple[frozenset[str], anyio.Event]] = _nothing_watched
-    """The resources whose changes are told, and what is set when there are others."""
-    follow: Callable[[str, Emit], Awaitable[None]] = _never
-    """Has a resource's changes told, until canceled."""
+    watched: Watched = _nothing_watched
+    follow: Follow = _never
     request_id: bytes = b""
     """Raw JSON id of a `subscriptions/listen`; empty for a GET stream."""
     headers: HeaderLines = ()
@@ -198,7 +178,7 @@ class Streams:
             with talk:
                 news = News()
                 group.start_soon(self._notice_changes, self._gateway.version, news)
-                group.start_soon(_watch_resources, subscription, news)
+                group.start_soon(follow_all, subscription.watched, subscription.follow, news, self._gateway)
                 last_words = await self._talk(subscription, send, news)
             await self._take_leave(send, last_words)
             group.cancel_scope.cancel()
@@ -269,32 +249,6 @@ class Streams:
     def _digests(self, subscription: Subscription) -> Mapping[str, tuple[bytes, ...]]:
         view: View = self._views.of(subscription.principal, subscription.scope)
         return {each.method: tuple(view.digest(kind) for kind in each.lists) for each in subscription.notices}
-
-
-async def _watch_resources(subscription: Subscription, news: News) -> None:
-    """Follow each resource that is watched, for as long as it is."""
-    followed: dict[str, anyio.CancelScope] = {}
-    async with anyio.create_task_group() as group:
-        while True:
-            wanted, stirred = subscription.watched()
-            for uri in followed.keys() - wanted:
-                followed.pop(uri).cancel()
-            for uri in wanted - followed.keys():
-                scope = followed[uri] = anyio.CancelScope()
-                group.start_soon(_follow, uri, subscription, news, scope)
-            await stirred.wait()
-
-
-async def _follow(uri: str, subscription: Subscription, news: News, scope: anyio.CancelScope) -> None:
-    async def tell(event: Event) -> None:
-        news.uris[uri] = None
-        news.stir()
-
-    with scope:
-        try:
-            await subscription.follow(uri, tell)
-        except GatewayError:
-            return  # refused or out of reach: nothing is heard of this one
 
 
 async def _leave_with_client(receive: Receive, scope: anyio.CancelScope) -> None:

@@ -45,6 +45,9 @@ ASKED: Mapping[str, str] = {
     "roots/list": "roots",
 }
 """What a server may ask a client for while it answers, by method: the capability that a client needs for it."""
+FOLLOWED = "mcp/followed"
+"""Text of the event that says that a resource is followed from now on; whoever had followed it before may have missed
+something."""
 REFUSED = "mcp/refused"
 """In `Request.meta`: which of a server's questions the client answered with an error, by key, each error as it came."""
 

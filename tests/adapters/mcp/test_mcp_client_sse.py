@@ -9,11 +9,11 @@ from msgspec import Raw
 
 from adapters.mcp.client_http import McpHttpUpstream
 from adapters.mcp.settings import ServerSettings
-from adapters.mcp.wire import CLIENT_CAPABILITIES_KEY, Params, decode_value, encode
+from adapters.mcp.wire import CLIENT_CAPABILITIES_KEY, FOLLOWED, Params, decode_value, encode
 from gateway.core.errors import DeadlineExceeded, GatewayError, UpstreamFailed
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.limits import Limits
-from gateway.core.model import Capability, Complete, InputRequired, Progress
+from gateway.core.model import Capability, Complete, Event, InputRequired, Log, Progress
 from tests.fakes_mcp_client import Seen, a_request, call, params, parts, said, tool
 from tests.fakes_mcp_door import together
 from tests.fakes_upstreams import Exchange, RawServer, raw_server
@@ -379,14 +379,20 @@ async def test_a_resource_that_changed_is_told_to_whoever_watches_it() -> None:
     old = OldServer()
     watched = Capability(name="resource:shop/note://a", kind="resource", owner="shop", local="note://a")
     body = Params({"uri": Raw(b'"note://a"')}, era="legacy")
-    seen = Seen()
+    told, changed = list[Event](), anyio.Event()
+
+    async def hear(event: Event) -> None:
+        told.append(event)
+        if len(told) > 1:
+            changed.set()
+
     async with bench(old, transport="sse") as (_, upstream), together() as group:
         group.start_soon(upstream.watch)
-        group.start_soon(upstream.call, a_request(body, operation="subscribe", within_s=15), watched, seen)
+        group.start_soon(upstream.call, a_request(body, operation="subscribe", within_s=15), watched, hear)
         subscribed = await old.until("resources/subscribe")
         subscribed.say({"method": "notifications/resources/updated", "params": {"uri": "note://b"}})
         subscribed.say({"method": "notifications/resources/updated", "params": {"uri": "note://a"}})
-        await seen.first.wait()
+        await changed.wait()
         group.cancel_scope.cancel()
     assert subscribed.message["params"] == {"uri": "note://a"}
-    assert len(seen.events) == 1
+    assert [each.text for each in told if isinstance(each, Log)] == [FOLLOWED, "notifications/resources/updated"]

@@ -17,7 +17,7 @@ from gateway.core.content import plain
 from gateway.core.errors import DeadlineExceeded, InvalidRequest, Unavailable, UpstreamFailed
 from gateway.core.json import json_list, json_object
 from gateway.core.limits import Limits
-from gateway.core.model import Log
+from gateway.core.model import Capability, Log
 from tests.fakes_mcp_client import Seen, a_request, call, found, params, parts, structured, tool
 
 pytestmark = pytest.mark.anyio
@@ -421,3 +421,13 @@ async def test_a_change_of_the_lists_is_told() -> None:
         await changed.wait()
         assert seen.events == []
     await upstream.aclose()
+
+
+async def test_who_follows_a_resource_learns_that_the_program_ended() -> None:
+    code = "def other(m):\n    if m.get('method') == 'subscriptions/listen' and DYING: os._exit(0)\nDYING = "
+    watched = Capability(name="resource:shop/note://a", kind="resource", owner="shop", local="note://a")
+    body = Params({"uri": Raw(b'"note://a"')}, era="modern")
+    dying = "'note://a' in json.dumps(seen)\n"
+    async with program("class D:\n    def __bool__(self): return " + dying + code + "D()\n") as upstream:
+        with pytest.raises(Unavailable):
+            await upstream.call(a_request(body, operation="subscribe", within_s=60), watched, Seen())

@@ -1,0 +1,95 @@
+"""What a stream hears of single resources, and that it goes on hearing of them. Knows no client and no transport."""
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import anyio
+
+from adapters.mcp.wire import FOLLOWED
+from gateway.core.errors import Denied, GatewayError, InvalidRequest, NotFound
+from gateway.core.model import Emit, Event, Log
+from gateway.core.ports.gateway import Gateway
+
+Watched: TypeAlias = Callable[[], tuple[frozenset[str], anyio.Event]]
+"""The resources whose changes are told, and what is set when there are others."""
+Follow: TypeAlias = Callable[[str, Emit], Awaitable[None]]
+"""Has a resource's changes told, until canceled. Raises: GatewayError: not, or no longer."""
+
+AGAIN_S = (1.0, 60.0)
+"""First and longest pause before a resource that could not be followed is followed again, seconds."""
+
+
+class News:
+    """What a stream has to tell next; several changes of one resource are one."""
+
+    def __init__(self) -> None:
+        self.uris: dict[str, None] = {}
+        self._some = anyio.Event()
+
+    def stir(self) -> None:
+        self._some.set()
+
+    async def wait(self) -> None:
+        await self._some.wait()
+        self._some = anyio.Event()
+
+    def take(self) -> list[str]:
+        uris, self.uris = [*self.uris], {}
+        return uris
+
+
+async def follow_all(watched: Watched, follow: Follow, news: News, gateway: Gateway) -> None:
+    """Follow each resource that is watched, for as long as it is."""
+    followed: dict[str, anyio.CancelScope] = {}
+    async with anyio.create_task_group() as group:
+        while True:
+            wanted, stirred = watched()
+            for uri in followed.keys() - wanted:
+                followed.pop(uri).cancel()
+            for uri in wanted - followed.keys():
+                scope = followed[uri] = anyio.CancelScope()
+                group.start_soon(_follow, _Followed(uri, follow, news), gateway, scope)
+            await stirred.wait()
+
+
+class _Followed:
+    """One resource that is watched."""
+
+    def __init__(self, uri: str, follow: Follow, news: News) -> None:
+        self._uri = uri
+        self._follow = follow
+        self._news = news
+        self._again = False
+
+    async def try_once(self) -> bool:
+        """Tell of its changes until that fails; whether it may be had without anything being changed here."""
+        try:
+            await self._follow(self._uri, self._tell)
+        except (Denied, NotFound, InvalidRequest):
+            return False
+        except GatewayError:
+            return True
+        finally:
+            self._again = True
+        return True
+
+    async def _tell(self, event: Event) -> None:
+        # Whoever begins again may have missed something.
+        if self._again or not (isinstance(event, Log) and event.text == FOLLOWED):
+            self._news.uris[self._uri] = None
+            self._news.stir()
+
+
+async def _follow(resource: _Followed, gateway: Gateway, scope: anyio.CancelScope) -> None:
+    first_s, longest_s = AGAIN_S
+    pause_s = first_s
+    with scope:
+        while True:
+            version, began_s = gateway.version, anyio.current_time()
+            to_be_had = await resource.try_once()
+            if anyio.current_time() - began_s > longest_s:
+                pause_s = first_s
+            with anyio.move_on_after(pause_s if to_be_had else math.inf):
+                await gateway.changed(version)
+            pause_s = min(2 * pause_s, longest_s)
