@@ -12,7 +12,7 @@ import anyio
 import uvicorn
 from mcp.server import MCPServer
 from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult, Resolve
-from mcp.types import ToolAnnotations
+from mcp.types import LoggingMessageNotification, LoggingMessageNotificationParams, ToolAnnotations
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -31,7 +31,7 @@ def sdk_server(canceled: threading.Event | None = None) -> MCPServer:
     """A server with one of everything; `canceled` is set when its tool `wait` is."""
     server = MCPServer("shop", version="1.2.3", instructions="Be kind.")
     server.tool(annotations=ToolAnnotations(destructive_hint=True), meta={"com.example/tier": "gold"})(refund)
-    for tool in (seen_meta, fail, count, reserve, _waiting(canceled or threading.Event())):
+    for tool in (seen_meta, fail, count, reserve, report, renew, _waiting(canceled or threading.Event())):
         server.tool()(tool)
     server.resource("note://today")(today)
     server.resource("note://{id}")(note)
@@ -78,6 +78,22 @@ def _waiting(canceled: threading.Event) -> Callable[[Context], Awaitable[str]]:
 async def reserve(title: str, answer: Annotated[ElicitationResult[Copies], Resolve(ask_how_many)]) -> str:
     """Asks back before it acts."""
     return f"{answer.data.copies} of {title}" if isinstance(answer, AcceptedElicitation) else "nothing"
+
+
+async def report(ctx: Context) -> str:
+    """Logs before it answers."""
+    params = LoggingMessageNotificationParams(level="info", data="looked", logger="shop")
+    await ctx.session.send_notification(LoggingMessageNotification(params=params), ctx.request_id)
+    return "reported"
+
+
+async def renew(ctx: Context) -> str:
+    """Tells in the words of both eras that a resource and every list has changed."""
+    await ctx.notify_resource_updated("note://today")
+    await ctx.notify_tools_changed()
+    await ctx.session.send_resource_updated("note://today")
+    await ctx.session.send_tool_list_changed()
+    return "renewed"
 
 
 def today() -> str:

@@ -67,6 +67,7 @@ class Conversation:
         self._last = 0
         self._waiting: dict[int, _Waiting] = {}
         self._served: set[Key] = set()
+        """Callers, as far as it has to be known whether they are more than one."""
 
     async def request(self, out: Outgoing, *, who: Key, emit: Emit, deadline_s: float, withdraw: bool = True) -> Raw:
         """The result of a request; events before it in order. `withdraw`: say so when it is no longer wanted.
@@ -76,7 +77,7 @@ class Conversation:
         """
         number = self._number()
         waiting = _Waiting(who=who, token=swap_token(out.members, number))
-        if who != GATEWAY:
+        if who != GATEWAY and len(self._served) < 2:
             self._served.add(who)
         message = message_from(number, out)
         self._waiting[number] = waiting

@@ -29,6 +29,8 @@ from gateway.core.model import Capability, Emit, Request, Result
 from gateway.core.ports.credentials import UpstreamToken
 from gateway.core.ports.upstream import Listing
 
+SILENT_S = 5.0
+"""After which a server that has not answered a POST may be one of the older transport, seconds."""
 LIST_S = 30.0
 """Longest all lists of a server may take together, seconds."""
 _COMMON = (("content-type", "application/json"), ("accept", "application/json, text/event-stream"))
@@ -52,6 +54,8 @@ class McpHttpUpstream:
         parts: ServerParts,
         on_changed: Callable[[], None] = lambda: None,
         token: UpstreamToken | None = None,
+        *,
+        silent_s: float = SILENT_S,
     ) -> None:
         """`on_changed` is told when the server says that its lists changed; `token` is shown with every request.
 
@@ -63,6 +67,7 @@ class McpHttpUpstream:
             queue=parts.limits.upstream_queue,
             connect_timeout_s=parts.limits.connect_timeout_s,
         )
+        self._silent_s = silent_s
         self._slug = slug
         self._settings = settings
         self._answers = Answers(slug, settings, parts.seal)
@@ -250,6 +255,36 @@ class McpHttpUpstream:
         """MCP 2026-07-28, versioning, "backward compatibility": whoever does not discover is asked to initialize."""
         if self._settings.transport == "sse":
             return await self._over(self._sse, deadline_s)
+        if self._settings.transport == "http":
+            return await self._by_post(deadline_s)
+        return await self._by_post_or_stream(deadline_s)
+
+    async def _by_post_or_stream(self, deadline_s: float) -> _Link:
+        """Some servers of the older transport leave a POST to the address of their stream open for good."""
+        older: _Link | None = None
+        found: _Link | GatewayError | None = None
+        async with anyio.create_task_group() as group:
+
+            async def look_for_older() -> None:
+                nonlocal older
+                await anyio.sleep(self._silent_s)
+                with suppress(GatewayError):
+                    older = await self._over(self._sse, deadline_s)
+                    group.cancel_scope.cancel()
+
+            group.start_soon(look_for_older)
+            try:
+                found = await self._by_post(deadline_s)
+            except GatewayError as error:
+                found = error
+            group.cancel_scope.cancel()
+        if isinstance(found, _Link):
+            return found
+        if older is not None:
+            return older
+        raise found or self._answers.failed("did not say who it is")
+
+    async def _by_post(self, deadline_s: float) -> _Link:
         modern = Modern(self._wire)
         try:
             about = about_from_discover(await modern.ask("server/discover", {}, deadline_s))

@@ -29,7 +29,9 @@ OPEN = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding
 class OldServer:
     """A server over HTTP+SSE; `then` is told of every call, and answers by `say` or not at all."""
 
-    def __init__(self, then: "Then | None" = None, endpoint: str = "/post?s={}") -> None:
+    def __init__(self, then: "Then | None" = None, endpoint: str = "/post?s={}", *, hangs: bool = False) -> None:
+        """`hangs`: it leaves open what is posted to the address of its stream."""
+        self.hangs = hangs
         self.then = then or answer
         self.endpoint = endpoint
         self.streams: list[Exchange] = []
@@ -43,7 +45,8 @@ class OldServer:
             if self.endpoint:
                 event(exchange, self.endpoint.format(len(self.streams) - 1).encode(), b"endpoint")
         elif not exchange.target.startswith(b"/post?s="):
-            exchange.answer(b"Method Not Allowed", status=405, content_type="text/plain")
+            if not self.hangs:
+                exchange.answer(b"Method Not Allowed", status=405, content_type="text/plain")
         else:
             self._take(Posted(self.streams[int(exchange.target[8:])], exchange))
 
@@ -99,11 +102,11 @@ def event(stream: Exchange, data: bytes, name: bytes = b"message") -> None:
 
 @asynccontextmanager
 async def bench(
-    old: OldServer, *, limits: Limits | None = None, **settings: object
+    old: OldServer, *, limits: Limits | None = None, silent_s: float = 30.0, **settings: object
 ) -> AsyncGenerator[tuple[RawServer, McpHttpUpstream], None]:
     async with raw_server(old.behave) as server:
         configured = ServerSettings.model_validate({"url": server.url, **settings})
-        upstream = McpHttpUpstream("shop", configured, parts(limits=limits))
+        upstream = McpHttpUpstream("shop", configured, parts(limits=limits), silent_s=silent_s)
         try:
             with anyio.fail_after(20):
                 yield server, upstream
@@ -117,6 +120,19 @@ async def test_the_older_transport_is_found_or_said(transport: str, before: int)
     async with bench(old, transport=transport) as (server, upstream):
         assert said(await call(upstream, tool(), a_request(params("modern")))) == DONE
     assert [each.method for each in server.exchanges[: before + 1]] == [b"POST"] * before + [b"GET"]
+
+
+async def test_an_older_server_that_leaves_posts_open_is_found_by_its_stream() -> None:
+    async with bench(OldServer(hangs=True), transport="auto", silent_s=0.1) as (server, upstream):
+        assert said(await call(upstream, tool(), a_request(params("modern")))) == DONE
+        await server.exchanges[0].gone.wait()  # nobody waits for it any more
+
+
+async def test_a_server_that_neither_answers_nor_streams_fails_in_the_time_the_call_has() -> None:
+    async with bench(OldServer(endpoint="", hangs=True), transport="auto", silent_s=0.1) as (_, upstream):
+        with pytest.raises(DeadlineExceeded) as failure:
+            await call(upstream, tool(), a_request(params("modern"), within_s=1.0))
+    assert failure.value.detail["sent"] is False
 
 
 async def test_the_older_transport_is_not_looked_for_where_the_newer_is_said() -> None:

@@ -3,7 +3,7 @@
 import socket
 import ssl
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from mcp.types import ElicitRequestParams, ElicitResult, TextContent
 from adapters.mcp.client import server_upstream
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_seal import Seal
+from adapters.mcp.client_stdio import McpStdioUpstream
 from adapters.mcp.door import McpDoor
 from adapters.mcp.settings import ServerSettings
 from gateway.core.catalog import Shelf
@@ -41,46 +42,63 @@ class NoSecrets:
         return Secret("")
 
 
-@pytest.fixture(params=["legacy", "modern"], scope="module")
+@pytest.fixture(params=["legacy", "modern", "sse"], scope="module")
 def url(request: pytest.FixtureRequest) -> Generator[str, None, None]:
+    """Of a real server, which speaks one era or transport."""
     app: Any = sdk_server().streamable_http_app()
+    if request.param == "sse":
+        app = sdk_server().sse_app(sse_path="/mcp")
     with served(LegacyOnly(app) if request.param == "legacy" else app) as url:
         yield url
 
 
 @asynccontextmanager
-async def connected(url: str, mode: Any, **more: Any) -> AsyncGenerator[Client]:
+async def connected(
+    server: str | dict[str, Any],
+    mode: Any,
+    *,
+    on_changed: Callable[[], None] = lambda: None,
+    within_s: float = 20,
+    **more: Any,
+) -> AsyncGenerator[Client]:
+    """A client of a gateway before a server, given by its URL or its settings."""
     clock, limits = Ticking(), Limits()
+    settings = ServerSettings.model_validate({"url": server} if isinstance(server, str) else server)
     parts = ServerParts(
         limits=limits, clock=clock, secrets=NoSecrets(), seal=Seal(b"k" * 32, clock), tls=ssl.create_default_context()
     )
-    upstream = server_upstream("shop", ServerSettings.model_validate({"url": url}), parts)
-    shelf = Shelf()
-    shelf.add(upstream, "default")
-    shelf.arrived("shop", await upstream.capabilities())
-    pipeline = Pipeline(
-        snapshot=Snapshot(version="1", catalog=shelf.catalog(), policies=Policies(requests=[Says(GRANT)])),
-        audit=ListAudit(),
-        effects=Effects(DictLedger(), clock),
-        clock=clock,
-        ids=Counting(),
-        limits=limits,
-    )
-    door = McpDoor(gateway=pipeline, authenticator=Badges(), clock=clock, ids=Counting(), limits=limits)
-    with anyio.fail_after(20):
-        async with door.running(), together() as group:
-            listener = socket.create_server(("127.0.0.1", 0))
-            server = uvicorn.Server(
-                uvicorn.Config(door, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-            )
-            group.start_soon(server.serve, [listener])
-            target = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-            async with httpx2.AsyncClient(headers={"authorization": "Bearer ana"}) as http:
-                transport = streamable_http_client(target, http_client=http)
-                async with Client(transport, mode=mode, **more) as client:
-                    yield client
-            door.stop()
-            server.should_exit = True
+    upstream = server_upstream("shop", settings, parts, on_changed)
+    try:
+        shelf = Shelf()
+        shelf.add(upstream, "default")
+        shelf.arrived("shop", await upstream.capabilities())
+        pipeline = Pipeline(
+            snapshot=Snapshot(version="1", catalog=shelf.catalog(), policies=Policies(requests=[Says(GRANT)])),
+            audit=ListAudit(),
+            effects=Effects(DictLedger(), clock),
+            clock=clock,
+            ids=Counting(),
+            limits=limits,
+        )
+        door = McpDoor(gateway=pipeline, authenticator=Badges(), clock=clock, ids=Counting(), limits=limits)
+        with anyio.fail_after(within_s):
+            async with door.running(), together() as group, together() as watching:
+                if not isinstance(upstream, McpStdioUpstream):
+                    watching.start_soon(upstream.watch)
+                listener = socket.create_server(("127.0.0.1", 0))
+                serving = uvicorn.Server(
+                    uvicorn.Config(door, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+                )
+                group.start_soon(serving.serve, [listener])
+                target = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+                async with httpx2.AsyncClient(headers={"authorization": "Bearer ana"}) as http:
+                    transport = streamable_http_client(target, http_client=http)
+                    async with Client(transport, mode=mode, **more) as client:
+                        yield client
+                door.stop()
+                serving.should_exit = True
+                watching.cancel_scope.cancel()
+    finally:
         await upstream.aclose()
 
 
