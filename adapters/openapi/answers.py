@@ -1,11 +1,13 @@
 """From an HTTP answer to a result: JSON as a value, text as text, anything else as bytes. No I/O."""
 
 import base64
+from dataclasses import replace
 
 import orjson
 
+from adapters.openapi.outcomes import Outcome, unforeseen
 from gateway.core.content import Content, Part, Plain, text_part
-from gateway.core.json import Json
+from gateway.core.json import Json, JsonObject
 from gateway.core.labels import Labels
 from gateway.core.model import Complete
 
@@ -13,11 +15,25 @@ ERROR_BYTES = 8 * 1024
 """Most of an error's body that is told."""
 
 
-def result_of(status: int, content_type: str, body: bytes, labels: Labels) -> Complete:
-    """The result of a call that was answered; one with another status than 2xx is an error of the tool."""
+def result_of(status: int, content_type: str, body: bytes, labels: Labels, outcome: Outcome | None = None) -> Complete:
+    """The result of a call that was answered; one with another status than 2xx is an error of the tool.
+
+    `outcome`: what a success was announced to look like.
+    """
     if not 200 <= status < 300:
         return Complete(body=Plain(_error(status, content_type, body)), is_error=True, labels=labels)
-    return Complete(body=Plain(_content(status, content_type, body), size_bytes=len(body)), labels=labels)
+    content = _content(status, content_type, body)
+    if outcome is not None:
+        content = replace(content, structured=_held(outcome, status, content_type, body, content))
+    return Complete(body=Plain(content, size_bytes=len(body)), labels=labels)
+
+
+def _held(outcome: Outcome, status: int, content_type: str, body: bytes, content: Content) -> JsonObject:
+    if content.structured is not None or body.strip() == b"null":
+        return outcome.held(content.structured, len(body))
+    if not body:
+        return unforeseen(f"HTTP status {status}, without a body")
+    return unforeseen(f"it is no JSON but {content_type.partition(';')[0].strip().lower()[:100] or 'of no type'}")
 
 
 def _content(status: int, content_type: str, body: bytes) -> Content:

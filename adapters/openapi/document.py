@@ -1,4 +1,4 @@
-"""An OpenAPI document as JSON: read from a file, bounded, references followed inside it and nowhere else.
+"""An OpenAPI document as JSON: read from its files, bounded, references followed inside them and nowhere else.
 
 YAML is read by JSON's rules: dates stay texts, keys become texts, and aliases are refused, because a few hundred bytes
 of them can stand for gigabytes.
@@ -11,10 +11,12 @@ from typing import ClassVar, cast
 import orjson
 import yaml
 
+from adapters.openapi.files import PROBLEMS, in_one
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
 
 LARGEST_BYTES = 16 * 1024 * 1024
+"""Of all files of a document together."""
 _DEEPEST = 100
 _MOST_HOPS = 20
 
@@ -33,24 +35,33 @@ class _JsonLoader(yaml.CSafeLoader):
 
 
 def read_document(path: Path) -> JsonObject:
-    """The document in a file; blocks.
+    """The document in a file, and in those beside it that it refers to; blocks.
 
     Raises: InvalidRequest: there is none, it is too large, or neither JSON nor YAML; or no OpenAPI 3.0 or 3.1.
     """
+    document, size_bytes = _read(path, LARGEST_BYTES)
+    if not json_text(document.get("openapi")).startswith(("3.0", "3.1")):
+        raise InvalidRequest("the document must be OpenAPI 3.0 or 3.1: its member `openapi` says which")
+    return in_one(path, document, _read, LARGEST_BYTES - size_bytes)
+
+
+def _read(path: Path, most_bytes: int) -> tuple[JsonObject, int]:
+    """What is in a file, and its size. Raises: InvalidRequest."""
+    name = f"the OpenAPI document {path.name}"
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
+            content = file.read(most_bytes + 1)
     except OSError as error:
-        raise InvalidRequest(f"the OpenAPI document cannot be read: {error.strerror}") from error
-    if len(content) > LARGEST_BYTES:
-        raise InvalidRequest(f"the OpenAPI document is larger than {LARGEST_BYTES} bytes")
+        raise InvalidRequest(f"{name} cannot be read: {error.strerror}") from error
+    if len(content) > most_bytes:
+        raise InvalidRequest(f"{name} is larger than {LARGEST_BYTES} bytes, or all files of it together are")
     try:
-        document = _json(_loaded(content), _DEEPEST)
+        found = _json(_loaded(content), _DEEPEST)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the OpenAPI document is neither JSON nor plain YAML: {_first_line(error)}") from error
-    if not isinstance(document, dict) or not json_text(document.get("openapi")).startswith(("3.0", "3.1")):
-        raise InvalidRequest("the document must be OpenAPI 3.0 or 3.1: its member `openapi` says which")
-    return document
+        raise InvalidRequest(f"{name} is neither JSON nor plain YAML: {_first_line(error)}") from error
+    if not isinstance(found, dict):
+        raise InvalidRequest(f"{name} must be an object, OpenAPI 3.0 or 3.1")
+    return found, len(content)
 
 
 def _loaded(content: bytes) -> object:
@@ -77,7 +88,8 @@ def resolved(document: JsonObject, value: Json) -> JsonObject:
 def at(document: JsonObject, reference: str) -> Json:
     """What a reference within the document leads to. Raises: Unresolved: it leads out of it, or to nothing."""
     if not reference.startswith("#/"):
-        raise Unresolved(f"{reference[:100]} leads out of the document: bundle it into one file")
+        why = json_text(json_object(document.get(PROBLEMS)).get(reference)) or "it leads out of the document"
+        raise Unresolved(f"{reference[:100]} cannot be followed: {why}")
     found: Json = document
     for step in reference[2:].split("/"):
         step = _unescaped(step)

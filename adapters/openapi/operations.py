@@ -5,7 +5,7 @@ One operation that cannot be read costs itself and is named; the rest is served.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Literal, cast
@@ -14,6 +14,9 @@ from openapi_pydantic.v3 import v3_0, v3_1
 from pydantic import ValidationError
 
 from adapters.openapi.document import Unresolved, resolved
+from adapters.openapi.forms import MULTIPART, FormPart, form_schema
+from adapters.openapi.outcomes import Outcome, outcome_of
+from adapters.openapi.places import own_path, service_url
 from adapters.openapi.schemas import SchemaReader
 from adapters.openapi.settings import ServiceSettings
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
@@ -24,7 +27,7 @@ SAFE = frozenset({"get", "head", "options", "trace"})
 IDEMPOTENT = SAFE | {"put", "delete"}
 """RFC 9110, 9.2.2."""
 BODY = "body"
-_BODIES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
+_BODIES = ("application/json", "application/x-www-form-urlencoded", MULTIPART, "text/plain")
 _IGNORED_HEADERS = frozenset({"accept", "content-type", "authorization"})
 """OpenAPI, parameter object: in a header these mean nothing."""
 _STYLES: Mapping[Location, tuple[str, ...]] = {
@@ -61,6 +64,8 @@ class RequestBody:
     argument: str
     media_type: str
     required: bool
+    parts: Mapping[str, FormPart] = field(default_factory=dict[str, FormPart])
+    """Of a form: what is sent otherwise than as text, by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,10 @@ class ApiOperation:
     tags: frozenset[str]
     definition: JsonObject
     """As a tool, MCP's members."""
+    outcome: Outcome | None = None
+    """What a success looks like, where the document says so."""
+    base_path: str | None = None
+    """Below which it is served; None for where the service is."""
 
 
 class Operations:
@@ -88,6 +97,7 @@ class Operations:
     def __init__(self, document: JsonObject, settings: ServiceSettings) -> None:
         self._document = document
         self._settings = settings
+        self._url = service_url(document, settings.base_url)
         self._schemas = SchemaReader(document)
         self._model: type[v3_0.Operation] | type[v3_1.Operation] = (
             v3_0.Operation if json_text(document.get("openapi")).startswith("3.0") else v3_1.Operation
@@ -99,16 +109,17 @@ class Operations:
     def read(self) -> None:
         """Fill `found` and `dropped`."""
         for path, item in json_object(self._document.get("paths")).items():
-            for method, common, said in self._of(path, item):
+            for method, shared, said in self._of(path, item):
                 try:
-                    operation = self._operation(path, method, common, said)
+                    operation = self._operation(path, method, shared, said)
                 except (Unresolved, ValidationError) as error:
                     self._drop(f"{method.upper()} {path}", error)
                     continue
                 if self._wanted(operation):
                     self.found[operation.name] = operation
 
-    def _of(self, path: str, item: Json) -> Iterator[tuple[str, list[Json], JsonObject]]:
+    def _of(self, path: str, item: Json) -> Iterator[tuple[str, JsonObject, JsonObject]]:
+        """Each method, with what all of them share and what it says itself."""
         try:
             found = resolved(self._document, item)
         except Unresolved as error:
@@ -117,7 +128,7 @@ class Operations:
         for method in METHODS:
             said = json_object(found.get(method))
             if said:
-                yield method, json_list(found.get("parameters")), said
+                yield method, found, said
 
     def _drop(self, name: str, error: Exception) -> None:
         reason = str(error)
@@ -132,8 +143,9 @@ class Operations:
             return False
         return not any(_fits(each, operation) for each in exclude)
 
-    def _operation(self, path: str, method: str, common: list[Json], said: JsonObject) -> ApiOperation:
-        raw = self._parameters(common, json_list(said.get("parameters")))
+    def _operation(self, path: str, method: str, shared: JsonObject, said: JsonObject) -> ApiOperation:
+        base_path = own_path(self._url, said, shared) if self._url else None
+        raw = self._parameters(json_list(shared.get("parameters")), json_list(said.get("parameters")))
         outline: JsonObject = {
             "responses": {},
             **said,
@@ -143,12 +155,13 @@ class Operations:
         outline["responses"] = {}
         model = self._model.model_validate({name: each for name, each in outline.items() if name != "callbacks"})
         name = self._name(method, path, model.operationId or "")
-        arguments = _Arguments(path)
+        arguments = _Arguments(path, self._document)
         for each in raw:
             arguments.add(each, self._credential_names)
         body = arguments.body(self._body(said))
         schemas, definitions = self._schemas.alone(*arguments.schemas)
         security = model.security if model.security is not None else json_list(self._document.get("security"))
+        outcome = None if method == "head" else outcome_of(self._document, said, self._schemas)
         return ApiOperation(
             name=name,
             method=method,
@@ -157,7 +170,9 @@ class Operations:
             body=body,
             security=tuple(tuple(each) for each in cast("list[dict[str, list[str]]]", security)),
             tags=frozenset(model.tags or ()),
-            definition=_definition(name, method, model, arguments.schema(schemas, definitions)),
+            definition=_definition(name, method, model, arguments.schema(schemas, definitions), outcome),
+            outcome=outcome,
+            base_path=base_path,
         )
 
     def _parameters(self, common: list[Json], own: list[Json]) -> list[JsonObject]:
@@ -188,7 +203,8 @@ class Operations:
 class _Arguments:
     """What an operation takes, one name each."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, document: JsonObject) -> None:
+        self._document = document
         self.parameters: list[Parameter] = []
         self.schemas: list[Json] = []
         self._names: list[str] = []
@@ -230,12 +246,16 @@ class _Arguments:
         if not media_type:
             return None
         argument, required = self._argument(BODY, f"request_{BODY}"), raw.get("required") is True
-        schema = json_object(content[media_type]).get("schema", {})
+        media = json_object(content[media_type])
+        parts: Mapping[str, FormPart] = {}
+        schema = media.get("schema", {})
+        if media_type.partition(";")[0].strip().lower() == MULTIPART:
+            schema, parts = form_schema(self._document, schema, json_object(media.get("encoding")))
         if not is_text_like(media_type) and not is_structured(media_type):
             told = f"{media_type}, in base64"
             schema = cast("Json", {"type": "string", "contentEncoding": "base64", "description": told})
         self._take(argument, schema, json_text(raw.get("description")), required=required)
-        return RequestBody(argument=argument, media_type=media_type, required=required)
+        return RequestBody(argument=argument, media_type=media_type, required=required, parts=parts)
 
     def schema(self, schemas: list[Json], definitions: JsonObject) -> JsonObject:
         """Of all of it."""
@@ -281,7 +301,13 @@ def _outline(raw: JsonObject) -> JsonObject:
     }
 
 
-def _definition(name: str, method: str, model: "v3_0.Operation | v3_1.Operation", schema: JsonObject) -> JsonObject:
+def _definition(
+    name: str,
+    method: str,
+    model: "v3_0.Operation | v3_1.Operation",
+    schema: JsonObject,
+    outcome: Outcome | None,
+) -> JsonObject:
     annotations: JsonObject = {"openWorldHint": True}
     if method in SAFE:
         annotations["readOnlyHint"] = True
@@ -296,7 +322,10 @@ def _definition(name: str, method: str, model: "v3_0.Operation | v3_1.Operation"
     if model.summary:
         definition["title"] = model.summary
     definition["description"] = "\n\n".join(filter(None, said))
-    return {**definition, "inputSchema": schema, "annotations": annotations}
+    definition["inputSchema"] = schema
+    if outcome is not None:
+        definition["outputSchema"] = outcome.schema
+    return {**definition, "annotations": annotations}
 
 
 def _fits(pattern: str, operation: ApiOperation) -> bool:

@@ -7,11 +7,11 @@ would swallow (`.` and `..`) is refused.
 import base64
 import binascii
 import json
-import secrets as random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from adapters.openapi.forms import MULTIPART, multipart
 from adapters.openapi.operations import ApiOperation, Parameter, RequestBody, is_structured, is_text_like
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object
@@ -169,8 +169,8 @@ def _body(body: RequestBody, value: Json) -> tuple[bytes, str]:
     if plain == "application/x-www-form-urlencoded":
         fields = _fields(body, value)
         return "&".join(f"{_encoded(name)}={_encoded(each)}" for name, each in fields).encode(), plain
-    if plain == "multipart/form-data":
-        return _multipart(_fields(body, value))
+    if plain == MULTIPART:
+        return multipart(_form(body, value), body.parts, body.argument, _text)
     if is_structured(body.media_type):
         return _json(value).encode("utf-8", "replace"), body.media_type
     if not isinstance(value, str):
@@ -184,22 +184,16 @@ def _body(body: RequestBody, value: Json) -> tuple[bytes, str]:
 
 
 def _fields(body: RequestBody, value: Json) -> list[tuple[str, str]]:
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"{body.argument} must be an object")
     fields: list[tuple[str, str]] = []
-    for name, each in value.items():
+    for name, each in _form(body, value).items():
         fields += [(name, _text(one)) for one in (each if isinstance(each, list) else [each])]
     return fields
 
 
-def _multipart(fields: list[tuple[str, str]]) -> tuple[bytes, str]:
-    boundary = random.token_hex(16)
-    parts: list[bytes] = []
-    for name, value in fields:
-        quoted = name.replace("\\", "\\\\").replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-        head = f'--{boundary}\r\ncontent-disposition: form-data; name="{quoted}"\r\n\r\n'
-        parts.append(head.encode() + value.encode() + b"\r\n")
-    return b"".join(parts) + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+def _form(body: RequestBody, value: Json) -> JsonObject:
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{body.argument} must be an object")
+    return value
 
 
 def _flat(pairs: list[tuple[str, str]], between: str = ",") -> str:

@@ -5,8 +5,9 @@ into the document become references into `$defs`, so that types that refer to th
 """
 
 from collections.abc import Iterable
+from typing import Literal, TypeAlias
 
-from adapters.openapi.document import Unresolved, at
+from adapters.openapi.document import Unresolved, at, resolved
 from gateway.core.json import Json, JsonObject, json_list, json_object
 
 _ONE = ("additionalProperties", "contains", "else", "if", "items", "not", "propertyNames", "then", "unevaluatedItems")
@@ -14,8 +15,14 @@ _ONE_MORE = ("unevaluatedProperties", "contentSchema")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 _BY_NAME = ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions")
 _ONLY_OPENAPI = frozenset({"discriminator", "xml", "externalDocs", "example", "nullable"})
+_NOT_HELD = _ONLY_OPENAPI | {"format", "pattern", "default", "examples"}
+"""Words of answers that are left out: each checks what the first two mean by rules of its own, and the rest is long."""
 MOST_DEFINITIONS = 400
 """Types one operation may draw in; a document whose types all know each other would fill every tool."""
+
+
+Absent: TypeAlias = Literal["readOnly", "writeOnly"]
+"""Members of which kind are not there, whatever `required` says (OpenAPI, schema object)."""
 
 
 class SchemaReader:
@@ -25,38 +32,43 @@ class SchemaReader:
         self._document = document
         self._old = str(document.get("openapi", "")).startswith("3.0")
 
-    def alone(self, *schemas: Json) -> tuple[list[Json], JsonObject]:
-        """Schemas, and the definitions they refer to under `#/$defs/…`.
+    def alone(self, *schemas: Json, absent: Absent = "readOnly") -> tuple[list[Json], JsonObject]:
+        """Schemas, and the definitions they refer to under `#/$defs/…`; by default of what is sent.
 
         Raises: Unresolved: a reference leads nowhere, or far too much depends on them.
         """
         names: dict[str, str] = {}
-        found = [self._schema(each, names) for each in schemas]
+        found = [self._schema(each, names, absent) for each in schemas]
         definitions: JsonObject = {}
         while len(definitions) < len(names):
             if len(names) > MOST_DEFINITIONS:
                 raise Unresolved(f"it depends on more than {MOST_DEFINITIONS} types")
             for reference, name in list(names.items()):
                 if name not in definitions:
-                    definitions[name] = self._schema(at(self._document, reference), names)
+                    resolved(self._document, {"$ref": reference})  # one that only leads on has to end somewhere
+                    definitions[name] = self._schema(at(self._document, reference), names, absent)
         return found, definitions
 
-    def _schema(self, schema: Json, names: dict[str, str]) -> Json:
+    def _schema(self, schema: Json, names: dict[str, str], absent: Absent) -> Json:
         if not isinstance(schema, dict):
             return schema if isinstance(schema, bool) else {}
         found: JsonObject = {}
+        left_out = _ONLY_OPENAPI if absent == "readOnly" else _NOT_HELD
         for keyword, held in schema.items():
             if keyword == "$ref" and isinstance(held, str):
                 found[keyword] = f"#/$defs/{_named(held, names)}"
             elif keyword in (*_ONE, *_ONE_MORE):
-                found[keyword] = self._schema(held, names)
+                found[keyword] = self._schema(held, names, absent)
             elif keyword in _LISTS:
-                found[keyword] = [self._schema(each, names) for each in json_list(held)]
+                found[keyword] = [self._schema(each, names, absent) for each in json_list(held)]
             elif keyword in _BY_NAME:
-                found[keyword] = {name: self._schema(each, names) for name, each in json_object(held).items()}
-            elif keyword not in _ONLY_OPENAPI:
+                found[keyword] = {name: self._schema(each, names, absent) for name, each in json_object(held).items()}
+            elif keyword == "required" and isinstance(held, list):
+                members = json_object(schema.get("properties"))
+                found[keyword] = [each for each in held if json_object(members.get(str(each))).get(absent) is not True]
+            elif keyword not in left_out:
                 found[keyword] = held
-        if "example" in schema and "examples" not in schema:
+        if "example" in schema and "examples" not in schema and absent == "readOnly":
             found["examples"] = [schema["example"]]
         return _modern(found, schema) if self._old else found
 

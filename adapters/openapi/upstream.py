@@ -14,10 +14,11 @@ from adapters.net.response import Response
 from adapters.openapi.answers import result_of
 from adapters.openapi.document import read_document
 from adapters.openapi.operations import SAFE, ApiOperation, Operations
+from adapters.openapi.places import service_url
 from adapters.openapi.requests import Credentials, credentials_for, request_for
 from adapters.openapi.settings import OperationSettings, ServiceSettings
 from gateway.core.errors import InvalidRequest, NotFound, Unavailable, UpstreamFailed
-from gateway.core.json import JsonObject, canonical_json, json_list, json_object, json_text
+from gateway.core.json import JsonObject, canonical_json, json_object, json_text
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Bounds, Limits
 from gateway.core.model import Capability, Complete, Effect, Emit, Remembering, Request, Result
@@ -28,6 +29,8 @@ _REFERENCES = ("env:", "file:", "keyring:")
 _BUSY = frozenset({429, 503})
 _PLAIN = OperationSettings()
 _MOST_REPORTED = 50
+_LITTLE = 4096
+"""Bytes of an answer that are held against a schema without making others wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,10 @@ class OpenApiUpstream:
         if operation is None or request.operation != "call":
             raise NotFound(f"{self._slug} has no operation {capability.local}")
         sent = request_for(
-            operation, self._arguments(request, capability), self._credentials(service, operation), service.base_path
+            operation,
+            self._arguments(request, capability),
+            self._credentials(service, operation),
+            service.base_path if operation.base_path is None else operation.base_path,
         )
         deadline_s = request.budget.deadline_s
         if capability.timeout_s is not None:
@@ -127,11 +133,13 @@ class OpenApiUpstream:
         content_type = response.header(b"content-type").decode("latin-1")
         if operation.method == "head":
             response.close()
-        return result_of(status, content_type, body, self._labels)
+        if operation.outcome is None or len(body) < _LITTLE:
+            return result_of(status, content_type, body, self._labels, operation.outcome)
+        return await to_thread.run_sync(result_of, status, content_type, body, self._labels, operation.outcome)
 
     async def _connected(self, document: JsonObject, found: Mapping[str, ApiOperation]) -> _Service:
         """The document with a pool to where it leads; the present one is kept where that is the same."""
-        url = self._settings.base_url or _first_server(document)
+        url = service_url(document, self._settings.base_url)
         if not url:
             raise InvalidRequest(f"{self._slug}: the document names no server to call; set base_url")
         address = address_from_url(url)
@@ -213,6 +221,7 @@ class OpenApiUpstream:
             description=json_text(operation.definition.get("description")),
             definition=operation.definition,
             input_schema=json_object(operation.definition["inputSchema"]),
+            output_schema=None if operation.outcome is None else operation.outcome.schema,
             tags=tags,
             effect=effect,
             # A header is `meta` to whoever asks whether the key reaches its target.
@@ -231,15 +240,6 @@ class OpenApiUpstream:
         if "read" in own.tags or (self._settings.safe_reads and operation.method in SAFE):
             return "read"
         return "read" if "read" in tags and "destructive" not in tags else "sink"
-
-
-def _first_server(document: JsonObject) -> str:
-    """The document's first server, with its variables' defaults; empty where it is none that can be called."""
-    server = json_object(next(iter(json_list(document.get("servers"))), None))
-    url = json_text(server.get("url"))
-    for name, variable in json_object(server.get("variables")).items():
-        url = url.replace(f"{{{name}}}", json_text(json_object(variable).get("default")))
-    return url if url.startswith(("http://", "https://")) else ""
 
 
 def _trace(request: Request) -> tuple[tuple[str, str], ...]:

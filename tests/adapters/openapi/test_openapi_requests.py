@@ -156,7 +156,7 @@ def test_forms_in_parts_keep_their_fields_apart() -> None:
     boundary = kind.partition("boundary=")[2].encode()
     first, second = request.body.removesuffix(b"--" + boundary + b"--\r\n").split(b"--" + boundary + b"\r\n")[1:]
     assert first == b'content-disposition: form-data; name="na%22me%0D%0A"\r\n\r\nv\r\n--x\r\n'
-    assert second == b'content-disposition: form-data; name="b"\r\n\r\n{"c":1}\r\n'
+    assert second == b'content-disposition: form-data; name="b"\r\ncontent-type: application/json\r\n\r\n{"c":1}\r\n'
 
 
 @pytest.mark.parametrize(
