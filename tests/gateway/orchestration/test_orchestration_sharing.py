@@ -57,7 +57,7 @@ class SlowAgents:
                 await self.may_answer.wait()
                 await anyio.sleep(self.answer_within_s)
                 self.done[message_id] = 1
-                await stream.send(json.dumps({"by": asked["target"]}).encode() + b"\n")
+                await stream.send(json.dumps({"value": {"by": asked["target"]}}).encode() + b"\n")
 
 
 @dataclass(slots=True)
