@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import anyio
 
 from adapters.mcp.client_answers import Answers
-from adapters.mcp.client_eras import about_from_discover, about_from_initialize
+from adapters.mcp.client_eras import about_from_initialize
 from adapters.mcp.client_exchange import NotTaken, SessionGone, Wire, unsent
 from adapters.mcp.client_legacy import Legacy
-from adapters.mcp.client_listing import read_listing
+from adapters.mcp.client_listing import Ask, read_listing
 from adapters.mcp.client_modern import Modern
 from adapters.mcp.client_params import outgoing, uri_of
 from adapters.mcp.client_parts import ServerParts
@@ -110,11 +110,11 @@ class McpHttpUpstream:
             link = await self._connect(deadline_s)
         face = link.face
 
-        async def ask(method: str, params: JsonObject) -> JsonObject:
-            return await face.ask(method, params, deadline_s)
+        def ask_as(able: JsonObject) -> Ask:
+            return lambda method, params: face.ask(method, params, deadline_s, able)
 
         try:
-            return await read_listing(self._slug, self._settings, link.about, ask)
+            return await read_listing(self._slug, self._settings, link.about, ask_as({}), ask_as)
         except UpstreamFailed:
             self._link = None  # perhaps it is no longer who it was
             raise
@@ -286,12 +286,7 @@ class McpHttpUpstream:
 
     async def _by_post(self, deadline_s: float) -> _Link:
         modern = Modern(self._wire)
-        try:
-            about = about_from_discover(await modern.ask("server/discover", {}, deadline_s))
-        except (Unavailable, DeadlineExceeded):
-            raise  # an outage says nothing about the era
-        except GatewayError:
-            about = None
+        about = await modern.discover(deadline_s)
         if about is not None:
             return _Link(face=modern, about=about)
         try:

@@ -114,15 +114,21 @@ class Legacy:
         async with self._withdrawing(stream.number, session):
             return session, await self._resume(session, stream, reply, emit, may_ask)
 
-    async def ask(self, method: str, params: JsonObject, deadline_s: float) -> JsonObject:
-        """The result of a request in the gateway's own name. Raises: see `Wire.result`."""
-        out = Outgoing(method=method, members={key: Raw(encode(value)) for key, value in params.items()})
-        session = await self._sessions.get(GATEWAY, deadline_s)
+    async def ask(
+        self, method: str, params: JsonObject, deadline_s: float, able: "JsonObject | None" = None
+    ) -> JsonObject:
+        """The result of a request in the gateway's own name, as a client that can be asked for `able`: it is not.
+
+        Raises: see `Wire.result`.
+        """
+        out = Outgoing(method=method, members={name: Raw(encode(value)) for name, value in params.items()})
+        key: Key = ("", "", encode(able).decode()) if able else GATEWAY
+        session = await self._sessions.get(key, deadline_s)
         try:
             raw = await self._exchange(session, b"", out, ignore_event, deadline_s, nothing, replay=True)
         except SessionGone:
-            await self._renew(GATEWAY, session)
-            session = await self._sessions.get(GATEWAY, deadline_s)
+            await self._renew(key, session)
+            session = await self._sessions.get(key, deadline_s)
             raw = await self._exchange(session, b"", out, ignore_event, deadline_s, nothing, replay=True)
         if isinstance(raw, Asked):
             raise UpstreamFailed(f"{self._wire.pool.name} asks the gateway itself")

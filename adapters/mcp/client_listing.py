@@ -1,11 +1,14 @@
 """What an MCP server offers, read page by page. One bad definition costs itself, never the list. No transport."""
 
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from typing import TypeAlias
 
 import msgspec
 
+from adapters.mcp.abilities import ABILITIES, ALL_ABILITIES, EVERY_ABILITY
 from adapters.mcp.client_wire import METHOD_NOT_FOUND
 from adapters.mcp.fitting import takes_an_object
 from adapters.mcp.settings import ServerSettings, ToolSettings
@@ -17,6 +20,9 @@ from gateway.core.ports.upstream import Listing
 
 Ask: TypeAlias = Callable[[str, JsonObject], Awaitable[JsonObject]]
 """Method and parameters to result; raises GatewayError."""
+
+AskAs: TypeAlias = Callable[[JsonObject], Ask]
+"""By what a client declares that it can be asked for."""
 
 MOST_PAGES = 100
 MOST_ENTRIES = 10_000
@@ -34,8 +40,12 @@ _LISTS: tuple[tuple[CapabilityKind, str, str, str, str], ...] = (
 )
 
 
-async def read_listing(slug: str, settings: ServerSettings, about: JsonObject, ask: Ask) -> Listing:
+async def read_listing(
+    slug: str, settings: ServerSettings, about: JsonObject, ask: Ask, ask_as: AskAs | None = None
+) -> Listing:
     """Every list the server declares in `about["capabilities"]`; what was dropped is named in `about["dropped"]`.
+
+    `ask_as` asks as a client that can be asked for something: a server may have tools that it shows to no other.
 
     Raises: what `ask` raises, and UpstreamFailed for a list without end.
     """
@@ -45,11 +55,35 @@ async def read_listing(slug: str, settings: ServerSettings, about: JsonObject, a
         if capability in declared:
             for entry in await _pages(slug, method, member, ask):
                 reader.add(kind, entry, named)
+    if ask_as is not None and "tools" in declared:
+        with suppress(GatewayError):  # what everybody is shown is known
+            await _add_shown_to_some(slug, reader, ask_as)
     said: JsonObject = dict(about)
     if reader.dropped:
         said["dropped"] = [*reader.dropped[:_MOST_REPORTED]]
         said["dropped_count"] = len(reader.dropped)
     return Listing(capabilities=tuple(reader.found.values()), about=said)
+
+
+async def _add_shown_to_some(slug: str, reader: "_Reader", ask_as: AskAs) -> None:
+    """Tools only some clients are shown, each with what those can be asked for. Most servers have none."""
+    every = {_name_in(each): each for each in await _pages(slug, "tools/list", "tools", ask_as(EVERY_ABILITY))}
+    more = {name: each for name, each in every.items() if not reader.knows("tool", name)}
+    if not more:
+        return
+    needs: dict[str, set[str]] = {name: set() for name in more}
+    for ability, declared in ABILITIES.items():
+        for entry in await _pages(slug, "tools/list", "tools", ask_as(declared)):
+            needs.get(_name_in(entry), set[str]()).add(ability)
+    # What everybody is shown by now has only come meanwhile.
+    new = {_name_in(each) for each in await _pages(slug, "tools/list", "tools", ask_as({}))}
+    for name, entry in more.items():
+        some = frozenset(needs[name]) or frozenset({ALL_ABILITIES})
+        reader.add("tool", entry, "name", frozenset() if name in new else some)
+
+
+def _name_in(entry: Json) -> str:
+    return json_text(json_object(entry).get("name"))
 
 
 async def _pages(slug: str, method: str, member: str, ask: Ask) -> list[Json]:
@@ -83,14 +117,23 @@ class _Reader:
         self._slug = slug
         self._settings = settings
 
-    def add(self, kind: CapabilityKind, entry: Json, named: str) -> None:
+    def knows(self, kind: CapabilityKind, local: str) -> bool:
+        """Whether it is among those found."""
+        return self._full(kind, local) in self.found
+
+    def add(self, kind: CapabilityKind, entry: Json, named: str, needs: frozenset[str] = frozenset()) -> None:
+        """Add one definition as the server gave it; `needs` as in `Capability.needs`."""
         definition = json_object(entry)
         local = json_text(definition.get(named))
-        name = f"{'resource' if kind == 'template' else kind}:{self._slug}/{local}"
+        name = self._full(kind, local)
         for problem in _problems(kind, definition, local, known=name in self.found):
             self.dropped.append({"kind": kind, "name": local[:100], "reason": problem})
             return
-        self.found[name] = self._capability(kind, name, local, definition)
+        found = self._capability(kind, name, local, definition)
+        self.found[name] = replace(found, needs=needs) if needs else found
+
+    def _full(self, kind: CapabilityKind, local: str) -> str:
+        return f"{'resource' if kind == 'template' else kind}:{self._slug}/{local}"
 
     def _capability(self, kind: CapabilityKind, name: str, local: str, definition: JsonObject) -> Capability:
         settings = self._settings

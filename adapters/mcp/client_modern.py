@@ -4,15 +4,20 @@ from dataclasses import dataclass
 
 from msgspec import Raw
 
+from adapters.mcp.client_eras import about_from_discover
 from adapters.mcp.client_exchange import Wire, message_from, trace_line
 from adapters.mcp.client_params import Outgoing, own_meta
+from adapters.mcp.client_wire import supported_versions
 from adapters.mcp.headers import Mirror, encode_header, mirrors_of, param_headers
 from adapters.mcp.wire import MODERN, Era, Params, decode_value, encode
 from adapters.net.http1 import header_lines
+from gateway.core.errors import DeadlineExceeded, GatewayError, Unavailable
 from gateway.core.json import JsonObject, json_object
 from gateway.core.model import READ_OPERATIONS, Capability, Emit, Request, ignore_event
 
 _MOST_HEADS = 4096
+_MOST_ASKED = 2
+"""Times a server is asked who it is: one may refuse the version it names in the same breath as its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,31 @@ class Modern:
         response = await self._wire.post(lines, message_from(number, out), deadline_s=deadline_s, replay=replay)
         return await self._wire.result(number, lines, response, emit)
 
-    async def ask(self, method: str, params: JsonObject, deadline_s: float) -> JsonObject:
-        """The result of a request in the gateway's own name. Raises: see `Wire.result`."""
+    async def discover(self, deadline_s: float) -> "JsonObject | None":
+        """What the server says of itself; None where it is none of the modern era.
+
+        Raises: Unavailable, DeadlineExceeded: an outage says nothing about the era.
+        """
+        for _ in range(_MOST_ASKED):
+            try:
+                return about_from_discover(await self.ask("server/discover", {}, deadline_s))
+            except (Unavailable, DeadlineExceeded):
+                raise
+            except GatewayError as error:
+                if MODERN not in supported_versions(error):
+                    break
+        return None
+
+    async def ask(
+        self, method: str, params: JsonObject, deadline_s: float, able: "JsonObject | None" = None
+    ) -> JsonObject:
+        """The result of a request in the gateway's own name, as a client that can be asked for `able`.
+
+        Raises: see `Wire.result`.
+        """
         number = self._wire.number()
         lines = self._wire.lines + header_lines([("mcp-protocol-version", MODERN), ("mcp-method", method)])
-        members = {key: Raw(encode(value)) for key, value in {**params, "_meta": own_meta("modern")}.items()}
+        members = {key: Raw(encode(value)) for key, value in {**params, "_meta": own_meta("modern", able)}.items()}
         message = message_from(number, Outgoing(method=method, members=members))
         response = await self._wire.post(lines, message, deadline_s=deadline_s, replay=True)
         return json_object(decode_value(bytes(await self._wire.result(number, lines, response, ignore_event))))

@@ -63,11 +63,11 @@ class Outgoing:
     """What the `Mcp-Name` header mirrors; empty where the method names nothing."""
 
 
-def own_meta(era: Era) -> JsonObject:
-    """The `_meta` of a request the gateway makes in its own name."""
+def own_meta(era: Era, able: "JsonObject | None" = None) -> JsonObject:
+    """The `_meta` of a request the gateway makes in its own name, as a client that can be asked for `able`."""
     if era == "legacy":
         return {}
-    return {VERSION_KEY: MODERN, CLIENT_INFO_KEY: CLIENT_INFO, CLIENT_CAPABILITIES_KEY: {}}
+    return {VERSION_KEY: MODERN, CLIENT_INFO_KEY: CLIENT_INFO, CLIENT_CAPABILITIES_KEY: able or {}}
 
 
 def outgoing(

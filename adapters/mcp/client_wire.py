@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Raw
 
 from adapters.mcp.wire import Frame, decode_value, encode
-from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, json_list, json_object
+from gateway.core.errors import GatewayError, InvalidRequest
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.limits import NOTHING_USED, Usage
 from gateway.core.model import Event, Log, Progress
 from gateway.core.usage import usage_in
@@ -149,7 +149,9 @@ def progress_token(message: Message) -> int | None:
     return token if isinstance(token, int) and not isinstance(token, bool) else None
 
 
-def supported_versions(error: RpcError) -> frozenset[str]:
-    """The versions an `UnsupportedProtocolVersion` error names."""
-    data = json_object(error.to_json().get("data"))
-    return frozenset(each for each in json_list(data.get("supported")) if isinstance(each, str))
+def supported_versions(error: GatewayError) -> frozenset[str]:
+    """The versions a server names that refuses the one it was asked in; none where it failed for another reason."""
+    refused = json_object(error.detail.get("upstream"))
+    if refused.get("code") != UNSUPPORTED_VERSION:
+        return frozenset()
+    return frozenset(map(json_text, json_list(json_object(refused.get("data")).get("supported"))))

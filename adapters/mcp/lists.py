@@ -21,6 +21,14 @@ TTL_WITH_GAPS_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _To:
+    """What of a client makes a difference to what it is shown."""
+
+    era: Era
+    able: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pages:
     """Every page of one list. The bytes are a JSON object without its closing brace."""
 
@@ -37,7 +45,7 @@ class Lists:
     def __init__(self, *, page_size: int) -> None:
         self._page_size = page_size
         self._seal_key = secrets.token_bytes(32)
-        self._pages: OrderedDict[tuple[AgentClass, str, ListKind, Era], Pages] = OrderedDict()
+        self._pages: OrderedDict[tuple[AgentClass, str, ListKind, _To], Pages] = OrderedDict()
         self._size_bytes = 0
 
     def page(
@@ -49,9 +57,14 @@ class Lists:
         cursor: str | None,
         gaps: Mapping[str, str],
         era: Era,
+        able: frozenset[str] = frozenset(),
     ) -> bytes:
-        """The result of a list request. Raises: RpcRefusal: no such cursor, or no longer."""
-        pages = self._rendered(agent_class, view, kind, era)
+        """The result of a list request of a client with these abilities.
+
+        Raises: RpcRefusal: no such cursor, or no longer.
+        """
+        to = _To(era=era, able=view.relevant(able) if kind == "tools" else frozenset())
+        pages = self._rendered(agent_class, view, kind, to)
         page = pages.first if cursor is None else pages.after.get(cursor)
         if page is None:
             raise RpcRefusal(INVALID_PARAMS, "the cursor is unknown or the list has changed: start again without one")
@@ -62,22 +75,22 @@ class Lists:
         for key in [key for key, pages in self._pages.items() if pages.view is view]:
             self._size_bytes -= self._pages.pop(key).size_bytes
 
-    def _rendered(self, agent_class: AgentClass, view: View, kind: ListKind, era: Era) -> Pages:
-        key = (agent_class, view.scope, kind, era)
+    def _rendered(self, agent_class: AgentClass, view: View, kind: ListKind, to: _To) -> Pages:
+        key = (agent_class, view.scope, kind, to)
         pages = self._pages.get(key)
         if pages is not None and pages.view is view:
             self._pages.move_to_end(key)
             return pages
         if pages is not None:
             self._size_bytes -= self._pages.pop(key).size_bytes
-        pages = self._pages[key] = self._render(agent_class, view, kind, era)
+        pages = self._pages[key] = self._render(agent_class, view, kind, to)
         self._size_bytes += pages.size_bytes
         while self._size_bytes > PAGES_BYTES and len(self._pages) > 1:
             self._size_bytes -= self._pages.popitem(last=False)[1].size_bytes
         return pages
 
-    def _render(self, agent_class: AgentClass, view: View, kind: ListKind, era: Era) -> Pages:
-        definitions = view.definitions(kind, era)
+    def _render(self, agent_class: AgentClass, view: View, kind: ListKind, to: _To) -> Pages:
+        definitions = view.shown(kind, to.era, to.able)
         starts = range(0, max(1, len(definitions)), self._page_size)
         cursors = {start: self._cursor(agent_class, view, kind, start) for start in starts[1:]}
         rendered: dict[str, bytes] = {}

@@ -5,6 +5,7 @@ from functools import partial
 
 import anyio
 
+from adapters.mcp.abilities import abilities
 from adapters.mcp.calls import OPERATIONS, Calls
 from adapters.mcp.classify import Reply
 from adapters.mcp.exchange import Exchange, HeaderLines, Pace
@@ -201,7 +202,15 @@ class Methods:
         view = await self._settled_view(knock)
         kind = LISTS[knock.message.method]
         agent_class = knock.identity.principal.agent_class
-        page = self._lists.page(agent_class, view, kind, cursor=cursor, gaps=self._gaps(knock, view), era=knock.era)
+        page = self._lists.page(
+            agent_class,
+            view,
+            kind,
+            cursor=cursor,
+            gaps=self._gaps(knock, view),
+            era=knock.era,
+            able=_abilities(knock),
+        )
         self._note(knock)
         return page
 
@@ -335,6 +344,13 @@ def _watched_by(session: Session) -> tuple[frozenset[str], anyio.Event]:
 
 def no_session() -> RpcRefusal:
     return RpcRefusal(INVALID_REQUEST, "there is no session: send initialize first, then its Mcp-Session-Id", http=400)
+
+
+def _abilities(knock: Knock) -> frozenset[str]:
+    if knock.session is not None:
+        return abilities(knock.session.capabilities)
+    declared = bytes(knock.message.meta.capabilities)
+    return frozenset() if declared in (b"", b"{}") else abilities(json_object(decode_value(declared)))
 
 
 def _log_level(knock: Knock) -> str:

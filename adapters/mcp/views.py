@@ -41,6 +41,7 @@ class View:
         "_gateway",
         "_kinds",
         "_names",
+        "_needs",
         "_places",
         "_principal",
         "_rendered",
@@ -62,6 +63,7 @@ class View:
         """Of its tools, once somebody searched for one."""
         self._gateway = gateway
         self._names = offers.names
+        self._needs: frozenset[str] | None = None
         self._principal = principal
         self._kinds: dict[ListKind, dict[str, Entry]] = {}
         self._rendered: dict[tuple[ListKind, Era], tuple[bytes, ...]] = {}
@@ -91,6 +93,19 @@ class View:
             rendered = tuple(definition_bytes(each, era, self.outward(each.capability.owner)) for each in entries)
             self._rendered[kind, era] = rendered
         return rendered
+
+    def relevant(self, able: frozenset[str]) -> frozenset[str]:
+        """What of a client's abilities makes a difference to what it is shown here."""
+        return able & self._needed()
+
+    def shown(self, kind: ListKind, era: Era, able: frozenset[str]) -> tuple[bytes, ...]:
+        """Those of `definitions` that a client of these abilities is shown."""
+        definitions = self.definitions(kind, era)
+        searched = self.set is not None and self.set.search
+        if kind != "tools" or searched or not self._needed():
+            return definitions
+        needed = (each.capability.needs for each in self.entries(kind).values())
+        return tuple(each for each, needs in zip(definitions, needed, strict=True) if not needs or needs & able)
 
     def digest(self, kind: ListKind) -> bytes:
         """Changes when the list of this kind does."""
@@ -142,6 +157,12 @@ class View:
         if self.set is not None:
             return owners_of(self.set)
         return frozenset({self.scope}) if self.scope else None
+
+    def _needed(self) -> frozenset[str]:
+        if self._needs is None:
+            needed = [each.capability.needs for each in self.entries("tools").values()]
+            self._needs = frozenset[str]().union(*needed)
+        return self._needs
 
     def _located(self, entry: Entry | None, uri: str) -> tuple[str, Entry | None, str]:
         if entry is None:

@@ -7,11 +7,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests.conformance.conftest import KEY_OF
 from tests.conformance.test_conformance_sdk import connected, text
-from tests.e2e.gateways import Gateway, free_port, key_of
+from tests.e2e.gateways import META, Caller, Gateway, answer_in, free_port, key_of
 from tests.node_tools import FOLDER, MODULES, environment, node
 
 pytestmark = pytest.mark.e2e
@@ -22,6 +23,7 @@ EVERYTHING = MODULES / "@modelcontextprotocol" / "server-everything" / "dist" / 
 FILES = MODULES / "@modelcontextprotocol" / "server-filesystem" / "dist" / "index.js"
 SIMPLE = "This is a simple text response for testing."
 SERVERS = ("everything", "legacy")
+CAPABILITIES = f"{META}clientCapabilities"
 
 
 def ran(*arguments: str | Path) -> dict[str, Any]:
@@ -133,3 +135,34 @@ async def test_the_filesystem_server_reads_its_files(before_foreign_servers: Gat
         assert text(read) == "found"
         refused = await client.call_tool("read_text_file", {"path": "/etc/hostname"})
         assert refused.is_error
+
+
+ABLE: Mapping[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("declared", [{}, {"elicitation": {}}, {"sampling": {}, "roots": {}}, ABLE], ids=str)
+async def test_a_client_is_shown_the_tools_the_server_shows_it_directly(
+    before_foreign_servers: Gateway, declared: Mapping[str, Any]
+) -> None:
+    gateway = before_foreign_servers
+    direct = await tools_shown(gateway.configuration["servers"]["web"]["url"], declared)
+    assert await tools_shown(f"{gateway.url}/mcp/web", declared, key_of(KEY_OF)) == direct
+    async with Caller(gateway, KEY_OF) as modern:
+        said = answer_in(await modern.modern("tools/list", {"_meta": {CAPABILITIES: declared}}, path="/mcp/web"))
+    assert {each["name"] for each in said["result"]["tools"]} == direct
+    assert ("trigger-sampling-request" in direct) == ("sampling" in declared), "or this says nothing"
+
+
+async def tools_shown(url: str, declared: Mapping[str, Any], key: str = "") -> set[str]:
+    """What a client of 2025-11-25 is shown that can be asked for this."""
+    async with httpx2.AsyncClient(timeout=WITHIN_S, trust_env=False, verify=False) as http:
+        http.headers["accept"] = "application/json, text/event-stream"
+        if key:
+            http.headers["authorization"] = f"Bearer {key}"
+        hello = {"protocolVersion": "2025-11-25", "capabilities": declared, "clientInfo": {"name": "t", "version": "1"}}
+        greeted = await http.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello})
+        http.headers["mcp-session-id"] = greeted.headers["mcp-session-id"]
+        await http.post(url, json={"jsonrpc": "2.0", "method": "notifications/initialized"})
+        said = answer_in(await http.post(url, json={"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {}}))
+        return {each["name"] for each in said["result"]["tools"]}

@@ -545,6 +545,34 @@ async def test_whoever_does_not_discover_is_asked_to_initialize(answer: Behave) 
         assert (await upstream.capabilities()).about["era"] == "legacy"
 
 
+async def test_a_server_that_refuses_the_version_it_names_itself_is_asked_once_more() -> None:
+    refused = 0
+
+    def behave(exchange: Exchange) -> None:
+        nonlocal refused
+        if message(exchange)["method"] == "server/discover" and not refused:
+            refused += 1
+            exchange.answer(error(exchange, -32022, data={"supported": ["2026-07-28"]}), status=400)
+        else:
+            modern(lambda each: each.answer(result(each, {"tools": []})))(exchange)
+
+    async with bench(behave) as (_, upstream):
+        assert (await upstream.capabilities()).about["era"] == "modern"
+
+
+async def test_a_server_that_refuses_every_version_it_names_is_no_modern_one() -> None:
+    def behave(exchange: Exchange) -> None:
+        if exchange.body and message(exchange)["method"] == "server/discover":
+            exchange.answer(error(exchange, -32022, data={"supported": ["2026-07-28"]}), status=400)
+        else:
+            legacy(lambda each: each.answer(result(each, {"tools": []})))(exchange)
+
+    async with bench(behave) as (server, upstream):
+        assert (await upstream.capabilities()).about["era"] == "legacy"
+        asked = [message(each).get("method") for each in server.exchanges]
+        assert asked.count("server/discover") == 2
+
+
 async def test_a_server_of_no_known_version_fails() -> None:
     def behave(exchange: Exchange) -> None:
         exchange.answer(result(exchange, {"protocolVersion": "1999-01-01"}))
