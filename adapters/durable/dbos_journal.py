@@ -28,28 +28,20 @@ import anyio
 from anyio import to_thread
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, WorkflowStatus
 from dbos import error as dbos_error
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from adapters.durable.dbos_records import copy_records, count_pending, recorded
+from adapters.durable.dbos_records import copy_records, count_no_crash, count_pending, recorded
 from adapters.durable.dbos_slot import TAKEN_AWAY, DbosSlot, outside
 from adapters.durable.keeping import Keeper
 from adapters.durable.leases import Lease
-from adapters.durable.places import SCHEMA, Place, SqliteFile, prefix
+from adapters.durable.mailbox import Mailbox, Wait
+from adapters.durable.places import SCHEMA, Place, SqliteFile
 from gateway.core.errors import Conflict, Exhausted, Internal, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.journal import Recorded, RunBody, RunInterrupted, Slot
 
 T = TypeVar("T")
-
-_NO_CRASH = {
-    shared: text(
-        f"UPDATE {prefix(shared=shared)}workflow_status SET recovery_attempts = 1"  # noqa: S608 - nothing of it is given
-        " WHERE status = 'PENDING' AND executor_id = :me"
-    )
-    for shared in (False, True)
-}
-"""By whether the database is shared."""
 
 _SWITCH_S = 0.0005
 """How soon the event loop lets a thread of the engine go on. By default Python's threads wait 5 ms for it: several
@@ -101,6 +93,7 @@ class DbosJournal:
         self._lease_s = lease_s
         self._lease: Lease | None = None
         self._keeper: Keeper | None = None
+        self._mailbox: Mailbox | None = None
         self._pending: set[str] = set()
         self._accepting: set[asyncio.Task[None]] = set()
         self._tasks: dict[str, asyncio.Task[Any]] = {}
@@ -114,7 +107,7 @@ class DbosJournal:
         engine = await to_thread.run_sync(self._place.open)
         _silence()
         try:
-            self._build(engine)
+            built = self._build(engine)
             self._workflow = DBOS.workflow(name="drawbridge.run", max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(
                 self._generic(body)
             )
@@ -124,6 +117,8 @@ class DbosJournal:
             self._keeper = self._keeper_of(engine)
             # On the loop's own thread: DBOS adopts the loop that is running when it is launched.
             DBOS.launch()
+            # Before anything is awaited: the runs that go on now may be waiting for a message.
+            self._mailbox = self._mailbox_of(built, engine)
             self._engine = engine
             sys.setswitchinterval(_SWITCH_S)
             if not self._place.shared:
@@ -143,6 +138,8 @@ class DbosJournal:
                 await asyncio.wait(self._accepting, timeout=self._close_s)
             if self._keeper is not None:
                 await self._keeper.close()
+            if self._mailbox is not None:
+                await self._mailbox.close()
             with anyio.move_on_after(self._close_s):
                 await to_thread.run_sync(_destroy, engine, self._place, self._lease, abandon_on_cancel=True)
         # DBOS made its own threads the loop's default and has just ended them.
@@ -254,9 +251,12 @@ class DbosJournal:
         return DbosSlot(DBOS.reserve_step(), self.holds)
 
     async def receive(self, topic: str, timeout_s: float) -> Json:
-        self._check_own_task()
+        run_id = self._check_own_task()
+        # The two that DBOS takes for a wait of its own.
+        message, until = DBOS.reserve_step().step_id, DBOS.reserve_step().step_id
+        wait = Wait(run_id=run_id, topic=topic, timeout_s=timeout_s, message=message, until=until)
         try:
-            return await DBOS.recv_async(topic, timeout_s)
+            return await self._open_mailbox().receive(wait)
         except (*TAKEN_AWAY, SQLAlchemyError) as error:
             raise RunInterrupted from error
 
@@ -265,6 +265,7 @@ class DbosJournal:
             await outside(DBOS.send_async(run_id, message, topic, idempotency_key=key))
         except dbos_error.DBOSNonExistentWorkflowError as error:
             raise _no_run(run_id) from error
+        self._open_mailbox().came(run_id, topic)
 
     async def given_up(self, skip: int = 0) -> tuple[str, ...]:
         return tuple(await self._ids_in(_GIVEN_UP, sort_desc=True, limit=GIVEN_UP_AT_ONCE, offset=skip))
@@ -274,12 +275,13 @@ class DbosJournal:
         if ended:
             await outside(DBOS.delete_workflows_async(ended))
 
-    def _build(self, engine: Engine) -> None:
+    def _build(self, engine: Engine) -> DBOS:
         built = DBOS(config=self._config(engine))
         # A second DBOS() quietly gives the first, and nothing public tells which one it gave.
         if built._config.get("system_database_engine") is not engine:  # pyright: ignore[reportPrivateUsage]
             engine.dispose()
             raise Internal("another durable engine runs in this process")
+        return built
 
     def _config(self, engine: Engine) -> DBOSConfig:
         return {
@@ -292,7 +294,8 @@ class DbosJournal:
             "executor_id": self._place.executor_id,
             "application_version": SCHEMA_VERSION,
             "max_executor_threads": 8,
-            "notification_listener_polling_interval_sec": self._poll_s,
+            # Its own listener has nothing to look for, and its end waits for it to notice.
+            "notification_listener_polling_interval_sec": min(self._poll_s, 1.0),
             "log_level": "WARNING",
         }
 
@@ -318,6 +321,19 @@ class DbosJournal:
 
     def _keeper_of(self, engine: Engine) -> Keeper:
         return Keeper(engine, self._place, self._tasks, self._lease, pause_s=self._poll_s, close_s=self._close_s)
+
+    def _mailbox_of(self, built: DBOS, engine: Engine) -> Mailbox:
+        # Only in parts: its own `recv` would look for each message by itself.
+        recording = built._sys_db  # pyright: ignore[reportPrivateUsage]
+        shared = self._place.shared
+        mailbox = Mailbox(engine, recording, shared=shared, poll_s=self._poll_s, close_s=self._close_s)
+        mailbox.begin()
+        return mailbox
+
+    def _open_mailbox(self) -> Mailbox:
+        if self._mailbox is None:
+            raise Unavailable("the durable engine is not running")
+        return self._mailbox
 
     def _ended(self, run_id: str, task: "asyncio.Task[Any]") -> None:
         # A run resumed while its earlier task was ending belongs to the later one.
@@ -352,19 +368,18 @@ class DbosJournal:
         listing = DBOS.list_workflows_async(status=states, load_input=False, load_output=False, **narrowed)
         return [status.workflow_id for status in await outside(listing)]
 
-    def _check_own_task(self) -> None:
+    def _check_own_task(self) -> str:
+        """The run whose task this is."""
         run_id = DBOS.workflow_id
         task = asyncio.current_task()
         if run_id is None or task is None or self._tasks.get(run_id) is not task:
             raise Internal("steps of a run are drawn by its own task only: from another their order would be chance")
+        return run_id
 
 
 def _destroy(engine: Engine, place: Place, lease: Lease | None = None) -> None:
-    # DBOS counts every start of a run towards its recovery attempts; one that follows an orderly end is no sign of a
-    # run that crashes the process.
     try:
-        with engine.begin() as connection:
-            connection.execute(_NO_CRASH[place.shared], {"me": place.executor_id})
+        count_no_crash(engine, place)
         if lease is not None:
             lease.close()
     except SQLAlchemyError:

@@ -6,7 +6,7 @@ from dbos import DBOS
 from sqlalchemy import BindParameter, Engine, TextClause, bindparam, text
 
 from adapters.durable.dbos_slot import outside
-from adapters.durable.places import SCHEMA
+from adapters.durable.places import SCHEMA, Place, prefix
 from gateway.core.json import json_object
 from gateway.core.ports.journal import Recorded
 
@@ -18,6 +18,14 @@ _PENDING = text(
     f"SELECT count(*) FROM (SELECT 1 FROM {SCHEMA}.workflow_status WHERE status IN ('ENQUEUED', 'PENDING')"  # noqa: S608 - nothing of it is given
     " LIMIT :most) AS these"
 )
+_NO_CRASH = {
+    shared: text(
+        f"UPDATE {prefix(shared=shared)}workflow_status SET recovery_attempts = 1"  # noqa: S608 - nothing of it is given
+        " WHERE status = 'PENDING' AND executor_id = :me"
+    )
+    for shared in (False, True)
+}
+"""By whether the database is shared."""
 _SLOTS: BindParameter[object] = bindparam("slots", expanding=True)
 _ROWS_AT_ONCE = 500
 """SQLite takes some thousands of parameters in one statement."""
@@ -37,6 +45,13 @@ def count_pending(engine: Engine, most: int) -> int:
     """How many runs are under way in all processes on a shared database; no more than `most` are counted."""
     with engine.connect() as connection:
         return connection.execute(_PENDING, {"most": most}).scalar_one()
+
+
+def count_no_crash(engine: Engine, place: Place) -> None:
+    """DBOS counts every start of a run towards its recovery attempts; one that follows an orderly end of this process
+    is no sign of a run that crashes it."""
+    with engine.begin() as connection:
+        connection.execute(_NO_CRASH[place.shared], {"me": place.executor_id})
 
 
 def copy_records(engine: Engine, origin: str, run_id: str, slots: Collection[int]) -> None:

@@ -329,6 +329,81 @@ async def test_a_message_counts_once_per_key_and_is_heard_in_order(engines: Engi
         assert await journal.wait("run_1") == {"heard": [{"n": 1}, {"n": 2}], "late": None}
 
 
+async def test_a_message_is_heard_by_the_wait_that_asked_for_it_whenever_it_was_sent(engines: Engines) -> None:
+    sent = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        await sent.wait()
+        return {"first": await journal.receive("first", 10.0), "second": await journal.receive("second", 10.0)}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await journal.start("run_2", {})
+        await journal.send("run_1", "second", 2, "key-2")
+        sent.set()
+        await journal.send("run_1", "first", 1, "key-1")
+        assert await journal.wait("run_1") == {"first": 1, "second": 2}
+        assert await journal.state("run_2") == "pending"
+
+
+async def test_a_wait_goes_on_where_the_next_process_takes_it_up(engines: Engines) -> None:
+    begun = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        await journal.draw().run("before", always({}))
+        begun.set()
+        heard = await journal.receive("answers", 3600.0)
+        return {"heard": heard, "after": (await journal.draw().run("after", always({"n": 1})))["n"]}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await begun.wait()
+    async with engines.open(body) as journal:
+        assert await journal.state("run_1") == "pending"
+        await journal.send("run_1", "answers", "late", "key")
+        assert await journal.wait("run_1") == {"heard": "late", "after": 1}
+
+
+async def test_what_was_heard_is_heard_again_and_nothing_else(engines: Engines) -> None:
+    reached, go_on = anyio.Event(), anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        heard = [await journal.receive("answers", 3600.0)]
+        heard.append(await journal.receive("nothing", 0.01))
+        reached.set()
+        await go_on.wait()
+        return {"heard": [*heard, await journal.receive("answers", 3600.0)]}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await journal.send("run_1", "answers", 1, "key-1")
+        await reached.wait()
+        await journal.send("run_1", "answers", 2, "key-2")
+        await journal.send("run_1", "nothing", 3, "key-3")
+    go_on.set()
+    async with engines.open(body) as journal:
+        assert await journal.wait("run_1") == {"heard": [1, None, 2]}
+
+
+async def test_a_run_canceled_while_it_waits_hears_what_was_sent_meanwhile_when_it_is_resumed(
+    engines: Engines,
+) -> None:
+    begun = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        begun.set()
+        return {"heard": await journal.receive("answers", 3600.0)}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await begun.wait()
+        await journal.cancel("run_1")
+        assert await journal.state("run_1") == "canceled"
+        await journal.send("run_1", "answers", "meanwhile", "key")
+        await journal.resume("run_1")
+        assert await journal.wait("run_1") == {"heard": "meanwhile"}
+
+
 async def test_no_more_runs_are_accepted_than_may_be_pending_but_for_those_a_run_waits_for(
     engines: Engines,
 ) -> None:
