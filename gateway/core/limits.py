@@ -34,7 +34,7 @@ class Budget(Struct, frozen=True, kw_only=True, gc=False):
     def child(
         self, *, deadline_s: float | None = None, tokens: int | None = None, cost_usd: Decimal | None = None
     ) -> "Budget":
-        """The budget for a call made under this one: never more than what is left here.
+        """The budget for a call made one level under this one: never more than what is left here.
 
         Raises: Exhausted: no depth is left.
         """
@@ -42,12 +42,17 @@ class Budget(Struct, frozen=True, kw_only=True, gc=False):
             raise Exhausted(
                 "nested too deeply: the budget of this call allows no further level", detail={"limit": "depth"}
             )
+        return replace(self.share(deadline_s=deadline_s, tokens=tokens, cost_usd=cost_usd), depth=self.depth - 1)
+
+    def share(
+        self, *, deadline_s: float | None = None, tokens: int | None = None, cost_usd: Decimal | None = None
+    ) -> "Budget":
+        """The budget for a call on the same level, never more than what is left here."""
         return replace(
             self,
             deadline_s=_least(self.deadline_s, deadline_s),
             tokens=_least_or_none(self.tokens, tokens),
             cost_usd=_least_or_none(self.cost_usd, cost_usd),
-            depth=self.depth - 1,
         )
 
     def until(self, deadline_s: float) -> "Budget":

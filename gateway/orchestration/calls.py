@@ -257,12 +257,14 @@ class Caller:
         budget = run.ledger.left()
         if node.undoes:
             budget = structs.replace(run.ledger.allowance(), deadline_s=max(budget.deadline_s, deadline_s))
+        # A tool is no level: it hands nothing on.
+        part = budget.share if order.kind == "tool" else budget.child
         request = Request(
             id=run.wiring.ids.new("req"),
             principal=run.acting,
             capability=node.target,
             operation="call",
-            budget=budget.child(deadline_s=deadline_s, tokens=node.tokens, cost_usd=node.cost_usd),
+            budget=part(deadline_s=deadline_s, tokens=node.tokens, cost_usd=node.cost_usd),
             body=body,
             protocol="run",
             traceparent=run.spec.traceparent,

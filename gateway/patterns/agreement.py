@@ -41,7 +41,7 @@ class Agreement:
         self._note(self.results)
         while True:
             entries = dict(await steps.scratchpad.all())
-            stale = await self._published_in_order(entries, steps) | self._overtaken(entries)
+            stale = self._overtaken(entries, await self._published_in_order(entries, steps))
             if not stale:
                 return True
             tired = [step_id for step_id in self.plan if self._asked.get(step_id, 0) >= ASKED_AGAIN_AT_MOST]
@@ -49,7 +49,8 @@ class Agreement:
             if self.open:
                 return False
             layer = self._first_layer(stale)
-            await steps.emit("overtaken", {"steps": [*layer]}, text=f"overtaken, again: {', '.join(layer)}")
+            because = "; ".join(f"{step_id} was overtaken: {stale[step_id]}" for step_id in layer)
+            await steps.decided("again", [*layer], because=because)
             again = {step_id: self.results[step_id].id for step_id in layer}
             attempt = Attempt(phase="propose", publishes=False, earlier=self.results, again=again)
             latest = await worked_off(self.plan, layer, attempt, steps, ways)
@@ -58,9 +59,9 @@ class Agreement:
             self.results |= latest
             self._note(latest)
 
-    async def _published_in_order(self, entries: dict[str, Entry], steps: Steps) -> set[str]:
-        """Put what is new on the scratchpad; the steps whose writes somebody else's stood against."""
-        overtaken: set[str] = set()
+    async def _published_in_order(self, entries: dict[str, Entry], steps: Steps) -> dict[str, str]:
+        """Put what is new on the scratchpad; the steps whose writes somebody else's stood against, and at which key."""
+        overtaken: dict[str, str] = {}
         for step_id, step in self.plan.items():
             result = self.results[step_id]
             if not result.ok or self._published.get(step_id) == result.attempts:
@@ -76,28 +77,41 @@ class Agreement:
                         key, value, expected_version=expected, writer=result.id, labels=result.labels
                     )
                 except Conflict:
-                    overtaken.add(step_id)
+                    overtaken.setdefault(step_id, key)
                     # It is shown what stands there, even if it did not ask to see it.
                     self.plan[step_id] = replace(step, reads=tuple(dict.fromkeys((*step.reads, key))))
             if step_id not in overtaken:
                 self._published[step_id] = result.attempts
         return overtaken
 
-    def _overtaken(self, entries: Mapping[str, Entry]) -> set[str]:
-        """Steps that were handed something older than what stands there now."""
-        return {
-            step_id
-            for step_id, result in self.results.items()
-            if result.ok and (self._read_older(result, entries) or self._built_on[step_id] != self._builds_on(step_id))
-        }
+    def _overtaken(self, entries: Mapping[str, Entry], at: Mapping[str, str]) -> dict[str, str]:
+        """Steps that were handed something older than what stands there now, and what that is. `at`: the key at which
+        somebody else's writing stood against a step's own."""
+        found: dict[str, str] = {}
+        for step_id, result in self.results.items():
+            older, changed = self._read_older(result, entries), self._changed_below(step_id)
+            if step_id in at:
+                found[step_id] = f"another has written {at[step_id]}"
+            elif result.ok and older:
+                found[step_id] = f"{', '.join(older)} has changed since"
+            elif result.ok and changed:
+                found[step_id] = f"what {', '.join(changed)} answers has changed since"
+        return found
 
-    def _read_older(self, result: StepResult, entries: Mapping[str, Entry]) -> bool:
-        return any(
-            key in entries and entries[key].version != version and entries[key].writer != result.id
+    def _read_older(self, result: StepResult, entries: Mapping[str, Entry]) -> list[str]:
+        """Keys that have another value now than the one it was handed."""
+        return [
+            key
             for key, version in result.reads.items()
-        )
+            if key in entries and entries[key].version != version and entries[key].writer != result.id
+        ]
 
-    def _first_layer(self, stale: set[str]) -> list[str]:
+    def _changed_below(self, step_id: str) -> list[str]:
+        """Steps it builds on that answer something else now."""
+        before, now = self._built_on[step_id], self._builds_on(step_id)
+        return [each for each in now if before.get(each) != now[each]]
+
+    def _first_layer(self, stale: Mapping[str, str]) -> list[str]:
         """Those who neither read what another stale step writes nor come after one; where all do, the plan's first."""
         ordered = [step_id for step_id in self.plan if step_id in stale]
         layer = [

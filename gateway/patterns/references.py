@@ -23,6 +23,10 @@ class Condition:
     """Empty: whether anything that counts as true is there."""
     value: Json
 
+    def __str__(self) -> str:
+        compared = f" {self.operator} {json.dumps(self.value, ensure_ascii=False)}" if self.operator else ""
+        return f"{'not ' if self.negated else ''}{self.reference}{compared}"
+
     def holds(self, known: Mapping[str, Json]) -> bool:
         """A comparison with something that is not there, or of another kind, does not hold."""
         return self._holds(resolved(self.reference, known)) is not self.negated

@@ -15,6 +15,9 @@ from gateway.patterns.references import TASK, filled, resolved, without_nothing
 from gateway.patterns.settings import StandIn, slug_of
 from gateway.patterns.views import task_view
 
+REASONS_CHARS = 600
+"""What is kept of the reasons for another round."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ways:
@@ -60,8 +63,8 @@ async def worked_off(
         # What was skipped for want of a failed step gets its turn when that one succeeds now.
         lost = {each for each in followers(plan, wanting) & results.keys() if results[each].error == "skipped"}
         todo = [step_id for step_id in wanted if step_id in wanting | lost]
-        await steps.emit("round", {"round": number, "steps": [*todo]}, text=f"round {number}: {', '.join(todo)}")
         taken_over = _taken_over(plan, wanting, results, ways)
+        await _told(number, todo, results, taken_over, steps)
         # In the words of whoever failed, perhaps; a tool is told nothing.
         told = {each: results[each] for each in wanting if not taken_over[each].target.startswith("tool:")}
         latest = replace(
@@ -134,6 +137,22 @@ def nodes_of(plan: Mapping[str, PlanStep], wanted: list[str], attempt: Attempt, 
             again=attempt.again.get(step_id, ""),
         )
     return nodes
+
+
+async def _told(
+    number: int,
+    todo: list[str],
+    results: Mapping[str, StepResult],
+    plan: Mapping[str, PlanStep],
+    steps: Steps,
+) -> None:
+    """Keep what is done once more, why, and by whom where that is somebody else."""
+    reasons = "; ".join(f"{each} ({results[each].reason or results[each].error})" for each in todo)
+    others: JsonObject = {
+        each: slug_of(plan[each].target) for each in todo if plan[each].target != results[each].target
+    }
+    detail: JsonObject = {"round": number, **({"stand_ins": others} if others else {})}
+    await steps.decided("retry", [*todo], because=f"not done: {reasons}"[:REASONS_CHARS], detail=detail)
 
 
 def _taken_over(

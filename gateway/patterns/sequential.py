@@ -66,7 +66,7 @@ class Sequential:
                 if early is not None:
                     await early.dropped(steps, because=f"{stage.name} is not needed")
                     early = None
-                await steps.emit("skipped", {"stage": stage.name}, text=f"{stage.name}: not needed")
+                await steps.decided("skip", stage.name, because=f"{stage.when} does not hold")
                 continue
             begun, early = early, None
             if begun is not None:

@@ -26,6 +26,7 @@ from gateway.patterns.settings import (
     DEFAULT_STEPS,
     WORKERS,
     objects,
+    slug_of,
     stand_ins,
     target_in,
     texts,
@@ -86,8 +87,7 @@ class Supervisor:
             plan = self._fixed or await self._planned(steps)
         except InvalidRequest as error:
             return Outcome(text=f"There is no plan that can be run: {error.message}", error=error.message)
-        names: list[Json] = [*plan]
-        await steps.emit("planned", {"steps": names}, text=f"planned: {', '.join(plan)}")
+        await self._told(plan, steps)
         ways = replace(self._ways, task=task)
         if self._propose:
             return await self._agreed_and_committed(plan, ways, steps)
@@ -103,6 +103,14 @@ class Supervisor:
         if self._planning is None:
             raise AssertionError("unreachable: there is a planner where there is no plan")
         return await self._planning.first(steps)
+
+    async def _told(self, plan: Mapping[str, PlanStep], steps: Steps) -> None:
+        """Keep what is to be done by whom, after what, and who says so."""
+        told: list[Json] = [{"step": each.id, "target": each.target, "after": [*each.after]} for each in plan.values()]
+        planner = None if self._planning is None else self._planning.planner
+        by = "the workflow's own" if planner is None else f"by {slug_of(planner.target) or f'the rule {planner.rule}'}"
+        names: list[Json] = [*plan]
+        await steps.decided("plan", names, because=f"{', '.join(plan)}, {by}", detail={"steps": told})
 
     async def _agreed_and_committed(self, plan: dict[str, PlanStep], ways: Ways, steps: Steps) -> Outcome:
         attempt = Attempt(phase="propose", publishes=False)

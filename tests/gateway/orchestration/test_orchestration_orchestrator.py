@@ -487,6 +487,17 @@ async def test_configuring_is_all_or_nothing() -> None:
         assert [each.name for each in (await orchestrator.capabilities()).capabilities] == ["workflow:help"]
 
 
+async def test_tools_are_no_level_of_orchestration_agents_are_one() -> None:
+    async def doing(task: Task, steps: Steps) -> Json:
+        results = [await steps.call(Node(target=each, input={})) for each in ("tool:orders/find", "agent:a")]
+        return [[each.ok, each.error] for each in results]
+
+    around = world(doing, limits={"max_depth": 1})
+    around.agents.answers |= {"tool:orders/find": says({"id": 1}), "agent:a": says({})}
+    async with around.up():
+        assert told(await around.ask("go"))["answer"] == [[True, ""], [False, "budget"]]
+
+
 async def test_the_tree_shows_steps_attempts_and_nested_runs() -> None:
     async def doing(task: Task, steps: Steps) -> Json:
         if task.message is not None and task.message.text == "inner":

@@ -157,6 +157,10 @@ async def test_a_stage_runs_only_where_its_condition_holds(when: str, runs: bool
         result = told(await around.ask())
     assert (len(around.agents.asked_of("agent:callback")) == 1) is runs
     assert result["gaps"] == []
+    [log] = around.runs.log.values()
+    details = [json_object(each.body.get("detail")) for each in log.values()]
+    because = [each["because"] for each in details if (each.get("what"), each.get("chosen")) == ("skip", "callback")]
+    assert because == ([] if runs else [f"{when} does not hold"])
 
 
 async def test_writes_of_a_stage_are_on_the_scratchpad_for_the_next() -> None:

@@ -24,6 +24,17 @@ def planned(*steps: JsonObject) -> Answering:
     return says({"steps": [*steps]})
 
 
+def decisions_in(around: World) -> list[JsonObject]:
+    [run_id] = around.runs.runs
+    details = [json_object(each.body.get("detail")) for each in around.runs.log[run_id].values()]
+    return [each for each in details if each.get("event") == "decided"]
+
+
+def decided(around: World, what: str) -> list[tuple[Json, Json]]:
+    """What was chosen, and why."""
+    return [(each["chosen"], each["because"]) for each in decisions_in(around) if each["what"] == what]
+
+
 def first_fails(value: Json) -> Answering:
     tried = [False]
 
@@ -312,6 +323,7 @@ async def test_of_two_writers_the_one_that_was_overtaken_sees_what_stands_there_
     async with around.up():
         await around.ask()
     assert asked_in(around, "propose") == {"agent:a": 1, "agent:b": 2}
+    assert decided(around, "again") == [(["two"], "two was overtaken: another has written price")]
     [committed] = [asked for asked in around.agents.asked_of("agent:b") if asked.phase == "commit"]
     assert committed.input["proposal"] == {"saw": 1}
 
@@ -341,6 +353,21 @@ async def test_who_builds_on_a_result_that_changed_proposes_again() -> None:
         result = told(await around.ask())
     assert json_object(result["answer"])["build"] == {"on": {"saw": 1}}
     assert asked_in(around, "propose") == {"agent:reader": 2, "agent:builder": 2, "agent:writer": 1}
+    assert decided(around, "again") == [
+        (["read"], "read was overtaken: price has changed since"),
+        (["build"], "build was overtaken: what read answers has changed since"),
+    ]
+    assert decided(around, "plan") == [(["read", "build", "write"], "read, build, write, the workflow's own")]
+
+
+async def test_why_a_proposal_was_asked_for_once_more_and_of_whom_is_kept() -> None:
+    around = world(plan=[{"id": "one", "agent": "a"}], propose=True, fallback={"a": "b"})
+    around.agents.answers |= {"agent:a": first_fails({}), "agent:b": says({"n": 1})}
+    async with around.up():
+        await around.ask()
+    assert decided(around, "retry") == [(["one"], "not done: one (not today)")]
+    [told_of] = [each for each in decisions_in(around) if each["what"] == "retry"]
+    assert (told_of["round"], told_of["stand_ins"]) == (2, {"one": "b"})
 
 
 async def test_who_says_that_nothing_is_to_be_committed_is_not_asked_to() -> None:
