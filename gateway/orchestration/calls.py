@@ -15,6 +15,7 @@ from msgspec import structs
 from gateway.core.content import Body
 from gateway.core.contracts import violation
 from gateway.core.errors import Conflict, GatewayError
+from gateway.core.json import json_from, json_object
 from gateway.core.labels import join_all
 from gateway.core.limits import Usage
 from gateway.core.model import Request
@@ -177,7 +178,7 @@ class Caller:
         await self._claim(order)
         read = await self._read(order)
         begun = self._with_labels(order, begun, read)
-        said = said_to(self._run.spec, node, order.results, read)
+        said = said_to(self._run.spec, node, order.results, read, self._arguments(order))
         said, begun = await with_memory(self._run, order, said, begun)
         if order.kind == "agent":
             said, begun = await fitted_for(self._run, order, said, begun)
@@ -247,6 +248,15 @@ class Caller:
         await persistently(lambda: open_steps.look_at_run(order.run_id))
         step = open_steps.find(order.run_id, order.id)
         return result if step is None else replace(result, labels=result.labels.join(step.labels))
+
+    def _arguments(self, order: Order) -> frozenset[str] | None:
+        """Names of all that a tool takes; None for one that takes more than it says."""
+        if order.kind != "tool" or not order.node.tells:
+            return None
+        found = self._run.gateway.find(self._run.acting, order.node.target)
+        schema = {} if found is None else found.input_schema or {}
+        closed = schema.get("additionalProperties") is False
+        return frozenset(json_object(json_from(schema.get("properties")))) if closed else None
 
     def _delivery(self, order: Order, body: Body, started_s: float) -> Delivery:
         """Raises: Exhausted: no depth is left for a further level."""

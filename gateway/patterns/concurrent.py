@@ -119,6 +119,7 @@ class Concurrent:
             target=share.target,
             input=share.input,
             whole=False,
+            tells=not share.input,
             note="\n".join(filter(None, (form, why.note if why else ""))),
         )
         if why is not None and before is not None:

@@ -133,7 +133,8 @@ class Consensus:
         form = ""
         if self._schema is not None:
             form = f"Answer with data that meet this JSON Schema: {json.dumps(self._schema, sort_keys=True)}"
-        node = Node(target=target, input=json_object(data), whole=False, output_schema=self._schema, note=form)
+        given = json_object(data)
+        node = Node(target=target, input=given, whole=False, tells=not given, output_schema=self._schema, note=form)
         return Ask(name=self._names[target], node=node)
 
     async def _answered_alone(self, data: Json, gathering: Gathering, steps: Steps) -> Outcome:

@@ -207,6 +207,7 @@ class Board:
             target=worker,
             input=task.input if worker.startswith("tool:") else {**task.input, "event": event},
             labels=task.labels,
+            tells=not task.input,
             reads=self.findings.readable_by(worker),
             publishes=True,
             timeout_s=self._rules.lease_s,

@@ -40,6 +40,8 @@ class PlanStep:
     sight: Sight = field(default_factory=Sight)
     """What its worker is told of the original task."""
     verify: tuple[Check, ...] = ()
+    tells: bool = False
+    """A tool is told of the task beside its input: nobody chose arguments for it."""
     refers: bool = False
     """Its input may refer to the task's data, `$task.order`: only where the workflow itself says so."""
 

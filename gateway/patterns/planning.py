@@ -27,7 +27,8 @@ class Planning:
     async def first(self, steps: Steps) -> dict[str, PlanStep]:
         """The plan to begin with. Raises: InvalidRequest: there is none that can be run, after two attempts."""
         if self.planner.rule:
-            return plan_from({"steps": [_step_of(target) for target in self.workers]}, self.rules)
+            plan = plan_from({"steps": [_step_of(target) for target in self.workers]}, self.rules)
+            return {step_id: replace(step, tells=True) for step_id, step in plan.items()}
         return await self._planned(self.planner.node(self._given), self.rules, steps)
 
     async def again(

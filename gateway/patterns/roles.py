@@ -29,6 +29,7 @@ class Role:
         return Node(
             target=self.target,
             input={**self.input, **given},
+            tells=True,
             timeout_s=self.timeout_s,
             input_schema=self.input_schema,
             output_schema=self.output_schema,

@@ -97,6 +97,9 @@ class Node:
     """Of the input; those of the original task, of `given` and of what is read are added by themselves."""
     whole: bool = True
     """It is handed the data of the original task beside its input; not where its input is them, or its part of them."""
+    tells: bool = False
+    """A tool is given, beside its input, what others learn anyway: `request` and `data` of the original task, `results`
+    and `scratchpad`, as far as its schema takes them. For what is not called with arguments somebody chose."""
     after: tuple[str, ...] = ()
     """Ids of nodes of the same graph whose results this one is given, under `results` beside its input."""
     given: Mapping[str, StepResult] = field(default_factory=dict[str, StepResult])
