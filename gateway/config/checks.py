@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from gateway.config.document import child
 from gateway.config.load import Check, Configuration
+from gateway.config.name_checks import somebody_can_answer, somebody_is_charged, workers_named
 from gateway.config.problems import Problem
 from gateway.config.start_checks import runs_do_not_start_themselves, starts_lead_somewhere
 
@@ -48,6 +49,9 @@ def standard_checks(registered: Mapping[str, Collection[str]] | None = None) -> 
         one_namespace(known),
         roles_exist,
         targets_exist(known),
+        workers_named(known),
+        somebody_can_answer,
+        somebody_is_charged(known),
         patterns_name_something(known),
         starts_lead_somewhere,
         runs_do_not_start_themselves,

@@ -23,8 +23,23 @@ class Part(BaseModel):
     planner: str = ""
     synthesiser: str = ""
     fallback: dict[str, str] = Field(default_factory=dict[str, str])
+    scratchpad: dict[str, "Key"] = Field(default_factory=dict[str, "Key"])
+    router: "Router | None" = None
     stages: tuple["Step", ...] = ()
     plan: tuple["Step", ...] = ()
+
+
+class Key(BaseModel):
+    writers: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
+
+
+class Router(BaseModel):
+    person: str = ""
+
+
+class Approve(BaseModel):
+    role: str = ""
 
 
 class Step(BaseModel):
@@ -32,6 +47,12 @@ class Step(BaseModel):
     tool: str = ""
     workflow: str = ""
     undo: "Step | None" = None
+    approve: Approve | None = None
+
+
+class Charged(BaseModel):
+    agents: dict[str, int] = Field(default_factory=dict[str, int])
+    tools: dict[str, int] = Field(default_factory=dict[str, int])
 
 
 class Set(BaseModel):
@@ -52,6 +73,8 @@ SECTIONS = {
     **dict.fromkeys(("servers", "agents", "workflows", "principals"), dict[str, Part]),
     "roles": dict[str, Role],
     "sets": dict[str, Set],
+    "budgets": Charged,
+    "prices": Charged,
 }
 REGISTERED: Mapping[str, list[str]] = {"agents": ["foreign"]}
 
@@ -83,10 +106,47 @@ roles:
 principals: {ana: {roles: [r]}}
 sets: {desk: {tools: {a: {tool: orders/set}, b: {agent: foreign}, c: {workflow:  help}}}}
 """
+NAMED = """\
+servers: {orders: {}}
+agents: {refunds: {}, triage: {}}
+workflows:
+  help:
+    fallback: {refunds: foreign}
+    scratchpad: {price: {writers: [refunds, orders/find], readers: [triage, help]}}
+    router: {person: lead}
+    stages: [{agent: refunds}, {agent: refunds, approve: {role: lead}}]
+roles: {lead: {}}
+principals: {ana: {}}
+budgets: {agents: {refunds: 1}}
+prices: {agents: {triage: 1}, tools: {orders/find: 1}}
+"""
 
 
-def test_what_fits_together_is_left_alone() -> None:
-    assert problems(GOOD) == []
+@pytest.mark.parametrize("text", [GOOD, NAMED, NAMED.replace("person: lead", "person: caller")])
+def test_what_fits_together_is_left_alone(text: str) -> None:
+    assert problems(text) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "severity", "path", "suggestion"),
+    [
+        ("fallback: {refunds", "fallback: {refund", "error", "workflows.help.fallback.refund", "refunds"),
+        ("[refunds, ord", "[refnds, ord", "error", "workflows.help.scratchpad.price.writers[0]", "refunds"),
+        ("orders/find], ", "oders/find], ", "error", "workflows.help.scratchpad.price.writers[1]", ""),
+        ("[triage, help]", "[triage, hlp]", "error", "workflows.help.scratchpad.price.readers[1]", "help"),
+        ("person: lead", "person: laed", "warning", "workflows.help.router.person", "lead"),
+        ("role: lead", "role: leads", "warning", "workflows.help.stages[1].approve.role", "lead"),
+        ("{refunds: 1}", "{refnds: 1}", "warning", "budgets.agents.refnds", "refunds"),
+        ("{triage: 1}", "{trige: 1}", "warning", "prices.agents.trige", "triage"),
+        ("{orders/find: 1}", "{order/find: 1}", "warning", 'prices.tools["order/find"]', "orders"),
+    ],
+)
+def test_a_name_of_nobody_is_found_with_what_was_meant(
+    old: str, new: str, severity: str, path: str, suggestion: str
+) -> None:
+    (problem,) = problems(NAMED.replace(old, new, 1))
+
+    assert (problem.severity, problem.path, problem.suggestion) == (severity, path, suggestion)
 
 
 @pytest.mark.parametrize(
