@@ -1,10 +1,11 @@
 """Tokens as a real tokenizer counts them, without a network."""
 
 import pytest
+import toktok
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.tokens import LONG_CHARS, VocabularyCounter
+from adapters.tokens import LONG_CHARS, VOCABULARY, VocabularyCounter
 
 pytestmark = pytest.mark.anyio
 
@@ -14,6 +15,12 @@ async def test_texts_are_counted_short_and_long() -> None:
     counter.warm()
     assert await counter.count(["hello world", "", "how many tokens?"]) == 6
     assert await counter.count(["hello " * LONG_CHARS]) == LONG_CHARS + 1
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=200), max_size=3))
+async def test_short_texts_have_as_many_tokens_as_the_way_of_long_ones_counts(texts: list[str]) -> None:
+    assert await VocabularyCounter().count(texts) == sum(toktok.batch_count(texts, VOCABULARY, 1))
 
 
 async def test_what_utf_8_has_no_room_for_is_counted_too() -> None:
