@@ -11,6 +11,8 @@ from sqlalchemy import BigInteger, Column, Dialect, ForeignKey, LargeBinary, Tex
 
 from gateway.core.json import Json
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
 
 class JsonText(TypeDecorator[Any]):
     """JSON as text; `null` is SQL's NULL. The standard library's encoder, because it keeps integers of any size."""
@@ -19,7 +21,7 @@ class JsonText(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Json, dialect: object) -> str | None:
-        return None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return None if value is None else _ENCODER.encode(value)
 
     def process_result_value(self, value: str | None, dialect: object) -> Json:
         return None if value is None else json.loads(value)

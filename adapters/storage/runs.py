@@ -126,7 +126,7 @@ class SqlRunStore:
             known = known or connection.execute(_FIND, place).mappings().first()
             if known is not None:
                 return run_from_row(known)
-            if _TENANT.run(connection, place).first() is not None:
+            if _TENANT.first(connection, place) is not None:
                 raise Conflict("a run with this id exists")
             connection.execute(_OPEN, row)
             return run
@@ -293,7 +293,7 @@ def _move(run_id: str, moved: Moved, connection: Connection) -> None:
     if moved.usage is not None:
         values |= row_from_usage(moved.usage)
     statement = _UPDATES[moved.output is not None, moved.usage is not None]
-    if statement.run(connection, values).rowcount == 0:
+    if statement.run(connection, values) == 0:
         raise NotFound("no such run")
 
 
@@ -304,7 +304,7 @@ def _move_on(run_id: str, moved: Moved, connection: Connection) -> None:
 
 
 def _put_step(step: RunStep, connection: Connection) -> None:
-    if not _PUT_STEP.run(connection, row_from_step(step)).rowcount:
+    if not _PUT_STEP.run(connection, row_from_step(step)):
         _tenant(connection, step.run_id)
 
 
@@ -315,14 +315,15 @@ def _event(run_id: str, seq: int, told: Told) -> RunEvent:
 def _append(run_id: str, event: Told, connection: Connection) -> int:
     """The event's place in the log; 0 where its key is there already."""
     values = {"of_run": run_id, "event_key": event.key, "now_us": event.at_us, "event_body": event.body}
-    seq = _APPEND.run(connection, values).scalar()
-    if seq is None:
+    row = _APPEND.first(connection, values)
+    if row is None:
         _tenant(connection, run_id)
-    return seq or 0
+        return 0
+    return row[0]
 
 
 def _tenant(connection: Connection, run_id: str) -> str:
-    tenant = _TENANT.run(connection, {"of_run": run_id}).scalar()
-    if tenant is None:
+    row = _TENANT.first(connection, {"of_run": run_id})
+    if row is None:
         raise NotFound("no such run")
-    return tenant
+    return row[0]
