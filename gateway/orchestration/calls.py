@@ -142,7 +142,7 @@ class Caller:
         chronicle = self._run.chronicle
         self._settled.add(order.id)
         self._began.pop((order.id, order.first_attempt), None)
-        chronicle.step(order.row(result))
+        chronicle.step(order, result)
         if order.kind == "agent" and result.attempts >= order.first_attempt:
             chronicle.closed(order.id)
         text = result.summary or "done" if result.ok else f"{result.error}: {result.reason}"
@@ -311,7 +311,7 @@ class Caller:
             # Unavailable: either the target was never reached, or its task is known and is asked for instead.
             if result.error != "unavailable" or not tries_left or left_s <= pause_s or self._run.leaving.is_set():
                 return result
-            self._run.chronicle.step(order.row(result))
+            self._run.chronicle.step(order, result)
             # Half of it by chance, so that steps that failed together do not come back together.
             await anyio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             if result.remote_task:

@@ -2,11 +2,11 @@
 
 The journal is the truth of execution, and everything here can be told again from it: whatever a crash cuts off is told
 on replay, under the same keys, and counts once. So it is written a moment late and together: a step that begins and
-ends within that moment is written once, and all of it shares a commit.
+ends within that moment is written once, and all of it shares a commit. What cannot be told again is what an agent calls
+its work: that is written at once, and everything that waits with it.
 """
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Self, TypeAlias
 
 import anyio
@@ -16,7 +16,9 @@ from anyio.abc import TaskGroup
 from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
 from gateway.core.ports.journal import RunInterrupted
-from gateway.core.ports.runs import RunStep, Told
+from gateway.core.ports.orchestration import StepResult
+from gateway.core.ports.runs import Told
+from gateway.orchestration.orders import Order
 from gateway.orchestration.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -27,6 +29,8 @@ EVENTS_AT_MOST = 256
 DRAIN_S = 10.0
 
 _Place: TypeAlias = tuple[str, int]
+_Standing: TypeAlias = tuple[Order, StepResult, str]
+"""What a step's row is made of, once it is known that it will be written."""
 
 
 class Chronicle:
@@ -36,8 +40,7 @@ class Chronicle:
         self._wiring = wiring
         self._run_id = run_id
         self._group = group
-        self._steps: dict[_Place, RunStep] = {}
-        self._at_once: set[_Place] = set()
+        self._steps: dict[_Place, _Standing] = {}
         self._events: list[Told] = []
         self._closed: list[str] = []
         self._writing = False
@@ -51,23 +54,24 @@ class Chronicle:
         """Nothing more will be told."""
         self._hurry.set()
 
-    def step(self, step: RunStep) -> None:
-        """A step as it stands now."""
-        self._steps[step.id, step.attempt] = step
+    def step(self, order: Order, result: StepResult, state: str = "") -> None:
+        """A step as it stands now; `state` as in `Order.row`."""
+        self._steps[order.place(result)] = (order, result, state)
         self._write_soon()
 
-    async def step_at_once(self, step: RunStep) -> None:
-        """A step as it stands now, written when this returns. Raises: Unavailable."""
+    async def step_at_once(self, order: Order, result: StepResult, state: str) -> None:
+        """As `step`, and everything told so far is written when this returns. Raises: RunInterrupted; Unavailable."""
         if not self._wiring.journal.holds():
             raise RunInterrupted
-        place = (step.id, step.attempt)
-        self._forget_beginning(place)
-        self._at_once.add(place)
-        await self._wiring.runs.note_step(step)
+        self._steps[order.place(result)] = (order, result, state)
+        await self._flush()
 
-    def over(self, step_id: str, attempt: int) -> None:
+    def over(self, order: Order, result: StepResult) -> None:
         """The attempt has its outcome, which will be told: what it was like before need not be."""
-        self._forget_beginning((step_id, attempt))
+        place = order.place(result)
+        standing = self._steps.get(place)
+        if standing is not None and standing[2] == "running":
+            del self._steps[place]
 
     def closed(self, step_id: str) -> None:
         """The step's token is worth nothing from now on."""
@@ -106,7 +110,9 @@ class Chronicle:
                 with anyio.move_on_after(LINGER_S):
                     await self._hurry.wait()
                 self._hurry = anyio.Event()
-                await self._flush()
+                await self._guarded(self._flush)
+                written, self._written = self._written, anyio.Event()
+                written.set()
         finally:
             # Of a run that was cut off: what it had open goes with its end.
             self._sweep(self._closed)
@@ -117,26 +123,17 @@ class Chronicle:
         while closed:
             self._wiring.open_steps.swept(self._run_id, closed.pop())
 
-    def _forget_beginning(self, place: _Place) -> None:
-        beginning = self._steps.get(place)
-        if beginning is not None and beginning.state == "running":
-            del self._steps[place]
-
     async def _flush(self) -> None:
+        """Write what waits, in one transaction. Raises: Unavailable: none of it will be."""
         steps, self._steps = self._steps, {}
         events, self._events = self._events, []
-        # What was written at once meanwhile knows more than the beginning of the step.
-        known = [step for place, step in steps.items() if step.state != "running" or place not in self._at_once]
         closed, self._closed = self._closed, []
-        if not (known or events or closed):
-            return
+        rows = [order.row(result, state=state) for order, result, state in steps.values()]
         try:
-            tell = self._wiring.runs.tell
-            await self._guarded(partial(tell, self._run_id, steps=known, events=events, closed=closed))
+            if rows or events or closed:
+                await self._wiring.runs.tell(self._run_id, steps=rows, events=events, closed=closed)
         finally:
             self._sweep(closed)
-        written, self._written = self._written, anyio.Event()
-        written.set()
 
     async def _guarded(self, act: Callable[[], Awaitable[object]]) -> None:
         if not self._wiring.journal.holds():

@@ -61,7 +61,7 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
             begun = replace(begun, remote_task=event.task.id)
             run.remote_tasks[order.id] = event.task.id
             # Written before anything else happens: after a crash this is how the work is found again.
-            await run.chronicle.step_at_once(order.row(begun, state="running"))
+            await run.chronicle.step_at_once(order, begun, "running")
         elif isinstance(event, StatusChanged) and relay is not None:
             await relay.heard(event)
 
@@ -70,13 +70,13 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
             run.chronicle.reopens(order.id)
             # On disk before the step leaves: that it is open tells, after a crash, that it may have left.
             await wiring.open_steps.open(opened)
-        run.chronicle.step(order.row(begun, state="running"))
+        run.chronicle.step(order, begun, "running")
         request = structs.replace(delivery.request, meta=_meta(run, delivery, opened))
         answer = await _conversed(run, delivery, request, on_event, lambda: begun.remote_task)
         if isinstance(answer, Complete) and WARNINGS in answer.meta:
             await _tell_of_budgets(run, answer)
         if answer is not None:
-            run.chronicle.over(order.id, begun.attempts)
+            run.chronicle.over(order, begun)
             return answered(begun, answer)
         late = replace(begun, error="timeout", reason=f"{order.node.target} did not answer in time")
     except GatewayError as error:

@@ -67,15 +67,20 @@ class Order:
         given: list[Json] = [each.id for each in self.results.values()]
         return {"message": self.message_id, "group": self.group, "given": given, "claims": [*self.node.claims]}
 
+    def place(self, result: StepResult) -> tuple[str, int]:
+        """What no other attempt at a step of the run has: its id, and which attempt it is."""
+        return self.id, max(result.attempts, self.first_attempt)
+
     def row(self, result: StepResult, *, state: str = "") -> RunStep:
         """The step as it is shown, in `state`, or as `result` says."""
+        step_id, attempt = self.place(result)
         return RunStep(
             run_id=self.run_id,
-            id=self.id,
+            id=step_id,
             parent=self.run_id,
             target=self.node.target,
             state=state or ("ok" if result.ok else result.error),
-            attempt=max(result.attempts, self.first_attempt),
+            attempt=attempt,
             started_at_us=result.started_at_us,
             duration_us=result.duration_us,
             phase=self.node.phase,
