@@ -41,6 +41,7 @@ from gateway.core.pipeline import Pipeline
 from gateway.core.plans import Policies, Snapshot
 from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.policy import RequestPolicy
+from gateway.core.ports.storage import OpenStep
 from gateway.core.record import Outcome, Record
 from gateway.orchestration.fitting import Reader
 from gateway.orchestration.memories import Memories
@@ -294,7 +295,7 @@ class Composition:
             alone=foundation.postgres is None,
             clock=foundation.clock,
             ids=foundation.ids,
-            mint=foundation.tokens.mint,
+            mint=self._token,
             agent_roles=self._agent_roles,
             counter=foundation.counter,
             reader=self._reader,
@@ -312,6 +313,11 @@ class Composition:
             begun=self.endings.watch,
             ended=self.endings.ended,
         )
+
+    def _token(self, step: OpenStep) -> str:
+        """What the agent of an open step shows; empty for one that does not take it."""
+        takes = self._reader(step.actor.tenant, step.agent).fetches
+        return self.foundation.tokens.mint(step) if takes else ""
 
     def _agent_roles(self, tenant: str, slug: str) -> frozenset[str]:
         settings = self.neighbours.agent_settings(slug)
