@@ -96,6 +96,7 @@ class ClaimTables:
         self._need = insert(claimants)
         self._clear = delete(claimants).where(by_anyone)
         self._mine = select(claimants.c.tenant, claimants.c.resource).where(claimants.c.run_id == run)
+        self._all = select(claimants.c.run_id).distinct()
         self._leave = delete(claimants).where(by_anyone, claimants.c.run_id == run)
         self._hold = update(claims).where(by_run, claims.c.until_us < HELD_US)
         self._hold = self._hold.values(until_us=claims.c.until_us + HELD_US)
@@ -138,6 +139,10 @@ class ClaimTables:
         if claim.run_id not in known:
             connection.execute(self._need, mine)
         return True
+
+    def claiming(self, connection: Connection) -> set[str]:
+        """The runs that have claimed something."""
+        return set(connection.execute(self._all).scalars())
 
     def give_back(self, connection: Connection, run_id: str, only: tuple[str, str] | None = None) -> None:
         """What the run has claimed, or `only` one (tenant, resource) of it."""

@@ -73,6 +73,8 @@ class SqlScratchStore:
         self._database = database
         self._file: Database | None = None
         """Its own, where it has one."""
+        self._claiming: set[str] | None = None
+        """Runs that may have claimed something; None where other processes claim as well."""
 
     @classmethod
     async def open(cls, path: Path) -> "SqlScratchStore":
@@ -80,6 +82,7 @@ class SqlScratchStore:
         file = await Database.open(path, SCRATCH_SCHEMA)
         store = cls(file)
         store._file = file
+        store._claiming = await file.read(_claims.claiming)
         return store
 
     async def get(self, run_id: str, key: str) -> Entry | None:
@@ -142,6 +145,8 @@ class SqlScratchStore:
 
     async def claim(self, tenant: str, run_id: str, resource: str, *, until_us: int, now_us: int) -> bool:
         claim = Claim(tenant=tenant, resource=resource, run_id=run_id, until_us=until_us)
+        if self._claiming is not None:
+            self._claiming.add(run_id)
         return await self._database.write(lambda connection: _claims.take(connection, claim, now_us), about=run_id)
 
     async def release(self, tenant: str, run_id: str, resource: str) -> None:
@@ -150,7 +155,12 @@ class SqlScratchStore:
         )
 
     async def release_all(self, run_id: str) -> None:
+        """See `ScratchStore.release_all`. Every run ends with it, and most have claimed nothing."""
+        if self._claiming is not None and run_id not in self._claiming:
+            return
         await self._database.write(lambda connection: _claims.give_back(connection, run_id), about=run_id)
+        if self._claiming is not None:
+            self._claiming.discard(run_id)
 
     async def hold(self, run_id: str) -> None:
         await self._database.write(lambda connection: _claims.hold(connection, run_id), about=run_id)
