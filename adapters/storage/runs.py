@@ -1,13 +1,14 @@
 """Runs, their steps and their event logs. Executes nothing, and decides no state."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from sqlalchemy import BindParameter, Connection, Update, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_replace  # SQLite understands what it compiles to
 
+from adapters.storage.held_runs import HeldRuns
 from adapters.storage.opensteps import CLOSE, CLOSE_RUN
 from adapters.storage.prepared import Prepared
 from adapters.storage.run_rows import (
@@ -26,6 +27,8 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
 from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
 from gateway.core.task import TaskState
+
+T = TypeVar("T")
 
 _RUN: BindParameter[str] = bindparam("of_run")
 _FIND = select(runs).where(runs.c.tenant == bindparam("of_tenant"), runs.c.id == _RUN)
@@ -107,11 +110,13 @@ _APPEND = Prepared(
 class SqlRunStore:
     """See `RunStore`. `wait_events` wakes on what this process appends, and on what `look` finds of others."""
 
-    def __init__(self, database: Transactions) -> None:
+    def __init__(self, database: Transactions, held: HeldRuns | None = None) -> None:
+        """`held`: where no other process changes runs; without it every run is looked up."""
         self._database = database
         self._waiting: dict[str, dict[anyio.Event, int]] = {}
         """Whoever waits for events of a run, and behind which one."""
         self._tails = Tails()
+        self._held = held
 
     async def open(self, run: Run) -> Run:
         """See `RunStore.open`. A run whose id exists in the tenant is given as it is, too.
@@ -131,7 +136,14 @@ class SqlRunStore:
             connection.execute(_OPEN, row)
             return run
 
-        return await self._database.write(act, about=run.id)
+        opened = await self._database.write(act, about=run.id)
+        if opened is run:
+            # Whoever watches it from the beginning need not ask for events there are none of.
+            self._tails.begin(run.id)
+            self._tails.settle(run.id, 0)
+            if self._held is not None:
+                self._held.opened(run)
+        return opened
 
     async def update(
         self, run_id: str, *, state: str, at_us: int, output: Json = None, error: str = "", usage: Usage | None = None
@@ -141,6 +153,7 @@ class SqlRunStore:
         Raises: NotFound.
         """
         moved = Moved(state=state, at_us=at_us, output=output, error=error, usage=usage)
+        self._changing(run_id)
         await self._database.write(partial(_move, run_id, moved), about=run_id)
 
     async def pause(self, run_id: str, at_us: int) -> bool:
@@ -156,9 +169,17 @@ class SqlRunStore:
         def act(connection: Connection) -> bool:
             return connection.execute(statement, values).rowcount > 0
 
+        self._changing(values["of_run"])
         return await self._database.write(act, about=values["of_run"])
 
+    def _changing(self, run_id: str) -> None:
+        if self._held is not None:
+            self._held.changed(run_id)
+
     async def find(self, tenant: str, run_id: str) -> Run | None:
+        held = None if self._held is None else self._held.find(tenant, run_id)
+        if held is not None:
+            return held
         place = {"of_tenant": tenant, "of_run": run_id}
         row = await self._database.read(lambda connection: connection.execute(_FIND, place).mappings().first())
         return None if row is None else run_from_row(row)
@@ -207,10 +228,24 @@ class SqlRunStore:
             return [_append(run_id, event, connection) for event in events]
 
         # The engine's journal has everything but how the run ended, and is told again from.
-        places = await self._database.write(act, about=run_id, lasting=ended)
+        places = await self._written(run_id, act, moved=moved, lasting=ended)
         if events:
             appended = zip(places, events, strict=True)
             self._woken(run_id, [_event(run_id, seq, told) for seq, told in appended if seq])
+
+    async def _written(
+        self, run_id: str, act: Callable[[Connection], T], *, moved: Moved | None, lasting: bool = True
+    ) -> T:
+        if moved is None or self._held is None:
+            return await self._database.write(act, about=run_id, lasting=lasting)
+        try:
+            written = await self._database.write(act, about=run_id, lasting=lasting)
+        except BaseException:
+            # Perhaps it was, perhaps it was not.
+            self._held.changed(run_id)
+            raise
+        self._held.moved(run_id, moved)
+        return written
 
     async def steps(self, run_id: str) -> tuple[RunStep, ...]:
         rows = await self._database.read(
@@ -299,7 +334,7 @@ def _move(run_id: str, moved: Moved, connection: Connection) -> None:
 
 def _move_on(run_id: str, moved: Moved, connection: Connection) -> None:
     values = {"of_run": run_id, "state": moved.state, "updated_at_us": moved.at_us, "error": moved.error}
-    if _MOVE_ON.run(connection, values).rowcount == 0:
+    if _MOVE_ON.run(connection, values) == 0:
         _tenant(connection, run_id)
 
 

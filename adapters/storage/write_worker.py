@@ -99,6 +99,8 @@ class WriteWorker:
                 else:
                     done = _apart(self._engine, batch)
             _deliver(batch, done)
+            # Nothing of what was written is held on to until the next write.
+            del batch, done
         _put_back(connection)
 
     def _next_batch(self) -> list[_Write]:

@@ -27,6 +27,7 @@ from adapters.storage.costs import SqlCostLedger, open_costs
 from adapters.storage.dead_letters import SqlDeadLetters
 from adapters.storage.directory import DataDirectory
 from adapters.storage.effects import SqlEffectLedger
+from adapters.storage.held_runs import HeldRuns
 from adapters.storage.keys import KEYS, SqlKeyStore
 from adapters.storage.lock import StorageLock
 from adapters.storage.memory import SqlMemory
@@ -117,7 +118,7 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
         audit = await stack.enter_async_context(
             open_audit(directory.audit_db, keys=keys, settings=settings, clock=clock, export=export, prefixes=("dbk_",))
         )
-        open_steps, runs = SqlOpenSteps(database), SqlRunStore(database)
+        open_steps, runs = SqlOpenSteps(database), SqlRunStore(database, None if database.shared else HeldRuns())
         await open_steps.load()
         tokens = DelegationTokens(storage.keys.delegation, clock=clock)
         authenticator, issuer = await _recognition(storage, tokens, open_steps, clock)

@@ -7,6 +7,7 @@ from decimal import Decimal
 import anyio
 import pytest
 
+from adapters.storage.held_runs import HeldRuns
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.errors import Conflict, NotFound
@@ -43,13 +44,14 @@ STEP = RunStep(
 )
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*STORES, "held"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[RunStore]:
+    """`held`: SQLite, and runs that are known from memory."""
     if request.param == "memory":
         yield MemoryRunStore()
         return
     async with opened(request, GATEWAY_SCHEMA) as database:
-        yield SqlRunStore(database)
+        yield SqlRunStore(database, HeldRuns() if request.param == "held" else None)
 
 
 async def test_a_run_is_found_whole_in_its_tenant_only(store: RunStore) -> None:

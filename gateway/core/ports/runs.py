@@ -9,7 +9,7 @@ from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class Run:
     """A run as it is listed."""
 

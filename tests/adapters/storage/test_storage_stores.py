@@ -1,25 +1,29 @@
 """What the SQL stores do beyond their ports: they outlive the process, even one that is killed."""
 
+import gc
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from adapters.storage.database import Database
 from adapters.storage.effects import SqlEffectLedger
+from adapters.storage.held_runs import HeldRuns
 from adapters.storage.keys import SqlKeyStore
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.registry import SqlAgentRegistry
 from adapters.storage.runs import SqlRunStore
+from adapters.storage.scratch import SqlScratchStore
 from adapters.storage.tables import GATEWAY_SCHEMA, agent_cards, open_steps
 from gateway.core.errors import Unavailable
+from gateway.core.limits import Usage
 from gateway.core.model import principal
-from gateway.core.ports.runs import Moved, Run
+from gateway.core.ports.runs import Moved, Run, Told
 from gateway.core.ports.storage import ApiKey, Fresh, OpenStep, Unfinished
 from gateway.core.task import TaskState
 
@@ -193,3 +197,62 @@ async def test_an_event_appended_while_a_waiter_looks_is_not_slept_through(datab
                 group.start_soon(follow)
             for number in range(100):
                 await store.append("run_1", f"{number}", {"n": number}, number)
+
+
+async def test_a_run_that_was_opened_here_is_followed_to_its_end_without_a_look_at_the_database(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+    read = database.read
+
+    async def counted(act: Callable[[Connection], object]) -> object:
+        looks.append(act)
+        return await read(act)
+
+    monkeypatch.setattr(database, "read", counted)
+    store = SqlRunStore(database, HeldRuns())
+    run = await store.open(replace(RUN, id="run_2", state="submitted"))
+    found = await store.find("default", "run_2")
+    ended = Moved(state="completed", at_us=9, output={"n": 1}, usage=Usage(calls=2))
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.wait_events, "run_2", 0, 60.0)
+        await anyio.wait_all_tasks_blocked()
+        await store.tell("run_2", events=(Told(key="ended", body={}, at_us=9),), moved=ended)
+    latest = await store.find("default", "run_2")
+
+    assert (found, looks) == (run, [])
+    assert latest == await SqlRunStore(database).find("default", "run_2")
+
+
+@pytest.mark.parametrize("change", ["pause", "unpause", "hold"])
+async def test_what_else_is_done_to_a_run_is_looked_up(database: Database, change: str) -> None:
+    store = SqlRunStore(database, HeldRuns())
+    run = await store.open(replace(RUN, id="run_2"))
+    await store.pause("run_2", 5)
+    if change != "pause":
+        await getattr(store, change)("run_2", 7)
+
+    assert await store.find("default", "run_2") == await SqlRunStore(database).find("default", "run_2") != run
+
+
+async def test_a_run_nobody_holds_is_not_kept_in_memory(database: Database) -> None:
+    held = HeldRuns()
+    store = SqlRunStore(database, held)
+    await store.open(replace(RUN, id="run_2"))
+    # The writing thread lets go of a write a moment after it has told of it.
+    await store.open(replace(RUN, id="run_3"))
+    gc.collect()
+
+    assert held.find("default", "run_2") is None
+    assert await store.find("default", "run_2") == replace(RUN, id="run_2")
+
+
+async def test_claims_of_an_earlier_process_are_given_back_too(tmp_path: Path) -> None:
+    first = await SqlScratchStore.open(tmp_path / "scratch.db")
+    assert await first.claim("t", "one", "account:1", until_us=1000, now_us=0)
+    await first.aclose()
+    later = await SqlScratchStore.open(tmp_path / "scratch.db")
+    await later.release_all("one")
+
+    assert await later.claim("t", "two", "account:1", until_us=1000, now_us=0)
+    await later.aclose()
