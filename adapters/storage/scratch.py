@@ -156,11 +156,15 @@ class SqlScratchStore:
 
     async def release_all(self, run_id: str) -> None:
         """See `ScratchStore.release_all`. Every run ends with it, and most have claimed nothing."""
-        if self._claiming is not None and run_id not in self._claiming:
+        claiming = {run_id} if self._claiming is None else self._claiming
+        if run_id not in claiming:
             return
-        await self._database.write(lambda connection: _claims.give_back(connection, run_id), about=run_id)
-        if self._claiming is not None:
-            self._claiming.discard(run_id)
+        claiming.discard(run_id)
+        try:
+            await self._database.write(lambda connection: _claims.give_back(connection, run_id), about=run_id)
+        except BaseException:
+            claiming.add(run_id)
+            raise
 
     async def hold(self, run_id: str) -> None:
         await self._database.write(lambda connection: _claims.hold(connection, run_id), about=run_id)
