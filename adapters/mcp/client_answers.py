@@ -16,8 +16,9 @@ from adapters.mcp.client_wire import (
 )
 from adapters.mcp.settings import ServerSettings
 from adapters.mcp.tasks import TASK_ID, exposed_id, parts_of, with_id
-from adapters.mcp.wire import Answer, Era, Params, as_text, decode_members
+from adapters.mcp.wire import Answer, Era, Params, as_text, decode_members, decode_value
 from gateway.core.errors import GatewayError, InvalidRequest, NotFound, UpstreamFailed
+from gateway.core.json import JsonObject, json_object
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import NOTHING_USED
 from gateway.core.model import Capability, Complete, InputRequired, Request, Result
@@ -84,6 +85,13 @@ class Answers:
             return decode_message(raw)
         except NotMcp as error:
             raise self.failed("answered with something that is not JSON-RPC") from error
+
+    def members(self, raw: Raw) -> JsonObject:
+        """What a result to the gateway itself says. Raises: UpstreamFailed: it cannot be read."""
+        try:
+            return json_object(decode_value(bytes(raw)))
+        except InvalidRequest as error:
+            raise self.failed("answered with something that cannot be read") from error
 
     def result(self, raw: Raw, request: Request, capability: Capability, era: Era) -> Result:
         """A call's result. Raises: UpstreamFailed: it is not a result object."""

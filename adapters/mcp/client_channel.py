@@ -16,13 +16,11 @@ from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_exchange import MayAsk
 from adapters.mcp.client_params import restore_token
 from adapters.mcp.client_updates import UPDATED, Updates
-from adapters.mcp.client_wire import LIST_CHANGED, Message, progress_token
-from adapters.mcp.wire import decode_value
+from adapters.mcp.client_wire import LIST_CHANGED, Message, params_of, progress_token
 from adapters.net.address import address_from_url
 from adapters.net.response import Response
 from adapters.net.sse import ServerSentEvent, SseParser
 from gateway.core.errors import GatewayError, InvalidRequest, UpstreamFailed
-from gateway.core.json import json_object
 from gateway.core.limits import Limits
 
 _MOST_WAITING = 256
@@ -196,7 +194,7 @@ class Channel:
         if message.method in LIST_CHANGED:
             self._on_changed()
         elif message.method == UPDATED:
-            self._updates.publish(json_object(decode_value(bytes(message.params or b"{}"))))
+            self._updates.publish(params_of(message))
         elif message.method == "notifications/progress":
             call = self._calls.get(progress_token(message) or 0)
             if call is not None and call.token is not None and len(raw) <= self._event_bytes:

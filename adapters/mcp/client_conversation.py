@@ -19,14 +19,15 @@ from adapters.mcp.client_sessions import GATEWAY, Key
 from adapters.mcp.client_updates import UPDATED, Updates
 from adapters.mcp.client_wire import (
     LIST_CHANGED,
-    METHOD_NOT_FOUND,
     Message,
     event_from_notification,
+    own_answer,
+    params_of,
     progress_token,
 )
-from adapters.mcp.wire import decode_value, encode
+from adapters.mcp.wire import encode
 from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, Unavailable, UpstreamFailed
-from gateway.core.json import JsonObject, json_object
+from gateway.core.json import JsonObject
 from gateway.core.model import Emit, Event, ignore_event
 from gateway.core.ports.world import Clock
 
@@ -99,7 +100,7 @@ class Conversation:
     async def ask(self, out: Outgoing, deadline_s: float, *, withdraw: bool = True) -> JsonObject:
         """The result of a request in the gateway's own name."""
         raw = await self.request(out, who=GATEWAY, emit=ignore_event, deadline_s=deadline_s, withdraw=withdraw)
-        return json_object(decode_value(bytes(raw)))
+        return self._answers.members(raw)
 
     def tell(self, said: JsonObject) -> None:
         """Send what has no answer. Raises: Unavailable."""
@@ -180,7 +181,7 @@ class Conversation:
         if message.method in LIST_CHANGED:
             self._on_changed()
         elif message.method == UPDATED:
-            self._updates.publish(json_object(decode_value(bytes(message.params or b"{}"))))
+            self._updates.publish(params_of(message))
         elif message.method == "notifications/progress":
             waiting = self._waiting.get(progress_token(message) or 0)
             if waiting is not None and waiting.token is not None:
@@ -192,13 +193,8 @@ class Conversation:
                 _add(callers[-1], event_from_notification(message, raw))
 
     def _refuse(self, message: Message) -> None:
-        said: JsonObject = {"jsonrpc": "2.0", "id": decode_value(bytes(message.id))}
-        if message.method == "ping":
-            said["result"] = {}
-        else:
-            said["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
         try:
-            self.tell(said)
+            self.tell(own_answer(message))
         except Unavailable:
             return
 

@@ -20,14 +20,14 @@ from adapters.mcp.client_wire import (
     METHOD_NOT_FOUND,
     Message,
     event_from_notification,
+    params_of,
     rpc_error,
 )
-from adapters.mcp.wire import decode_value, encode
+from adapters.mcp.wire import encode
 from adapters.net.http1 import Pool
 from adapters.net.response import Response
 from adapters.net.sse import SseParser
 from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed
-from gateway.core.json import JsonObject, json_object
 from gateway.core.model import Emit, Request
 
 JSON = b"application/json"
@@ -172,7 +172,7 @@ class Wire:
                 if message.method in LIST_CHANGED:
                     self.on_changed()
                 elif message.method == UPDATED:
-                    self.updates.publish(_params(message))
+                    self.updates.publish(params_of(message))
                 elif message.kind == "request":
                     await self._on_request(message, lines)
 
@@ -182,7 +182,7 @@ class Wire:
         elif message.method in LIST_CHANGED:
             self.on_changed()
         elif message.method == UPDATED:
-            self.updates.publish(_params(message))
+            self.updates.publish(params_of(message))
         elif len(raw) > self.limits.event_bytes:
             raise self.answers.failed(f"sent a notification of more than {self.limits.event_bytes} bytes")
         else:
@@ -214,10 +214,6 @@ class Wire:
             return self.answers.failed("took the request without answering it")
         failed = self.answers.failed(f"answered with HTTP status {status}")
         return NotTaken(failed.message) if 400 <= status < 500 else failed
-
-
-def _params(message: Message) -> JsonObject:
-    return json_object(decode_value(bytes(message.params))) if message.params else {}
 
 
 def message_from(number: int, out: Outgoing) -> bytes:

@@ -20,7 +20,7 @@ from adapters.mcp.client_params import CLIENT_INFO, Outgoing, client_capabilitie
 from adapters.mcp.client_parked import QUESTION, Parking
 from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions
 from adapters.mcp.client_stream import Held, Stream, TakeUp
-from adapters.mcp.client_wire import METHOD_NOT_FOUND, Message
+from adapters.mcp.client_wire import Message, own_answer
 from adapters.mcp.wire import (
     ASKED,
     HANDSHAKE,
@@ -132,7 +132,7 @@ class Legacy:
             raw = await self._exchange(session, b"", out, ignore_event, deadline_s, nothing, replay=True)
         if isinstance(raw, Asked):
             raise UpstreamFailed(f"{self._wire.pool.name} asks the gateway itself")
-        return json_object(decode_value(bytes(raw)))
+        return self._wire.answers.members(raw)
 
     async def about(self, deadline_s: float) -> JsonObject:
         """What the server said of itself in the gateway's own session, opened now if there is none."""
@@ -169,12 +169,7 @@ class Legacy:
 
     async def refuse(self, message: Message, lines: bytes) -> None:
         """Answer a server that asks the gateway itself: it is alive, and it can do nothing else."""
-        said: JsonObject = {"jsonrpc": "2.0", "id": decode_value(bytes(message.id))}
-        if message.method == "ping":
-            said["result"] = {}
-        else:
-            said["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
-        await self._say(lines, said)
+        await self._say(lines, own_answer(message))
 
     async def _session_for_call(self, key: Key, deadline_s: float) -> Session:
         try:
@@ -249,7 +244,7 @@ class Legacy:
 
     def _agreed(self, raw: Raw) -> tuple[JsonObject, str]:
         """What the server said when it was greeted, and the version it speaks. Raises: UpstreamFailed: no known one."""
-        init = json_object(decode_value(bytes(raw)))
+        init = self._wire.answers.members(raw)
         version = json_text(init.get("protocolVersion"))
         if version not in HANDSHAKE:
             raise UpstreamFailed(f"{self._wire.pool.name} speaks no protocol version the gateway knows")

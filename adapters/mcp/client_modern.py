@@ -73,7 +73,7 @@ class Modern:
         members = {key: Raw(encode(value)) for key, value in {**params, "_meta": own_meta("modern", able)}.items()}
         message = message_from(number, Outgoing(method=method, members=members))
         response = await self._wire.post(lines, message, deadline_s=deadline_s, replay=True)
-        return json_object(decode_value(bytes(await self._wire.result(number, lines, response, ignore_event))))
+        return self._wire.answers.members(await self._wire.result(number, lines, response, ignore_event))
 
     def _lines(self, out: Outgoing, request: Request, capability: Capability) -> bytes:
         head = self._heads.get(out.method + out.name)

@@ -25,8 +25,8 @@ from adapters.mcp.client_params import Outgoing, swap_token
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_sessions import Key, Session
 from adapters.mcp.client_stream import EVENTS, Held
-from adapters.mcp.client_wire import METHOD_NOT_FOUND, Message, event_from_notification
-from adapters.mcp.wire import decode_value, encode
+from adapters.mcp.client_wire import Message, event_from_notification, own_answer
+from adapters.mcp.wire import encode
 from adapters.net.http1 import Pool, header_lines
 from gateway.core.errors import DeadlineExceeded, GatewayError, UpstreamFailed
 from gateway.core.json import JsonObject
@@ -252,12 +252,7 @@ class LegacySse(Legacy):
 
     def _refuse(self, channel: Channel, message: Message) -> None:
         """The server asks the gateway itself: it is alive, and it can do nothing else."""
-        said: JsonObject = {"jsonrpc": "2.0", "id": decode_value(bytes(message.id))}
-        if message.method == "ping":
-            said["result"] = {}
-        else:
-            said["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
-        self._later(channel, said)
+        self._later(channel, own_answer(message))
 
     def _later(self, channel: Channel, said: JsonObject) -> None:
         self._chores.append((channel, said))

@@ -140,6 +140,28 @@ def event_from_notification(message: Message, raw: bytes) -> Event:
     return Log(level="debug", text=message.method, native=frame)
 
 
+def params_of(message: Message) -> JsonObject:
+    """A notification's parameters; nothing where they cannot be read."""
+    return json_object(_read(message.params))
+
+
+def own_answer(message: Message) -> JsonObject:
+    """What the gateway itself says to a server that asks it: it is alive, and it can do nothing else."""
+    said: JsonObject = {"jsonrpc": "2.0", "id": _read(message.id)}
+    if message.method == "ping":
+        said["result"] = {}
+    else:
+        said["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
+    return said
+
+
+def _read(raw: Raw) -> Json:
+    try:
+        return decode_value(bytes(raw)) if raw else None
+    except InvalidRequest:
+        return None
+
+
 def progress_token(message: Message) -> int | None:
     """The token of a progress notification, if it is one this side gave out: an integer."""
     try:
