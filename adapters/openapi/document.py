@@ -39,22 +39,21 @@ def read_document(path: Path) -> JsonObject:
 
     Raises: InvalidRequest: there is none, it is too large, or neither JSON nor YAML; or no OpenAPI 3.0 or 3.1.
     """
-    document, size_bytes = _read(path, LARGEST_BYTES)
+    document, size_bytes = _read(path, LARGEST_BYTES, "the OpenAPI document")
     if not json_text(document.get("openapi")).startswith(("3.0", "3.1")):
         raise InvalidRequest("the document must be OpenAPI 3.0 or 3.1: its member `openapi` says which")
     return in_one(path, document, _read, LARGEST_BYTES - size_bytes)
 
 
-def _read(path: Path, most_bytes: int) -> tuple[JsonObject, int]:
-    """What is in a file, and its size. Raises: InvalidRequest."""
-    name = f"the OpenAPI document {path.name}"
+def _read(path: Path, most_bytes: int, name: str) -> tuple[JsonObject, int]:
+    """What is in a file, and its size; `name` is what messages call it. Raises: InvalidRequest."""
     try:
         with path.open("rb") as file:
             content = file.read(most_bytes + 1)
     except OSError as error:
         raise InvalidRequest(f"{name} cannot be read: {error.strerror}") from error
     if len(content) > most_bytes:
-        raise InvalidRequest(f"{name} is larger than {LARGEST_BYTES} bytes, or all files of it together are")
+        raise InvalidRequest(f"{name} is larger than {most_bytes} bytes, of {LARGEST_BYTES} for all files together")
     try:
         found = _json(_loaded(content), _DEEPEST)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

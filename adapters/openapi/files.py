@@ -17,8 +17,8 @@ MOST_FILES = 64
 """Files one document may draw in."""
 _SUFFIXES = (".json", ".yaml", ".yml")
 
-Load = Callable[[Path, int], tuple[JsonObject, int]]
-"""A file with at most so many bytes: what is in it, and its size. Raises: InvalidRequest."""
+Load = Callable[[Path, int, str], tuple[JsonObject, int]]
+"""A file of at most so many bytes, by the name messages give it: what is in it, its size. Raises: InvalidRequest."""
 
 
 def in_one(path: Path, document: JsonObject, load: Load, spare_bytes: int) -> JsonObject:
@@ -86,7 +86,7 @@ class _Files:
             raise InvalidRequest("only files called .json, .yaml or .yml are read")
         if len(self._known) > MOST_FILES:
             raise InvalidRequest(f"a document draws in at most {MOST_FILES} files")
-        content, size_bytes = self._load(path, self._spare_bytes)
+        content, size_bytes = self._load(path, self._spare_bytes, path.name)
         self._spare_bytes -= size_bytes
         key = path.relative_to(self.root.parent).as_posix()
         self._waiting.append((key, content, path))

@@ -128,4 +128,4 @@ def test_files_are_bounded_in_number_and_in_size(tmp_path: Path, monkeypatch: py
     paths = {f"/{each}": {"post": taking({"$ref": f"{each}.yaml#/a"})} for each in large}
     found = read(tmp_path / "small", document(paths), **large)
     assert [*found.found] == ["post_x"]
-    assert "larger than 3000 bytes" in reasons(found)[0]
+    assert "of 3000 for all files together" in reasons(found)[0]
