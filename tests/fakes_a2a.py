@@ -38,6 +38,7 @@ from gateway.core.limits import Limits
 from gateway.core.model import Event, Principal, principal
 from gateway.core.pipeline import Pipeline
 from gateway.core.plans import Policies, Snapshot
+from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.gateway import Identity
 from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Secret
@@ -289,18 +290,25 @@ async def fetch_card(url: str) -> bytes:
 
 @contextlib.asynccontextmanager
 async def upstream_to(
-    url: str, /, *, slug: str = "refunds", limits: Limits | None = None, fetch: FetchCard | None = None, **settings: Any
+    at: str,
+    /,
+    *,
+    slug: str = "refunds",
+    limits: Limits | None = None,
+    fetch: FetchCard | None = None,
+    tokens: UpstreamTokens | None = None,
+    **settings: Any,
 ) -> AsyncGenerator[A2aUpstream]:
-    """An upstream for the agent at `url`."""
+    """An upstream for the agent whose card is there."""
     upstream = A2aUpstream(
         slug=slug,
-        settings=AgentSettings(card=url, **settings),
-        card=None,
+        settings=AgentSettings(card=at, **settings),
         fetch=fetch or fetch_card,
         open_pool=open_pool,
         secrets=NamedSecrets(),
         ids=CountingIds(),
         limits=limits or Limits(),
+        tokens=tokens,
     )
     try:
         yield upstream

@@ -8,8 +8,11 @@ import anyio
 
 from adapters.net.authorization_server import Answered
 from adapters.net.client_auth import Client
-from gateway.core.errors import GatewayError
+from gateway.core.errors import Denied, GatewayError
 from gateway.core.json import JsonObject
+from gateway.core.model import Request
+from gateway.core.ports.credentials import UpstreamToken
+from gateway.core.ports.world import Secret
 
 ISSUER = "https://login.test"
 
@@ -49,3 +52,36 @@ class FakeAuthorizationServer:
         if form["grant_type"] in ("authorization_code", "refresh_token"):
             said["refresh_token"] = f"refresh-{number}"
         return Answered(status=self.status, said={**said, **self.changed})
+
+
+class CallersTokens:
+    """See `UpstreamTokens`: each caller has one of its own, named after its credential, then another."""
+
+    own = None
+
+    def __init__(self) -> None:
+        self.refusals: list[str] = []
+
+    def key(self, request: Request) -> str:
+        if not request.credential:
+            raise Denied("there is no token", detail={"sent": False})
+        return request.credential
+
+    def of(self, key: str) -> UpstreamToken:
+        return _CallersToken(key, self.refusals)
+
+
+class _CallersToken:
+    """See `UpstreamToken`."""
+
+    def __init__(self, key: str, refusals: list[str]) -> None:
+        self._token = Secret(f"first-{key}")
+        self._key = key
+        self._refusals = refusals
+
+    async def get(self, deadline_s: float) -> Secret:
+        return self._token
+
+    def refused(self, token: Secret) -> None:
+        self._refusals.append(token.reveal())
+        self._token = Secret(f"second-{self._key}")

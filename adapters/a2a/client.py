@@ -24,6 +24,7 @@ from adapters.a2a.wire.bodies import Answer, Params
 from adapters.a2a.wire.errors import a2a_error
 from adapters.a2a.wire.values import valid_id
 from adapters.net.address import address_from_url
+from adapters.net.authorized import check_secure
 from gateway.core.errors import (
     DeadlineExceeded,
     Denied,
@@ -34,6 +35,7 @@ from gateway.core.errors import (
 from gateway.core.json import Json, json_list, json_object, json_text
 from gateway.core.limits import Bounds, Limits
 from gateway.core.model import Capability, Complete, Emit, Remembering, Request, Result
+from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.upstream import Listing
 from gateway.core.ports.world import Ids, Secrets
 
@@ -53,26 +55,29 @@ class A2aUpstream:
         *,
         slug: str,
         settings: AgentSettings,
-        card: CheckedCard | None,
         fetch: FetchCard,
         open_pool: OpenPool,
         secrets: Secrets,
         ids: Ids,
         limits: Limits,
+        tokens: UpstreamTokens | None = None,
     ) -> None:
-        """`card`: as last seen, so that calls need not wait for it to be fetched.
+        """`tokens`: those the agent asks for.
 
-        Raises: InvalidRequest: a header's secret cannot be resolved, or an address is none.
+        Raises: InvalidRequest: a header's secret cannot be resolved, or an address is none, or not one for tokens.
         """
         for address in filter(None, (settings.card, settings.url)):
             address_from_url(address)
+        if tokens is not None:
+            check_secure(address_from_url(settings.url), slug)
+        self._tokens = tokens
         self._slug = slug
         self._settings = settings
         self._fetch = fetch
         self._open_pool = open_pool
         self._limits = limits
         self._headers = _resolved(settings.headers, secrets)
-        self._card = card
+        self._card: CheckedCard | None = None
         self._rpc: AgentRpc | None = None
         self._former: list[AgentRpc] = []
         self._fetching = anyio.Lock()
@@ -115,6 +120,8 @@ class A2aUpstream:
         deadline_s = request.budget.deadline_s
         with anyio.CancelScope(deadline=deadline_s) as scope:
             rpc, card = await self._line()
+            if self._tokens is not None:
+                rpc = rpc.showing(self._tokens.of(self._tokens.key(request)))
             exchange = Exchange(
                 rpc,
                 slug=self._slug,
@@ -167,7 +174,9 @@ class A2aUpstream:
             fresh=settings.deterministic,
             stale=settings.stale_on_error,
             # With a token it looks things up for whoever is behind the step, and may find something else for another.
-            personal=bool(settings.delegation) or DELEGATION in card.extensions,
+            personal=bool(settings.delegation)
+            or DELEGATION in card.extensions
+            or (settings.auth is not None and settings.auth.personal),
         )
 
     async def _about_tasks(self, exchange: Exchange, request: Request, card: CheckedCard) -> Result:

@@ -6,6 +6,7 @@ was asked for becomes a clear error without the agent's address in it.
 
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from typing import TypeAlias
 
 import anyio
@@ -13,10 +14,12 @@ import anyio
 from adapters.a2a.wire.envelope import Member, request_bytes, result_from_bytes
 from adapters.a2a.wire.errors import clean_line
 from adapters.net.address import Address, address_from_url
+from adapters.net.authorized import Authorized, Send
 from adapters.net.http1 import Pool, Response, header_lines
 from adapters.net.sse import SseParser
 from gateway.core.errors import UpstreamFailed
 from gateway.core.limits import Limits
+from gateway.core.ports.credentials import UpstreamToken
 
 OpenPool: TypeAlias = Callable[[Address], Pool]
 """A pool to an origin; the caller owns it. It brings TLS, limits and, for addresses users supplied, the guard."""
@@ -45,6 +48,7 @@ class AgentRpc:
         self.url = url
         self._slug = slug
         self._pool = open_pool(address)
+        self._sending: Send = self._pool.send
         self._target = address.target.encode()
         self._limits = limits
         self._repeatable = repeatable
@@ -52,6 +56,12 @@ class AgentRpc:
         self._plain = header_lines([*self._fixed, ("accept", "application/json")])
         self._streaming = header_lines([*self._fixed, ("accept", "text/event-stream")])
         self._numbers = itertools.count(1)
+
+    def showing(self, token: UpstreamToken) -> "AgentRpc":
+        """The same line, with an access token shown; it is closed with the line itself."""
+        line = copy(self)
+        line._sending = Authorized(self._pool.send, token).send
+        return line
 
     async def ask(self, method: str, params: Mapping[str, Member], *, deadline_s: float, extra: bytes = b"") -> bytes:
         """The raw result. `extra` are header lines. Raises: as `Upstream.call`; what the agent's own error means."""
@@ -122,7 +132,7 @@ class AgentRpc:
         deadline_s: float,
         extra: bytes,
     ) -> Response:
-        return await self._pool.send(
+        return await self._sending(
             b"POST",
             self._target,
             headers + extra,

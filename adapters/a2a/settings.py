@@ -2,13 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from adapters.net.auth_settings import AuthSettings
 
 
 class AgentSettings(BaseModel):
     """One agent: where its card is, as whom it acts, and how far it is trusted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
     card: str
     """URL of the agent card, or of the host that serves it under `/.well-known/agent-card.json`."""
@@ -24,6 +26,8 @@ class AgentSettings(BaseModel):
     """The agent answers a message id it has seen with the task it already has, so a message may be sent again."""
     headers: dict[str, str] = Field(default_factory=dict[str, str], repr=False)
     """Sent with every request; values are literal or references `env:X`, `file:X`, `keyring:S/N`."""
+    auth: AuthSettings | None = None
+    """How the gateway gets the access token the agent asks for."""
     tags: tuple[str, ...] = ()
     """For rules about `tag:NAME`."""
     context_tokens: int | None = Field(default=None, ge=256)
@@ -44,3 +48,16 @@ class AgentSettings(BaseModel):
     """Whose agent it is; `*` for everybody's."""
     trust: Literal["trusted", "untrusted"] = "untrusted"
     """Whether what it says counts as said by an outsider."""
+
+    @model_validator(mode="after")
+    def _shows_tokens_where_it_says(self) -> "AgentSettings":
+        if self.auth is None:
+            return self
+        if self.auth.kind == "user":
+            raise ValueError("auth of an agent is client_credentials or token_exchange: it has no accounts of people")
+        if not self.url:
+            # The card would say to whom the token is shown.
+            raise ValueError("auth needs the url the token is for, whatever the card says")
+        if any(name.lower() == "authorization" for name in self.headers):
+            raise ValueError("give either auth or a header Authorization")
+        return self

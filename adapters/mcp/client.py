@@ -18,9 +18,9 @@ def server_upstream(
     """
     if settings.command:
         return McpStdioUpstream(slug, settings, parts, on_changed)
-    if settings.auth is None:
-        return McpHttpUpstream(slug, settings, parts, on_changed)
     tokens = parts.tokens(slug, settings)
-    if settings.auth.kind == "client_credentials":
+    if settings.auth is None or tokens is None:
+        return McpHttpUpstream(slug, settings, parts, on_changed)
+    if not settings.auth.personal:
         return McpHttpUpstream(slug, settings, parts, on_changed, tokens.own)
     return McpCallersUpstream(slug, settings, parts, on_changed, tokens)

@@ -160,7 +160,7 @@ class _Reader:
             bounds=Bounds(
                 owner_concurrency=settings.concurrency, owner_queue=settings.queue, concurrency=tool.concurrency
             ),
-            remembering=_remembering(tool) if effect == "read" else None,
+            remembering=_remembering(settings, tool) if effect == "read" else None,
             digest=_digest(definition),
         )
 
@@ -172,10 +172,15 @@ def _effect(kind: CapabilityKind, tool: ToolSettings, tags: frozenset[str]) -> E
     return "read" if "read" in tags and "destructive" not in tags else "sink"
 
 
-def _remembering(tool: ToolSettings) -> Remembering | None:
+def _remembering(settings: ServerSettings, tool: ToolSettings) -> Remembering | None:
     if not tool.deterministic and not tool.stale_on_error:
         return None
-    return Remembering(ttl_s=tool.cache_ttl_s, fresh=tool.deterministic, stale=tool.stale_on_error)
+    return Remembering(
+        ttl_s=tool.cache_ttl_s,
+        fresh=tool.deterministic,
+        stale=tool.stale_on_error,
+        personal=settings.auth is not None and settings.auth.personal,
+    )
 
 
 def _problems(kind: CapabilityKind, definition: JsonObject, local: str, *, known: bool) -> Iterator[str]:

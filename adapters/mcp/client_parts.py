@@ -12,12 +12,13 @@ from gateway.core.limits import Limits
 from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.world import Clock, Secrets
 
-TokensFor: TypeAlias = Callable[[str, ServerSettings], UpstreamTokens]
+TokensFor: TypeAlias = Callable[[str, ServerSettings], UpstreamTokens | None]
 
 
-def no_tokens(slug: str, settings: ServerSettings) -> UpstreamTokens:
-    """For where nobody can be asked for a token. Raises: InvalidRequest: always."""
-    raise InvalidRequest(f"{slug}: no access tokens are to be had here")
+def no_tokens(slug: str, settings: ServerSettings) -> None:
+    """For where nobody can be asked for a token. Raises: InvalidRequest: it asks for one."""
+    if settings.auth is not None:
+        raise InvalidRequest(f"{slug}: no access tokens are to be had here")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,7 +168,7 @@ class ServerSettings(BaseModel):
         if not self.command and (self.env or self.cwd):
             raise ValueError("env and cwd belong to a command, not to a url")
         if self.command and (self.headers or self.auth):
-            raise ValueError("headers and auth belong to a url, not to a command")
+            raise ValueError("headers and auth belong to a url or a document, not to a command")
         if self.auth and any(name.lower() == "authorization" for name in self.headers):
             raise ValueError("give either auth or a header Authorization")
         return self
@@ -178,8 +178,11 @@ class ServerSettings(BaseModel):
         of_documents = self.base_url or self.credentials or self.include or self.exclude or self.safe_reads
         if of_documents and not self.openapi:
             raise ValueError("base_url, credentials, include, exclude and safe_reads belong to an OpenAPI document")
-        if self.openapi and self.auth:
-            raise ValueError("auth belongs to an MCP server; a document's service gets its `credentials`")
+        if self.openapi and self.auth and not self.base_url:
+            # The document would say to whom the token is shown.
+            raise ValueError("auth needs the base_url the token is for")
+        if self.auth and self.credentials:
+            raise ValueError("give either auth or credentials; a key that goes with the token goes into headers")
         for name, tool in self.tools.items():
             if tool.idempotency.startswith("header:") and not self.openapi:
                 raise ValueError(f"tools.{name}: an MCP server takes the key by meta or argument:NAME, not by a header")

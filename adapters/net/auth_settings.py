@@ -80,6 +80,11 @@ class AuthSettings(ClientSettings):
     list_as: str = ""
     """Of `user`: subject by whose account lists are read; by default they are read without a token."""
 
+    @property
+    def personal(self) -> bool:
+        """Whether what is called so knows whom it answers: then no answer is another caller's."""
+        return self.kind != "client_credentials"
+
     @model_validator(mode="after")
     def _says_who_it_is(self) -> "AuthSettings":
         if self.kind != "user" and not (self.client_id and self.references):

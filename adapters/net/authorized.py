@@ -1,6 +1,8 @@
-"""A pool whose every request shows an access token. Knows not where the token comes from."""
+"""Requests that show an access token, all of a pool in one name or each in its own. Knows not where it is from."""
 
 import ssl
+from collections.abc import Awaitable
+from typing import Protocol
 
 from adapters.net.address import Address
 from adapters.net.http1 import Pool, PoolLimits, header_lines
@@ -10,15 +12,19 @@ from gateway.core.ports.credentials import UpstreamToken
 from gateway.core.ports.world import Secret
 
 
-class AuthorizedPool(Pool):
-    """See `Pool`. What is refused as unauthorised is sent once more, if there is another token by then."""
+class Send(Protocol):
+    """See `Pool.send`."""
 
-    def __init__(
-        self, address: Address, *, name: str, tls: ssl.SSLContext, limits: PoolLimits, token: UpstreamToken
-    ) -> None:
-        if not address.secure and not is_loopback(address.host):
-            raise InvalidRequest(f"{name}: an access token is shown over https only (http:// on this machine)")
-        super().__init__(address, name=name, tls=tls, limits=limits)
+    def __call__(
+        self, method: bytes, target: bytes, headers: bytes, body: bytes, *, deadline_s: float, replay: bool = False
+    ) -> Awaitable[Response]: ...
+
+
+class Authorized:
+    """Shows a token. What is refused as unauthorised is sent once more, if there is another token by then."""
+
+    def __init__(self, send: Send, token: UpstreamToken) -> None:
+        self._send = send
         self._token = token
 
     async def send(
@@ -26,9 +32,8 @@ class AuthorizedPool(Pool):
     ) -> Response:
         """See `Pool.send`, and `UpstreamToken.get` for what it raises beyond that."""
         shown = await self._token.get(deadline_s)
-        response = await super().send(
-            method, target, headers + _line(shown), body, deadline_s=deadline_s, replay=replay
-        )
+        lines = headers + _line(shown)
+        response = await self._send(method, target, lines, body, deadline_s=deadline_s, replay=replay)
         if response.status != 401:
             return response
         self._token.refused(shown)
@@ -41,12 +46,32 @@ class AuthorizedPool(Pool):
             return response
         # Refused before it was looked at (RFC 9110, section 15.5.2), so that sending it again does nothing twice.
         response.close()
-        return await super().send(method, target, headers + _line(another), body, deadline_s=deadline_s, replay=replay)
+        lines = headers + _line(another)
+        return await self._send(method, target, lines, body, deadline_s=deadline_s, replay=replay)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
-    return host in ("127.0.0.1", "::1", "localhost")
+class AuthorizedPool(Pool):
+    """See `Pool`. Shows one token with every request."""
+
+    def __init__(
+        self, address: Address, *, name: str, tls: ssl.SSLContext, limits: PoolLimits, token: UpstreamToken
+    ) -> None:
+        """Raises: InvalidRequest: the token would travel in clear."""
+        check_secure(address, name)
+        super().__init__(address, name=name, tls=tls, limits=limits)
+        self._authorized = Authorized(super().send, token)
+
+    async def send(
+        self, method: bytes, target: bytes, headers: bytes, body: bytes, *, deadline_s: float, replay: bool = False
+    ) -> Response:
+        """See `Authorized.send`."""
+        return await self._authorized.send(method, target, headers, body, deadline_s=deadline_s, replay=replay)
+
+
+def check_secure(address: Address, name: str) -> None:
+    """Raises: InvalidRequest: a token shown there would travel in clear to another machine."""
+    if not address.secure and address.host not in ("127.0.0.1", "::1", "localhost"):
+        raise InvalidRequest(f"{name}: an access token is shown over https only (http:// on this machine)")
 
 
 def _line(token: Secret) -> bytes:

@@ -30,6 +30,8 @@ class ServiceSettings:
     """Where the service is; by default what the document's first server says."""
     credentials: Mapping[str, str] = field(default_factory=dict[str, str])
     """By security scheme of the document: the credential, or a reference to it."""
+    personal: bool = False
+    """It is called in each caller's own name, so that no answer is another's."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     """Sent with each request; values may be references."""
     include: tuple[str, ...] = ()

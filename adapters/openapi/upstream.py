@@ -8,6 +8,7 @@ from hashlib import sha256
 from anyio import to_thread
 
 from adapters.net.address import Address, address_from_url
+from adapters.net.authorized import Authorized, Send, check_secure
 from adapters.net.egress import EgressGuard
 from adapters.net.http1 import Pool, PoolLimits, header_lines
 from adapters.net.response import Response
@@ -22,6 +23,7 @@ from gateway.core.json import JsonObject, canonical_json, json_object, json_text
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Bounds, Limits
 from gateway.core.model import Capability, Complete, Effect, Emit, Remembering, Request, Result
+from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.upstream import Listing
 from gateway.core.ports.world import Clock, Secrets
 
@@ -61,10 +63,15 @@ class _Service:
 class OpenApiUpstream:
     """See `Upstream`. Owns its pool."""
 
-    def __init__(self, slug: str, settings: ServiceSettings, parts: ServiceParts) -> None:
-        """Raises: InvalidRequest: `base_url` cannot be used."""
-        if settings.base_url:
+    def __init__(
+        self, slug: str, settings: ServiceSettings, parts: ServiceParts, tokens: UpstreamTokens | None = None
+    ) -> None:
+        """`tokens`: those it asks for. Raises: InvalidRequest: `base_url` cannot be used, or not for them."""
+        if tokens is not None:
+            check_secure(address_from_url(settings.base_url), slug)
+        elif settings.base_url:
             address_from_url(settings.base_url)
+        self._tokens = tokens
         self._slug = slug
         self._settings = settings
         self._parts = parts
@@ -108,7 +115,7 @@ class OpenApiUpstream:
         if capability.timeout_s is not None:
             deadline_s = min(deadline_s, self._parts.clock.monotonic_s() + capability.timeout_s)
         lines = header_lines((*service.headers, *sent.headers, *self._key(request, operation), *_trace(request)))
-        response = await service.pool.send(
+        response = await self._sending(service.pool, request)(
             sent.method, sent.target.encode(), lines, sent.body, deadline_s=deadline_s, replay=operation.method in SAFE
         )
         return await self._answered(response, operation)
@@ -118,6 +125,12 @@ class OpenApiUpstream:
         service, self._service = self._service, None
         if service is not None:
             await service.pool.aclose()
+
+    def _sending(self, pool: Pool, request: Request) -> Send:
+        """How a request goes out: in its caller's name, where the service wants to know it."""
+        if self._tokens is None:
+            return pool.send
+        return Authorized(pool.send, self._tokens.of(self._tokens.key(request))).send
 
     async def _answered(self, response: Response, operation: ApiOperation) -> Complete:
         status = response.status
@@ -181,7 +194,7 @@ class OpenApiUpstream:
     def _credentials(self, service: _Service, operation: ApiOperation) -> Credentials:
         found = credentials_for(service.schemes, operation.security, service.secrets)
         if found is None:
-            if service.headers:
+            if service.headers or self._tokens is not None:
                 return Credentials()  # what is configured as a header may well be the credential
             wanted = " or ".join(" and ".join(each) for each in operation.security)
             raise UpstreamFailed(f"{self._slug} has no credential for {wanted}: set servers.{self._slug}.credentials")
@@ -230,7 +243,12 @@ class OpenApiUpstream:
             bounds=Bounds(
                 owner_concurrency=settings.concurrency, owner_queue=settings.queue, concurrency=own.concurrency
             ),
-            remembering=Remembering(ttl_s=own.cache_ttl_s, fresh=own.deterministic, stale=own.stale_on_error)
+            remembering=Remembering(
+                ttl_s=own.cache_ttl_s,
+                fresh=own.deterministic,
+                stale=own.stale_on_error,
+                personal=settings.personal,
+            )
             if kept and effect == "read"
             else None,
             digest=_digest(operation.definition),

@@ -27,7 +27,7 @@ from gateway.app.accounts import ConnectedAccounts
 from gateway.app.buses import bus_from
 from gateway.app.sections import Sections, configuration_folder
 from gateway.app.services import service_settings
-from gateway.app.upstream_tokens import upstream_tokens
+from gateway.app.upstream_tokens import asking_of, upstream_tokens
 from gateway.core.limits import Limits
 from gateway.core.lists import Lists
 from gateway.core.ports.bus import Bus, BusLimits
@@ -155,25 +155,27 @@ class Neighbours:
         foundation = self._foundation
         if isinstance(wanted.settings, ServerSettings):
             if wanted.settings.openapi:
-                return OpenApiUpstream(slug, service_settings(wanted.settings, wanted.folder), self._services)
+                service, tokens = service_settings(wanted.settings, wanted.folder), self._tokens(slug, wanted.settings)
+                return OpenApiUpstream(slug, service, self._services, tokens)
             return server_upstream(slug, wanted.settings, self._parts, self._poke(slug))
         if isinstance(wanted.settings, BusSettings):
             return BusUpstream(slug, wanted.settings, self._bus(wanted.settings))
         agent = A2aUpstream(
             slug=slug,
             settings=wanted.settings,
-            card=None,
             fetch=self.fetch_card if wanted.registered else self._fetch_configured,
             open_pool=self._pools(slug, wanted.settings, self._guard if wanted.registered else None),
             secrets=foundation.secrets,
             ids=foundation.ids,
             limits=self._limits,
+            tokens=self._tokens(slug, wanted.settings),
         )
         self._agents[slug] = agent
         return agent
 
-    def _tokens(self, slug: str, settings: ServerSettings) -> UpstreamTokens:
-        return upstream_tokens(slug, settings, self._foundation, self._guard, self._poke(slug))
+    def _tokens(self, slug: str, settings: ServerSettings | AgentSettings) -> UpstreamTokens | None:
+        asking = asking_of(slug, settings)
+        return None if asking is None else upstream_tokens(asking, self._foundation, self._guard, self._poke(slug))
 
     def _bus(self, settings: BusSettings) -> Bus:
         url = self._foundation.secrets.resolve(settings.url).reveal() if is_reference(settings.url) else settings.url

@@ -12,6 +12,7 @@ def service_settings(settings: ServerSettings, folder: Path) -> ServiceSettings:
         document=folder / settings.openapi,
         base_url=settings.base_url,
         credentials=settings.credentials,
+        personal=settings.auth is not None and settings.auth.personal,
         headers=settings.headers,
         include=settings.include,
         exclude=settings.exclude,

@@ -306,6 +306,7 @@ def _secrets(at: Place) -> Iterator[Finding]:
     clients: dict[str, ClientSettings | None] = {
         f"servers.{slug}.auth": each.auth for slug, each in sections.servers.items()
     }
+    clients |= {f"agents.{slug}.auth": each.auth for slug, each in sections.agents.items()}
     clients |= {f"oauth.issuers.{name}.login": each.login for name, each in sections.oauth.issuers.items()}
     for path, client in clients.items():
         references |= {f"{path}.{name}": text for name, text in (client.references if client else {}).items()}

@@ -74,7 +74,8 @@ def question_of(request: Request, capability: Capability) -> bytes | None:
         "labels": request.labels.to_json(),
     }
     if capability.remembering is not None and capability.remembering.personal:
-        asked["who"] = [*who.chain]
+        # The credential as well: another token of the same caller may be for less.
+        asked["who"] = [*who.chain, request.credential]
     try:
         asked["said"] = _said(request.body.content())
         return sha256(canonical_json(asked)).digest()

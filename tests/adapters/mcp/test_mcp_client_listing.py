@@ -126,6 +126,18 @@ async def test_room_and_memory_are_the_configurations_word_and_only_reads_are_re
     assert (wipes.remembering, other.remembering) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("kind", "personal"), [("client_credentials", False), ("token_exchange", True), ("user", True)]
+)
+async def test_what_a_server_says_to_one_person_is_not_remembered_for_another(kind: str, personal: bool) -> None:
+    auth: JsonObject = {"kind": kind, "issuer": "https://login.test", "client_id": "a", "client_secret": "env:A"}
+    settings: JsonObject = {"tags": ["read"], "tools": {"find": {"stale_on_error": True}}, "auth": auth}
+
+    (find,) = (await tools({"name": "find"}, **settings)).capabilities
+
+    assert find.remembering == Remembering(ttl_s=86_400, fresh=False, stale=True, personal=personal)
+
+
 async def test_a_bad_definition_costs_itself_and_is_reported() -> None:
     bad: list[Json] = [{}, 7, None, {"title": "x"}, {"name": ""}, {"name": 4}, {"name": "a\nb"}, {"name": "x" * 3000}]
     listing = await tools({"name": "good"}, *bad, {"name": "good", "title": "again"}, {"name": "also"})

@@ -5,6 +5,8 @@ from pydantic import ValidationError
 
 from adapters.mcp.settings import ServerSettings, check_slug
 
+AUTH = {"kind": "client_credentials", "issuer": "https://login.test", "client_id": "a", "client_secret": "env:A"}
+
 
 @pytest.mark.parametrize(
     "section",
@@ -50,6 +52,13 @@ def test_a_server_is_described_in_a_few_lines(section: dict[str, object]) -> Non
         ({"openapi": "a.yaml", "base_url": "ftp://b"}, "http://"),
         ({"openapi": "a.yaml", "credentials": {"key": "env:"}}, "env:NAME"),
         ({"openapi": "a.yaml", "tools": {"x": {"idempotency": "meta"}}}, "header:NAME"),
+        ({"openapi": "a.yaml", "auth": AUTH}, "base_url"),
+        (
+            {"openapi": "a.yaml", "base_url": "https://b.test", "auth": AUTH, "credentials": {"k": "env:K"}},
+            "either auth",
+        ),
+        ({"url": "http://a.test", "auth": AUTH, "headers": {"authorization": "env:A"}}, "either auth"),
+        ({"command": ["x"], "auth": AUTH}, "belong to a url"),
         ({"url": "http://a.test", "unknown": 1}, "Extra inputs"),
         ({"url": "http://a.test", "concurrency": 0}, "greater than or equal to 1"),
         ({"url": "http://a.test", "queue": -1}, "greater than or equal to 0"),

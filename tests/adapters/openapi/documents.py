@@ -15,6 +15,7 @@ from gateway.core.content import plain
 from gateway.core.errors import InvalidRequest
 from gateway.core.limits import Budget, Limits
 from gateway.core.model import Complete, Request, ignore_event
+from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.world import Secret
 from tests.fakes import ANA
 from tests.fakes_mcp_door import Ticking
@@ -51,7 +52,13 @@ class Vault:
 
 @asynccontextmanager
 async def service(
-    folder: Path, said: Any, *, limits: Limits | None = None, allow: tuple[str, ...] = (), **settings: Any
+    folder: Path,
+    said: Any,
+    *,
+    limits: Limits | None = None,
+    allow: tuple[str, ...] = (),
+    tokens: UpstreamTokens | None = None,
+    **settings: Any,
 ) -> AsyncGenerator[OpenApiUpstream]:
     path = folder / "crm.json"
     path.write_text(said if isinstance(said, str) else json.dumps(said))
@@ -62,14 +69,16 @@ async def service(
         tls=None,
         guard=EgressGuard(EgressSettings(allow=allow, ports=())),
     )
-    upstream = OpenApiUpstream("crm", ServiceSettings(document=path, **settings), parts)
+    upstream = OpenApiUpstream("crm", ServiceSettings(document=path, **settings), parts, tokens)
     try:
         yield upstream
     finally:
         await upstream.aclose()
 
 
-async def call(upstream: OpenApiUpstream, name: str, arguments: Any = None, *, key: str = "") -> Complete:
+async def call(
+    upstream: OpenApiUpstream, name: str, arguments: Any = None, *, key: str = "", credential: str = ""
+) -> Complete:
     listing = await upstream.capabilities()
     capability = next(each for each in listing.capabilities if each.local == name)
     request = Request(
@@ -80,6 +89,7 @@ async def call(upstream: OpenApiUpstream, name: str, arguments: Any = None, *, k
         budget=Budget(deadline_s=Ticking().monotonic_s() + 5),
         body=plain(arguments),
         idempotency_key=key,
+        credential=credential,
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     )
     result = await upstream.call(request, capability, ignore_event)

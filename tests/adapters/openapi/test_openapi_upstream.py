@@ -14,6 +14,7 @@ from gateway.core.labels import CLEAN
 from gateway.core.limits import Limits
 from gateway.core.model import Complete
 from tests.adapters.openapi.documents import call, document, operation, parameter, service
+from tests.fakes_oauth import CallersTokens
 from tests.fakes_upstreams import Behave, Exchange, RawServer, raw_server
 
 pytestmark = pytest.mark.anyio
@@ -265,3 +266,39 @@ async def test_a_document_without_a_server_needs_an_address(tmp_path: Path) -> N
         with pytest.raises(InvalidRequest) as refused:
             await crm.capabilities()
     assert "base_url" in refused.value.message
+
+
+# In callers' names
+
+
+async def test_each_caller_is_shown_with_a_token_of_its_own_and_a_refused_one_is_replaced_once(tmp_path: Path) -> None:
+    def door(exchange: Exchange) -> None:
+        exchange.answer(b"[1]", status=401 if exchange.headers[b"authorization"] == b"Bearer first-bob" else 200)
+
+    tokens = CallersTokens()
+    async with (
+        raw_server(door) as server,
+        service(tmp_path, DOCUMENT, base_url=base(server), tokens=tokens) as crm,
+    ):
+        for credential in ("ana", "bob"):
+            await call(crm, "addPet", {"body": {"name": "Rex"}}, credential=credential)
+        with pytest.raises(Denied):
+            await call(crm, "getPet", {"id": "1"})
+    shown = [exchange.headers[b"authorization"] for exchange in server.exchanges]
+    assert shown == [b"Bearer first-ana", b"Bearer first-bob", b"Bearer second-bob"]
+    assert tokens.refusals == ["first-bob"]
+
+
+@pytest.mark.parametrize("url", ["http://crm.test/v2", ""])
+async def test_no_token_is_shown_in_clear_or_where_only_the_document_says(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidRequest):
+        async with service(tmp_path, DOCUMENT, base_url=url, tokens=CallersTokens()):
+            pass
+
+
+async def test_what_is_said_to_one_person_is_not_remembered_for_another(tmp_path: Path) -> None:
+    kept = {"getPet": OperationSettings(stale_on_error=True, tags=frozenset({"read"}))}
+    async with service(tmp_path, DOCUMENT, base_url="http://crm.test", operations=kept, personal=True) as crm:
+        listing = await crm.capabilities()
+    (rule,) = [each.remembering for each in listing.capabilities if each.local == "getPet"]
+    assert rule is not None and rule.personal

@@ -132,6 +132,13 @@ async def test_callers_of_one_class_share_answers_unless_they_may_depend_on_the_
         assert counting.asked == asked
 
 
+async def test_what_one_token_of_a_person_was_good_for_is_not_given_to_another_of_theirs() -> None:
+    path, counting = a_path(deterministic(personal=True))
+    for credential in ("wide", "narrow", "wide"):
+        await path.call(structs.replace(find(), credential=credential))
+    assert counting.asked == 2
+
+
 async def test_tenants_share_nothing() -> None:
     counting = Counting()
     path = Path(FakeUpstream("orders", [replace(deterministic(), tenant="*")], counting), tenant="*")
