@@ -35,7 +35,7 @@ from tests.fakes_upstreams import Exchange, RawServer, raw_server
 pytestmark = pytest.mark.anyio
 
 RULES = [{"when": {"groups": "support"}, "roles": ["support"]}]
-ROLES = {"support": {"allow": ["tool:notes/*", "tool:service/*", "tool:swapped/*", "tool:mine/*"]}}
+ROLES = {"support": {"allow": ["tool:notes/*", "tool:service/*", "tool:swapped/*", "tool:mine/*", "tool:pets/*"]}}
 LIES = ("huge", "redirect", "silent", "other", "nonsense")
 CLAIMS = {
     **{name: {"groups": "support"} for name in ("chief", "karl", "eve")},
@@ -43,11 +43,25 @@ CLAIMS = {
     "guest": {"groups": ["guests"]},
 }
 SIGNER = {"client_id": "signer", "client_secret": "", "client_key": "env:CLIENT_KEY"}
+LISTED: dict[str, Any] = {
+    "operationId": "list",
+    "security": [{"login": []}],
+    "responses": {"200": {"description": "a list"}},
+}
+PETS: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "info": {"title": "Pets", "version": "1"},
+    "paths": {"/list": {"get": LISTED}},
+    "components": {"securitySchemes": {"login": {"type": "oauth2", "flows": {}}}},
+}
 KEY = ECKey.generate_key("P-256")
 
 
 def say(exchange: Exchange) -> None:
-    """A server with one tool, which says nothing of interest."""
+    """A server with one tool, which says nothing of interest; and a service, which says less."""
+    if exchange.method == b"GET":
+        exchange.answer(b"[]")
+        return
     match lying.message(exchange)["method"]:
         case "server/discover":
             said: dict[str, Any] = {**lying.DISCOVERED, "capabilities": {"tools": {}}}
@@ -62,7 +76,7 @@ def say(exchange: Exchange) -> None:
 class Place:
     """A gateway whose callers come with tokens of two tenants' issuers, one of which is asked about each."""
 
-    def __init__(self, serve: Serve, acme: Issuer, bolt: Issuer, liar: str, upstream: RawServer) -> None:
+    def __init__(self, serve: Serve, acme: Issuer, bolt: Issuer, liar: str, upstream: RawServer, pets: Path) -> None:
         self.upstream = upstream
         self.upstream_url = f"http://127.0.0.1:{upstream.port}"
         self.acme, self.bolt, self.liar = acme, bolt, liar
@@ -79,6 +93,7 @@ class Place:
                         client_key="env:CLIENT_KEY",
                     ),
                     "swapped": self.server("swapped", "token_exchange"),
+                    "pets": self.service(pets),
                     "mine": {**self.server("mine", "user", client_id="web", client_secret=""), "tenant": "*"},
                 },
                 "roles": ROLES,
@@ -122,6 +137,10 @@ class Place:
         url = f"{self.upstream_url}/{slug}"
         return {"url": url, "tenant": "acme", "auth": {**auth, **more, "scopes": ["read"]}}
 
+    def service(self, document: Path) -> dict[str, Any]:
+        server = self.server("pets", "token_exchange")
+        return {**server, "openapi": str(document), "base_url": server["url"], "url": ""}
+
     def last_shown(self, slug: str) -> str:
         """The token the last request to a server came with."""
         target = f"/{slug}".encode()
@@ -137,7 +156,9 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(serve: Serve, portal: BlockingPortal) -> Generator[Place]:
+def place(serve: Serve, portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
+    pets = tmp_path_factory.mktemp("pets") / "pets.json"
+    pets.write_text(json.dumps(PETS))
     web = person_client("web", "/oauth/callback")
     desk = person_client("desk", "/oauth/login", **signer_named("desk", KEY))
     clients = [web, desk, signer_named("signer", KEY), *map(client_named, ("app", "guest", "chief", "gateway"))]
@@ -147,7 +168,7 @@ def place(serve: Serve, portal: BlockingPortal) -> Generator[Place]:
         telling_lies(lie_of) as liar,
         portal.wrap_async_context_manager(raw_server(say)) as upstream,
     ):
-        yield Place(serve, acme, bolt, liar, upstream)
+        yield Place(serve, acme, bolt, liar, upstream, pets)
 
 
 def lie_of(path: str, at: str) -> bytes | None:
@@ -321,6 +342,15 @@ async def test_each_upstream_sees_a_token_made_for_it_and_never_the_callers(plac
     assert all(about[token]["aud"].endswith(f"/{tool}") for tool in seen for token in seen[tool])
     everything = b"".join(each.headers.get(b"authorization", b"") for each in place.upstream.exchanges)
     assert not any(token.encode() in everything for token in mine.values())
+
+
+async def test_a_service_with_a_document_is_called_in_each_callers_name(place: Place) -> None:
+    for name in ("app", "chief"):
+        async with place.caller(place.acme.token(name, place.resource)) as caller:
+            said = await caller.call("pets__list")
+        assert not said["result"].get("isError"), said
+        about = place.acme.about(place.last_shown("pets/list"))
+        assert (about["on_behalf_of"], about["aud"]) == (name, f"{place.upstream_url}/pets")
 
 
 async def test_a_caller_by_key_is_told_why_its_token_cannot_be_exchanged(place: Place) -> None:
