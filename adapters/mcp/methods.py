@@ -1,6 +1,7 @@
 """Which JSON-RPC method does what, in either era. Everything that reaches a capability is `calls`' business."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -143,6 +144,7 @@ class Methods:
         if session is None:
             raise no_session()
         headers: HeaderLines = ((SESSION_HEADER, session.id.encode()),)
+        again, session.streamed = session.streamed, True
         if not accepts_sse:
             raise RpcRefusal(INVALID_REQUEST, "accept text/event-stream", http=406)
         watched = partial(_watched_by, session)
@@ -161,7 +163,8 @@ class Methods:
             session.end_stream()  # it broke, or its client would not take it up
         talk = anyio.CancelScope()
         end_stream = session.end_stream = talk.cancel
-        subscription = self._subscription(knock, NOTICES, headers, watched, session.tape, number)
+        known = self._subscription(knock, NOTICES, headers, watched, session.tape, number)
+        subscription = replace(known, told=session.told, again=again)
         try:
             await self._streams.serve(subscription, knock.receive, knock.send, talk)
         finally:
@@ -226,6 +229,7 @@ class Methods:
         agreed = negotiated(requested)
         result = initialized(self._gateway, view, agreed)
         session = self._sessions.open(knock.identity.principal, agreed, askable(capabilities))
+        session.told = self._streams.current(knock.identity.principal, knock.scope, NOTICES)
         self._note(knock)
         await exchange.answer(result, ((SESSION_HEADER, session.id.encode()),))
 
@@ -268,16 +272,22 @@ class Methods:
         tape: Tape | None = None,
         after: int = 0,
     ) -> Subscription:
+        principal, credential = knock.identity.principal, knock.headers.get(b"authorization", b"")
+
         async def follow(uri: str, emit: Emit) -> None:
-            await self._calls.follow(knock, self._views.of(knock.identity.principal, knock.scope), uri, emit)
+            # Judged each time as whoever the credential stands for by now.
+            identity = await self._streams.identified(credential, knock.scope)
+            view = self._views.of(identity.principal, knock.scope)
+            await self._calls.follow(replace(knock, identity=identity), view, uri, emit)
 
         return Subscription(
-            principal=knock.identity.principal,
+            principal=principal,
             method=knock.message.method or "GET",
             last_word=knock.last_word,
-            authorization=knock.headers.get(b"authorization", b""),
+            authorization=credential,
             scope=knock.scope,
             notices=notices,
+            told=self._streams.current(principal, knock.scope, notices),
             watched=watched,
             follow=follow,
             request_id=knock.message.id,
@@ -332,7 +342,7 @@ def _taken_up(session: Session, event_id: bytes) -> tuple[Tape, int]:
         if tape is None or not tape.said(event_id):
             raise RpcRefusal(INVALID_REQUEST, error.message, http=410) from error
         # Of a stream that tells of changes nothing is lost for good: it tells of everything anew.
-        tape.seen = {}
+        session.told.clear()
         return tape, tape.last
     except InvalidRequest as error:
         raise RpcRefusal(INVALID_REQUEST, error.message, http=400) from error

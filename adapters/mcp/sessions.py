@@ -50,7 +50,9 @@ class Session:
         "questions",
         "shelf",
         "stirred",
+        "streamed",
         "tape",
+        "told",
         "used_at_s",
         "version",
         "watched",
@@ -64,6 +66,10 @@ class Session:
         """What its streams have said; None where its version does not take them up again."""
         self.tape: Tape | None = None
         """Of its GET stream, once there was one."""
+        self.told: dict[str, tuple[bytes, ...]] = {}
+        """How the lists were when its client could last know of them; see `Subscription.told`."""
+        self.streamed = False
+        """Whether it has had a GET stream."""
         self.owner = owner
         self.version = version
         self.capabilities = capabilities
@@ -90,7 +96,7 @@ class Session:
         woken.set()
 
     def begin_stream(self) -> None:
-        """A new GET stream; nobody reads on in the one before it."""
+        """A new GET stream; nobody reads on in the one before it, and what that told is known."""
         if self.shelf is not None:
             if self.tape is not None:
                 self.tape.end()

@@ -15,8 +15,9 @@ from anyio.abc import TaskGroup
 from adapters.mcp.classify import ABSENT, Message, Reply, message_from
 from adapters.mcp.headers import NAMED_BY, Mirror, encode_header, mirrors_of, param_headers
 from adapters.mcp.refusals import INTERNAL_ERROR, RpcRefusal, error_bytes
+from adapters.mcp.render import notification_bytes
 from adapters.mcp.stdio_http import Failed, Gone, Link, NotRunning
-from adapters.mcp.wire import Era, as_text, decode_value
+from adapters.mcp.wire import Era, as_text, decode_value, encode
 from gateway.core.errors import Exhausted, Unavailable
 from gateway.core.json import json_list, json_object, json_text
 from gateway.core.limits import Limits
@@ -31,23 +32,32 @@ IN_FLIGHT = 256
 LAST_ANSWERS_S = 5.0
 """How long requests may still be answered once the client has closed its side, seconds."""
 FAREWELL_S = 2.0
+MOST_WATCHED = 256
+"""Subscriptions that are taken to another session."""
 LISTEN_AGAIN_S = (1.0, 30.0)
 """First and longest pause before the stream of changes is opened again, seconds."""
 
 
 async def relay(
-    stdin: AsyncIterable[bytes], stdout: Write, *, endpoint_url: str, authorization: str, limits: Limits
+    stdin: AsyncIterable[bytes],
+    stdout: Write,
+    *,
+    endpoint_url: str,
+    authorization: str,
+    limits: Limits,
+    listen_again_s: tuple[float, float] = LISTEN_AGAIN_S,
 ) -> None:
     """Relay JSON-RPC lines between a stdio client and the gateway at `endpoint_url` until `stdin` ends.
 
     `authorization` is the value of the header sent with each request.
     """
     async with Link(endpoint_url, authorization) as link:
-        await _Front(link, stdout, limits).run(stdin)
+        await _Front(link, stdout, limits, listen_again_s).run(stdin)
 
 
 class _Front:
-    def __init__(self, link: Link, write: Write, limits: Limits) -> None:
+    def __init__(self, link: Link, write: Write, limits: Limits, listen_again_s: tuple[float, float]) -> None:
+        self._listen_again_s = listen_again_s
         self._link = link
         self._write = write
         self._limits = limits
@@ -59,6 +69,11 @@ class _Front:
         self._answered = anyio.Event()
         self._hello = b""
         """The client's `initialize`, for a session with a gateway that was started again."""
+        self._settled: dict[str, bytes] = {}
+        """What the client said that holds for the whole session, to be said again there: each request by what it is
+        about."""
+        self._listened = False
+        """Whether something may have changed since the client read its lists, and nobody listened."""
         self._mirrors: dict[str, tuple[Mirror, ...]] = {}
         """By tool, the arguments its schema mirrors into headers; learnt from lists that pass by."""
 
@@ -152,15 +167,30 @@ class _Front:
         except Gone:
             await self._reopen(session)
             await self._link.post(line, headers, message.id, hear)
+        if not headers:
+            self._settle(message, line)
 
     async def _reopen(self, lost: str) -> None:
         """A session with a gateway that no longer knows the old one. Raises: Gone: there is none to be had."""
         async with self._opening:
             if self._link.session != lost:
                 return
+            self._listened = True
             await self._link.initialize(self._hello, b"0", _overhear)
             if not self._link.session:
                 raise Gone("the gateway was started again and opens no session: connect again")
+            for line in tuple(self._settled.values()):
+                await self._link.post(line, {}, b"0", _overhear)
+
+    def _settle(self, message: Message, line: bytes) -> None:
+        if message.method == "logging/setLevel":
+            self._settled[message.method] = line
+        elif message.method in ("resources/subscribe", "resources/unsubscribe"):
+            uri = as_text(message.params.get("uri")) or ""
+            if message.method == "resources/unsubscribe":
+                self._settled.pop(uri, None)
+            elif len(self._settled) < MOST_WATCHED:
+                self._settled[uri] = line
 
     def _headers(self, message: Message) -> dict[str, str]:
         """What a modern request mirrors into headers (MCP 2026-07-28, transports, "headers")."""
@@ -184,15 +214,33 @@ class _Front:
 
     async def _listen(self) -> None:
         """Hold a legacy session's stream of changes open, and open it again where it ends."""
-        pause_s, longest_s = LISTEN_AGAIN_S
+        pause_s, longest_s = self._listen_again_s
         while True:
+            session = self._link.session
             try:
-                await self._link.listen(self._say)
-                pause_s = LISTEN_AGAIN_S[0]
-            except (NotRunning, Gone, Failed) as error:
+                await self._link.listen(self._say, self._tell_what_may_have_changed)
+                pause_s = self._listen_again_s[0]
+            except Gone:
+                await self._come_back(session)
+            except (NotRunning, Failed) as error:
                 log.debug("stream of changes ended", why=str(error))
             await anyio.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
+
+    async def _come_back(self, lost: str) -> None:
+        try:
+            await self._reopen(lost)
+        except (NotRunning, Gone, Failed) as error:
+            log.debug("no session to be had", why=str(error))
+
+    async def _tell_what_may_have_changed(self) -> None:
+        """Nobody listened before, unless this is the first time: a client over stdio cannot know that."""
+        if self._listened:
+            for lists in ("tools", "prompts", "resources"):
+                await self._say(encode({"jsonrpc": "2.0", "method": f"notifications/{lists}/list_changed"}))
+            for uri in sorted(self._settled.keys() - {"logging/setLevel"}):
+                await self._say(notification_bytes("notifications/resources/updated", {"uri": uri}))
+        self._listened = True
 
     async def _say(self, message: bytes) -> None:
         if b"\n" in message or b"\r" in message:

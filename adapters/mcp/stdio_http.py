@@ -108,12 +108,18 @@ class Link:
         except httpx2.TransportError as error:
             raise _unreachable(self._url, error) from error
 
-    async def listen(self, hear: Hear) -> None:
-        """Give `hear` what a legacy session is told unasked. Raises: NotRunning, Gone, Failed."""
+    async def listen(self, hear: Hear, begun: Callable[[], Awaitable[None]]) -> None:
+        """Give `hear` what a legacy session is told unasked, once `begun` has returned.
+
+        Raises: NotRunning, Gone, Failed.
+        """
         try:
             async with self._http.stream("GET", self._url, headers=self._lines({})) as response:
+                if response.status_code == 404:
+                    raise Gone("the gateway does not know the session")
                 if response.status_code != 200:
-                    raise Gone("no stream of changes")
+                    raise Failed(f"the gateway has no stream of changes, but HTTP status {response.status_code}")
+                await begun()
                 async for event in EventSource(response, max_event_size=LARGEST_EVENT):
                     if event.data:
                         await hear(event.data.encode())

@@ -4,9 +4,9 @@ A stream speaks only of what its caller may see: a change elsewhere stays unment
 again on each change and with each sign of life.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 from msgspec import Raw
@@ -17,6 +17,7 @@ from adapters.mcp.following import Follow, News, Watched, follow_all
 from adapters.mcp.knock import Knock
 from adapters.mcp.refusals import error_bytes, refusal_from
 from adapters.mcp.render import notification_bytes, response_bytes, sse_bytes
+from adapters.mcp.sessions import owner_of
 from adapters.mcp.tapes import Tape
 from adapters.mcp.unread import KEPT, NOT_KEPT, Unread, unread
 from adapters.mcp.views import ListKind, View, Views
@@ -24,7 +25,7 @@ from adapters.mcp.wire import META_PREFIX, encode
 from gateway.core.errors import Exhausted, Unauthenticated, Unavailable
 from gateway.core.json import JsonObject
 from gateway.core.model import Emit, Principal
-from gateway.core.ports.gateway import Authenticator, Gateway
+from gateway.core.ports.gateway import Authenticator, Gateway, Identity
 
 SUBSCRIPTION_KEY = META_PREFIX + "subscriptionId"
 
@@ -74,6 +75,11 @@ class Subscription:
     authorization: bytes
     scope: str
     notices: tuple[Notice, ...]
+    told: dict[str, tuple[bytes, ...]]
+    """By method of a notice, how its lists were when the client could last know of them. Whatever tells of a change
+    brings it up to date."""
+    again: bool = False
+    """Whether another stream did the same before, so that something may have gone unheard in between."""
     watched: Watched = _nothing_watched
     follow: Follow = _never
     request_id: bytes = b""
@@ -192,32 +198,39 @@ class Streams:
         """Gives what is left to say."""
         headers = [*SSE_HEADERS, *subscription.headers]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        # What was seen is noted before the greeting, so that no change falls between the two.
-        seen, missed = self._taken_up(subscription)
+        missed = self._missed(subscription)
         said = await self._say(send, [_greeting(subscription), *missed])
-        while said:
-            if not await self._still_known(subscription):
-                return _farewell(subscription)
+        holder = await self._holder(subscription)
+        while said and holder is not None:
             with anyio.move_on_after(self._pace.keep_alive_s):
                 await news.wait()
-            now = self._digests(subscription)
-            chunks = _news(subscription, seen, now)
-            chunks += [_kept(_updated(uri, subscription), subscription) for uri in news.take()]
-            seen = now
-            said = await self._say(send, chunks or [KEEP_ALIVE])
-        return self._left_unread(subscription)
+            holder = await self._holder(subscription)
+            if holder is not None:
+                subscription = replace(subscription, principal=holder)
+                chunks = [*self._news(subscription), *self._updates(news.take(), subscription)]
+                said = await self._say(send, [_kept(each, subscription) for each in chunks] or [KEEP_ALIVE])
+        return _farewell(subscription) if said else self._left_unread(subscription)
 
-    def _taken_up(self, subscription: Subscription) -> tuple[Mapping[str, tuple[bytes, ...]], list[bytes]]:
-        """What there is to tell of from now on, and what an earlier stream told or would have told."""
-        now, tape = self._digests(subscription), subscription.tape
-        if tape is None or tape.seen is None:
-            if tape is not None:
-                tape.seen = now
-            return now, []
-        missed = [event for _, event in tape.after(subscription.after)]
+    def _missed(self, subscription: Subscription) -> list[bytes]:
+        """What an earlier stream told, and what it would have told."""
+        tape = subscription.tape
+        lost = [] if tape is None else [event for _, event in tape.after(subscription.after)]
         # Nobody listened to the servers meanwhile: any of these may have changed.
-        maybe = [tape.keep(_updated(uri, subscription)) for uri in sorted(subscription.watched()[0])]
-        return now, [*missed, *maybe, *_news(subscription, tape.seen, now)]
+        maybe = sorted(subscription.watched()[0]) if subscription.again else []
+        missed = [*self._updates(maybe, subscription), *self._news(subscription)]
+        return [*lost, *(_kept(each, subscription) for each in missed)]
+
+    def _news(self, subscription: Subscription) -> list[bytes]:
+        """A notice for each kind of list that is another than the client knows of; it is taken to know from now on."""
+        now = self.current(subscription.principal, subscription.scope, subscription.notices)
+        changed = [each for each in subscription.notices if now[each.method] != subscription.told.get(each.method)]
+        subscription.told.update(now)
+        return [_notice(each, subscription) for each in changed]
+
+    def _updates(self, uris: list[str], subscription: Subscription) -> list[bytes]:
+        """That these resources changed; of what the holder sees no longer nothing is told."""
+        view = self._views.of(subscription.principal, subscription.scope)
+        return [_updated(uri, subscription) for uri in uris if view.resource(uri)[1] is not None]
 
     async def _say(self, send: Send, chunks: list[bytes]) -> bool:
         """Whether the client still reads."""
@@ -237,37 +250,28 @@ class Streams:
         with anyio.move_on_after(FAREWELL_S):
             await send(_chunk(last_words, more=False))
 
-    async def _still_known(self, subscription: Subscription) -> bool:
+    async def _holder(self, subscription: Subscription) -> Principal | None:
+        """Whoever opened the stream, perhaps with other roles than before; None where they may hold it no longer."""
         try:
-            identity = await self._authenticator.authenticate(
-                subscription.authorization, f"/mcp/{subscription.scope}" if subscription.scope else "/mcp"
-            )
+            holder = (await self.identified(subscription.authorization, subscription.scope)).principal
         except (Unauthenticated, Unavailable):
-            return False
-        return identity.principal == subscription.principal
+            return None
+        return holder if owner_of(holder) == owner_of(subscription.principal) else None
 
-    def _digests(self, subscription: Subscription) -> Mapping[str, tuple[bytes, ...]]:
-        view: View = self._views.of(subscription.principal, subscription.scope)
-        return {each.method: tuple(view.digest(kind) for kind in each.lists) for each in subscription.notices}
+    async def identified(self, authorization: bytes, scope: str) -> Identity:
+        """Whom a credential stands for by now. Raises: Unauthenticated, Unavailable."""
+        return await self._authenticator.authenticate(authorization, f"/mcp/{scope}" if scope else "/mcp")
+
+    def current(self, principal: Principal, scope: str, notices: tuple[Notice, ...]) -> dict[str, tuple[bytes, ...]]:
+        """How the lists of each notice are now; see `Subscription.told`."""
+        view: View = self._views.of(principal, scope)
+        return {each.method: tuple(view.digest(kind) for kind in each.lists) for each in notices}
 
 
 async def _leave_with_client(receive: Receive, scope: anyio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
-
-
-def _news(
-    subscription: Subscription, seen: Mapping[str, tuple[bytes, ...]], now: Mapping[str, tuple[bytes, ...]]
-) -> list[bytes]:
-    tape = subscription.tape
-    changed = [
-        _notice(each, subscription) for each in subscription.notices if now[each.method] != seen.get(each.method)
-    ]
-    if tape is None:
-        return changed
-    tape.seen = now
-    return [tape.keep(each) for each in changed]
 
 
 def _kept(event: bytes, subscription: Subscription) -> bytes:

@@ -5,7 +5,7 @@ something in their own session only, and a session answers its own principal onl
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import anyio
@@ -38,8 +38,6 @@ class Tape:
     done: bool = False
     news: anyio.Event = field(default_factory=anyio.Event)
     """Set, and replaced, with each event and at the end."""
-    seen: Mapping[str, tuple[bytes, ...]] | None = None
-    """What a stream that tells of changes last told of, so that whoever takes it up hears of those since."""
     reader: anyio.CancelScope | None = None
     """Of whoever took the stream up; then nobody else is told what it says."""
 

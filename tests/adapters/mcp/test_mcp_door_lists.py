@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import anyio
 import pytest
 
 from adapters.mcp.exchange import Pace
 from gateway.core.errors import Unauthenticated
 from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
-from gateway.core.model import Capability
+from gateway.core.model import Capability, CapabilityKind, Emit, Log, Principal, Request, Result, principal
 from gateway.core.ports.gateway import Identity
 from tests.fakes_mcp_door import (
     BOB,
@@ -303,6 +304,87 @@ async def test_a_subscription_ends_when_its_caller_becomes_somebody_else() -> No
         await visit.until(b"acknowledged")
         badges.known[b"Bearer ana"] = Identity(principal=BOB)
     assert visit.reply.complete
+
+
+PROMOTED = principal("ana", roles=frozenset({"lead"}))
+
+
+class ByRole(ShopGateway):
+    """What `hidden` hides it hides from roles."""
+
+    def visible(
+        self, principal: Principal, kinds: frozenset[CapabilityKind], owner: str = ""
+    ) -> tuple[Capability, ...]:
+        found = super().visible(principal, kinds, owner)
+        return found if "lead" in principal.roles else tuple(each for each in found if each.local != "secret")
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_other_roles_are_told_as_changed_lists_and_the_stream_goes_on(era: str) -> None:
+    badges, gateway = Badges(), ByRole(tool("refund"), tool("secret"))
+    async with opened(gateway, badges=badges) as door, together() as group:
+        caller = Caller(door)
+        if era == "modern":
+            visit = caller.modern("subscriptions/listen", LISTEN)
+        else:
+            await caller.initialize()
+            visit = caller.visit(b"", method="GET", mcp_session_id=caller.session)
+        group.start_soon(caller.send, visit)
+        await visit.until(b"acknowledged" if era == "modern" else b": keep-alive")
+        badges.known[b"Bearer ana"] = Identity(principal=PROMOTED)
+        gateway.change()
+        await visit.until(b"tools/list_changed")
+        gateway.change(prompt("reply"))
+        await visit.until(b"prompts/list_changed")
+        door.stop()
+    told = [each["method"] for each in visit.reply.events if "list_changed" in each.get("method", "")]
+    assert told == ["notifications/tools/list_changed", "notifications/prompts/list_changed"]
+
+
+@pytest.mark.parametrize("version", ["2024-11-05", "2025-11-25"])
+async def test_a_session_is_told_what_changed_while_it_had_no_stream(version: str) -> None:
+    gateway = ShopGateway(tool("refund"))
+    async with opened(gateway) as door, together() as group:
+        caller = Caller(door)
+        await caller.initialize(version)
+        gateway.change(tool("cancel"))
+        for kind in ("tools", "prompts"):
+            visit = caller.visit(b"", method="GET", mcp_session_id=caller.session)
+            group.start_soon(caller.send, visit)
+            await visit.until(b"list_changed")
+            visit.left.set()
+            await anyio.wait_all_tasks_blocked()
+            assert [each["method"] for each in visit.reply.events] == [f"notifications/{kind}/list_changed"]
+            gateway.change(prompt("reply"))
+
+
+async def test_nothing_is_told_of_a_resource_that_is_no_longer_seen() -> None:
+    gateway = ShopGateway(resource("file:///a"), resource("file:///b"))
+    tellers: dict[str, Emit] = {}
+    following = {uri: anyio.Event() for uri in ("file:///a", "file:///b")}
+    for uri in following:
+
+        async def run(request: Request, emit: Emit, uri: str = uri) -> Result:
+            tellers[uri] = emit
+            following[uri].set()
+            await anyio.sleep_forever()
+            raise AssertionError
+
+        gateway.runs[f"resource:orders/{uri}"] = run
+    wanted: JsonObject = {"notifications": {"resourceSubscriptions": [*following]}}
+    async with opened(gateway) as door, together() as group:
+        caller = Caller(door)
+        visit = caller.modern("subscriptions/listen", wanted)
+        group.start_soon(caller.send, visit)
+        for each in following.values():
+            await each.wait()
+        gateway.hidden["ana"] = frozenset({"resource:orders/file:///a"})
+        gateway.change()
+        for uri in following:
+            await tellers[uri](Log(level="info", text="changed"))
+        await visit.until(b"resources/updated")
+        door.stop()
+    assert [each["params"]["uri"] for each in visit.reply.events if "uri" in each.get("params", {})] == ["file:///b"]
 
 
 @pytest.mark.parametrize("wanted", [None, [], "all"])

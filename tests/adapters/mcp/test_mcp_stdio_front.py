@@ -19,7 +19,7 @@ from gateway.core.content import plain
 from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
 from gateway.core.model import Complete, Emit, Progress, Request, Result
-from tests.fakes_mcp_door import ShopGateway, modern_body, opened, prompt, together, tool, workflow
+from tests.fakes_mcp_door import ShopGateway, modern_body, opened, prompt, resource, together, tool, workflow
 
 pytestmark = pytest.mark.anyio
 
@@ -92,9 +92,16 @@ async def fronted(port: int) -> AsyncGenerator[Terminal]:
 
     async def run() -> None:
         url = f"http://127.0.0.1:{port}/mcp"
-        await relay(stdin, terminal.write, endpoint_url=url, authorization="Bearer ana", limits=Limits())
+        await relay(
+            stdin,
+            terminal.write,
+            endpoint_url=url,
+            authorization="Bearer ana",
+            limits=Limits(),
+            listen_again_s=(0.02, 0.1),
+        )
 
-    with say, stdin, said, hear, anyio.fail_after(10):
+    with say, stdin, said, hear, anyio.fail_after(60):
         async with together() as group:
             group.start_soon(run)
             yield terminal
@@ -205,6 +212,41 @@ async def test_a_session_outlives_a_gateway_that_is_started_again() -> None:
             up = await terminal.ask(legacy("ping", request_id=3))
     assert down["error"]["code"] == 1503
     assert up["result"] == {}
+
+
+INITIALIZED: JsonObject = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+EVERY_LIST = [f"notifications/{kind}/list_changed" for kind in ("tools", "prompts", "resources")]
+UPDATED = "notifications/resources/updated"
+
+
+async def test_a_client_that_asks_nothing_learns_what_changed_while_the_gateway_was_away() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    first, second = shop(), shop()
+    watched, resumed = resource("file:///a"), anyio.Event()
+
+    async def follow(request: Request, emit: Emit) -> Result:
+        resumed.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    second.runs[watched.name] = follow
+    for each in (first, second):
+        each.change(watched)
+        each.abouts = {"orders": {"capabilities": {"resources": {"subscribe": True}}}}
+    async with fronted(port) as terminal:
+        async with served(first, port):
+            await terminal.ask(HELLO)
+            await terminal.say(INITIALIZED)
+            await terminal.ask(legacy("resources/subscribe", {"uri": "file:///a"}))
+            first.change(tool("earlier"))
+            assert (await terminal.hear())["method"] == "notifications/tools/list_changed"
+        async with served(second, port):
+            await resumed.wait()
+            second.change(prompt("later"))
+            told: list[str] = []
+            while told[-5:] != [*EVERY_LIST, UPDATED, "notifications/prompts/list_changed"]:
+                told.append((await terminal.hear())["method"])
 
 
 @pytest.mark.parametrize("line", [b"{", b"[1]", b'{"jsonrpc":"2.0","id":1}', b"\xff"])
