@@ -74,7 +74,7 @@ class SqlScratchStore:
         self._file: Database | None = None
         """Its own, where it has one."""
         self._claiming: set[str] | None = None
-        """Runs that may have claimed something; None where other processes claim as well."""
+        """Runs that may have claimed something, once somebody asked; None as well where other processes claim."""
 
     @classmethod
     async def open(cls, path: Path) -> "SqlScratchStore":
@@ -82,7 +82,6 @@ class SqlScratchStore:
         file = await Database.open(path, SCRATCH_SCHEMA)
         store = cls(file)
         store._file = file
-        store._claiming = await file.read(_claims.claiming)
         return store
 
     async def get(self, run_id: str, key: str) -> Entry | None:
@@ -145,8 +144,7 @@ class SqlScratchStore:
 
     async def claim(self, tenant: str, run_id: str, resource: str, *, until_us: int, now_us: int) -> bool:
         claim = Claim(tenant=tenant, resource=resource, run_id=run_id, until_us=until_us)
-        if self._claiming is not None:
-            self._claiming.add(run_id)
+        (await self._those_who_claim(run_id)).add(run_id)
         return await self._database.write(lambda connection: _claims.take(connection, claim, now_us), about=run_id)
 
     async def release(self, tenant: str, run_id: str, resource: str) -> None:
@@ -156,7 +154,7 @@ class SqlScratchStore:
 
     async def release_all(self, run_id: str) -> None:
         """See `ScratchStore.release_all`. Every run ends with it, and most have claimed nothing."""
-        claiming = {run_id} if self._claiming is None else self._claiming
+        claiming = await self._those_who_claim(run_id)
         if run_id not in claiming:
             return
         claiming.discard(run_id)
@@ -165,6 +163,16 @@ class SqlScratchStore:
         except BaseException:
             claiming.add(run_id)
             raise
+
+    async def _those_who_claim(self, run_id: str) -> set[str]:
+        """Runs that may have claimed something; where others claim too, this one may always have."""
+        if self._database.shared:
+            return {run_id}
+        if self._claiming is None:
+            found = await self._database.read(_claims.claiming)
+            if self._claiming is None:  # somebody else may have asked meanwhile, and claimed
+                self._claiming = found
+        return self._claiming
 
     async def hold(self, run_id: str) -> None:
         await self._database.write(lambda connection: _claims.hold(connection, run_id), about=run_id)

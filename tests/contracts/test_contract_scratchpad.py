@@ -19,16 +19,10 @@ from tests.contracts.databases import STORES, opened
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=[*STORES, "file"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[ScratchStore]:
-    """`file`: SQLite, in a file that nobody else writes to."""
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest) -> AsyncGenerator[ScratchStore]:
     if request.param == "memory":
         yield MemoryScratch()
-        return
-    if request.param == "file":
-        own = await SqlScratchStore.open(tmp_path / "scratch.db")
-        yield own
-        await own.aclose()
         return
     async with opened(request, SCRATCH_SCHEMA) as database:
         yield SqlScratchStore(database)

@@ -18,7 +18,7 @@ from adapters.storage.keys import SqlKeyStore
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.registry import SqlAgentRegistry
 from adapters.storage.runs import SqlRunStore
-from adapters.storage.scratch import SqlScratchStore
+from adapters.storage.scratch import SCRATCH_SCHEMA, SqlScratchStore
 from adapters.storage.tables import GATEWAY_SCHEMA, agent_cards, open_steps
 from gateway.core.errors import Unavailable
 from gateway.core.limits import Usage
@@ -256,3 +256,22 @@ async def test_claims_of_an_earlier_process_are_given_back_too(tmp_path: Path) -
 
     assert await later.claim("t", "two", "account:1", until_us=1000, now_us=0)
     await later.aclose()
+
+
+async def test_a_run_that_claimed_nothing_gives_nothing_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = await Database.open(tmp_path / "scratch.db", SCRATCH_SCHEMA)
+    store, writes = SqlScratchStore(database), list[str]()
+    write = database.write
+
+    async def counted(act: Callable[[Connection], object], *, about: str = "", lasting: bool = True) -> object:
+        writes.append(about)
+        return await write(act, about=about, lasting=lasting)
+
+    monkeypatch.setattr(database, "write", counted)
+    await store.claim("t", "one", "account:1", until_us=1000, now_us=0)
+    for run_id in ("two", "one", "one"):
+        await store.release_all(run_id)
+
+    assert writes == ["one", "one"]
+    assert await store.claim("t", "two", "account:1", until_us=1000, now_us=0)
+    await database.aclose()
