@@ -3,7 +3,8 @@
 Writes about the same thing go through the same thread, in order, and share commits as they do on SQLite; see
 `write_worker`. Transactions are REPEATABLE READ: of two that write the same row the second is refused by the database
 and run again. SERIALIZABLE would find out more, but takes rows that lie side by side for the same, and runs of this
-gateway begin side by side.
+gateway begin side by side. Reads are statements of their own: a transaction around each would take two more round
+trips.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from adapters.storage.postgres_schema import NAME, agreements, changes, prepare
+from adapters.storage.prepared import executed
 from adapters.storage.schema import Schema
 from adapters.storage.write_worker import LASTING, WriteWorker, translated
 from gateway.core.errors import GatewayError, InvalidRequest, Unavailable
@@ -47,6 +49,9 @@ _CONNECT_ARGS = {
     "tcp_user_timeout": 10_000,
 }
 _RECYCLE_S = 1800
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ"
+_BEGINNINGS = {True: _BEGIN, False: f"{_BEGIN}; SET LOCAL synchronous_commit = off"}
+"""By whether it has to survive a power loss. Said in one round trip, where the driver would take one for each."""
 
 _topic = insert(changes).values(topic=bindparam("of_topic"), serial=1)
 _MARK = _topic.on_conflict_do_update(index_elements=["topic"], set_={"serial": changes.c.serial + 1})
@@ -187,7 +192,8 @@ def _engine(url: Secret, *, size: int, read_only: bool) -> Engine:
         pool_size=size,
         max_overflow=0,
         pool_recycle=_RECYCLE_S,
-        isolation_level="REPEATABLE READ",
+        # Of the driver: it begins no transactions of its own, late and one by one; ours say how they begin.
+        isolation_level="AUTOCOMMIT",
         connect_args=_CONNECT_ARGS,
         # What is written is nobody's to read in a log.
         hide_parameters=True,
@@ -197,11 +203,12 @@ def _engine(url: Secret, *, size: int, read_only: bool) -> Engine:
     def on_connect(connection: Any, _record: object) -> None:
         connection.autocommit = True
         connection.execute(session)
-        connection.autocommit = False
 
     def on_begin(connection: Connection) -> None:
-        if not connection.info.get(LASTING, True):
-            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+        driver: Any = connection.connection.driver_connection
+        # Not where the tables are made, at another isolation level.
+        if driver.autocommit:
+            executed(connection, _BEGINNINGS[connection.info.get(LASTING, True)]).close()
 
     event.listen(engine, "connect", on_connect)
     if not read_only:

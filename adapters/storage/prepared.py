@@ -60,15 +60,7 @@ class Prepared:
             for name, given, constant, bind in parameters
         ]
         names = (name for name, *_ in parameters)
-        try:
-            cursor = connection.connection.cursor()
-            cursor.execute(text, bound if by_place else dict(zip(names, bound, strict=True)))
-        except dialect.loaded_dbapi.Error as error:
-            gone = dialect.is_disconnect(error, connection.connection.dbapi_connection, None)
-            if gone:
-                connection.invalidate(error)
-            raise _wrapped(error, text, dialect, gone=gone) from error
-        return cursor
+        return executed(connection, text, bound if by_place else dict(zip(names, bound, strict=True)))
 
     def _compile(self, dialect: Dialect) -> _Compiled:
         compiled = self._statement.compile(dialect=dialect, column_keys=self._columns)
@@ -82,13 +74,26 @@ def _parameter(name: str, bind: BindParameter[Any], dialect: Dialect) -> _Parame
     return name, bind.required, bind.value, bind.type.dialect_impl(dialect).bind_processor(dialect)
 
 
-def _wrapped(error: Exception, text: str, dialect: Dialect, *, gone: bool) -> Exception:
-    return DBAPIError.instance(
-        text,
-        None,
-        error,
-        dialect.loaded_dbapi.Error,
-        hide_parameters=True,
-        connection_invalidated=gone,
-        dialect=dialect,
-    )
+def executed(connection: Connection, text: str, parameters: "list[Any] | dict[str, Any] | None" = None) -> DBAPICursor:
+    """A cursor of the driver that has executed the text. Raises: what `Connection.exec_driver_sql` raises."""
+    dialect = connection.dialect
+    try:
+        cursor = connection.connection.cursor()
+        if parameters is None:
+            cursor.execute(text)
+        else:
+            cursor.execute(text, parameters)
+    except dialect.loaded_dbapi.Error as error:
+        gone = dialect.is_disconnect(error, connection.connection.dbapi_connection, None)
+        if gone:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            text,
+            None,
+            error,
+            dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=gone,
+            dialect=dialect,
+        ) from error
+    return cursor

@@ -33,7 +33,8 @@ class Transactions(Protocol):
         ...
 
     async def read(self, act: Callable[[Connection], T]) -> T:
-        """Run `act` on a consistent, read-only view of everything written so far. `act` may be run twice.
+        """Run `act` on a read-only view of everything written so far; each of its statements has one of its own. `act`
+        may be run twice.
 
         Raises: what `act` raises, if a GatewayError; Unavailable: closed or out of time; Internal.
         """
