@@ -305,7 +305,8 @@ class Caller:
         order, attempt = delivery.order, delivery.order.first_attempt
         pause_s = FIRST_PAUSE_S
         for tries_left in range(self._run.limits.retries, -1, -1):
-            begun = replace(begun, attempts=attempt, usage=begun.usage + Usage(calls=1))
+            used = begun.usage + Usage(calls=1)
+            begun = replace(begun, attempts=attempt, usage=used, remote_task=delivery.resume or "")
             result = await self._with_what_it_heard(order, await deliver(self._run, delivery, begun))
             left_s = delivery.until_s - self._clock.monotonic_s()
             # Unavailable: either the target was never reached, or its task is known and is asked for instead.

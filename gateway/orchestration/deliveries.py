@@ -52,7 +52,6 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
     """`begun` with what became of one attempt; its number is `begun.attempts`."""
     order, wiring = delivery.order, run.wiring
     opened = open_step(run, delivery) if order.kind == "agent" else None
-    begun = replace(begun, remote_task=delivery.resume or "")
     relay = _relay(run, order) if order.kind == "workflow" else None
 
     async def on_event(event: Event) -> None:
@@ -125,7 +124,7 @@ async def _conversed(
         await run.wiring.open_steps.open(opened)
         meta = {**_meta(run, delivery, opened), "message_id": reply.name, "task": task()}
         answer = await _within_time(run, delivery, structs.replace(request, meta=meta), emit)
-    if isinstance(answer, Complete):
+    if isinstance(answer, Complete) and usage is not NOTHING_USED:
         return replace(answer, labels=labels.join(answer.labels), usage=usage + answer.usage)
     return answer
 

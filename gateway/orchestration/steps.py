@@ -80,7 +80,7 @@ class RunSteps:
     async def call(self, node: Node) -> StepResult:
         slot = self._run.wiring.journal.draw()
         order = self._order(node, slot, _last(node.target))
-        result = await self._in_slot(slot, replace(order, results=node.given))
+        result = await self._in_slot(slot, order)
         self._account(order, result)
         return result
 
@@ -114,7 +114,7 @@ class RunSteps:
             raise InvalidRequest(f"{name!r} is no name of a step: letters, digits, _ and -, at most 40")
         slot = self._run.wiring.journal.draw()
         order = self._order(node, slot, name)
-        self._begun.start(name, Begun(order=replace(order, results=node.given, side_by_side=True), slot=slot))
+        self._begun.start(name, Begun(order=replace(order, side_by_side=True), slot=slot))
 
     async def finished(self, *, timeout_s: float | None = None) -> tuple[str, StepResult] | None:
         if not self._begun.names:
@@ -275,8 +275,10 @@ class RunSteps:
         if gate.held_s > self._held_s:
             ledger.budget = prolonged(ledger.budget, gate.held_s - self._held_s)
             self._held_s = gate.held_s
-        until_s = order.until_s + gate.held_s - order.held_s
-        return await self._caller.do(replace(order, until_s=until_s, held_s=gate.held_s))
+        if gate.held_s != order.held_s:
+            until_s = order.until_s + gate.held_s - order.held_s
+            order = replace(order, until_s=until_s, held_s=gate.held_s)
+        return await self._caller.do(order)
 
     def _order(self, node: Node, slot: Slot, name: str, *, first: Slot | None = None) -> Order:
         home, named = self._run.spec.home(slot.number), self._run.spec.name_of(slot.number)
@@ -293,6 +295,7 @@ class RunSteps:
             name=name,
             node=node,
             first_attempt=self._attempts.get(step_id, 0) + 1,
+            results=node.given,
             until_s=self._run.ledger.budget.deadline_s,
             held_s=self._held_s,
             home=home,

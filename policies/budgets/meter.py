@@ -125,8 +125,9 @@ class CostMeter:
         try:
             result = await upstream.call(request, capability, emit)
             if isinstance(result, Complete):
-                result = replace(result, usage=await self._usage(request, capability, result))
-                used = used + result.usage
+                usage = await self._usage(request, capability, result)
+                result = result if usage is result.usage else replace(result, usage=usage)
+                used = used + usage
         finally:
             release(hold)
             warnings = self._settled(accounts, request, capability, used)
@@ -188,7 +189,8 @@ class CostMeter:
             usage = replace(usage, tokens=total, input_tokens=given, output_tokens=produced, counted_tokens=total)
         if own.model and not usage.models:
             usage = replace(usage, models=(own.model,))
-        return replace(usage, cost_usd=self._tariff.cost(capability, usage))
+        cost_usd = self._tariff.cost(capability, usage)
+        return usage if cost_usd == usage.cost_usd else replace(usage, cost_usd=cost_usd)
 
     def _settled(self, accounts: list[Account], request: Request, capability: Capability, used: Usage) -> list[Warned]:
         now_us = self._clock.now_us()
