@@ -39,6 +39,7 @@ from gateway.orchestration.retention import Retention, RetentionSettings
 from gateway.orchestration.runs import Runs, wanted_from
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.spec import spec_from_json
+from gateway.orchestration.unfit_limits import refuse_unfit_limits
 from gateway.orchestration.unused import refuse_unused
 from gateway.orchestration.versions import Versions
 from gateway.orchestration.watching import Watching
@@ -226,6 +227,7 @@ def check(patterns: Mapping[str, PatternType], workflows: Mapping[str, WorkflowS
             )
         try:
             refuse_unused(pattern_type, settings.to_json())
+            refuse_unfit_limits(settings)
             pattern_type(settings.to_json())
         except InvalidRequest as error:
             raise InvalidRequest(

@@ -1,14 +1,17 @@
 """A step's message, made to fit its reader; an agent may say in few words what exceeds. Part of the step's slot."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 import anyio
 import structlog
+from pydantic import JsonValue
 
 from gateway.core.content import Content, Plain, data_part, text_part
-from gateway.core.errors import GatewayError
-from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.contracts import violation
+from gateway.core.errors import GatewayError, InvalidRequest
+from gateway.core.json import Json, JsonObject, json_from, json_object, json_text
 from gateway.core.labels import Labels, join_all
 from gateway.core.limits import Usage
 from gateway.core.model import Complete, Request, ignore_event
@@ -19,11 +22,12 @@ from gateway.orchestration.fitting import fitted, with_references
 from gateway.orchestration.messages import Said
 from gateway.orchestration.orders import Order
 from gateway.orchestration.results import SUMMARY_CHARS, cut
+from gateway.orchestration.targets import FillerSettings
 
 log = structlog.get_logger(__name__)
 
 SUMMARY_S = 30.0
-"""Longest a summary may take; after that the result's own stands."""
+"""Longest a summary may take where the role does not say; after that the result's own stands."""
 _ASKED = "Say in at most 80 words what this holds that matters for the following work, and nothing else: "
 
 
@@ -54,20 +58,23 @@ async def _summary(
     run: RunContext, order: Order, instruction: str, labels: Labels, answers: list[Complete], name: str, value: Json
 ) -> str:
     """What the workflow's summariser makes of a value; empty where there is none, or it fails."""
-    target = _summariser(run.spec.settings)
-    if not target:
+    role = _summariser(run.spec.settings)
+    if role is None:
         return ""
+    given = _given(role, _ASKED + instruction, value)
     now_s = run.wiring.clock.monotonic_s()
-    until_s = min(order.until_s, now_s + SUMMARY_S)
-    content = Content(parts=(text_part(_ASKED + instruction), data_part(value)), structured=value)
+    until_s = min(order.until_s, now_s + (SUMMARY_S if role.timeout_s is None else role.timeout_s))
+    content = Content(parts=(text_part(_ASKED + instruction), data_part(given)), structured=given)
     message_id = f"{order.message_id}.summary.{name}"
+    left = run.ledger.left()
     try:
+        _hold(role.input_schema, given, "its input")
         request = Request(
             id=run.wiring.ids.new("req"),
             principal=run.acting,
-            capability=target,
+            capability=_target(role),
             operation="call",
-            budget=run.ledger.left().child(deadline_s=until_s),
+            budget=left.share(deadline_s=until_s) if role.tool else left.child(deadline_s=until_s),
             body=Plain(content),
             protocol="run",
             labels=labels,
@@ -83,10 +90,27 @@ async def _summary(
             if not isinstance(answer, Complete):
                 return ""
             answers.append(answer)
+            content = answer.body.content()
+            _hold(role.output_schema, content.text if content.structured is None else content.structured, "its answer")
             return _told(answer)
     except GatewayError as error:
         log.info("nobody summarised", run=run.spec.run_id, step=order.id, reason=error.message)
     return ""
+
+
+def _given(role: FillerSettings, asked: str, value: Json) -> Json:
+    """What the summariser is given: the value, beside the role's own input where it has some; a tool, which reads
+    arguments and no words, also what is asked of it."""
+    own = json_object(json_from(role.input))
+    if role.tool:
+        return {"instruction": asked, **own, "value": value}
+    return {**own, "value": value} if own else value
+
+
+def _hold(schema: Mapping[str, JsonValue] | None, value: Json, what: str) -> None:
+    """Raises: InvalidRequest: the value breaks the contract."""
+    if schema and (broken := violation(json_object(json_from(schema)), value)):
+        raise InvalidRequest(f"{what} breaks its contract: {broken}")
 
 
 def _told(answer: Complete) -> str:
@@ -96,11 +120,15 @@ def _told(answer: Complete) -> str:
     return "" if answer.is_error else cut(text, SUMMARY_CHARS)
 
 
-def _summariser(settings: JsonObject) -> str:
-    """The capability that fills the role, if somebody does; a rule summarises nothing."""
-    role = settings.get("summariser")
-    if isinstance(role, str):
-        return f"agent:{role}" if role else ""
-    filled = json_object(role)
-    named = ((kind, json_text(filled.get(kind))) for kind in ("agent", "tool", "workflow"))
-    return next((f"{kind}:{name}" for kind, name in named if name), "")
+def _summariser(settings: JsonObject) -> FillerSettings | None:
+    """Who fills the role, if somebody does; a rule summarises nothing."""
+    said = settings.get("summariser")
+    if not said:
+        return None
+    role = FillerSettings(agent=said) if isinstance(said, str) else FillerSettings.model_validate(said)
+    return None if role.rule else role
+
+
+def _target(role: FillerSettings) -> str:
+    named = (("agent", role.agent), ("tool", role.tool), ("workflow", role.workflow))
+    return next(f"{kind}:{name}" for kind, name in named if name)

@@ -14,7 +14,7 @@ from gateway.core.labels import join_all
 from gateway.core.ports.orchestration import Node, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.dealing import Share, dealing_in, shares_of
-from gateway.patterns.failures import on_failure_in
+from gateway.patterns.failures import ask_timeout_s_in, on_failure_in
 from gateway.patterns.found import Found, account, brief, conflicts_told, nothing, worded_by_rule
 from gateway.patterns.gathering import Ask, Gathering, Manner, answered, gather_s_in
 from gateway.patterns.goals import GOAL_RULES, Again, Verdict, asked_again, judged_by_checker, judged_by_rule
@@ -56,6 +56,7 @@ class Concurrent:
         self._manner = Manner(
             concurrency=whole(limits, "concurrency", DEFAULT_CONCURRENCY),
             on_failure=on_failure_in(limits),
+            ask_timeout_s=ask_timeout_s_in(limits),
             stand_ins=stand_ins(settings),
             first=self._merging.rule == "first",
             read=self._read,

@@ -14,7 +14,7 @@ from gateway.core.labels import join_all
 from gateway.core.ports.orchestration import Node, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.dealing import names_for
-from gateway.patterns.failures import on_failure_in
+from gateway.patterns.failures import ask_timeout_s_in, on_failure_in
 from gateway.patterns.gathering import Ask, Gathering, Manner, answered, gather_s_in
 from gateway.patterns.panel import (
     PANEL_AT_MOST,
@@ -32,6 +32,7 @@ from gateway.patterns.rubric import Criterion, criteria_in, ranked, scored_by_ru
 from gateway.patterns.sameness import same
 from gateway.patterns.settings import (
     DEFAULT_CONCURRENCY,
+    DEFAULT_ROUNDS,
     WORKERS,
     contract,
     slug_of,
@@ -89,6 +90,8 @@ class Consensus:
         self._manner = Manner(
             concurrency=whole(limits, "concurrency", DEFAULT_CONCURRENCY),
             on_failure=on_failure_in(limits),
+            ask_timeout_s=ask_timeout_s_in(limits),
+            rounds=whole(limits, "max_rounds", DEFAULT_ROUNDS),
             stand_ins=self._stand_ins,
         )
         judges = [self._judge] if self._judge.target else []

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Node, Question, StepError, StepResult
+from gateway.patterns.settings import seconds
 from gateway.patterns.work import Work, asked, decided
 
 Choice: TypeAlias = Literal["retry", "skip", "fail", ""]
@@ -18,7 +19,7 @@ STOPPED: frozenset[StepError] = frozenset({"budget", "deadline"})
 """Failures after which nothing more can be done in the run."""
 
 ASK_TIMEOUT_S = 300.0
-"""How long a person has to answer, where the run's deadline leaves that much."""
+"""How long a person has to answer, where the limits do not say and the run's deadline leaves that much."""
 _CHOICES: dict[str, Choice] = {"retry": "retry", "skip": "skip", "fail": "fail"}
 _YES = frozenset({"yes", "y", "ok", "approve", "approved", "true"})
 
@@ -35,8 +36,9 @@ def on_failure_in(limits: JsonObject) -> OnFailure:
 
 def ask_timeout_s_in(limits: JsonObject) -> float:
     """Seconds a question to the caller stays open."""
-    deadline_s = limits.get("deadline_s")
-    return min(ASK_TIMEOUT_S, float(deadline_s)) if isinstance(deadline_s, int | float) else ASK_TIMEOUT_S
+    asked_s, deadline_s = seconds(limits.get("ask_timeout_s")), seconds(limits.get("deadline_s"))
+    asked_s = ASK_TIMEOUT_S if asked_s is None else asked_s
+    return asked_s if deadline_s is None else min(asked_s, deadline_s)
 
 
 def what_to_do(name: str, result: StepResult, timeout_s: float) -> Work[Choice]:

@@ -12,7 +12,7 @@ from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Gap, Node, StepError, StepResult, Steps
 from gateway.patterns.failures import ASK_TIMEOUT_S, OnFailure, another_way, what_to_do
 from gateway.patterns.nested import gaps_in, notices_in
-from gateway.patterns.settings import StandIn, seconds, slug_of
+from gateway.patterns.settings import DEFAULT_ROUNDS, StandIn, seconds, slug_of
 from gateway.patterns.work import carried_out
 
 GATHER_SHARE = 0.9
@@ -32,8 +32,8 @@ class Ask:
 
     name: str
     node: Node
-    broke: bool = False
-    """It has been told of the contract it broke."""
+    broke: int = 0
+    """How often it has been told of the contract it broke."""
     stood_in: bool = False
     notice: str = ""
     """Said in the answer where this is who answered: somebody stood in."""
@@ -45,6 +45,9 @@ class Manner:
 
     concurrency: int
     on_failure: OnFailure = "partial"
+    ask_timeout_s: float = ASK_TIMEOUT_S
+    rounds: int = DEFAULT_ROUNDS
+    """How often one is asked whose answers break their contract."""
     stand_ins: Mapping[str, StandIn] = field(default_factory=dict[str, StandIn])
     first: bool = False
     """One good answer is enough; the others are dropped."""
@@ -154,16 +157,16 @@ class Gathering:
         """Another attempt at it, where one may help."""
         if result.ok:
             return None
-        if result.error == "schema" and not ask.broke and result.attempts:
+        if result.error == "schema" and ask.broke + 1 < self.manner.rounds and result.attempts:
             await self.steps.decided("retry", ask.name, because=f"{ask.name} broke its contract", detail=_why(result))
-            return replace(ask, node=_again(ask.node, result), broke=True)
+            return replace(ask, node=_again(ask.node, result), broke=ask.broke + 1)
         stand_in = self.manner.stand_ins.get(result.target)
         if stand_in is None or ask.stood_in or result.error not in _STOOD_IN_FOR:
             return None
         slug = slug_of(stand_in.target)
         await self.steps.decided("fallback", slug, because=f"{slug_of(result.target)} failed", detail=_why(result))
         node = replace(ask.node, target=stand_in.target, again=result.id)
-        return replace(ask, node=node, stood_in=True, broke=True, notice=stand_in.notice)
+        return replace(ask, node=node, stood_in=True, broke=self.manner.rounds, notice=stand_in.notice)
 
     async def _let_go(self, under_way: Mapping[str, Ask], waiting: deque[Ask]) -> None:
         """Stop those still at work, and note those never begun."""
@@ -194,7 +197,7 @@ class Gathering:
         """Ask the caller what to do about a failure; nothing said is as good as going on without."""
         self._given_up.add(name)
         left = await self._left()
-        timeout_s = ASK_TIMEOUT_S if left is None else min(left, ASK_TIMEOUT_S)
+        timeout_s = self.manner.ask_timeout_s if left is None else min(left, self.manner.ask_timeout_s)
         choice = await carried_out(what_to_do(name, result, timeout_s), self.steps, limit=1)
         if choice == "fail":
             self.failed = f"{name} failed: {result.reason or result.error}"

@@ -21,6 +21,7 @@ from gateway.patterns.routing import DAY_S, Route, Routing
 from gateway.patterns.routing_answers import Served, answered, dropped_of, nobody, together
 from gateway.patterns.routing_rules import overlaps
 from gateway.patterns.settings import WORKERS, slug_of, target_in, whole
+from gateway.patterns.sufficiency import refuse_small_limits
 from gateway.patterns.tries import Tried, Tries, tried
 
 DEFAULT_DEPTH = 2
@@ -44,11 +45,19 @@ class Router:
             sticky=block.get("hand_off") is True, ttl_s=float(ttl_s) if isinstance(ttl_s, int | float) else DAY_S
         )
 
-        self._refuse_shallow(json_object(settings.get("limits")))
+        limits, classifier = json_object(settings.get("limits")), self.routing.classifier
+        self._refuse_shallow(limits)
+        # A classifier that is not always asked may have as long as it likes.
+        asked = [classifier] if classifier is not None and self.routing.least_calls > 1 else []
+        refuse_small_limits(limits, calls=self.routing.least_calls, roles=asked)
 
     def doubts(self) -> tuple[str, ...]:
-        """What is legal, and probably not meant: rules of different workers that hold for the same requests."""
-        return overlaps(self.routing.rules)
+        """What is legal, and probably not meant: rules of different workers that hold for the same requests,
+        and workers that none names."""
+        # Whoever keeps a conversation may hand it on to anybody.
+        unreached = () if self._conversations.sticky else self.routing.unreached
+        idle = (f"no rule sends anything to {slug_of(each)}, and nothing else could" for each in unreached)
+        return (*overlaps(self.routing.rules), *idle)
 
     async def run(self, task: Task, steps: Steps) -> Outcome:
         request, workers = Request.of(task), self.routing.workers

@@ -9,6 +9,7 @@ from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.ports.orchestration import Note, Offer, Question, Steps
 from gateway.patterns.classifying import Request, verdict_on
+from gateway.patterns.failures import ask_timeout_s_in
 from gateway.patterns.loops import digest
 from gateway.patterns.roles import Role, role_in
 from gateway.patterns.routing_rules import Intent, Judgement, Rule, judged, normalised, rules_in
@@ -93,10 +94,24 @@ class Routing:
             classifier=classifier,
             otherwise=otherwise,
             person=json_text(block.get("person")),
-            ask_timeout_s=_number(block, "ask_timeout_s", 300.0),
+            ask_timeout_s=_number(block, "ask_timeout_s", ask_timeout_s_in(json_object(settings.get("limits")))),
             cache_ttl_s=_number(block, "cache_ttl_s", DAY_S),
             version=digest(decisive),
         )
+
+    @property
+    def unreached(self) -> tuple[str, ...]:
+        """Workers to whom nothing ever sends a request: only rules decide, and none names them."""
+        if self.classifier or self.by_skill or self.person or any(rule.skill for rule in self.rules):
+            return ()
+        named = {self.otherwise, *(rule.worker for rule in self.rules)}
+        return tuple(each for each in self.workers if each not in named)
+
+    @property
+    def least_calls(self) -> int:
+        """Calls a request takes at least: its worker's, and the classifier's where nothing is asked before that."""
+        asks = self.classifier is not None and bool(self.classifier.target)
+        return 2 if asks and not self.rules and not self.by_skill else 1
 
     @property
     def needs_offers(self) -> bool:

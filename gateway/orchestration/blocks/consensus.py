@@ -40,7 +40,8 @@ class ConsensusSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
 
     contract: Contract | None = Field(default=None, alias="schema")
-    """JSON Schema of every answer; whoever breaks it is told so, asked once more, and then removed."""
+    """JSON Schema of every answer; whoever breaks it is told so and asked again, `limits.max_rounds` times in all, and
+    then removed."""
     rubric: dict[str, CriterionSettings] = Field(default_factory=dict[str, CriterionSettings])
     """The criteria by name."""
     when: str | tuple[str, ...] = ()

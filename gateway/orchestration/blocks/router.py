@@ -53,8 +53,8 @@ class RouterSettings(BaseModel):
     """Who takes what nobody is sure about, and what the right worker failed at: a slug, or a mapping."""
     person: str = ""
     """Who says where a request goes when nothing else does: a role of people, or `caller`; by default nobody."""
-    ask_timeout_s: float = Field(default=300.0, gt=0)
-    """How long that person has to answer."""
+    ask_timeout_s: float | None = Field(default=None, gt=0)
+    """How long that person has to answer; by default what `limits.ask_timeout_s` says."""
     cache_ttl_s: float = Field(default=86_400.0, ge=0)
     """How long a classifier's decision stands for the same request; 0 to ask it every time."""
     multi_intent: bool = True

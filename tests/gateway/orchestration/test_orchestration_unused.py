@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject
@@ -26,6 +27,7 @@ GOOD: Mapping[str, Mapping[str, Any]] = {
     "sequential": {"stages": [{"agent": "a"}]},
     "supervisor": {"planner": "p", "agents": ["a"]},
 }
+BY_RULES: JsonObject = {"rules": [{"agent": "a", "keywords": ["refund"]}]}
 ROLES = ("planner", "executor", "synthesiser", "classifier", "judge", "critic", "reconciler", "goal_checker")
 READ: Mapping[str, tuple[str, ...]] = {
     "canary": (),
@@ -118,6 +120,53 @@ def test_a_worker_that_is_in_no_stage_is_doubted() -> None:
     assert [*doubts(load_patterns(["sequential"]), {"help": workflow})] == [
         ("help", "b is in no stage, and is never asked")
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, ["no rule sends anything to b, and nothing else could"]),
+        ({"classifier": "c"}, []),
+        ({"router": {**BY_RULES, "otherwise": {"agent": "b"}}}, []),
+        ({"router": {**BY_RULES, "person": "caller"}}, []),
+        ({"router": {**BY_RULES, "hand_off": True}}, []),
+        ({"router": {**BY_RULES, "by_skill": True}}, []),
+    ],
+)
+def test_a_worker_to_whom_nothing_is_routed_is_doubted(settings: Mapping[str, Any], said: list[str]) -> None:
+    given = {"pattern": "router", "agents": ["a", "b"], "router": BY_RULES, **settings}
+    found = doubts(load_patterns(["router"]), {"help": WorkflowSettings.model_validate(given)})
+    assert [doubt for _, doubt in found] == said
+
+
+@pytest.mark.parametrize(
+    ("pattern", "settings", "setting"),
+    [
+        ("router", {"agents": ["a"], "router": {}, "classifier": "c", "limits": {"calls": 1}}, "limits"),
+        (
+            "router",
+            {"agents": ["a"], "router": {}, "classifier": {"agent": "c", "timeout_s": 9}, "limits": {"deadline_s": 5}},
+            "limits",
+        ),
+        ("sequential", {"stages": [{"agent": "a", "tokens": 5000}], "limits": {"tokens": 100}}, "stages"),
+        ("sequential", {"stages": [{"agent": "a", "cost_usd": 2}], "limits": {"cost_usd": 1}}, "stages"),
+        ("canary", {"limits": {"deadline_s": 30, "timeout_s": 31}}, "limits"),
+        # What is enough, if only just.
+        ("router", {"agents": ["a"], "router": BY_RULES, "classifier": "c", "limits": {"calls": 1}}, ""),
+        ("router", {"agents": ["a"], "router": {}, "classifier": {"rule": "words"}, "limits": {"calls": 1}}, ""),
+        ("sequential", {"stages": [{"agent": "a", "tokens": 100}], "limits": {"tokens": 100}}, ""),
+        ("canary", {"limits": {"deadline_s": 1}}, ""),
+    ],
+)
+def test_limits_that_cannot_be_kept_are_refused(pattern: str, settings: Mapping[str, Any], setting: str) -> None:
+    assert refused(pattern, {**GOOD[pattern], **settings}) == setting
+
+
+@pytest.mark.parametrize("pattern", GOOD)
+def test_every_pattern_may_have_a_summariser_and_no_rule_is_one(pattern: str) -> None:
+    assert refused(pattern, {**GOOD[pattern], "summariser": "brief"}) == ""
+    with pytest.raises(ValidationError, match="no rule summarises"):
+        checked(pattern, {**GOOD[pattern], "summariser": {"rule": "nonsense"}})
 
 
 class Free:

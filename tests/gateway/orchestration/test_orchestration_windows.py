@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.content import plain
 from gateway.core.errors import Exhausted
-from gateway.core.json import Json, json_object
+from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import Labels
 from gateway.core.limits import Usage
 from gateway.core.model import Complete
@@ -90,6 +90,34 @@ async def test_a_summariser_says_in_few_words_what_exceeds_and_its_usage_is_the_
     assert (result.usage.calls, result.usage.tokens) == (3, 9)
     # Whoever reads the summary reads what the summariser made of it.
     assert asked.request.labels.untrusted == {"agent:brief"}
+
+
+@pytest.mark.parametrize(
+    ("role", "target", "given", "summary"),
+    [
+        ({"tool": "house/cut", "input": {"words": 9}}, "tool:house/cut", {"words": 9}, "in brief"),
+        ({"agent": "brief", "input": {"words": 9}}, "agent:brief", {"words": 9}, "in brief"),
+        ({"agent": "brief", "output_schema": {"required": ["summary"]}}, "agent:brief", {}, "in brief"),
+        ({"agent": "brief", "output_schema": {"required": ["gist"]}}, "agent:brief", {}, "many words"),
+        ({"agent": "brief", "input_schema": {"required": ["gist"]}}, "", {}, "many words"),
+    ],
+)
+async def test_a_summarisers_input_and_contracts_count(
+    role: JsonObject, target: str, given: JsonObject, summary: str
+) -> None:
+    around = world(summariser=role, agents=["long", "small"])
+    around.agents.answers |= {"agent:brief": says({"summary": "in brief"}), "tool:house/cut": says("in brief")}
+    around.agents.answers["agent:long"] = says({"text": "word " * 200}, summary="many words")
+    async with around.up():
+        await around.ask()
+    [asked] = around.agents.asked_of("agent:small")
+    assert json_object(json_object(asked.member["results"])["long"])["summary"] == summary
+    found = [each.input for each in around.agents.asked if each.target in ("agent:brief", "tool:house/cut")]
+    assert len(found) == bool(target)
+    if target.startswith("tool:"):
+        assert str(found[0].pop("instruction")).startswith("Say in at most 80 words")
+    if given:
+        assert found == [{**given, "value": {"text": "word " * 200}}]
 
 
 async def test_a_budget_without_room_ends_the_step_and_the_run_goes_on_with_what_it_has() -> None:

@@ -322,3 +322,24 @@ async def test_a_judge_is_shown_no_name_in_titles_keys_or_short_slugs() -> None:
     assert {somebody: 1, f"{somebody} 2": 2, "by": told} in shown
     # Its card calls it B.
     assert {"signed": somebody, "by": "Big"} in shown
+
+
+@pytest.mark.parametrize(("limits", "asked"), [({}, 2), ({"max_rounds": 1}, 1), ({"max_rounds": 4}, 4)])
+async def test_whoever_breaks_the_contract_is_asked_as_often_as_the_rounds_allow(
+    limits: dict[str, int], asked: int
+) -> None:
+    contract = {"type": "object", "required": ["risk"]}
+    seen = await ran({**PANEL, "agent:b": says({"no": 1})}, consensus={"schema": contract}, limits=limits)
+    assert len(seen.asked_of("agent:b")) == asked
+    assert len(seen.decisions("retry")) == asked - 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "waited_s"), [({}, 300), ({"ask_timeout_s": 7}, 7), ({"ask_timeout_s": 0}, 0), ({"deadline_s": 100}, 90)]
+)
+async def test_the_caller_has_as_long_to_say_what_to_do_as_the_limits_allow(
+    limits: dict[str, int], waited_s: float
+) -> None:
+    seen = await ran({**PANEL, "agent:b": fails()}, limits={"on_failure": "ask", **limits})
+    assert len(seen.questions) == 1
+    assert seen.took_s == waited_s
