@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 import anyio
 from msgspec import structs
@@ -185,9 +186,16 @@ def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
     )
 
 
+def context_within(context_id: str, target: str) -> str:
+    """The context of a nested workflow's runs: the same for all of one conversation with whatever calls it."""
+    return "ctx_" + sha256(f"{context_id}\n{target}".encode()).hexdigest()[:26]
+
+
 def _meta(run: RunContext, delivery: Delivery, opened: OpenStep | None) -> dict[str, Json]:
-    message_id = delivery.order.message_id
-    meta: dict[str, Json] = {"message_id": message_id, "context_id": message_id}
+    order, message_id = delivery.order, delivery.order.message_id
+    # An agent's context is how its work is found again; a nested workflow's is the conversation it belongs to.
+    context_id = context_within(run.spec.context_id, order.node.target) if order.kind == "workflow" else message_id
+    meta: dict[str, Json] = {"message_id": message_id, "context_id": context_id}
     if delivery.resume is not None:
         meta["resume"] = {"task": delivery.resume}
     if opened is not None and (token := run.wiring.mint(opened)):

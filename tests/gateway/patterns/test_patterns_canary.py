@@ -89,6 +89,23 @@ def test_nothing_is_rolled_back_that_does_as_well_or_has_hardly_been_tried(
         assert not standing.worse(least=least, worse_by=0)
 
 
+async def test_a_conversation_keeps_its_version_within_another_workflow_too() -> None:
+    around = world()
+    outer = {"pattern": "sequential", "stages": [{"workflow": "help"}]}
+    around.workflows = {**around.workflows, "outer": WorkflowSettings.model_validate(outer)}
+
+    async def got(context: int, message: int) -> str:
+        meta: JsonObject = {"context_id": f"c{context}", "message_id": f"{context}.{message}"}
+        said = json_object(told(await around.ask(workflow="outer", meta=meta))["answer"])
+        return json_text(json_object(said["answer"]).get("by"))
+
+    async with around.up():
+        first = [await got(context, 1) for context in range(12)]
+        again = [await got(context, 2) for context in range(12)]
+    assert first == again
+    assert {*first} == {"old", "new"}
+
+
 @given(st.text())
 def test_a_conversation_has_one_place(context_id: str) -> None:
     assert 0 <= place_of(context_id) < 1

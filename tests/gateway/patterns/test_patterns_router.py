@@ -6,13 +6,14 @@ import anyio
 import pytest
 
 from gateway.core.errors import InvalidRequest, Unavailable
-from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import Labels
 from gateway.core.model import Complete, principal
 from gateway.core.ports.approvals import ApprovalState
 from gateway.core.task import TaskState
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.router import Router
+from gateway.patterns.sequential import Sequential
 from gateway.patterns.supervisor import Supervisor
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes import FakeClock
@@ -392,6 +393,26 @@ async def test_the_specialist_owns_the_conversation_until_it_is_done() -> None:
     assert [route(each)["by"] for each in (first, second, third)] == ["rules", "conversation", "rules"]
     assert [route(each)["worker"] for each in (first, second, third)] == ["refunds", "refunds", "billing"]
     assert all(asked.input["conversation"] == "c" for asked in around.agents.asked)
+
+
+async def test_a_conversation_is_its_owners_within_another_workflow_too() -> None:
+    around = world(router={"rules": [*RULES], "hand_off": True})
+    outer = {"pattern": "sequential", "stages": [{"workflow": "help"}]}
+    around.patterns = {**around.patterns, "sequential": Sequential}
+    around.workflows = {**around.workflows, "outer": WorkflowSettings.model_validate(outer)}
+    async with around.up():
+        for words, context in (("refund", "c"), ("the invoice says so", "c"), ("the invoice", "d")):
+            await around.ask(words, workflow="outer", meta={"context_id": context})
+        other = await around.ask("invoice", workflow="outer", who=principal("eve"), meta={"context_id": "c"})
+    assert isinstance(other, Complete)
+    assert [each.target for each in around.agents.asked] == [
+        "agent:refunds",
+        "agent:refunds",
+        "agent:billing",
+        "agent:billing",
+    ]
+    mine, again, another, eves = (json_text(asked.input["conversation"]) for asked in around.agents.asked)
+    assert mine == again == eves != another
 
 
 async def test_a_conversation_is_its_callers_and_no_other_context_is_touched() -> None:
