@@ -13,7 +13,7 @@ class Places:
 
     def __init__(self, resources: Iterable[Capability], templates: Iterable[Capability]) -> None:
         resources, templates = tuple(resources), tuple(templates)
-        self._uris = Uris((*resources, *templates))
+        self._uris = Uris(resources, templates)
         self.resources = self._entries(resources)
         """By URI."""
         self.templates = self._entries(templates)

@@ -1,37 +1,38 @@
-"""Whose a URI is where several servers meet. One that two servers offer is ambiguous, so each gets it under a mark of
-its own, wherever it is said; every other URI stays as it is. Pure.
+"""Whose a URI is where several servers meet. One that two servers offer, or whose template another's may have made, is
+ambiguous, so each gets it under a mark of its own, wherever it is said; every other URI stays as it is. Pure.
 
 Nobody keeps the bare form: a server that begins to offer another's URI must not get what was meant for the other.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from adapters.mcp.templates import template_from
+from adapters.mcp.templates import Template, template_from
 from adapters.mcp.wire import decode_value, encode
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.model import Capability
 
 Outward: TypeAlias = Callable[[str], str]
 """A URI as its server says it, to how it is said here."""
+_Offer: TypeAlias = tuple[str, str]
+"""Owner, and the text of a URI or template."""
 _APP_KEYS = ("ui/resourceUri",)
 
 
 class Uris:
-    """The URIs and URI templates two servers or more of one view offer."""
+    """The URIs and URI templates of one view that could be taken for another server's."""
 
-    def __init__(self, offered: Iterable[Capability]) -> None:
-        """`offered`: the resources and templates of the view."""
-        owners: dict[str, set[str]] = {}
-        for each in offered:
-            owners.setdefault(each.local, set()).add(each.owner)
-        self._contested: dict[str, frozenset[str]] = {}
-        for local, several in owners.items():
-            if len(several) > 1:
-                for owner in several:
-                    self._contested[owner] = self._contested.get(owner, frozenset()) | {local}
+    def __init__(self, resources: Iterable[Capability], templates: Iterable[Capability]) -> None:
+        listed = [(each.owner, each.local) for each in resources]
+        made = [(each.owner, each.local) for each in templates]
+        matchers = {text: template_from(text) for _, text in made}
+        contested: dict[str, set[str]] = {}
+        for owner, text in (*_same((*listed, *made)), *_overlapping(listed, made, matchers)):
+            contested.setdefault(owner, set()).add(text)
+        self._contested = {owner: frozenset(texts) for owner, texts in contested.items()}
         self._templates = {
-            owner: tuple(template_from(local) for local in locals_) for owner, locals_ in self._contested.items()
+            owner: tuple(matchers[text] for text in texts if text in matchers)
+            for owner, texts in self._contested.items()
         }
 
     def exposed(self, capability: Capability) -> str:
@@ -58,6 +59,27 @@ class Uris:
             if uri.startswith(mark(owner)):
                 return owner, uri[len(mark(owner)) :]
         return "", uri
+
+
+def _same(offered: Iterable[_Offer]) -> Iterator[_Offer]:
+    """Every text that several offer."""
+    owners: dict[str, set[str]] = {}
+    for owner, text in offered:
+        owners.setdefault(text, set()).add(owner)
+    return ((owner, text) for text, several in owners.items() if len(several) > 1 for owner in several)
+
+
+def _overlapping(
+    listed: Sequence[_Offer], made: Sequence[_Offer], matchers: Mapping[str, Template]
+) -> Iterator[_Offer]:
+    """Every two that different servers offer of which one is a template and may have made what the other stands for."""
+    for number, (owner, text) in enumerate(made):
+        template = matchers[text]
+        uris = (each for each in listed if each[0] != owner and template.matches(each[1]))
+        templates = (each for each in made[number + 1 :] if each[0] != owner and template.meets(matchers[each[1]]))
+        for other in (*uris, *templates):
+            yield owner, text
+            yield other
 
 
 def mark(owner: str) -> str:

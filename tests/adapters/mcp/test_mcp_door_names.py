@@ -2,12 +2,10 @@
 
 import string
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.mcp.names import NAME_LENGTH, exposed_names, guessed_capability
-from adapters.mcp.templates import template_from
 from gateway.core.model import Capability
 from tests.fakes_mcp_door import agent, tool, workflow
 
@@ -65,23 +63,3 @@ def test_the_one_that_was_altered_gives_way_to_the_one_that_was_not() -> None:
     assert named["orders__a_b"].local == "a_b"
     (other,) = set(named) - {"orders__a_b"}
     assert other.startswith("orders__a_b_") and len(other) == len("orders__a_b_") + 8
-
-
-@pytest.mark.parametrize(
-    ("text", "uri", "expected"),
-    [
-        ("db://{table}/{id}", "db://orders/7", True),
-        ("db://{table}/{id}", "db://orders/7/8", False),
-        ("db://{table}/{id}", "db:///7", False),
-        ("test://t/{id}/data", "test://t/1/data", True),
-        ("test://t/{id}/data", "test://t//data", False),
-        ("file:///plain", "file:///plain", True),
-        ("file:///plain", "file:///plain2", False),
-        ("x://{a}-{b}", "x://1-2-3", True),
-        ("x://{a}{b}", "x://12", False),
-        ("x://{?q}", "x://?q=1", False),
-        ("x://{a}", "x://" + "-" * 100_000, True),
-    ],
-)
-def test_a_template_matches_what_it_could_have_made(text: str, uri: str, expected: bool) -> None:
-    assert template_from(text).matches(uri) is expected

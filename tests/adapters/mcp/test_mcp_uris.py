@@ -129,7 +129,7 @@ async def test_a_completion_of_a_marked_template_asks_its_server_by_the_template
 
 def test_a_mark_is_a_scheme_and_says_whose_whatever_the_slug() -> None:
     offered = [resource(A, "1a"), resource(A, "s1a"), resource(A, "a")]
-    uris = Uris(offered)
+    uris = Uris(offered, ())
     exposed = [uris.exposed(each) for each in offered]
     assert exposed == [f"s.1a+{A}", f"s1a+{A}", f"a+{A}"]
     assert [uris.unmarked(each) for each in exposed] == [("1a", A), ("s1a", A), ("a", A)]
@@ -139,7 +139,30 @@ def test_a_mark_is_a_scheme_and_says_whose_whatever_the_slug() -> None:
 
 
 def test_a_result_that_names_nothing_ambiguous_keeps_its_bytes() -> None:
-    outward = Uris([resource(A, "a"), resource(A, "b")]).outward("a")
+    outward = Uris([resource(A, "a"), resource(A, "b")], ()).outward("a")
     assert outward is not None
     raw = b'{ "content": [ {"type":"resource_link","uri":"file:///z"}, 7 ], "contents": [null], "messages": [{}] }'
     assert rewritten_result(raw, outward) is raw
+
+
+async def test_what_one_servers_template_could_have_made_is_read_from_whoever_offers_it() -> None:
+    gateway = ShopGateway(
+        *(template("note://{a}", "evil"), template("note://{id}", "good"), template("good://{id}/only", "good")),
+        *(resource("note://7", "desk"), resource("plain://7", "desk")),
+    )
+    async with opened(gateway) as door:
+        caller = Caller(door)
+        uris = await listed(caller, "resources/list", "resources", "uri")
+        templates = await listed(caller, "resources/templates/list", "resourceTemplates", "uriTemplate")
+        bare = await caller.ask("resources/read", {"uri": "note://7"})
+        for uri in ("good+note://7", "evil+note://7", "desk+note://7", "good://1/only"):
+            await caller.ask("resources/read", {"uri": uri})
+    assert uris == ["desk+note://7", "plain://7"]
+    assert templates == ["evil+note://{a}", "good+note://{id}", "good://{id}/only"]
+    assert bare.json["error"]["message"] == "Resource not found"
+    assert [(each.capability, said(each.body)) for each in gateway.requests[1:]] == [
+        ("resource:good/note://{id}", "note://7"),
+        ("resource:evil/note://{a}", "note://7"),
+        ("resource:desk/note://7", "note://7"),
+        ("resource:good/good://{id}/only", "good://1/only"),
+    ]
