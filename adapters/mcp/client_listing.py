@@ -62,7 +62,11 @@ async def read_listing(
     if reader.dropped:
         said["dropped"] = [*reader.dropped[:_MOST_REPORTED]]
         said["dropped_count"] = len(reader.dropped)
-    return Listing(capabilities=tuple(reader.found.values()), about=said)
+    return Listing(
+        capabilities=tuple(reader.found.values()),
+        about=said,
+        unlisted=reader.unlisted() if "resources" in declared else None,
+    )
 
 
 async def _add_shown_to_some(slug: str, reader: "_Reader", ask_as: AskAs) -> None:
@@ -134,6 +138,10 @@ class _Reader:
 
     def _full(self, kind: CapabilityKind, local: str) -> str:
         return f"{'resource' if kind == 'template' else kind}:{self._slug}/{local}"
+
+    def unlisted(self) -> Capability:
+        """See `Listing`."""
+        return self._capability("resource", f"resource:{self._slug}/", "", {})
 
     def _capability(self, kind: CapabilityKind, name: str, local: str, definition: JsonObject) -> Capability:
         settings = self._settings

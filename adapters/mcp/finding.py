@@ -36,7 +36,7 @@ class Finding:
         arguments = _arguments(knock)
         entries = view.entries("tools")
         if name == "describe":
-            return meta_tools.described(entries, arguments, knock.era)
+            return meta_tools.described(entries, arguments, knock.era, view.outward)
         try:
             index = await self._index(view, settings, offers)
             return await meta_tools.searched(index, entries, arguments, knock.era)

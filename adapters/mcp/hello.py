@@ -1,7 +1,10 @@
 """What the gateway says of itself to an MCP client: the results of `server/discover` and `initialize`. Pure."""
 
+from collections.abc import Mapping
+
 from adapters.mcp import meta_tools
 from adapters.mcp.lists import TTL_MS
+from adapters.mcp.names import NamesMode
 from adapters.mcp.render import SERVER_INFO_KEY
 from adapters.mcp.views import ListKind, View
 from adapters.mcp.wire import MODERN, Era, encode
@@ -11,9 +14,14 @@ from gateway.core.ports.gateway import Gateway
 
 SERVER_INFO: JsonObject = {"name": "drawbridge", "title": "Drawbridge", "version": __version__}
 _KINDS: tuple[ListKind, ...] = ("tools", "prompts", "resources", "resourceTemplates")
-ALL_OWNERS = (
-    "Tools and prompts are named OWNER__NAME after the server they belong to; agents__NAME and workflows__NAME hand a"
-    " task to an agent or a workflow. A refusal names the rule that decided and what can be done about it."
+_NAMED: Mapping[NamesMode, str] = {
+    "prefix": "Tools and prompts are named OWNER__NAME after the server they belong to",
+    "conflict": "Tools and prompts are named as by their server, or OWNER__NAME where several have one of that name",
+    "refuse": "Tools and prompts are named as by their server; what several have under one name is not offered",
+}
+_BESIDE = (
+    "; agents__NAME and workflows__NAME hand a task to an agent or a workflow. A refusal names the rule that decided"
+    " and what can be done about it."
 )
 
 
@@ -65,6 +73,6 @@ def _instructions(gateway: Gateway, view: View) -> JsonObject:
         said = " ".join(filter(None, (view.set.instructions, meta_tools.INSTRUCTIONS if view.set.search else "")))
         return {"instructions": said} if said else {}
     if not view.scope:
-        return {"instructions": ALL_OWNERS}
+        return {"instructions": f"{_NAMED[view.names]}{_BESIDE}"}
     own = json_text(json_from(gateway.about(view.scope)).get("instructions"))
     return {"instructions": own} if own else {}

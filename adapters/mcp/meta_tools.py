@@ -4,12 +4,13 @@
 before anything else looks at it, so that policies, records and headers know of nothing but that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Raw
 
 from adapters.mcp.entries import Entry, definition_bytes, definition_of
 from adapters.mcp.refusals import INVALID_PARAMS, RpcRefusal
+from adapters.mcp.uris import Outward
 from adapters.mcp.wire import Era, decode_members, decode_value, encode
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.ports.tool_search import ToolDocument, ToolIndex
@@ -90,14 +91,16 @@ async def searched(index: ToolIndex, entries: Mapping[str, Entry], arguments: Js
     return _result(encode(said), era)
 
 
-def described(entries: Mapping[str, Entry], arguments: JsonObject, era: Era) -> bytes:
-    """The result of `describe`. Raises: RpcRefusal: wrong arguments."""
+def described(
+    entries: Mapping[str, Entry], arguments: JsonObject, era: Era, outward: Callable[[str], Outward | None]
+) -> bytes:
+    """The result of `describe`; `outward`: see `View`. Raises: RpcRefusal: wrong arguments."""
     names = json_list(arguments.get("names"))[:MOST_DESCRIBED]
     if not names or not all(isinstance(each, str) for each in names):
         raise RpcRefusal(INVALID_PARAMS, "describe takes names of tools, as a list of texts")
     known = [json_text(each) for each in names if each in entries]
     unknown: list[Json] = [each for each in names if each not in entries]
-    tools = b",".join(definition_bytes(entries[name], era) for name in known)
+    tools = b",".join(definition_bytes(entries[name], era, outward(entries[name].capability.owner)) for name in known)
     rest = b',"unknown":%b' % encode(unknown) if unknown else b""
     return _result(b'{"tools":[%b]%b}' % (tools, rest), era)
 

@@ -11,18 +11,22 @@ from gateway.core.model import Capability
 class Places:
     """Worked out once for a view."""
 
-    def __init__(self, resources: Iterable[Capability], templates: Iterable[Capability]) -> None:
-        resources, templates = tuple(resources), tuple(templates)
-        self._uris = Uris(resources, templates)
+    def __init__(
+        self, resources: Iterable[Capability], templates: Iterable[Capability], unlisted: Iterable[Capability] = ()
+    ) -> None:
+        """`unlisted`: resources that are there to be read, and not in the list."""
+        resources, templates, unlisted = tuple(resources), tuple(templates), tuple(unlisted)
+        self._uris = Uris((*resources, *unlisted), templates)
         self.resources = self._entries(resources)
         """By URI."""
         self.templates = self._entries(templates)
         """By URI template."""
+        self._unlisted = self._entries(unlisted)
         self._made_from = tuple((template_from(each.capability.local), each) for each in self.templates.values())
 
     def find(self, uri: str) -> tuple[Entry | None, str]:
         """The resource at a URI or the template it was made from, and the URI as its server says it."""
-        entry = self.resources.get(uri)
+        entry = self.resources.get(uri) or self._unlisted.get(uri)
         if entry is not None:
             return entry, entry.capability.local
         owner, own = self._uris.unmarked(uri)

@@ -100,6 +100,13 @@ def rewritten_meta(definition: Mapping[str, Json], outward: Outward) -> JsonObje
     return {**definition, "_meta": _app(meta, outward)} if meta else dict(definition)
 
 
+def apps_of(definition: Mapping[str, Json]) -> Iterator[str]:
+    """URIs of the resources a tool shows itself with, as its server says them (MCP Apps, SEP-1865)."""
+    meta = json_object(definition.get("_meta"))
+    said = (*(meta.get(key) for key in _APP_KEYS), json_object(meta.get("ui")).get("resourceUri"))
+    return (each for each in said if isinstance(each, str) and each)
+
+
 def _result(result: JsonObject, outward: Outward) -> JsonObject:
     said = dict(result)
     if "content" in said:

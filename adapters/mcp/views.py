@@ -5,16 +5,16 @@ A view is worked out once per (class, endpoint, version) and shared by every cal
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from adapters.mcp import meta_tools
 from adapters.mcp.entries import Entry, definition_bytes, entry_of
-from adapters.mcp.names import AGENTS, WORKFLOWS, contested, exposed_names, guessed_capability, unprefixed
+from adapters.mcp.names import AGENTS, WORKFLOWS, NamesMode, contested, exposed_names, guessed_capability, unprefixed
 from adapters.mcp.offers import Choice, Offers, chosen, included, owners_of
 from adapters.mcp.places import Places
 from adapters.mcp.set_settings import SetSettings
-from adapters.mcp.uris import Outward
+from adapters.mcp.uris import Outward, apps_of
 from adapters.mcp.wire import Era
 from gateway.core.model import AgentClass, Capability, CapabilityKind, Principal
 from gateway.core.ports.gateway import Gateway
@@ -40,13 +40,13 @@ class View:
         "_digests",
         "_gateway",
         "_kinds",
-        "_names",
         "_needs",
         "_places",
         "_principal",
         "_rendered",
         "conflicts",
         "index",
+        "names",
         "scope",
         "set",
         "version",
@@ -57,12 +57,13 @@ class View:
         self.scope = scope
         self.set: SetSettings | None = offers.at(scope, principal.tenant)
         """The set this is the endpoint of; None at every other endpoint."""
+        self.names: NamesMode = offers.names
+        """How tools and prompts of several owners are told apart."""
         self.conflicts: dict[str, str] = {}
         """Owners, and the set itself, of which something is not offered, each with the reason."""
         self.index: ToolIndex | None = None
         """Of its tools, once somebody searched for one."""
         self._gateway = gateway
-        self._names = offers.names
         self._needs: frozenset[str] | None = None
         self._principal = principal
         self._kinds: dict[ListKind, dict[str, Entry]] = {}
@@ -144,7 +145,8 @@ class View:
     @property
     def places(self) -> Places:
         if self._places is None:
-            self._places = Places(self._visible("resources"), self._visible("resourceTemplates"))
+            listed = self._visible("resources")
+            self._places = Places(listed, self._visible("resourceTemplates"), self._apps(listed))
         return self._places
 
     @property
@@ -166,13 +168,15 @@ class View:
 
     def _located(self, entry: Entry | None, uri: str) -> tuple[str, Entry | None, str]:
         if entry is None:
-            return f"resource:{f'{self.scope}/' if self.scope else ''}{uri}", None, uri
+            # What has no scheme must not be taken for an owner and a URI of its.
+            where = f"{self.scope}/" if self.scope else "" if ":" in uri.partition("/")[0] else "/"
+            return f"resource:{where}{uri}", None, uri
         return entry.capability.name, entry, uri
 
     def _named(self, kind: ListKind) -> dict[str, Entry]:
         visible = self._visible(kind)
-        bare = unprefixed(visible) if self._names != "prefix" and not self.alone else frozenset[str]()
-        if self._names == "refuse" and not self.alone:
+        bare = unprefixed(visible) if self.names != "prefix" and not self.alone else frozenset[str]()
+        if self.names == "refuse" and not self.alone:
             several = contested(visible)
             self.conflicts |= {each.owner: several[each.name] for each in visible if each.name in several}
             visible = tuple(each for each in visible if each.name not in several)
@@ -180,10 +184,23 @@ class View:
         entries = {name: entry_of(name, each) for name, each in named.items()}
         return entries if self.set is None else entries | self._chosen(kind, self.set)
 
+    def _apps(self, listed: Iterable[Capability]) -> list[Capability]:
+        """Resources its tools show themselves with and that are not listed: servers need not list them, a set that
+        has a tool may lack them."""
+        named = {
+            f"resource:{entry.capability.owner}/{uri}"
+            for entry in self.entries("tools").values()
+            if entry.capability.kind == "tool"
+            for uri in apps_of(entry.capability.definition)
+        }
+        missing = sorted(named - {each.name for each in listed})
+        return [each for name in missing if (each := self._gateway.find(self._principal, name)) is not None]
+
     def _chosen(self, kind: ListKind, settings: SetSettings) -> dict[str, Entry]:
         """What the set names itself, as far as the caller may use it."""
         choices: Mapping[str, Choice] = settings.tools if kind == "tools" else settings.prompts
         found: dict[str, Entry] = {}
+        wrong: list[str] = []
         usable = {each.name: each for each in self._gateway.visible(self._principal, _KINDS[kind])}
         for name, choice in choices.items():
             capability = usable.get(choice.capability)
@@ -192,7 +209,9 @@ class View:
                 if entry is not None:
                     found[name] = entry
                 else:
-                    self.conflicts[self.scope] = problem
+                    wrong.append(problem)
+        if wrong:
+            self.conflicts[self.scope] = "; ".join(wrong)
         return found
 
     @property

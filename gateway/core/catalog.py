@@ -5,7 +5,7 @@ them, so that an upstream that hangs or fails never takes the others' entries wi
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -16,6 +16,9 @@ from gateway.core.ports.upstream import Listing, Upstream
 EVERY_TENANT = "*"
 SourceState = Literal["starting", "up", "stale", "down"]
 """`starting`: has not answered yet; `stale`: answered before, and the newest attempt failed; `down`: never answered."""
+
+LONGEST_URI = 2048
+"""Characters, of a resource that is not listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +47,20 @@ class Catalog:
     sources: Mapping[str, Source] = field(default_factory=dict[str, Source])
 
     def find(self, tenant: str, name: str) -> Entry | None:
-        """The entry called `name`, if it is the tenant's or everybody's."""
-        entry = self.entries.get(name)
+        """The entry called `name`, if it is the tenant's or everybody's; a resource need not be listed."""
+        entry = self.entries.get(name) or self._unlisted(name)
         if entry is None or entry.capability.tenant not in (tenant, EVERY_TENANT):
             return None
         return entry
+
+    def _unlisted(self, name: str) -> Entry | None:
+        kind, _, rest = name.partition(":")
+        owner, _, uri = rest.partition("/")
+        source = self.sources.get(owner) if kind == "resource" else None
+        like = None if source is None or source.listing is None else source.listing.unlisted
+        if source is None or like is None or not uri.isprintable() or not 0 < len(uri) <= LONGEST_URI:
+            return None
+        return Entry(capability=replace(like, name=name, local=uri), upstream=source.upstream)
 
     def of(self, tenant: str, kinds: frozenset[CapabilityKind], owner: str = "") -> tuple[Capability, ...]:
         """The tenant's capabilities of these kinds, sorted by name; only the owner's where one is given."""

@@ -117,6 +117,9 @@ class Snapshot:
             if entry is None:
                 return None
             plan = self._compile(agent, entry)
+            if name not in self.catalog.entries:
+                # Of those there is no end.
+                return plan
             if self._count >= MOST_PLANS:
                 self._plans.clear()
                 self._count = 0

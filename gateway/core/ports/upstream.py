@@ -15,6 +15,8 @@ class Listing:
     capabilities: tuple[Capability, ...]
     about: Mapping[str, Json] = field(default_factory=dict[str, Json])
     """What it says of itself: server info, instructions, protocol version, its card."""
+    unlisted: Capability | None = None
+    """What a resource is that it has without listing it, as servers may: named `resource:OWNER/`, the URI left out."""
 
 
 class Upstream(Protocol):

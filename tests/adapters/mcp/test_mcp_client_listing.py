@@ -208,3 +208,14 @@ async def test_a_list_that_is_declared_but_not_there_is_empty() -> None:
 async def test_any_other_failure_fails_the_listing() -> None:
     with pytest.raises(Unavailable):
         await read_listing("shop", server(), ALL, Pages(prompts__list=Unavailable("gone")))
+
+
+async def test_what_resources_it_has_without_listing_them_is_known_of_a_server_that_has_any() -> None:
+    async def ask(method: str, params: JsonObject) -> JsonObject:
+        return {}
+
+    with_some = await read_listing("orders", server(tags=["pii"]), {"capabilities": {"resources": {}}}, ask)
+    assert with_some.unlisted is not None
+    assert (with_some.unlisted.kind, with_some.unlisted.effect) == ("resource", "read")
+    assert with_some.unlisted.tags == {"pii"}
+    assert (await read_listing("orders", server(), {"capabilities": {"tools": {}}}, ask)).unlisted is None

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from adapters.mcp.offers import Offers
+from adapters.mcp.set_settings import SetSettings
 from adapters.mcp.uris import Uris, mark, rewritten_result
 from adapters.mcp.wire import Params
 from gateway.core.json import JsonObject
@@ -166,3 +168,42 @@ async def test_what_one_servers_template_could_have_made_is_read_from_whoever_of
         ("resource:desk/note://7", "note://7"),
         ("resource:good/good://{id}/only", "good://1/only"),
     ]
+
+
+PANEL: JsonObject = {"ui": {"resourceUri": "ui://panel"}}
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/sets/desk"])
+async def test_what_a_tool_shows_itself_with_can_be_read_although_it_is_not_listed(path: str) -> None:
+    gateway = ShopGateway(tool("show", "orders", _meta=PANEL), resource("ui://panel", "orders"))
+    # A server need not list it; a set did not choose it.
+    gateway.hidden["ana"] = frozenset({"resource:orders/ui://panel"})
+    desk = Offers(sets={"desk": SetSettings.model_validate({"tools": {"show": {"tool": "orders/show"}}})})
+    async with opened(gateway, offers=desk) as door:
+        caller = Caller(door, path=path)
+        uris = await listed(caller, "resources/list", "resources", "uri")
+        read = await caller.ask("resources/read", {"uri": "ui://panel"})
+        other = await caller.ask("resources/read", {"uri": "orders/ui://panel"})
+    assert uris == []
+    assert "result" in read.json
+    assert gateway.requests[0].capability == "resource:orders/ui://panel"
+    assert other.json["error"]["message"] == "Resource not found"
+    assert gateway.requests[1].capability != "resource:orders/ui://panel"
+
+
+async def test_of_two_that_show_themselves_with_the_same_each_has_its_own() -> None:
+    gateway = ShopGateway(
+        *(tool("show", owner, _meta=PANEL) for owner in ("orders", "stock")),
+        *(resource("ui://panel", owner) for owner in ("orders", "stock")),
+    )
+    gateway.hidden["ana"] = frozenset({"resource:orders/ui://panel", "resource:stock/ui://panel"})
+    search = Offers(sets={"all": SetSettings.model_validate({"include": ["*"], "search": True})})
+    async with opened(gateway, offers=search) as door:
+        tools = (await Caller(door).ask("tools/list")).json["result"]["tools"]
+        arguments: JsonObject = {"name": "describe", "arguments": {"names": [each["name"] for each in tools]}}
+        described = await Caller(door, path="/mcp/sets/all").ask("tools/call", arguments)
+        await Caller(door).ask("resources/read", {"uri": "stock+ui://panel"})
+    assert [each["_meta"]["ui"]["resourceUri"] for each in tools] == ["orders+ui://panel", "stock+ui://panel"]
+    told = json.loads(described.json["result"]["content"][0]["text"])["tools"]
+    assert [each["_meta"]["ui"]["resourceUri"] for each in told] == ["orders+ui://panel", "stock+ui://panel"]
+    assert gateway.requests[0].capability == "resource:stock/ui://panel"

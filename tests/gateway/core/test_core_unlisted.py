@@ -1,0 +1,68 @@
+"""Resources a server has without listing them, as it may: judged by their names like any other."""
+
+from dataclasses import replace
+
+import pytest
+
+from gateway.core.errors import Denied, NotFound
+from gateway.core.model import Capability, Complete, Request
+from gateway.core.ports.upstream import Listing
+from gateway.core.verdict import Allow, Deny, Verdict
+from tests.fakes import ANA, FakeUpstream, Path, Says, a_request
+
+pytestmark = pytest.mark.anyio
+
+PAGE = "resource:docs/file:///page"
+LIKE = Capability(
+    name="resource:docs/", kind="resource", owner="docs", local="", effect="read", tags=frozenset({"pii"})
+)
+
+
+class OnlyPages(Says):
+    """Grants by name and tag."""
+
+    def plan(self, agent: object, capability: Capability) -> Verdict:
+        if capability.name == PAGE and "pii" in capability.tags:
+            return Allow(policy="access", rule="reader.allow[0]", grant=True)
+        return Deny(policy="access", rule="", reason="nothing grants it")
+
+
+def reading(name: str) -> Request:
+    return a_request(name, operation="read")
+
+
+def path(upstream: FakeUpstream, like: Capability | None = LIKE, tenant: str = "default") -> Path:
+    around = Path(upstream, policies=[OnlyPages(Deny(policy="access", rule="", reason=""))], tenant=tenant)
+    around.shelf.arrived("docs", Listing(capabilities=(), unlisted=like))
+    around.pipeline.swap(around.snapshot("2"))
+    return around
+
+
+async def test_it_is_read_where_it_is_granted_and_refused_where_it_is_not() -> None:
+    upstream = FakeUpstream("docs")
+    around = path(upstream)
+    assert isinstance(await around.call(reading(PAGE)), Complete)
+    with pytest.raises(Denied):
+        await around.call(reading("resource:docs/file:///secret"))
+    assert [each.capability for each in upstream.calls] == [PAGE]
+    assert around.pipeline.visible(ANA, frozenset({"resource"})) == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("resource:other/file:///page", "resource:docs/", "resource:docs", "tool:docs/page"),
+        *("resource:docs/a\x00b", f"resource:docs/{'x' * 3000}"),
+    ],
+)
+async def test_what_nobody_could_have_is_not_there(name: str) -> None:
+    with pytest.raises(NotFound):
+        await path(FakeUpstream("docs")).call(reading(name))
+
+
+async def test_a_server_without_resources_and_another_tenants_have_none() -> None:
+    with pytest.raises(NotFound):
+        await path(FakeUpstream("docs"), like=None).call(reading(PAGE))
+    elsewhere = path(FakeUpstream("docs"), like=replace(LIKE, tenant="acme"), tenant="acme")
+    with pytest.raises(NotFound):
+        await elsewhere.call(reading(PAGE))
