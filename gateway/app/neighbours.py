@@ -1,6 +1,5 @@
 """The upstreams the configuration and the registry name, made, kept and let go of as both change."""
 
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from adapters.a2a.registry import AgentDirectory
 from adapters.a2a.settings import AgentSettings
 from adapters.events.settings import BusSettings
 from adapters.events.upstream import BusUpstream
-from adapters.identity.issuers import AccessTokens
 from adapters.mcp.client import server_upstream
 from adapters.mcp.client_callers import McpCallersUpstream
 from adapters.mcp.client_http import McpHttpUpstream
@@ -23,17 +21,17 @@ from adapters.net.egress import EgressGuard
 from adapters.net.fetch import fetch
 from adapters.net.http1 import Pool, PoolLimits
 from adapters.openapi.upstream import OpenApiUpstream, ServiceParts
-from gateway.app.accounts import ConnectedAccounts
 from gateway.app.buses import bus_from
 from gateway.app.sections import Sections, configuration_folder
 from gateway.app.services import service_settings
+from gateway.app.upstream_tokens import Ground as TokenGround
 from gateway.app.upstream_tokens import asking_of, upstream_tokens
 from gateway.core.limits import Limits
 from gateway.core.lists import Lists
 from gateway.core.ports.bus import Bus, BusLimits
 from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.upstream import Upstream
-from gateway.core.ports.world import Clock, Ids, Secrets
+from gateway.core.ports.world import Ids
 
 Settings: TypeAlias = ServerSettings | AgentSettings | BusSettings
 CARD_BYTES = 256 * 1024
@@ -51,29 +49,14 @@ class Wanted:
     """Where paths in its settings begin."""
 
 
-class Ground(Protocol):
+class Ground(TokenGround, Protocol):
     """What connections stand on; a `Foundation` is one."""
-
-    @property
-    def clock(self) -> Clock: ...
 
     @property
     def ids(self) -> Ids: ...
 
     @property
-    def secrets(self) -> Secrets: ...
-
-    @property
-    def tls(self) -> ssl.SSLContext: ...
-
-    @property
     def seal(self) -> Seal: ...
-
-    @property
-    def access_tokens(self) -> AccessTokens: ...
-
-    @property
-    def accounts(self) -> ConnectedAccounts: ...
 
 
 class Neighbours:

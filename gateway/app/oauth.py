@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 from adapters.identity.id_tokens import principal_from_id_token
 from adapters.identity.introspection import Introspection
-from adapters.identity.issuers import AccessTokens, Issuer
+from adapters.identity.issuers import Issuer
 from adapters.identity.keyring import Keyring
 from adapters.identity.oauth_settings import IssuerSettings, LoginSettings, OAuthSettings
 from adapters.identity.settings import PrincipalSettings
@@ -16,8 +16,8 @@ from adapters.net.egress import EgressGuard
 from adapters.oauth.login import Login
 from adapters.oauth.token_endpoint import TokenEndpoint
 from adapters.oauth.vault import Owner
-from gateway.app.accounts import ConnectedAccounts
-from gateway.app.oauth_client import ClientGround, client_from, secret_at
+from gateway.app.oauth_client import client_from, secret_at
+from gateway.app.upstream_tokens import Ground
 from gateway.config.document import child
 from gateway.config.load import Configuration
 from gateway.config.problems import Problem
@@ -26,16 +26,6 @@ from gateway.core.ports.world import Secret
 from policies.token import TokenPolicy
 
 _MOST_NAMED = 5
-
-
-class Ground(ClientGround, Protocol):
-    """What asking an issuer stands on; a `Foundation` is one."""
-
-    @property
-    def access_tokens(self) -> AccessTokens: ...
-
-    @property
-    def accounts(self) -> ConnectedAccounts: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
