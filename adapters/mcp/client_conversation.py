@@ -43,7 +43,9 @@ class _Waiting:
 
     who: Key
     token: Raw | None
-    events: deque[Event] = field(default_factory=deque[Event])
+    events: deque[tuple[Event, int]] = field(default_factory=deque[tuple[Event, int]])
+    """Each with its size, bytes."""
+    size_bytes: int = 0
     answer: Message | GatewayError | None = None
     wake: anyio.Event = field(default_factory=anyio.Event)
 
@@ -52,8 +54,17 @@ class Conversation:
     """With one run of a program, from its start to its end. Implements `Lines`."""
 
     def __init__(
-        self, slug: str, answers: Answers, clock: Clock, on_changed: Callable[[], None], updates: Updates
+        self,
+        slug: str,
+        answers: Answers,
+        clock: Clock,
+        on_changed: Callable[[], None],
+        updates: Updates,
+        *,
+        event_bytes: int,
     ) -> None:
+        """`event_bytes`: the most that waits for one slow caller."""
+        self._event_bytes = event_bytes
         self.garbage = 0
         """Lines that were not JSON-RPC."""
         self.over = False
@@ -63,8 +74,8 @@ class Conversation:
         self._clock = clock
         self._on_changed = on_changed
         self._updates = updates
-        self.subscribed: set[str] = set()
-        """Resources the program has been asked to tell of."""
+        self.subscribed: dict[str, int] = {}
+        """Resources the program has been asked to tell of, each with the number of the request."""
         self._last = 0
         self._waiting: dict[int, _Waiting] = {}
         self._served: set[Key] = set()
@@ -106,14 +117,22 @@ class Conversation:
         """Send what has no answer. Raises: Unavailable."""
         self._send(encode(said))
 
-    def begin(self, out: Outgoing) -> None:
-        """Send a request whose answer, if it ever comes, tells nothing. Raises: Unavailable."""
-        self._send(message_from(self._number(), out))
+    def begin(self, out: Outgoing) -> int:
+        """Send a request whose answer, if it ever comes, tells nothing; gives its number. Raises: Unavailable."""
+        number = self._number()
+        self._send(message_from(number, out))
+        return number
+
+    def withdraw(self, number: int) -> None:
+        """Say that a request is no longer wanted."""
+        self._withdraw(number)
 
     async def _answer(self, waiting: _Waiting, emit: Emit) -> Message:
         while True:
             while waiting.events:
-                await emit(waiting.events.popleft())
+                event, size_bytes = waiting.events.popleft()
+                waiting.size_bytes -= size_bytes
+                await emit(event)
             if isinstance(waiting.answer, GatewayError):
                 raise waiting.answer
             if waiting.answer is not None:
@@ -186,11 +205,18 @@ class Conversation:
             waiting = self._waiting.get(progress_token(message) or 0)
             if waiting is not None and waiting.token is not None:
                 raw = restore_token(raw, waiting.token)
-                _add(waiting, event_from_notification(self._answers.message(raw), raw))
+                self._add(waiting, self._answers.message(raw), raw)
         elif message.method == "notifications/message" and len(self._served) == 1:
             callers = [waiting for waiting in self._waiting.values() if waiting.who != GATEWAY]
             if callers:
-                _add(callers[-1], event_from_notification(message, raw))
+                self._add(callers[-1], message, raw)
+
+    def _add(self, waiting: _Waiting, message: Message, raw: bytes) -> None:
+        full = len(waiting.events) >= _MOST_EVENTS or waiting.size_bytes + len(raw) > self._event_bytes
+        if waiting.answer is None and not full:
+            waiting.events.append((event_from_notification(message, raw), len(raw)))
+            waiting.size_bytes += len(raw)
+            waiting.wake.set()
 
     def _refuse(self, message: Message) -> None:
         try:
@@ -202,12 +228,6 @@ class Conversation:
         self.garbage += 1
         if self.garbage > MOST_GARBAGE and self.process is not None:
             self.process.kill()
-
-
-def _add(waiting: _Waiting, event: Event) -> None:
-    if waiting.answer is None and len(waiting.events) < _MOST_EVENTS:
-        waiting.events.append(event)
-        waiting.wake.set()
 
 
 def _number(raw: Raw) -> int:

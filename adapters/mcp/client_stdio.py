@@ -1,6 +1,8 @@
 """An MCP server that is a program of ours, spoken to over its standard input and output, as an `Upstream`."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import anyio
 import structlog
@@ -88,8 +90,10 @@ class McpStdioUpstream:
         era = self._era
         if request.operation == "subscribe":
             uri = uri_of(request, capability)
-            await self._subscribe(conversation, uri, deadline_s)
-            await self._updates.follow(uri, emit)
+            try:
+                await self._updates.follow(uri, emit, partial(self._subscribe, conversation, uri, deadline_s))
+            finally:
+                self._unsubscribe(conversation, uri)
         answers = self._answers
         state, task_id = answers.state_for(request, capability), answers.task_for(request, capability)
         out = outgoing(request, capability, era, state, task_id)
@@ -98,15 +102,27 @@ class McpStdioUpstream:
         return self._answers.result(raw, request, capability, era)
 
     async def _subscribe(self, conversation: Conversation, uri: str, deadline_s: float) -> None:
-        """Once for each run of the program, and never taken back: who hears of it is up to `Updates`."""
+        """Once for all who follow it: who hears of it is up to `Updates`."""
         if uri in conversation.subscribed:
             return
-        conversation.subscribed.add(uri)
+        conversation.subscribed[uri] = 0
         if self._era == "modern":
             wanted: JsonObject = {"resourceSubscriptions": [uri]}
-            conversation.begin(self._own("subscriptions/listen", {"notifications": wanted}, "modern"))
+            listen = self._own("subscriptions/listen", {"notifications": wanted}, "modern")
+            conversation.subscribed[uri] = conversation.begin(listen)
         else:
             await conversation.ask(self._own("resources/subscribe", {"uri": uri}, "legacy"), deadline_s)
+
+    def _unsubscribe(self, conversation: Conversation, uri: str) -> None:
+        """Once nobody follows it any more."""
+        if uri in self._updates.uris or uri not in conversation.subscribed:
+            return
+        number = conversation.subscribed.pop(uri)
+        if number:
+            conversation.withdraw(number)
+            return
+        with suppress(Unavailable):
+            conversation.begin(self._own("resources/unsubscribe", {"uri": uri}, "legacy"))
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""
@@ -178,7 +194,14 @@ class McpStdioUpstream:
             env = minimal_environment(resolved(self._settings.env, self._parts.secrets))
         except InvalidRequest as error:
             raise Unavailable(f"{self._slug}: {error.message}", detail={"sent": False}) from error
-        conversation = Conversation(self._slug, self._answers, self._clock, self._on_changed, self._updates)
+        conversation = Conversation(
+            self._slug,
+            self._answers,
+            self._clock,
+            self._on_changed,
+            self._updates,
+            event_bytes=self._parts.limits.event_bytes,
+        )
         self._began_s = self._clock.monotonic_s()
         conversation.process = await Process.start(
             self._settings.command,

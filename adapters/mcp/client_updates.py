@@ -3,7 +3,7 @@
 Knows neither era nor transport: whoever listens to the server asks for `uris`, and says what it heard.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
@@ -31,14 +31,19 @@ class Updates:
         """What somebody wants to hear about."""
         return tuple(sorted(self._listeners))
 
-    async def follow(self, uri: str, emit: Emit) -> None:
-        """Tell `emit` of each change, until canceled. Raises: Unavailable: nobody listens to the server any more."""
+    async def follow(self, uri: str, emit: Emit, begin: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Tell `emit` of each change, until canceled; what comes once `begin` has begun is heard already.
+
+        Raises: Unavailable: nobody listens to the server any more; what `begin` raises.
+        """
         send, receive = anyio.create_memory_object_stream[None](_WAITING)
         listeners = self._listeners.setdefault(uri, set())
         listeners.add(send)
         if len(listeners) == 1:
             self._stir()
         try:
+            if begin is not None:
+                await begin()
             await emit(Log(level="debug", text=FOLLOWED))
             async for _ in receive:
                 message: JsonObject = {"jsonrpc": "2.0", "method": UPDATED, "params": {"uri": uri}}

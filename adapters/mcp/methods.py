@@ -190,6 +190,8 @@ class Methods:
     async def _call(self, knock: Knock, exchange: Exchange) -> None:
         view = self._views.of(knock.identity.principal, knock.scope)
         if view.set is not None and view.set.search and knock.message.method == "tools/call":
+            # An engine is a plugin's, and may be slow to begin with.
+            exchange.calling(knock, self._clock.monotonic_s() + self._limits.call_timeout_s)
             found = await self._finding.answer(knock, view, view.set, self._offers())
             if found is not None:
                 self._note(knock)

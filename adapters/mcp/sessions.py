@@ -118,7 +118,7 @@ class Session:
 
 
 class Sessions:
-    """All legacy sessions, the longest unused first to go."""
+    """All legacy sessions. Where there is no more room, whoever has most loses the one unused longest."""
 
     def __init__(self, *, clock: Clock, limit: int, idle_s: float, tapes: Tapes) -> None:
         self._tapes = tapes
@@ -126,6 +126,8 @@ class Sessions:
         self._limit = limit
         self._idle_s = idle_s
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._owned: dict[Owner, OrderedDict[str, None]] = {}
+        """The same, by owner."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -135,10 +137,11 @@ class Sessions:
         now_s = self._clock.monotonic_s()
         self._expire(now_s)
         while len(self._sessions) >= self._limit:
-            self._end(next(iter(self._sessions)))
+            self._end(next(iter(max(self._owned.values(), key=len))))
         shelf = self._tapes.shelf_for(version)
         session = Session(secrets.token_urlsafe(24), owner_of(principal), version, capabilities, now_s, shelf)
         self._sessions[session.id] = session
+        self._owned.setdefault(session.owner, OrderedDict())[session.id] = None
         return session
 
     def find(self, session_id: str, principal: Principal) -> Session | None:
@@ -154,6 +157,7 @@ class Sessions:
             return None
         session.used_at_s = now_s
         self._sessions.move_to_end(session_id)
+        self._owned[session.owner].move_to_end(session_id)
         return session
 
     def close(self, session: Session) -> None:
@@ -175,6 +179,10 @@ class Sessions:
         session = self._sessions.pop(session_id, None)
         if session is None:
             return
+        owned = self._owned[session.owner]
+        del owned[session_id]
+        if not owned:
+            del self._owned[session.owner]
         for call in tuple(session.calls.values()):
             call.cancel()
         if session.end_stream is not None:

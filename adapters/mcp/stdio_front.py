@@ -18,7 +18,7 @@ from adapters.mcp.refusals import INTERNAL_ERROR, RpcRefusal, error_bytes
 from adapters.mcp.render import notification_bytes
 from adapters.mcp.stdio_http import Failed, Gone, Link, NotRunning
 from adapters.mcp.wire import Era, as_text, decode_value, encode
-from gateway.core.errors import Exhausted, Unavailable
+from gateway.core.errors import Exhausted, GatewayError, InvalidRequest, Unavailable
 from gateway.core.json import json_list, json_object, json_text
 from gateway.core.limits import Limits
 
@@ -158,6 +158,10 @@ class _Front:
             await self._say(error_bytes(message.id, down.wire.jsonrpc, down.message, down.describe()))
         except (Gone, Failed) as error:
             await self._say(error_bytes(message.id, INTERNAL_ERROR, str(error)))
+        except RpcRefusal as refusal:
+            await self._say(error_bytes(message.id, refusal.code, refusal.message, refusal.data))
+        except GatewayError as error:
+            await self._say(error_bytes(message.id, error.wire.jsonrpc, error.message, error.describe()))
 
     async def _exchange(self, message: Message, line: bytes, headers: dict[str, str]) -> None:
         hear = self._say_and_learn if message.method == "tools/list" else self._say
@@ -207,7 +211,10 @@ class _Front:
 
     async def _say_and_learn(self, said: bytes) -> None:
         await self._say(said)
-        answer = json_object(decode_value(said))
+        try:
+            answer = json_object(decode_value(said))
+        except InvalidRequest:
+            return  # the client has what there is; nothing is learnt from it
         for entry in json_list(json_object(answer.get("result")).get("tools")):
             tool = json_object(entry)
             self._mirrors[json_text(tool.get("name"))] = mirrors_of(json_object(tool.get("inputSchema")))

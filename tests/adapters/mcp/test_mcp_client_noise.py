@@ -76,7 +76,7 @@ def answers() -> Answers:
 
 
 async def by_program(noise: list[bytes]) -> None:
-    conversation = Conversation("shop", answers(), LoopClock(), lambda: None, Updates())
+    conversation = Conversation("shop", answers(), LoopClock(), lambda: None, Updates(), event_bytes=1000)
     program: Any = Deaf()
     conversation.process = program
     out = outgoing(a_request(params("legacy", meta={"progressToken": "t"})), tool(), "legacy", None, "")

@@ -11,14 +11,16 @@ from msgspec import Raw
 
 from adapters.mcp.client_conversation import MOST_GARBAGE
 from adapters.mcp.client_stdio import McpStdioUpstream
+from adapters.mcp.client_updates import UPDATED
 from adapters.mcp.settings import ServerSettings
 from adapters.mcp.wire import Params
 from gateway.core.content import plain
 from gateway.core.errors import DeadlineExceeded, InvalidRequest, Unavailable, UpstreamFailed
 from gateway.core.json import json_list, json_object
 from gateway.core.limits import Limits
-from gateway.core.model import Capability, Log
+from gateway.core.model import Capability, Event, Log
 from tests.fakes_mcp_client import Seen, a_request, call, found, params, parts, structured, tool
+from tests.fakes_mcp_door import together
 
 pytestmark = pytest.mark.anyio
 
@@ -421,6 +423,70 @@ async def test_a_change_of_the_lists_is_told() -> None:
         await changed.wait()
         assert seen.events == []
     await upstream.aclose()
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_changes_are_heard_from_the_first_on_and_unsubscribed_when_nobody_follows(era: str) -> None:
+    code = """
+CHANGED = {"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "note://a"}}
+def other(m):
+    if m.get("method") in ("resources/subscribe", "subscriptions/listen") and "note://a" in json.dumps(m):
+        raw(json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": {}}) + "\\n" + json.dumps(CHANGED) + "\\n")
+def on(m): done(m, seen=seen[-3:])
+"""
+    if era == "legacy":
+        code += "def discover(m): fail(m, -32601)\n"
+    watched = Capability(name="resource:shop/note://a", kind="resource", owner="shop", local="note://a")
+    body = Params({"uri": Raw(b'"note://a"')}, era="modern")
+    told = anyio.Event()
+
+    async def tell(event: Event) -> None:
+        if isinstance(event, Log) and event.text == UPDATED:
+            told.set()
+
+    async with program(code) as upstream:
+        async with together() as group:
+            group.start_soon(upstream.call, a_request(body, operation="subscribe", within_s=60), watched, tell)
+            await told.wait()
+            group.cancel_scope.cancel()
+        last = json_list(structured(await call(upstream, tool(), a_request()))["seen"])
+    first, second = ("subscriptions/listen", "notifications/cancelled")
+    if era == "legacy":
+        first, second = ("resources/subscribe", "resources/unsubscribe")
+    assert [json_object(each)["method"] for each in last] == [first, second, "tools/call"]
+    if era == "modern":
+        assert json_object(json_object(last[1])["params"])["requestId"] == json_object(last[0])["id"]
+
+
+async def test_large_events_for_a_caller_that_does_not_take_them_are_dropped() -> None:
+    code = """
+def on(m):
+    token = m["params"]["_meta"]["progressToken"]
+    for n in range(20):
+        params = {"progressToken": token, "progress": n, "message": "x" * 30000}
+        say({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+    done(m)
+"""
+    taken: list[Event] = []
+    began, answered = anyio.Event(), anyio.Event()
+
+    async def slowly(event: Event) -> None:
+        taken.append(event)
+        began.set()
+        await answered.wait()
+
+    async with program(code, limits=Limits(event_bytes=100_000)) as upstream, together() as group:
+
+        async def one() -> None:
+            body = params("modern", meta={"progressToken": 1})
+            await upstream.call(a_request(body), tool(), slowly)
+
+        group.start_soon(one)
+        await began.wait()
+        # Answered after the other, so that all was said.
+        await call(upstream, tool(), a_request(params("modern", meta={"progressToken": 2})))
+        answered.set()
+    assert 1 <= len(taken) <= 4
 
 
 async def test_who_follows_a_resource_learns_that_the_program_ended() -> None:

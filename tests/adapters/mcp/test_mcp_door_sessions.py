@@ -132,6 +132,14 @@ def test_the_longest_unused_session_makes_room() -> None:
     assert len(sessions) == 2
 
 
+def test_whoever_opens_most_sessions_takes_them_from_nobody_else() -> None:
+    sessions = Sessions(clock=Standing(), limit=4, idle_s=10, tapes=Tapes(events=0, size_bytes=0))
+    bobs = sessions.open(BOB, "2025-11-25", {})
+    mine = [sessions.open(ANA, "2025-11-25", {}) for _ in range(20)]
+    assert sessions.find(bobs.id, BOB) is bobs
+    assert [sessions.find(each.id, ANA) is each for each in mine] == [False] * 17 + [True] * 3
+
+
 class Standing(Ticking):
     def monotonic_s(self) -> float:
         return self.ahead_s

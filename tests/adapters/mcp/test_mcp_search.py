@@ -4,14 +4,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import anyio
 import pytest
 
+from adapters.mcp.exchange import Pace
 from adapters.mcp.offers import Offers
 from adapters.mcp.set_settings import SetSettings
 from adapters.mcp.wire import Params
 from adapters.mcp.word_index import WordIndex
 from gateway.core.errors import Denied, Unavailable
 from gateway.core.json import Json, JsonObject
+from gateway.core.limits import Limits
 from gateway.core.ports.tool_search import ToolDocument
 from tests.fakes_mcp_door import Caller, Reply, ShopGateway, agent, failing, opened, tool, workflow
 
@@ -181,6 +184,21 @@ async def test_another_engine_may_find_and_fail(down: bool) -> None:
         assert reply.json["result"]["isError"] is True
     else:
         assert [each["name"] for each in said(reply)["tools"]] == ["workflows__help"]
+
+
+class Stuck(Backwards):
+    async def search(self, query: str, limit: int) -> Sequence[str]:
+        await anyio.sleep_forever()
+        return ()
+
+
+async def test_an_engine_that_hangs_meets_the_deadline_of_a_call() -> None:
+    own = Offers(sets={"lean": SetSettings(search=True, engine="stuck")}, engines={"stuck": Stuck})
+    pace = Pace(attend_after_s=0.01, keep_alive_s=0.02, overdue_s=0.0)
+    async with opened(shop(), offers=own, limits=Limits(call_timeout_s=0.05), pace=pace) as door:
+        caller = Caller(door, path="/mcp/sets/lean")
+        reply = await ask(caller, "search", {"query": "x"})
+    assert b'"code":1504' in reply.body
 
 
 async def test_an_index_is_made_once_and_anew_when_the_tools_change() -> None:

@@ -269,6 +269,18 @@ async def test_requests_sent_before_the_client_closed_are_still_answered() -> No
     assert answer["result"]["content"] == []
 
 
+async def test_arguments_that_cannot_be_read_cost_their_own_call_only() -> None:
+    async with served(shop()) as port, fronted(port) as terminal:
+        await terminal.ask(modern_body("tools/list", {}))
+        body = msgspec.json.encode(modern_body("tools/call", {"name": "orders__ship", "arguments": {"region": "EU"}}))
+        await terminal.say(body.replace(b'"EU"', b"1e999"))
+        refused = await terminal.hear()
+        shipped = await terminal.ask(modern_body("tools/call", {"name": "orders__ship", "arguments": {"region": "eu"}}))
+    assert refused["id"] == 1
+    assert "error" in refused
+    assert "result" in shipped
+
+
 @asynccontextmanager
 async def answering_with(payload: bytes) -> AsyncGenerator[int]:
     """The port of a server that answers every request with the same bytes, and closes."""
