@@ -68,6 +68,8 @@ def join_all(labels: Iterable[Labels]) -> Labels:
 def labels_from_json(value: Json) -> Labels:
     """See `Labels.to_json`. What is not a list of strings counts as none."""
     fields = json_object(value)
+    if not fields:
+        return CLEAN
     return Labels(
         untrusted=_strings(fields.get("untrusted")),
         confidential=_strings(fields.get("confidential")),

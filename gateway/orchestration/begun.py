@@ -10,6 +10,7 @@ from gateway.core.errors import Internal, InvalidRequest
 from gateway.core.json import JsonObject, json_text
 from gateway.core.ports.journal import RunInterrupted, Slot
 from gateway.core.ports.orchestration import StepResult
+from gateway.orchestration.bell import Bell
 from gateway.orchestration.orders import Order
 from gateway.orchestration.pauses import Gate
 
@@ -44,7 +45,7 @@ class BegunSteps:
         self._ended: list[str] = []
         """Names of those that have ended and were not asked for yet, the first to end first."""
         self._failures: list[Internal | RunInterrupted] = []
-        self._changed = anyio.Event()
+        self._changed = Bell()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -117,8 +118,7 @@ class BegunSteps:
         if begun.result is not None:
             self._ended.append(name)
         begun.done.set()
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
+        self._changed.ring()
 
     def _raise_failure(self) -> None:
         if self._failures:

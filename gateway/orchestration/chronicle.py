@@ -18,6 +18,7 @@ from gateway.core.json import JsonObject
 from gateway.core.ports.journal import RunInterrupted
 from gateway.core.ports.orchestration import StepResult
 from gateway.core.ports.runs import Told
+from gateway.orchestration.bell import Bell, Latch
 from gateway.orchestration.orders import Order
 from gateway.orchestration.wiring import Wiring
 
@@ -45,7 +46,7 @@ class Chronicle:
         self._closed: list[str] = []
         self._writing = False
         """Whether there is a writer; a run that only waits has none."""
-        self._hurry, self._written = anyio.Event(), anyio.Event()
+        self._hurry, self._written = Latch(), Bell()
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +102,7 @@ class Chronicle:
 
     def _write_soon(self) -> None:
         if not self._writing:
-            self._writing, self._written = True, anyio.Event()
+            self._writing = True
             self._group.start_soon(self._write)
 
     async def _write(self) -> None:
@@ -109,15 +110,14 @@ class Chronicle:
             while self._steps or self._events or self._closed:
                 with anyio.move_on_after(LINGER_S):
                     await self._hurry.wait()
-                self._hurry = anyio.Event()
+                self._hurry = Latch()
                 await self._guarded(self._flush)
-                written, self._written = self._written, anyio.Event()
-                written.set()
+                self._written.ring()
         finally:
             # Of a run that was cut off: what it had open goes with its end.
             self._sweep(self._closed)
         self._writing = False
-        self._written.set()
+        self._written.ring()
 
     def _sweep(self, closed: list[str]) -> None:
         while closed:

@@ -11,6 +11,7 @@ from msgspec import structs
 from gateway.core.limits import Budget
 from gateway.core.ports.runs import Run
 from gateway.core.task import TaskState
+from gateway.orchestration.bell import Bell, Latch
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.wiring import Wiring
 
@@ -25,10 +26,10 @@ class Gate:
         self._wiring = wiring
         self._run = run
         self._closed = run.paused_at_us > 0
-        self._changed = anyio.Event()
+        self._changed = Bell()
         self.held_us = run.held_us
         """For how long the run's clock has stood still altogether, pauses that are not over left out."""
-        self.canceled = anyio.Event()
+        self.canceled = Latch()
         """Set when the run was canceled, and is still to undo what it has done."""
         self.undoes = False
         """Whether the run has registered something to undo."""
@@ -62,8 +63,7 @@ class Gate:
     def look_again(self) -> None:
         """The run was paused, or its pause has ended."""
         self._closed = True
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
+        self._changed.ring()
 
     async def look(self) -> None:
         """Learn what another process has done to the run."""

@@ -6,7 +6,6 @@ kept here: after a crash the nested run's log says what is still open.
 """
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import anyio
 
@@ -16,6 +15,7 @@ from gateway.core.model import StatusChanged
 from gateway.core.ports.journal import RunInterrupted
 from gateway.core.ports.runs import Moved, Told
 from gateway.core.task import TaskState
+from gateway.orchestration.bell import Bell
 from gateway.orchestration.events import status_body
 from gateway.orchestration.orders import Order
 from gateway.orchestration.persistence import persistently
@@ -34,17 +34,21 @@ class Floor:
     """How many questions the agent at work under a message id has asked in this process."""
     open: dict[str, str] = field(default_factory=dict[str, str])
     """Names of the questions that agents wait with, by step id."""
-    _room: anyio.Semaphore = field(default_factory=partial(anyio.Semaphore, 1))
+    _taken: bool = False
+    _left: Bell = field(default_factory=Bell)
 
     @property
     def free(self) -> bool:
-        return self._room.value > 0
+        return not self._taken
 
     async def taken(self) -> None:
-        await self._room.acquire()
+        while self._taken:
+            await self._left.wait()
+        self._taken = True
 
     def left(self) -> None:
-        self._room.release()
+        self._taken = False
+        self._left.ring()
 
 
 @dataclass(slots=True, kw_only=True)

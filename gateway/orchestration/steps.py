@@ -46,12 +46,9 @@ class RunSteps:
         self._questions = Questions(run)
         self._begun = BegunSteps(run.group, run.gate, self._done)
         self._undo: list[Node] = []
-        self._stopping = Stopping(
-            gate=run.gate,
-            undoes=lambda: run.gate.undoes or may_undo(run.spec.settings),
-            withdraw=self._questions.withdrawn,
-        )
-        run.group.start_soon(self._stopping.watched)
+        self._stopping = Stopping(gate=run.gate, group=run.group, withdraw=self._questions.withdrawn)
+        if may_undo(run.spec.settings):
+            self._stopping.begin()
         self.results: list[tuple[str, StepResult]] = []
         """Every step's name and result so far, in the order in which they were drawn."""
 
@@ -140,7 +137,7 @@ class RunSteps:
     def abandon(self) -> None:
         """The run does not go on here: nothing of it may."""
         self._begun.abandon()
-        self._stopping.watch.cancel()
+        self._stopping.end()
 
     async def offers(self, targets: Sequence[str]) -> Mapping[str, Offer]:
         run = self._run
@@ -175,6 +172,7 @@ class RunSteps:
             body = progress_body("it can be undone", {"event": COMPENSATES})
             self._run.group.start_soon(self._run.chronicle.event, COMPENSATES, body)
         self._run.gate.undoes = True
+        self._stopping.begin()
         self._undo.append(Node(target=target, input=input, labels=labels, undoes=because))
 
     async def note(self, note: Note) -> None:

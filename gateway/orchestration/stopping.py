@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import anyio
+from anyio.abc import TaskGroup
 
 from gateway.orchestration.pauses import Gate
 
@@ -20,21 +21,22 @@ class Stopping:
     """Of one run."""
 
     gate: Gate
-    undoes: Callable[[], bool]
-    """Whether the run may have something to undo."""
+    group: TaskGroup
     withdraw: Callable[[], Awaitable[None]]
     """Have what the run asks its caller answered with nothing."""
-    watch: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    """Canceled when there is nothing more to stop."""
+    _watch: anyio.CancelScope | None = None
     _scopes: list[anyio.CancelScope] = field(default_factory=list[anyio.CancelScope])
 
-    async def watched(self) -> None:
-        """Stop everything once the run is canceled."""
-        with self.watch:
-            await self._canceled()
-            for scope in self._scopes:
-                scope.cancel()
-            await self.withdraw()
+    def begin(self) -> None:
+        """From now on the run may have something to undo: stop everything once it is canceled."""
+        if self._watch is None:
+            self._watch = anyio.CancelScope()
+            self.group.start_soon(self._stop_when_canceled, self._watch)
+
+    def end(self) -> None:
+        """There is nothing more to stop."""
+        if self._watch is not None:
+            self._watch.cancel()
 
     @contextmanager
     def around(self, scope: anyio.CancelScope) -> Generator[None]:
@@ -46,11 +48,17 @@ class Stopping:
         finally:
             self._scopes.remove(scope)
 
+    async def _stop_when_canceled(self, watch: anyio.CancelScope) -> None:
+        with watch:
+            await self._canceled()
+            for scope in self._scopes:
+                scope.cancel()
+            await self.withdraw()
+
     async def _canceled(self) -> None:
         if self.gate.alone:
             await self.gate.canceled.wait()
         while not self.gate.canceled.is_set():
             with anyio.move_on_after(LOOK_AGAIN_S):
                 await self.gate.canceled.wait()
-            if self.undoes():
-                await self.gate.look()
+            await self.gate.look()
