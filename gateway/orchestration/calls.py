@@ -15,7 +15,7 @@ from msgspec import structs
 from gateway.core.content import Body
 from gateway.core.contracts import violation
 from gateway.core.errors import Conflict, GatewayError
-from gateway.core.json import json_from, json_object
+from gateway.core.json import json_object
 from gateway.core.labels import join_all
 from gateway.core.limits import Usage
 from gateway.core.model import Request
@@ -256,7 +256,7 @@ class Caller:
         found = self._run.gateway.find(self._run.acting, order.node.target)
         schema = {} if found is None else found.input_schema or {}
         closed = schema.get("additionalProperties") is False
-        return frozenset(json_object(json_from(schema.get("properties")))) if closed else None
+        return frozenset(json_object(schema.get("properties"))) if closed else None
 
     def _delivery(self, order: Order, body: Body, started_s: float) -> Delivery:
         """Raises: Exhausted: no depth is left for a further level."""
