@@ -13,7 +13,7 @@ from msgspec import Raw
 from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_params import Outgoing
 from adapters.mcp.client_parts import ServerParts
-from adapters.mcp.client_stream import EVENTS, Held, Stream, TakeUp
+from adapters.mcp.client_stream import EVENTS, Aside, Held, Stream, TakeUp
 from adapters.mcp.client_updates import UPDATED, Updates
 from adapters.mcp.client_wire import (
     LIST_CHANGED,
@@ -118,8 +118,9 @@ class Wire:
         emit: Emit,
         may_ask: MayAsk,
         take_up: TakeUp | None = None,
+        aside: Aside | None = None,
     ) -> "Raw | Asked":
-        """As `result`; or what the server asks first, where `may_ask` allows it.
+        """As `result`; or what the server asks first, where `may_ask` allows it: in the stream, or `aside` of it.
 
         `take_up` reads on where the server breaks a stream off that has event ids.
         """
@@ -130,18 +131,22 @@ class Wire:
             return self.answers.answer_to(number, await response.read(self.limits.result_bytes))
         if content_type.startswith(EVENTS):
             parser = SseParser(self.limits.result_bytes, self.pool.name)
-            stream = Stream(number=number, lines=lines, response=response, parser=parser, take_up=take_up)
+            stream = Stream(number=number, lines=lines, response=response, parser=parser, take_up=take_up, aside=aside)
             return await self.read_on(stream, emit, may_ask)
         response.close()
         raise self.answers.failed("answered with something that is not JSON")
 
     async def read_on(self, stream: Stream, emit: Emit, may_ask: MayAsk) -> "Raw | Asked":
         """See `answer`: what a stream says from here on."""
+        calls = {} if stream.aside is None else stream.aside.calls
+        calls[stream.number] = stream
         try:
             return await self._read_on(stream, emit, may_ask)
         except BaseException:
             stream.response.close()
             raise
+        finally:
+            del calls[stream.number]
 
     async def _read_on(self, stream: Stream, emit: Emit, may_ask: MayAsk) -> "Raw | Asked":
         while True:

@@ -85,12 +85,18 @@ class McpHttpUpstream:
             on_request=self._on_request,
             updates=self._updates,
         )
-        self._legacy = Legacy(self._wire, parts.limits, parts.clock, connections=limits.connections)
         # Streams have connections of their own: each stays open between the calls.
-        streams = PoolLimits(connections=MOST_STREAMS, connect_timeout_s=limits.connect_timeout_s)
+        streams = _pool(
+            address,
+            slug,
+            parts,
+            PoolLimits(connections=MOST_STREAMS, connect_timeout_s=limits.connect_timeout_s),
+            token,
+        )
+        self._legacy = Legacy(self._wire, parts.limits, parts.clock, connections=limits.connections, streams=streams)
         self._sse = LegacySse(
             self._wire,
-            _pool(address, slug, parts, streams, token),
+            streams,
             settings.url,
             parts,
             connections=limits.connections,

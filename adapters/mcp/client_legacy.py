@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 from msgspec import Raw
 
+from adapters.mcp.client_aside import SessionAside
 from adapters.mcp.client_exchange import (
     Asked,
     MayAsk,
@@ -19,7 +20,7 @@ from adapters.mcp.client_exchange import (
 from adapters.mcp.client_params import CLIENT_INFO, Outgoing, client_capabilities
 from adapters.mcp.client_parked import QUESTION, Parking
 from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions
-from adapters.mcp.client_stream import Held, Stream, TakeUp
+from adapters.mcp.client_stream import EVENTS, Held, Stream, TakeUp
 from adapters.mcp.client_wire import Message, own_answer
 from adapters.mcp.wire import (
     ASKED,
@@ -32,7 +33,7 @@ from adapters.mcp.wire import (
     decode_value,
     encode,
 )
-from adapters.net.http1 import header_lines
+from adapters.net.http1 import Pool, header_lines
 from adapters.net.response import Response
 from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, InvalidRequest, NotFound, UpstreamFailed
 from gateway.core.json import JsonObject, json_object, json_text
@@ -43,6 +44,9 @@ from gateway.core.ports.world import Clock
 TELL_S = 1.0
 """How long a notification may take that nobody waits for, seconds."""
 GOODBYE_S = 2.0
+HEAR_S = 5.0
+"""How long a server may take to begin what a session says beside its calls, seconds."""
+_FOR_EVER = float("inf")
 PARKED_SHARE = 4
 """Calls that wait for their callers may hold at most this fraction of the connections."""
 
@@ -52,8 +56,15 @@ class Legacy:
 
     era: Era = "legacy"
 
-    def __init__(self, wire: Wire, limits: Limits, clock: Clock, *, connections: int) -> None:
+    def __init__(
+        self, wire: Wire, limits: Limits, clock: Clock, *, connections: int, streams: Pool | None = None
+    ) -> None:
+        """`streams` gives the connections of what sessions say beside their calls; None: they are not heard."""
         self._wire = wire
+        self._beside = streams
+        self._event_bytes = limits.event_bytes
+        self._asides: dict[bytes, SessionAside | None] = {}
+        """By session; None of those that say nothing beside their calls."""
         self._clock = clock
         self._sessions = Sessions(
             self._initialize, self._let_go, most=limits.sessions, idle_s=limits.session_idle_s, clock=clock
@@ -91,6 +102,8 @@ class Legacy:
         replay = capability.effect == "read" or request.operation in READ_OPERATIONS
 
         async def once(session: Session) -> Raw | Asked:
+            if key[2]:
+                await self._hear(session)
             return await self._exchange(session, trace, out, emit, deadline_s, may_ask, replay=replay)
 
         session = await self._session_for_call(key, deadline_s)
@@ -111,6 +124,7 @@ class Legacy:
             return parked.session, parked.asked
         session, stream = parked.session, parked.asked.stream
         stream.deadline_s = deadline_s
+        await self._hear(session)
         async with self._withdrawing(stream.number, session):
             return session, await self._resume(session, stream, reply, emit, may_ask)
 
@@ -197,7 +211,30 @@ class Legacy:
         message = message_from(number, out)
         async with self._withdrawing(number, session):
             response = await self._wire.post(session.lines + trace, message, deadline_s=deadline_s, replay=replay)
-            return await self._wire.answer(number, session.lines, response, emit, may_ask, self._take_up(session))
+            take_up, aside = self._take_up(session), self._asides.get(session.id)
+            return await self._wire.answer(number, session.lines, response, emit, may_ask, take_up, aside)
+
+    async def _hear(self, session: Session) -> None:
+        """Listen to what the session says beside its calls, if it says anything and is not listened to."""
+        before = self._asides.get(session.id)
+        mute = session.id in self._asides and before is None
+        if self._beside is None or not session.id or mute or (before is not None and not before.over):
+            return
+        calls = {} if before is None else before.calls
+        self._asides[session.id] = None
+        with anyio.move_on_after(HEAR_S):
+            try:
+                response = await self._beside.send(b"GET", self._wire.target, session.lines, b"", deadline_s=_FOR_EVER)
+            except GatewayError:
+                return
+            except anyio.get_cancelled_exc_class():
+                del self._asides[session.id]  # it may be a call's own end, which says nothing of the session
+                raise
+            if response.status != 200 or not response.header(b"content-type").lower().startswith(EVENTS):
+                response.close()
+                return
+            wire = self._wire
+            self._asides[session.id] = SessionAside(response, wire.answers, self._event_bytes, wire.on_changed, calls)
 
     def _take_up(self, session: Session) -> TakeUp:
         """MCP 2025-11-25, transports, "resumability": a GET that names the last event reads that stream on."""
@@ -266,8 +303,12 @@ class Legacy:
 
     def _let_go(self, session: Session) -> None:
         """A session was forgotten. The server ends it in its own time."""
+        aside = self._asides.pop(session.id, None)
+        if aside is not None:
+            aside.close()
 
     async def _end(self, session: Session) -> None:
+        self._let_go(session)
         deadline_s = self._clock.monotonic_s() + GOODBYE_S
         try:
             response = await self._wire.pool.send(

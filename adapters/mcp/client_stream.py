@@ -42,6 +42,13 @@ class Held(Protocol):
         ...
 
 
+class Aside(Protocol):
+    """What a session says beside its calls."""
+
+    calls: "dict[int, Stream]"
+    """Those that wait for their answers."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Stream:
     """An event stream that has not answered yet. Implements `Held`."""
@@ -57,6 +64,8 @@ class Stream:
     """None where it cannot be read on once it has ended."""
     tries: int = 0
     """Connections since the last event."""
+    aside: "Aside | None" = None
+    """What its session says beside it."""
 
     @property
     def deadline_s(self) -> float:
@@ -80,6 +89,8 @@ class Stream:
             chunk = await self.response.chunk()
         except UpstreamFailed as error:
             chunk, failure = b"", error
+        if not chunk and self.events:
+            return  # something was said aside
         if not chunk:
             await self._again(failure, limit_bytes, clock)
             return

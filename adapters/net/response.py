@@ -48,6 +48,7 @@ class Response:
         "_headers",
         "_high",
         "_name",
+        "_nudged",
         "_parts",
         "_sink",
         "_source",
@@ -71,6 +72,7 @@ class Response:
         self._high = HIGH_BYTES
         self._error: GatewayError | None = None
         self._sink: Sink | None = None
+        self._nudged = False
 
     def header(self, name: bytes) -> bytes:
         """A header's value by its lower-case name, several joined by a comma; empty where there is none."""
@@ -93,7 +95,8 @@ class Response:
         return self._take()
 
     async def chunk(self) -> bytes:
-        """What has come since, at least one byte; empty at the end. While nobody asks, the socket is not read.
+        """What has come since, at least one byte; empty at the end, and after a `nudge`. While nobody asks, the socket
+        is not read.
 
         Raises: UpstreamFailed: cut short; DeadlineExceeded.
         """
@@ -104,11 +107,20 @@ class Response:
                 return b""
             self._high = 0
             await self._more()
+            if self._nudged:
+                break
+        self._nudged = False
         self._high = HIGH_BYTES
         taken = self._take()
         if self._source is not None:
             self._source.resume()
         return taken
+
+    def nudge(self) -> None:
+        """Have whoever waits for a chunk look elsewhere first."""
+        if self._waiter is not None:
+            self._nudged = True
+            self._wake()
 
     def pour(self, sink: Sink) -> None:
         """Give the body to `sink` from here on, what has come already included; the socket is read all the time."""

@@ -1,0 +1,129 @@
+"""Legacy servers that ask beside the call they ask for: on the session's own stream."""
+
+import anyio
+import pytest
+
+from adapters.mcp.wire import encode
+from gateway.core.json import Json, JsonObject
+from gateway.core.model import Event, InputRequired, Log
+from tests.adapters.mcp.test_mcp_client_http import DONE, bench, legacy, message, result
+from tests.fakes_mcp_client import a_request, call, params, said, tool
+from tests.fakes_upstreams import Behave, Exchange
+
+pytestmark = pytest.mark.anyio
+
+ACCEPTED: JsonObject = {"action": "accept", "content": {}}
+NOTHING: JsonObject = {"io.modelcontextprotocol/clientCapabilities": {}}
+
+
+def asks(request_id: Json, method: str = "elicitation/create") -> bytes:
+    return encode({"jsonrpc": "2.0", "id": request_id, "method": method, "params": {"message": "?"}})
+
+
+class Beside:
+    """A server whose calls wait, and that has a stream beside them."""
+
+    def __init__(self) -> None:
+        self.streams: list[Exchange] = []
+        self.calls: list[Exchange] = []
+        self.told: list[JsonObject] = []
+        self.under_way = anyio.Event()
+
+    @property
+    def behave(self) -> Behave:
+        calls = legacy(self._call)
+
+        def behave(exchange: Exchange) -> None:
+            if exchange.method == b"GET":
+                self.streams.append(exchange)
+                exchange.stream()
+            elif exchange.method == b"POST" and "method" not in message(exchange):
+                self.told.append(message(exchange))
+                exchange.answer(b"", status=202)
+                self.calls[-1].event(result(self.calls[-1], DONE))
+                self.calls[-1].end()
+            else:
+                calls(exchange)
+
+        return behave
+
+    def _call(self, exchange: Exchange) -> None:
+        self.calls.append(exchange)
+        exchange.stream()
+        self.under_way.set()
+
+
+async def asked_aside(server: Beside, *questions: bytes) -> None:
+    await server.under_way.wait()
+    server.under_way = anyio.Event()
+    for each in questions:
+        server.streams[-1].event(each)
+
+
+async def test_a_question_beside_its_call_is_asked_of_its_caller_and_its_answer_reaches_the_server() -> None:
+    server = Beside()
+    async with bench(server.behave) as (_, upstream), anyio.create_task_group() as group:
+        for number in (1, 2):
+            group.start_soon(asked_aside, server, asks(f"e-{number}"))
+            first = await call(upstream, tool(), a_request(params("modern")))
+            assert isinstance(first, InputRequired)
+            again = params("modern", inputResponses={"question": ACCEPTED})
+            assert said(await call(upstream, tool(), a_request(again, continuation=first.state))) == DONE
+    assert [(each["id"], each["result"]) for each in server.told] == [("e-1", ACCEPTED), ("e-2", ACCEPTED)]
+    assert len(server.streams) == 1, "it stays open between the calls"
+    assert server.streams[0].headers[b"mcp-session-id"] == b"s1"
+
+
+async def test_log_lines_beside_a_call_reach_its_caller() -> None:
+    server, heard = Beside(), list[str]()
+    line = encode({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "hello"}})
+
+    async def emit(event: Event) -> None:
+        assert isinstance(event, Log)
+        heard.append(event.text)
+        server.calls[-1].event(result(server.calls[-1], DONE))
+
+    async with bench(server.behave) as (_, upstream), anyio.create_task_group() as group:
+        group.start_soon(asked_aside, server, line)
+        with anyio.fail_after(10):
+            await upstream.call(a_request(params("modern")), tool(), emit)
+    assert heard == ["hello"]
+
+
+async def test_a_question_nobody_can_be_asked_ends_the_stream_it_came_by_and_the_next_call_has_another() -> None:
+    server = Beside()
+    async with bench(server.behave) as (_, upstream), anyio.create_task_group() as group:
+        for number in (1, 2):
+            group.start_soon(asked_aside, server, asks(f"e-{number}"))
+            first = await call(upstream, tool(), a_request(params("modern")))
+            assert isinstance(first, InputRequired)
+            server.streams[-1].event(asks("late", "ping"))
+            with anyio.fail_after(10):
+                await server.streams[-1].gone.wait()
+    assert len(server.streams) == 2
+
+
+@pytest.mark.parametrize("wrong", [b"no json", encode({"jsonrpc": "2.0", "id": 1, "result": {}})])
+async def test_what_makes_no_sense_beside_a_call_does_the_call_no_harm(wrong: bytes) -> None:
+    server = Beside()
+
+    async def then() -> None:
+        await asked_aside(server, wrong)
+        server.calls[-1].event(result(server.calls[-1], DONE))
+
+    async with bench(server.behave) as (_, upstream), anyio.create_task_group() as group:
+        group.start_soon(then)
+        assert said(await call(upstream, tool(), a_request(params("modern")))) == DONE
+
+
+async def test_a_client_that_can_be_asked_nothing_is_not_listened_for() -> None:
+    server = Beside()
+
+    async def then() -> None:
+        await server.under_way.wait()
+        server.calls[-1].event(result(server.calls[-1], DONE))
+
+    async with bench(server.behave) as (_, upstream), anyio.create_task_group() as group:
+        group.start_soon(then)
+        assert said(await call(upstream, tool(), a_request(params("modern", meta=NOTHING)))) == DONE
+    assert server.streams == []
