@@ -3,7 +3,7 @@
 import graphlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
@@ -101,6 +101,37 @@ def done_already(anew: Mapping[str, PlanStep], done: Mapping[str, PlanStep]) -> 
         if same := same_work(step, alike):
             found[step.id] = same
     return found
+
+
+def repeats_in(plan: Mapping[str, PlanStep]) -> dict[str, str]:
+    """Steps that are the same work as another of the plan, on the same results and the same keys: by id, the other's.
+    What comes after one of them may come after the other."""
+    found: dict[str, str] = {}
+    kept: dict[str, PlanStep] = {}
+    for step_id in graphlib.TopologicalSorter({step.id: step.after for step in plan.values()}).static_order():
+        if step_id not in plan:
+            continue
+        step = plan[step_id]
+        alike = {
+            each.id: each
+            for each in kept.values()
+            if {found.get(a, a) for a in each.after} == {found.get(a, a) for a in step.after}
+            and (each.reads, each.claims, each.output_schema) == (step.reads, step.claims, step.output_schema)
+        }
+        if same := same_work(step, alike):
+            found[step_id] = same
+        else:
+            kept[step_id] = step
+    return found
+
+
+def without_repeats(plan: Mapping[str, PlanStep], repeats: Mapping[str, str]) -> dict[str, PlanStep]:
+    """The plan with each piece of work in it once."""
+    return {
+        each: replace(step, after=tuple(dict.fromkeys(repeats.get(a, a) for a in step.after)))
+        for each, step in plan.items()
+        if each not in repeats
+    }
 
 
 def followers(plan: Mapping[str, PlanStep], roots: set[str]) -> set[str]:

@@ -14,6 +14,7 @@ from gateway.core.task import Task
 from gateway.patterns.failures import another_try
 from gateway.patterns.nested import lifted_gaps, notices_in
 from gateway.patterns.plan import PlanRules, PlanStep, plan_from
+from gateway.patterns.planning import each_once
 from gateway.patterns.roles import Role, required_role, role_in, words_of
 from gateway.patterns.rounds import gap_of
 from gateway.patterns.settings import (
@@ -157,7 +158,7 @@ class PlanExecute:
             spent.append(Spent(by="planner", usage=said.usage, cost=self._planner_cost, counts=said.ok or attempt == 1))
             try:
                 if said.ok:
-                    return plan_from(said.answer, rules, said.labels)
+                    return await each_once(plan_from(said.answer, rules, said.labels), steps)
                 wrong = f"the planner gave none ({said.reason or said.error})"
             except InvalidRequest as error:
                 wrong = error.message

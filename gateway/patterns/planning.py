@@ -7,7 +7,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import join_all
 from gateway.core.ports.orchestration import Node, StepResult, Steps
-from gateway.patterns.plan import PlanRules, PlanStep, plan_from
+from gateway.patterns.plan import PlanRules, PlanStep, plan_from, repeats_in, without_repeats
 from gateway.patterns.review import Verdict
 from gateway.patterns.roles import Role
 from gateway.patterns.settings import slug_of, step_name
@@ -67,11 +67,19 @@ class Planning:
     async def _planned(self, node: Node, rules: PlanRules, steps: Steps) -> dict[str, PlanStep]:
         said = await steps.call(node)
         try:
-            return _plan_in(said, rules)
+            return await each_once(_plan_in(said, rules), steps)
         except InvalidRequest as error:
             mended: JsonObject = {**json_object(node.input), "error": error.message, "plan": said.answer}
             node = replace(node, input=mended, labels=node.labels.join(said.labels), again=said.id)
-            return _plan_in(await steps.call(node), rules)
+            return await each_once(_plan_in(await steps.call(node), rules), steps)
+
+
+async def each_once(plan: dict[str, PlanStep], steps: Steps) -> dict[str, PlanStep]:
+    """The plan with each piece of work in it once: nobody is asked the same twice in one run."""
+    repeats = repeats_in(plan)
+    for step_id, other in repeats.items():
+        await steps.decided("same", step_id, because=f"{step_id} is the work that {other} does")
+    return without_repeats(plan, repeats) if repeats else plan
 
 
 def _plan_in(said: StepResult, rules: PlanRules) -> dict[str, PlanStep]:
