@@ -83,6 +83,8 @@ async def test_everything_a_server_offers_is_listed_as_it_gave_it(settings: Serv
         "tool:shop/count",
         "tool:shop/fail",
         "tool:shop/refund",
+        "tool:shop/renew",
+        "tool:shop/report",
         "tool:shop/reserve",
         "tool:shop/seen_meta",
         "tool:shop/wait",
