@@ -55,7 +55,7 @@ class Approving:
         return stored
 
     async def deliver_rest(self) -> None:
-        """Deliver what was answered before a crash and may not have arrived."""
+        """Deliver what was answered before a crash, of this gateway or another, and may not have arrived."""
         for each in await self._wiring.approvals.undelivered():
             if await self._wiring.journal.state(each.run_id) == "pending":
                 await self._deliver(each)
