@@ -99,7 +99,7 @@ async def test_everything_granted_is_found_and_works(
 ) -> None:
     canceled.clear()
     async with connected(gateway, transport, mode) as client:
-        tools = ("count", "fail", "refund", "reserve", "seen_meta", "wait")
+        tools = ("count", "fail", "refund", "renew", "report", "reserve", "seen_meta", "wait")
         assert await names(client) == {f"{server}__{tool}" for server in ("shop", "old") for tool in tools}
         refund = await client.call_tool("shop__refund", {"order": "A1", "amount": 5})
         assert refund.structured_content == {"order": "A1", "amount": 5, "key": ""}
@@ -182,7 +182,7 @@ async def test_what_is_not_granted_is_neither_listed_nor_called(mode: str, gatew
 @BY_HTTP
 async def test_one_servers_endpoint_has_its_own_names(mode: str, gateway: Gateway) -> None:
     async with connected(gateway, "http", mode, path="/mcp/shop") as client:
-        assert await names(client) == {"count", "fail", "refund", "reserve", "seen_meta", "wait"}
+        assert await names(client) == {"count", "fail", "refund", "renew", "report", "reserve", "seen_meta", "wait"}
         result = await client.call_tool("refund", {"order": "A1", "amount": 5})
         assert result.structured_content == {"order": "A1", "amount": 5, "key": ""}
 
