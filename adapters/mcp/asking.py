@@ -12,7 +12,8 @@ from msgspec import Raw, structs
 
 from adapters.mcp.exchange import Exchange
 from adapters.mcp.sessions import Question, Session
-from adapters.mcp.wire import ASKED, REFUSED, Answer, Params, decode_value, encode
+from adapters.mcp.wire import ASKED, REFUSED, Params, decode_value, encode
+from gateway.core.asked import REPLIES
 from gateway.core.errors import DeadlineExceeded
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.limits import Budget
@@ -26,10 +27,9 @@ MOST_QUESTIONS = 16
 
 def questions_to(session: Session, exchange: Exchange, result: InputRequired) -> Mapping[str, JsonObject]:
     """What is to be asked, by key; nothing where this client cannot be asked, or not all of it."""
-    if not exchange.accepts_sse or not isinstance(result.body, Answer):
+    if not exchange.accepts_sse:
         return {}
-    said = json_object(decode_value(result.body.raw)).get("inputRequests")
-    questions = {key: json_object(each) for key, each in json_object(said).items()}
+    questions = {key: json_object(each) for key, each in result.questions.items()}
     able = len(questions) <= MOST_QUESTIONS and all(_knows(session, each) for each in questions.values())
     return questions if able else {}
 
@@ -68,8 +68,14 @@ def resumed(request: Request, state: str, asked: Mapping[str, Question], request
         budget=budget,
         body=body.with_members(members),
         continuation=state,
-        meta={**request.meta, REFUSED: refused},
+        meta={**request.meta, REFUSED: refused, **replied(members)},
     )
+
+
+def replied(members: Mapping[str, Raw]) -> JsonObject:
+    """What a call's parameters answer to what was asked, for whoever speaks no MCP; by its name in `Request.meta`."""
+    responses = members.get("inputResponses")
+    return {} if responses is None else {REPLIES: decode_value(bytes(responses))}
 
 
 def _knows(session: Session, question: JsonObject) -> bool:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Raw, structs
 
-from adapters.mcp.asking import MOST_ROUNDS, PATIENCE_S, ask, questions_to, resumed
+from adapters.mcp.asking import MOST_ROUNDS, PATIENCE_S, ask, questions_to, replied, resumed
 from adapters.mcp.classify import ABSENT, PARAM_PREFIX, Headers, Message
 from adapters.mcp.entries import Entry
 from adapters.mcp.exchange import Exchange
@@ -32,7 +32,18 @@ from adapters.mcp.tasks import EXTENSION, parts_of
 from adapters.mcp.tasks import OPERATIONS as TASKS
 from adapters.mcp.uris import rewritten_result
 from adapters.mcp.views import View
-from adapters.mcp.wire import Era, Params, ReadParams, SaidBefore, as_text, decode_strictly, decode_value, encode
+from adapters.mcp.wire import (
+    Era,
+    Params,
+    ReadParams,
+    SaidBefore,
+    as_text,
+    askable,
+    decode_strictly,
+    decode_value,
+    encode,
+)
+from gateway.core.asked import ASKABLE
 from gateway.core.errors import GatewayError, InvalidRequest, NotFound, UpstreamFailed
 from gateway.core.json import JsonObject, json_from, json_object, json_text
 from gateway.core.limits import Budget, Limits
@@ -72,6 +83,8 @@ class Calls:
         operation, asked = OPERATIONS[message.method], as_text(message.params.get("uri")) or ""
         name, entry = self._target(knock, view)
         request = self._request(knock, operation, name, entry)
+        if entry is not None and entry.capability.kind == "workflow":
+            request = structs.replace(request, meta=_asking(knock, exchange))
         exchange.calling(knock, request.budget.deadline_s)
         session = knock.session
         if session is not None:
@@ -236,6 +249,18 @@ class Calls:
         if identity.deadline_at_us:
             allowed_s = min(allowed_s, (identity.deadline_at_us - self._clock.now_us()) / 1_000_000)
         return self._clock.monotonic_s() + max(0.0, allowed_s)
+
+
+def _asking(knock: Knock, exchange: Exchange) -> JsonObject:
+    """What a caller can be asked, and what it answers: in its own words, for a run, which speaks no protocol."""
+    session = knock.session
+    if session is None:
+        said = json_object(decode_value(bytes(knock.message.meta.capabilities) or b"{}"))
+    else:
+        # It is asked on the stream of its call, and has none otherwise.
+        said = session.capabilities if exchange.accepts_sse else {}
+    meta: JsonObject = {ASKABLE: askable(said)}
+    return {**meta, **replied(knock.message.params)}
 
 
 def _settled(request: Request, preset: Preset) -> Request:

@@ -36,7 +36,7 @@ class _Caller:
 
 def takes_urls(request: Request) -> bool:
     """Whether the caller's client opens addresses for its user."""
-    said = client_capabilities(request.body)
+    said = client_capabilities(request)
     return isinstance(json_object(said.get("elicitation")).get("url"), dict)
 
 
@@ -118,7 +118,7 @@ class McpCallersUpstream:
         }
         asked: JsonObject = {"connect": {"method": "elicitation/create", "params": params}}
         body = Answer(encode({"resultType": "input_required", "inputRequests": asked}), era="modern")
-        return InputRequired(body=body, state=self._parts.seal.close(_OPENED, request, capability))
+        return InputRequired(body=body, state=self._parts.seal.close(_OPENED, request, capability), questions=asked)
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""

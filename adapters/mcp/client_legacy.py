@@ -76,7 +76,7 @@ class Legacy:
 
     async def call(self, out: Outgoing, request: Request, capability: Capability, emit: Emit, deadline_s: float) -> Raw:
         """The result of a caller's request, or what the caller is asked first. Raises: see `Wire.result`."""
-        able = client_capabilities(request.body)
+        able = client_capabilities(request)
         key = (request.principal.tenant, request.principal.subject, encode(able).decode() if able else "")
 
         def may_ask(method: str) -> bool:

@@ -27,6 +27,7 @@ from adapters.mcp.wire import (
     encode,
 )
 from gateway import __version__
+from gateway.core.asked import askable_by, replies_in
 from gateway.core.content import Body
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
@@ -45,7 +46,7 @@ METHODS: Mapping[Operation, str] = {
 _OWN_META: dict[str, Raw] = {
     VERSION_KEY: Raw(encode(MODERN)),
     CLIENT_INFO_KEY: Raw(encode(CLIENT_INFO)),
-    # The gateway answers no questions itself: who calls by another door cannot be asked (MCP 2026-07-28, MRTR).
+    # The gateway answers no questions itself: who calls by another door can be asked what is said beside the request.
     CLIENT_CAPABILITIES_KEY: Raw(b"{}"),
 }
 _ONLY_MODERN = ("inputResponses", "requestState")
@@ -92,6 +93,8 @@ def outgoing(
         _translate(members, era, request)
     if request.continuation:
         _resume(members, state)
+        if speaks is None:
+            members["inputResponses"] = Raw(encode(replies_in(request.meta)))
     if request.idempotency_key and capability.idempotency:
         _add_key(members, capability.idempotency, request.idempotency_key)
     return Outgoing(method=method, members=members, name=name)
@@ -163,6 +166,8 @@ def _translate(members: dict[str, Raw], era: Era, request: Request) -> None:
     meta = {key: value for key, value in meta.items() if not key.startswith(META_PREFIX)}
     if era == "modern":
         meta |= _OWN_META
+        if not isinstance(request.body, Params) and (able := client_capabilities(request)):
+            meta[CLIENT_CAPABILITIES_KEY] = Raw(encode(able))
         said = request.body.said_before if isinstance(request.body, Params) else None
         if said is not None:
             meta |= {
@@ -193,10 +198,12 @@ def _fill_in_refused(members: dict[str, Raw], refused: Json) -> None:
         members["inputResponses"] = Raw(encode({**responses, key: {"action": "cancel"}}))
 
 
-def client_capabilities(body: Body) -> JsonObject:
-    """What of a client's capabilities a server can make use of; none where it came by another protocol."""
+def client_capabilities(request: Request) -> JsonObject:
+    """What of a client's capabilities a server can make use of; where it came by another protocol, what is said of it
+    beside the request."""
+    body = request.body
     if not isinstance(body, Params):
-        return {}
+        return askable(askable_by(request.meta))
     if body.said_before is not None:
         return body.said_before.capabilities
     meta = decode_members(bytes(body.members.get("_meta", Raw(b"{}"))))

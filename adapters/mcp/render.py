@@ -151,6 +151,9 @@ def _asked_back(result: InputRequired, era: Era) -> bytes:
         if result.state:
             said["requestState"] = encode(result.state)
         return _object(said)
+    if era == "modern" and result.questions:
+        asked: JsonObject = {"resultType": "input_required", "inputRequests": {**result.questions}}
+        return encode({**asked, "requestState": result.state})
     question = "" if isinstance(result.body, Answer) else result.body.content().text
     said_text = (
         f"More is needed before this can go on: {question}\nCall again with the answer as part of the input."

@@ -1,13 +1,16 @@
 """What was seen of the definitions servers give, and which of it is trusted. Compares nothing but digests."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import Connection, RowMapping, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, create_engine, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.storage.tables import pins
 from adapters.storage.transactions import Transactions
-from gateway.core.errors import Conflict, NotFound
+from gateway.core.errors import Conflict, NotFound, Unavailable
 from gateway.core.ports.pinning import Pin
 
 PINS = "pins"
@@ -54,6 +57,21 @@ class SqlPins:
             return _pin_from({**row, **trusted})
 
         return await self._database.write(act, about=PINS)
+
+
+def pins_in_file(path: Path) -> tuple[Pin, ...]:
+    """The pins a gateway has kept in its file, which may be at work with it; none where there is no such file. Changes
+    nothing. Raises: Unavailable: it cannot be read."""
+    if not path.exists():
+        return ()
+    engine = create_engine(f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true")
+    try:
+        with engine.connect() as connection:
+            return tuple(_pin_from(row) for row in connection.execute(_ALL).mappings().all())
+    except SQLAlchemyError as error:
+        raise Unavailable(f"what is pinned in {path.name} cannot be read") from error
+    finally:
+        engine.dispose()
 
 
 def changed_meanwhile(name: str) -> Conflict:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.app.contract_versions import version_of
+from gateway.app.contract_versions import told
 from gateway.app.ready import Ready
 from gateway.app.sections import Sections
 from gateway.app.trial import TrialGateway, TrialWorld, trial_gateway
@@ -34,22 +34,41 @@ class ContractOrder:
     seed: int = 1
 
 
-def run_contracts(ready: Ready, order: ContractOrder) -> list[ConsumerReport]:
-    """Every consumer with a contract, asked. Raises: InvalidRequest: there is none."""
-    found = in_its_own_time(ready, order.seed, partial(_asked, ready, order))
-    if not found:
-        raise InvalidRequest("no workflow has a stage, step or role with a contract that could be tested")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contracts:
+    """What came of asking every consumer."""
+
+    reports: tuple[ConsumerReport, ...]
+    tools: Tools
+    """What is known of them in the end: whoever was asked says it himself."""
+    unknown: tuple[str, ...]
+    """Tools of which nobody says what they take or give, and the settings do not either."""
+
+
+def run_contracts(ready: Ready, order: ContractOrder, known: Tools) -> Contracts:
+    """Every consumer with a contract, asked; `known`: what is known of tools beforehand.
+
+    Raises: InvalidRequest: there is none.
+    """
+    found = in_its_own_time(ready, order.seed, partial(_asked, ready, order, known))
+    if not found.reports:
+        lacking = f": nothing is known of {', '.join(found.unknown)}" if found.unknown else ""
+        raise InvalidRequest(f"no workflow has a stage, step or role with a contract that could be tested{lacking}")
     return found
 
 
-async def _asked(ready: Ready, order: ContractOrder, world: TrialWorld) -> list[ConsumerReport]:
+async def _asked(ready: Ready, order: ContractOrder, known: Tools, world: TrialWorld) -> Contracts:
     async with trial_gateway(world) as gateway:
-        tools = {**version_of(ready.sections, dict(ready.scenario.mocks)).tools, **_listed(gateway)}
-        return [
+        tools = {**known, **{name: each for name, each in _listed(gateway).items() if each != ToolContract()}}
+        consumers = [*_consumers(ready.sections, order)]
+        reports = [
             await _consumer(gateway, slug, part, tools, order)
-            for slug, part in _consumers(ready.sections, order)
+            for slug, part in consumers
             if _contract(part, tools) != (None, None)
         ]
+        unknown = [part.target for _, part in consumers if _contract(part, tools) == (None, None)]
+    nobody_says = (each for each in unknown if each.startswith("tool:"))
+    return Contracts(reports=tuple(reports), tools=tools, unknown=tuple(dict.fromkeys(nobody_says)))
 
 
 def _listed(gateway: TrialGateway) -> Tools:
@@ -57,16 +76,11 @@ def _listed(gateway: TrialGateway) -> Tools:
     found = gateway.pipeline.catalog.entries.values()
     return {
         each.capability.name: ToolContract(
-            takes=_schema(each.capability.input_schema), gives=_schema(each.capability.output_schema)
+            takes=told(each.capability.input_schema), gives=told(each.capability.output_schema)
         )
         for each in found
         if each.capability.kind == "tool"
     }
-
-
-def _schema(schema: object) -> "JsonObject | None":
-    said = json_object(schema if isinstance(schema, dict) else None)  # pyright: ignore[reportUnknownArgumentType] - a schema is JSON
-    return said if said and said != {"type": "object"} else None
 
 
 def _consumers(sections: Sections, order: ContractOrder) -> Iterator[tuple[str, Part]]:

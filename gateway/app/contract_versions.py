@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping
 
+from adapters.storage.directory import DataDirectory
+from adapters.storage.pins import pins_in_file
 from gateway.app.sections import Sections
-from gateway.core.json import JsonObject, json_from
-from gateway.testing.contracts.breaks import ToolContract, Version
+from gateway.core.json import JsonObject, json_from, json_object
+from gateway.testing.contracts.breaks import ToolContract, Tools, Version
 from gateway.testing.scenarios.mocks import MockSettings
 
 
-def version_of(sections: Sections, mocks: Mapping[str, MockSettings] | None = None) -> Version:
+def version_of(
+    sections: Sections, mocks: Mapping[str, MockSettings] | None = None, recorded: Tools | None = None
+) -> Version:
     """The workflows of a configuration, and what is known of the tools they call: topics of buses say what they take,
-    and so may mocks."""
-    tools = {
+    and so may mocks. `recorded`: what a gateway has kept of others."""
+    tools = dict(recorded or {}) | {
         f"tool:{slug}/{name}": ToolContract(
             takes=_schema(topic.input_schema) or None, gives=_schema(topic.output_schema)
         )
@@ -22,6 +26,23 @@ def version_of(sections: Sections, mocks: Mapping[str, MockSettings] | None = No
         if target.startswith("tool:"):
             tools[target] = ToolContract(takes=_schema(mock.input_schema), gives=_schema(mock.output_schema))
     return Version(workflows=sections.workflows, tools=tools)
+
+
+def recorded_in(data: DataDirectory) -> Tools:
+    """What the gateway of this data directory has pinned of its servers' tools: what it trusts, else what it saw last;
+    nothing where it never ran. Raises: Unavailable: it cannot be read."""
+    found: dict[str, ToolContract] = {}
+    for pin in pins_in_file(data.gateway_db):
+        said = pin.definition or pin.seen
+        if pin.name.startswith("tool:"):
+            found[pin.name] = ToolContract(takes=told(said.get("inputSchema")), gives=told(said.get("outputSchema")))
+    return found
+
+
+def told(schema: object) -> "JsonObject | None":
+    """The schema, where it says anything."""
+    said = json_object(json_from(schema)) if isinstance(schema, dict) else {}
+    return said if said and said != {"type": "object"} else None
 
 
 def _schema(schema: Mapping[str, object] | None) -> "JsonObject | None":

@@ -14,7 +14,7 @@ from gateway.config.document import read_document
 from gateway.config.load import Configuration
 from gateway.config.problems import Problem
 from gateway.core.errors import GatewayError
-from gateway.testing.contracts.breaks import Version
+from gateway.testing.contracts.breaks import Tools, Version
 from gateway.testing.scenarios.files import Scenario, ScenarioFile, read_scenarios
 from gateway.testing.scenarios.mocks import MockSettings
 from gateway.testing.scenarios.report import ScenarioReport, TrialReport
@@ -39,8 +39,9 @@ class ContractsSource:
     ready: Ready
 
 
-def contracts_source(path: Path) -> ContractsSource:
+def contracts_source(path: Path, recorded: Tools | None = None) -> ContractsSource:
     """What a configuration says, or a scenario file: its configuration, and the mocks of all its scenarios.
+    `recorded`: what else is known of tools.
 
     Raises: ConfigurationError.
     """
@@ -51,7 +52,9 @@ def contracts_source(path: Path) -> ContractsSource:
     else:
         sections, mocks = Sections(load_configuration(path)), dict[str, MockSettings]()
     asked = Scenario(name="contracts", file=path, line=1, settings=ScenarioSettings(say="contracts"), mocks=mocks)
-    return ContractsSource(version=version_of(sections, mocks), ready=Ready(scenario=asked, sections=sections))
+    return ContractsSource(
+        version=version_of(sections, mocks, recorded), ready=Ready(scenario=asked, sections=sections)
+    )
 
 
 def _is_scenario_file(path: Path) -> bool:

@@ -19,8 +19,10 @@ def breaks_view(found: Sequence[Break]) -> RenderableType:
     return table(("WORKFLOW", "CONSUMER", "RELIES ON", "WHICH", "AT"), rows, empty="No consumer is broken.")
 
 
-def contracts_view(reports: Sequence[ConsumerReport], mismatches: Sequence[Break]) -> RenderableType:
-    """The table of consumers, then what was wrong."""
+def contracts_view(
+    reports: Sequence[ConsumerReport], mismatches: Sequence[Break], unknown: Sequence[str] = ()
+) -> RenderableType:
+    """The table of consumers, then what was wrong, and what could not be tested for want of a contract."""
     rows = [
         (
             Text("ok", style="green") if each.kept else Text("broken", style="red"),
@@ -37,6 +39,11 @@ def contracts_view(reports: Sequence[ConsumerReport], mismatches: Sequence[Break
             parts.append(Text(f"{clean(each.consumer)}: {clean(each.problem)}", style="red"))
         for case in each.broken[:MOST_SHOWN]:
             parts.append(Text(f"{clean(each.consumer)} given {clean(shown(case.input))}: {clean(case.problem)}"))
+    for each in unknown:
+        said = (
+            f"{clean(each)} was not tested: nothing is known of what it takes or gives. Give its stage a contract, its"
+        )
+        parts.append(Text(f"{said} mock the schemas, or ask its server with --real.", style="yellow"))
     if mismatches:
         parts += [Text(""), breaks_view(mismatches)]
     return Group(*parts)

@@ -202,6 +202,8 @@ class InputRequired:
     body: Body
     state: str
     labels: Labels = CLEAN
+    questions: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """What it asks, by key, in the words of `core.asked`; empty where all there is are the words of `body`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

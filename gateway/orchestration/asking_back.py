@@ -44,7 +44,22 @@ async def asked_back(run: RunContext, order: Order, asked: InputRequired, until_
     if number > QUESTIONS_AT_MOST:
         return None
     name = f"{order.message_id}.{number}"
-    detail: JsonObject = {"asks": order.message_id, "question": name, "step": order.id}
+    answer = await put(run, order, name, text, until_s, {})
+    if answer is None:
+        return None
+    labels = labels_from_json(answer.get("labels"))
+    return Reply(name=name, content=content_of(answer.get("value")), labels=labels)
+
+
+async def put(
+    run: RunContext, order: Order, name: str, text: str, until_s: float, beside: JsonObject
+) -> "JsonObject | None":
+    """Put a question to whoever started the run; the `value` and `labels` of the answer, None where none came in time.
+    A question that was put under this name before a crash is the same one, answered perhaps. `beside`: kept with it.
+
+    Raises: RunInterrupted.
+    """
+    detail: JsonObject = {"asks": order.message_id, "question": name, "step": order.id, **beside}
     body: JsonObject = {**status_body(TaskState.INPUT_REQUIRED, f"{order.name}: {text}"), "detail": detail}
     await run.floor.taken()
     try:
@@ -56,10 +71,7 @@ async def asked_back(run: RunContext, order: Order, asked: InputRequired, until_
         await _over(run, order.id, name)
     finally:
         run.floor.left()
-    if answer is None:
-        return None
-    labels = labels_from_json(answer.get("labels"))
-    return Reply(name=name, content=content_of(answer.get("value")), labels=labels)
+    return answer
 
 
 async def given_up(run: RunContext, order: Order) -> bool:

@@ -7,6 +7,7 @@ from hashlib import sha256
 import anyio
 from msgspec import structs
 
+from gateway.core.asked import ASKABLE
 from gateway.core.content import Plain
 from gateway.core.errors import DeadlineExceeded, GatewayError
 from gateway.core.json import Json, json_object, json_text
@@ -30,9 +31,11 @@ from gateway.core.ports.storage import OpenStep
 from gateway.orchestration.asking_back import asked_back
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import warning_body
+from gateway.orchestration.forms import FORMS
 from gateway.orchestration.orders import Order
 from gateway.orchestration.relaying import Patience, Relay
 from gateway.orchestration.results import answered, refused
+from gateway.orchestration.tools_asking import Exchange
 
 SAY_GOODBYE_S = 2.0
 """How long it may take to tell a nested run that nobody waits for it any longer."""
@@ -108,6 +111,8 @@ async def _conversed(
 ) -> Result | None:
     """What comes of a request once everything the agent asks back, if it does, is answered by the run's caller."""
     order, clock = delivery.order, run.wiring.clock
+    if order.kind == "tool" and run.limits.ask_timeout_s:
+        return await _conversed_with_tool(run, delivery, request, emit)
     labels, usage = CLEAN, NOTHING_USED
     answer = await _within_time(run, delivery, request, emit)
     while isinstance(answer, InputRequired) and order.kind == "agent" and task() and run.limits.ask_timeout_s:
@@ -128,6 +133,18 @@ async def _conversed(
     if isinstance(answer, Complete) and usage is not NOTHING_USED:
         return replace(answer, labels=labels.join(answer.labels), usage=usage + answer.usage)
     return answer
+
+
+async def _conversed_with_tool(run: RunContext, delivery: Delivery, request: Request, emit: Emit) -> Result | None:
+    """See `_conversed`; the step's time stands still while people are asked."""
+    order = delivery.order
+
+    async def call(asked: Request, waited_s: float) -> Result | None:
+        until_s = min(order.until_s, delivery.until_s + waited_s)
+        budget = structs.replace(asked.budget, deadline_s=until_s)
+        return await _within_time(run, replace(delivery, until_s=until_s), structs.replace(asked, budget=budget), emit)
+
+    return await Exchange(run=run, order=order, until_s=order.until_s).ended(request, call)
 
 
 async def _within_time(run: RunContext, delivery: Delivery, request: Request, emit: Emit) -> Result | None:
@@ -198,6 +215,8 @@ def _meta(run: RunContext, delivery: Delivery, opened: OpenStep | None) -> dict[
     meta: dict[str, Json] = {"message_id": message_id, "context_id": context_id}
     if delivery.resume is not None:
         meta["resume"] = {"task": delivery.resume}
+    if delivery.order.kind == "tool" and run.limits.ask_timeout_s:
+        meta[ASKABLE] = FORMS
     if opened is not None and (token := run.wiring.mint(opened)):
         meta["delegation"] = token
     return meta

@@ -14,7 +14,7 @@ from gateway.core.content import Content, Plain, text_part
 from gateway.core.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound
 from gateway.core.json import JsonObject, canonical_json, json_text
 from gateway.core.limits import Limits
-from gateway.core.model import Accepted, Capability, Complete, Emit, Request, Result, TaskOpened
+from gateway.core.model import Accepted, Capability, Complete, Emit, InputRequired, Request, Result, TaskOpened
 from gateway.core.ports.bus import Bus
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import Journal
@@ -27,6 +27,7 @@ from gateway.core.task import TaskState
 from gateway.orchestration.admission import Admission
 from gateway.orchestration.advising import Advising
 from gateway.orchestration.approving import Approving
+from gateway.orchestration.asking_callers import Callers, run_of
 from gateway.orchestration.control import Control
 from gateway.orchestration.dead_letters import DeadLetterOffice
 from gateway.orchestration.endings import Endings
@@ -81,6 +82,7 @@ class Orchestrator:
         self._admission = Admission(wiring, limits, self._morgue)
         self.advising = Advising(wiring, self.runs)
         self._watching = Watching(wiring, self.runs)
+        self._callers = Callers(wiring=wiring, watching=self._watching)
         self._versions = Versions(on_versions)
         self._patterns: Mapping[str, PatternType] = {}
         self._workflows: Mapping[str, WorkflowSettings] = {}
@@ -155,7 +157,9 @@ class Orchestrator:
         if settings is None:
             raise NotFound(f"there is no workflow called {slug}")
         asked_for = json_text(request.meta.get("task"))
-        if asked_for:
+        if request.continuation:
+            run, after = await self._answered(request, slug)
+        elif asked_for:
             run = await self._asked_for(request, slug)
             after = await self.control.answered(run, request)
         else:
@@ -163,8 +167,11 @@ class Orchestrator:
         if request.meta.get("return_immediately") is True:
             latest = await self.runs.find(request.principal, run.id)
             return Accepted(task=await self.runs.task(latest), labels=request.labels)
-        await emit(opened(run) if not asked_for else TaskOpened(task=await self.runs.task(run)))
-        ended = await self._watching.follow(run, after, emit, request.budget.deadline_s)
+        begins = not asked_for and not request.continuation
+        await emit(opened(run) if begins else TaskOpened(task=await self.runs.task(run)))
+        ended = await self._callers.followed(run, after, emit, request)
+        if isinstance(ended, InputRequired):
+            return ended
         if ended is None:
             raise DeadlineExceeded(
                 f"run {run.id} is still at work, and goes on: ask for task {run.id}, or repeat the same call under the "
@@ -172,6 +179,15 @@ class Orchestrator:
                 detail={"run": run.id, "task": run.id},
             )
         return _complete(ended)
+
+    async def _answered(self, request: Request, slug: str) -> tuple[Run, int]:
+        """The run whose question is answered by this call, and the place in its log where that was."""
+        run = await self.runs.find(request.principal, run_of(request.continuation), slug)
+        answer = await self._callers.answer_in(run, request)
+        if answer is None:
+            events = await self._wiring.runs.events(run.id)
+            return run, events[-1].seq if events else 0
+        return run, await self.control.answered(run, answer)
 
     async def _subscribed(self, request: Request, slug: str, emit: Emit) -> Result:
         run = await self._asked_for(request, slug)

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from gateway.app.contract_trials import ContractOrder, all_kept, run_contracts
+from gateway.app.contract_versions import recorded_in
 from gateway.app.load import LoadOrder, run_load
 from gateway.app.ready import Ready
 from gateway.app.scenarios import contracts_source, ready_in, run_scenario, selected
@@ -111,10 +112,11 @@ def contracts(
 ) -> None:
     """Ask every consumer with valid and boundary inputs, or list what a change of schemas breaks."""
     configure_logs_for_tests()
-    at = place(config, None).config
-    now = contracts_source(file or at)
+    at = place(config, None)
+    recorded = recorded_in(at.data)
+    now = contracts_source(file or at.config, recorded)
     if against is not None:
-        found = breaks(contracts_source(against).version, now.version)
+        found = breaks(contracts_source(against, recorded).version, now.version)
         listed: list[Json] = [each.to_json() for each in found]
         show({"breaks": listed}, lambda: breaks_view(found), as_json=as_json)
         raise typer.Exit(FINDING if found else OK)
@@ -124,17 +126,17 @@ def contracts(
             "Name a scenario file with mocks, or add --real to ask the configuration's own agents and servers.",
             code=USAGE,
         )
-    wrong = mismatches(now.version)
     order = ContractOrder(workflow=workflow, agent=agent, values=values, seed=seed)
-    reports = run_contracts(replace(now.ready, real=real), order)
-    said: list[Json] = [each.to_json() for each in reports]
+    tested = run_contracts(replace(now.ready, real=real), order, now.version.tools)
+    wrong = mismatches(replace(now.version, tools=tested.tools))
+    said: list[Json] = [each.to_json() for each in tested.reports]
     misfits: list[Json] = [each.to_json() for each in wrong]
     show(
-        {"consumers": said, "mismatches": misfits},
-        lambda: contracts_view(reports, wrong),
+        {"consumers": said, "mismatches": misfits, "unknown": [*tested.unknown]},
+        lambda: contracts_view(tested.reports, wrong, tested.unknown),
         as_json=as_json,
     )
-    if wrong or not all_kept(reports):
+    if wrong or not all_kept(tested.reports):
         raise typer.Exit(FINDING)
 
 
