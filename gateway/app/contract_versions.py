@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from adapters.storage.directory import DataDirectory
 from adapters.storage.pins import pins_in_file
 from gateway.app.sections import Sections
-from gateway.core.json import JsonObject, json_from, json_object
+from gateway.core.json import Json, JsonObject, json_from, json_object
 from gateway.testing.contracts.breaks import ToolContract, Tools, Version
 from gateway.testing.scenarios.mocks import MockSettings
 
@@ -35,13 +35,19 @@ def recorded_in(data: DataDirectory) -> Tools:
     for pin in pins_in_file(data.gateway_db):
         said = pin.definition or pin.seen
         if pin.name.startswith("tool:"):
-            found[pin.name] = ToolContract(takes=told(said.get("inputSchema")), gives=told(said.get("outputSchema")))
+            found[pin.name] = ToolContract(
+                takes=_schema_in(said, "inputSchema"), gives=_schema_in(said, "outputSchema")
+            )
     return found
 
 
-def told(schema: object) -> "JsonObject | None":
+def _schema_in(definition: Mapping[str, Json], member: str) -> "JsonObject | None":
+    return told(json_object(definition.get(member)))
+
+
+def told(schema: Mapping[str, object] | None) -> "JsonObject | None":
     """The schema, where it says anything."""
-    said = json_object(json_from(schema)) if isinstance(schema, dict) else {}
+    said = None if schema is None else json_from(schema)
     return said if said and said != {"type": "object"} else None
 
 

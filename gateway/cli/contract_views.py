@@ -40,10 +40,9 @@ def contracts_view(
         for case in each.broken[:MOST_SHOWN]:
             parts.append(Text(f"{clean(each.consumer)} given {clean(shown(case.input))}: {clean(case.problem)}"))
     for each in unknown:
-        said = (
-            f"{clean(each)} was not tested: nothing is known of what it takes or gives. Give its stage a contract, its"
-        )
-        parts.append(Text(f"{said} mock the schemas, or ask its server with --real.", style="yellow"))
+        said = f"{clean(each)} was not tested: nothing is known of what it takes or gives."
+        way = "Give its stage a contract, its mock the schemas, or ask its server with --real."
+        parts.append(Text(f"{said} {way}", style="yellow"))
     if mismatches:
         parts += [Text(""), breaks_view(mismatches)]
     return Group(*parts)

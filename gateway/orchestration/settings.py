@@ -44,8 +44,8 @@ class LimitSettings(BaseModel):
     timeout_s: float = Field(default=60.0, gt=0)
     """Longest one step may take unless it says otherwise, seconds."""
     ask_timeout_s: float = Field(default=300.0, ge=0)
-    """How long whoever started a run has to answer what an agent at work for it asks back, seconds, or what is to be
-    done about a failure. The step's own time stands still meanwhile. 0: nobody is asked, and the step fails."""
+    """How long whoever started a run has to answer what an agent or a tool at work for it asks, seconds, or what is to
+    be done about a failure. The step's own time stands still meanwhile. 0: nobody is asked, and the step fails."""
     max_rounds: int = Field(default=2, ge=1, le=10)
     """How often work may be done: the first time, and again where the review finds it wanting."""
     max_depth: int | None = Field(default=None, ge=1, le=8)

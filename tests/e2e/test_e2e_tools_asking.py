@@ -19,13 +19,14 @@ from tests.fakes_mcp_servers import LegacyOnly, sdk_server, served
 
 pytestmark = pytest.mark.anyio
 
+TITLE = {"title": "$task.title"}
 ERAS = ("new", "old")
 ASKED = "reserve: How many copies? (copies: Copies, integer)"
 ASKABLE: dict[str, Any] = {f"{META}clientCapabilities": {"elicitation": {"form": {}}}}
 
 
 def workflow(era: str, **limits: Any) -> dict[str, Any]:
-    stage = {"tool": f"shop-{era}/reserve", "input": {"title": "$task.title"}}
+    stage = {"tool": f"shop-{era}/reserve", "input": TITLE}
     return {"pattern": "sequential", "stages": [stage], "limits": {"max_rounds": 1, **limits}}
 
 
