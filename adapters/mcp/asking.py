@@ -12,8 +12,8 @@ from msgspec import Raw, structs
 
 from adapters.mcp.exchange import Exchange
 from adapters.mcp.sessions import Question, Session
-from adapters.mcp.wire import ASKED, REFUSED, Params, decode_value, encode
-from gateway.core.asked import REPLIES
+from adapters.mcp.wire import ASKED, REFUSED, Answer, Params, decode_value, encode
+from gateway.core.asked import ASKABLE, REPLIES
 from gateway.core.errors import DeadlineExceeded
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.limits import Budget
@@ -29,7 +29,7 @@ def questions_to(session: Session, exchange: Exchange, result: InputRequired) ->
     """What is to be asked, by key; nothing where this client cannot be asked, or not all of it."""
     if not exchange.accepts_sse:
         return {}
-    questions = {key: json_object(each) for key, each in result.questions.items()}
+    questions = {key: json_object(each) for key, each in (result.questions or _relayed(result)).items()}
     able = len(questions) <= MOST_QUESTIONS and all(_knows(session, each) for each in questions.values())
     return questions if able else {}
 
@@ -68,8 +68,14 @@ def resumed(request: Request, state: str, asked: Mapping[str, Question], request
         budget=budget,
         body=body.with_members(members),
         continuation=state,
-        meta={**request.meta, REFUSED: refused, **replied(members)},
+        meta={**request.meta, REFUSED: refused, **(replied(members) if ASKABLE in request.meta else {})},
     )
+
+
+def _relayed(result: InputRequired) -> JsonObject:
+    """What a server asks in its own answer."""
+    body = result.body
+    return json_object(json_object(decode_value(body.raw)).get("inputRequests")) if isinstance(body, Answer) else {}
 
 
 def replied(members: Mapping[str, Raw]) -> JsonObject:
