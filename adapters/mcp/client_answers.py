@@ -106,7 +106,7 @@ class Answers:
         if outcome.resultType == "input_required":
             sealed = self._seal.close(outcome.requestState, request, capability)
             # A legacy server's question has been put into the words of the modern era.
-            asked = json_object(decode_value(bytes(decode_members(bytes(raw)).get("inputRequests", Raw(b"{}")))))
+            asked = self.members(decode_members(bytes(raw)).get("inputRequests", Raw(b"{}")))
             return InputRequired(body=Answer(bytes(raw), era="modern"), state=sealed, labels=labels, questions=asked)
         usage = usage_from_meta(outcome.meta) if outcome.meta else NOTHING_USED
         return Complete(body=body, is_error=outcome.isError is True, usage=usage, labels=labels)
