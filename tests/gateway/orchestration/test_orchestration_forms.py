@@ -1,7 +1,7 @@
 """What tools ask in forms, in words, and answers in words as those forms want them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.contracts import violation
@@ -84,6 +84,7 @@ def test_what_is_no_form_cannot_be_asked() -> None:
     assert cannot_be_asked({})
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text(max_size=5), st.sampled_from(["string", "integer", "number", "boolean", "array"]), max_size=3

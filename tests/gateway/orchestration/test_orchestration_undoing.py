@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import Conflict
@@ -105,6 +105,7 @@ async def test_undoing_has_a_time_of_its_own_and_ends() -> None:
     assert len(undone(around)) == 3
 
 
+@settings(deadline=None)
 @given(
     calls=st.integers(1, 100),
     tokens=st.integers(1, 10_000),
