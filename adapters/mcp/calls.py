@@ -111,10 +111,6 @@ class Calls:
                 session.calls.pop(message.id, None)
         await exchange.answer(raw)
 
-    def located(self, view: View, uri: str) -> bool:
-        """Whether the caller sees a resource at this URI."""
-        return view.resource(uri)[1] is not None
-
     async def follow(self, knock: Knock, view: View, uri: str, emit: Emit) -> None:
         """Have the changes of a resource told, until canceled. Raises: GatewayError: it is not to be had."""
         name, entry, own = view.resource(uri)

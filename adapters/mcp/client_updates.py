@@ -36,6 +36,7 @@ class Updates:
 
         Raises: Unavailable: nobody listens to the server any more; what `begin` raises.
         """
+        await emit(Log(level="debug", text=FOLLOWED))  # first, for those who only want to know whether they may
         send, receive = anyio.create_memory_object_stream[None](_WAITING)
         listeners = self._listeners.setdefault(uri, set())
         listeners.add(send)
@@ -44,7 +45,6 @@ class Updates:
         try:
             if begin is not None:
                 await begin()
-            await emit(Log(level="debug", text=FOLLOWED))
             async for _ in receive:
                 message: JsonObject = {"jsonrpc": "2.0", "method": UPDATED, "params": {"uri": uri}}
                 await emit(Log(level="info", text=UPDATED, native=Frame(encode(message))))

@@ -19,12 +19,12 @@ from adapters.mcp.refusals import (
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
-    RESOURCE_NOT_FOUND,
     RpcRefusal,
 )
 from adapters.mcp.render import LOG_RANKS
 from adapters.mcp.sessions import Session, Sessions, negotiated
 from adapters.mcp.streams import NOTICES, Notice, Streams, Subscription
+from adapters.mcp.subscribing import Subscribing
 from adapters.mcp.tapes import Tape, Tapes
 from adapters.mcp.unread import Unread
 from adapters.mcp.views import ListKind, View, Views
@@ -83,6 +83,7 @@ class Methods:
         self._offers = offers
         self._finding = Finding()
         self._calls = Calls(gateway=gateway, clock=clock, ids=ids, limits=limits)
+        self._subscribing = Subscribing(gateway, self._calls)
 
     def stop(self) -> None:
         """End every open stream in good order."""
@@ -247,7 +248,7 @@ class Methods:
         uris = frozenset(each for each in json_list(wanted.get("resourceSubscriptions")) if isinstance(each, str))
         if len(uris) > MOST_WATCHED:
             raise RpcRefusal(INVALID_PARAMS, f"no more than {MOST_WATCHED} resources can be watched at once")
-        seen = frozenset(uri for uri in uris if self._calls.located(view, uri))
+        seen = await self._subscribing.allowed(knock, view, uris)
         for_ever = anyio.Event()
         exchange.close()
         subscription = self._subscription(knock, notices, (), lambda: (seen, for_ever))
@@ -258,10 +259,10 @@ class Methods:
         uri = as_text(knock.message.params.get("uri"))
         if uri is None:
             raise RpcRefusal(INVALID_PARAMS, "uri must be a string")
-        if wanted and not self._calls.located(await self._settled_view(knock), uri):
-            raise RpcRefusal(RESOURCE_NOT_FOUND, "Resource not found", data={"uri": uri})
         if wanted and len(session.watched) >= MOST_WATCHED:
             raise RpcRefusal(INVALID_PARAMS, f"no more than {MOST_WATCHED} resources can be watched at once")
+        if wanted:
+            await self._subscribing.check(knock, await self._settled_view(knock), uri)
         session.watch(uri, wanted=wanted)
         await exchange.answer(b"{}")
 

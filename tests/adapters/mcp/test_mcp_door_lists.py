@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from adapters.mcp.exchange import Pace
+from adapters.mcp.wire import FOLLOWED
 from gateway.core.errors import Unauthenticated
 from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
@@ -365,6 +366,7 @@ async def test_nothing_is_told_of_a_resource_that_is_no_longer_seen() -> None:
     for uri in following:
 
         async def run(request: Request, emit: Emit, uri: str = uri) -> Result:
+            await emit(Log(level="debug", text=FOLLOWED))
             tellers[uri] = emit
             following[uri].set()
             await anyio.sleep_forever()

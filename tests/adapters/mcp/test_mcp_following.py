@@ -28,7 +28,8 @@ UPDATED = b'{"jsonrpc":"2.0","method":"notifications/resources/updated","params"
 
 
 class Followings:
-    """Runs subscriptions: the first ends with an error, the next go on until canceled."""
+    """Runs subscriptions: the first, by which it is judged, is given up; the second ends with an error, where there is
+    one; the next go on until canceled."""
 
     def __init__(self, error: GatewayError | None) -> None:
         self.begun = 0
@@ -39,7 +40,7 @@ class Followings:
 
     async def __call__(self, request: Request, emit: Emit) -> Result:
         self.begun += 1
-        if self.begun == 1 and self._error is not None:
+        if self.begun == 2 and self._error is not None:
             self.failed.set()
             raise self._error
         await emit(Log(level="debug", text=FOLLOWED))
@@ -83,7 +84,7 @@ async def test_what_could_not_be_followed_is_followed_once_something_is_another(
         gateway.change()
         await visit.until(b"resources/updated")
         door.stop()
-    assert run.begun == 2
+    assert run.begun == 3
 
 
 async def test_what_is_out_of_reach_is_tried_again_by_itself() -> None:

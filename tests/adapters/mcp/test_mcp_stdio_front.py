@@ -14,11 +14,11 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp import Client, MCPError, StdioServerParameters
 
 from adapters.mcp.stdio_front import relay
-from adapters.mcp.wire import Answer
+from adapters.mcp.wire import FOLLOWED, Answer
 from gateway.core.content import plain
 from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
-from gateway.core.model import Complete, Emit, Progress, Request, Result
+from gateway.core.model import Complete, Emit, Log, Progress, Request, Result
 from tests.fakes_mcp_door import ShopGateway, modern_body, opened, prompt, resource, together, tool, workflow
 
 pytestmark = pytest.mark.anyio
@@ -226,6 +226,7 @@ async def test_a_client_that_asks_nothing_learns_what_changed_while_the_gateway_
     watched, resumed = resource("file:///a"), anyio.Event()
 
     async def follow(request: Request, emit: Emit) -> Result:
+        await emit(Log(level="debug", text=FOLLOWED))
         resumed.set()
         await anyio.sleep_forever()
         raise AssertionError
