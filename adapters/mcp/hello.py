@@ -6,6 +6,7 @@ from adapters.mcp import meta_tools
 from adapters.mcp.lists import TTL_MS
 from adapters.mcp.names import NamesMode
 from adapters.mcp.render import SERVER_INFO_KEY
+from adapters.mcp.tasks import EXTENSION
 from adapters.mcp.views import ListKind, View
 from adapters.mcp.wire import MODERN, Era, encode
 from gateway import __version__
@@ -59,11 +60,14 @@ def _capabilities(gateway: Gateway, view: View, era: Era) -> JsonObject:
         said["resources"] = {"listChanged": True, "subscribe": True}
     if any("completions" in each for each in declared):
         said["completions"] = {}
-    extensions: JsonObject = {}
-    for each in declared:
-        extensions |= json_object(each.get("extensions"))
-    if extensions and era == "modern":
-        said["extensions"] = extensions
+    for name in ("extensions", "experimental"):
+        more: JsonObject = {}
+        for each in declared:
+            more |= json_object(each.get(name))
+        if era == "legacy":
+            more.pop(EXTENSION, None)
+        if more:
+            said[name] = more
     return said
 
 

@@ -8,11 +8,11 @@ from base64 import b64decode, urlsafe_b64encode
 
 from msgspec import Raw
 
-from adapters.mcp.wire import META_PREFIX, decode_members, encode
+from adapters.mcp.wire import TASKS_EXTENSION, decode_members, encode
 from gateway.core.errors import InvalidRequest
 from gateway.core.model import Operation
 
-EXTENSION = META_PREFIX + "tasks"
+EXTENSION = TASKS_EXTENSION
 OPERATIONS: dict[str, Operation] = {
     "tasks/get": "task.get",
     "tasks/update": "task.update",

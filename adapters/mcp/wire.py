@@ -25,6 +25,7 @@ VERSION_KEY = META_PREFIX + "protocolVersion"
 CLIENT_INFO_KEY = META_PREFIX + "clientInfo"
 CLIENT_CAPABILITIES_KEY = META_PREFIX + "clientCapabilities"
 LOG_LEVEL_KEY = META_PREFIX + "logLevel"
+TASKS_EXTENSION = META_PREFIX + "tasks"
 IDEMPOTENCY_KEY = "drawbridge/idempotency-key"
 """In `params._meta`: the key under which a sink call happens once."""
 
@@ -57,7 +58,7 @@ class SaidBefore:
     """What a legacy client said once that a modern one says each time."""
 
     capabilities: JsonObject
-    """Those that a server may make use of: the values of `ASKED`."""
+    """Those that a server may make use of; see `askable`."""
     log_level: str
 
 
@@ -113,8 +114,15 @@ class ReadParams(Params):
 
 
 def askable(capabilities: JsonObject) -> JsonObject:
-    """Of what a client declares, the part that says what it can be asked for."""
-    return {name: json_object(each) for name, each in capabilities.items() if name in ASKED.values()}
+    """Of what a client declares, the part that servers may go by: what it can be asked for, and what it knows beside
+    the revisions. Tasks are for the modern era alone, where each request declares them itself.
+    """
+    said: JsonObject = {name: json_object(each) for name, each in capabilities.items() if name in ASKED.values()}
+    for name in ("extensions", "experimental"):
+        more = {key: each for key, each in json_object(capabilities.get(name)).items() if key != TASKS_EXTENSION}
+        if more:
+            said[name] = more
+    return said
 
 
 class Answer:

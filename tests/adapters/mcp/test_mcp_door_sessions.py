@@ -4,7 +4,9 @@ import pytest
 
 from adapters.mcp.sessions import Sessions
 from adapters.mcp.tapes import Tapes
+from adapters.mcp.wire import Params
 from gateway.core.errors import Unavailable
+from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
 from gateway.core.model import principal
 from gateway.core.record import Record
@@ -210,3 +212,21 @@ async def test_a_door_that_is_not_open_serves_nobody() -> None:
         pass
     with pytest.raises(RuntimeError):
         await Caller(door).ask("tools/list")
+
+
+async def test_extensions_and_experiments_are_known_on_both_sides() -> None:
+    tasks, ui = "io.modelcontextprotocol/tasks", "io.modelcontextprotocol/ui"
+    gateway = ShopGateway(tool("refund"))
+    declared: JsonObject = {"extensions": {ui: {"a": None}, tasks: {}}, "experimental": {"mine": {}}}
+    gateway.abouts = {"orders": {"capabilities": {"tools": {}, **declared}}}
+    async with opened(gateway) as door:
+        caller = Caller(door)
+        said = (await caller.initialize(capabilities={"sampling": {}, "tasks": {}, **declared})).json["result"]
+        await caller.say("tools/call", {"name": "orders__refund"})
+        modern = (await caller.ask("server/discover")).json["result"]
+    known: JsonObject = {"extensions": {ui: {"a": None}}, "experimental": {"mine": {}}}
+    assert {name: said["capabilities"].get(name) for name in known} == known
+    assert {name: modern["capabilities"].get(name) for name in known} == declared
+    body = gateway.requests[-1].body
+    assert isinstance(body, Params) and body.said_before is not None
+    assert body.said_before.capabilities == {"sampling": {}, **known}
