@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +43,6 @@ class Lists:
 
     def __init__(self, *, page_size: int) -> None:
         self._page_size = page_size
-        self._seal_key = secrets.token_bytes(32)
         self._pages: OrderedDict[tuple[AgentClass, str, ListKind, _To], Pages] = OrderedDict()
         self._size_bytes = 0
 
@@ -92,7 +90,8 @@ class Lists:
     def _render(self, agent_class: AgentClass, view: View, kind: ListKind, to: _To) -> Pages:
         definitions = view.shown(kind, to.era, to.able)
         starts = range(0, max(1, len(definitions)), self._page_size)
-        cursors = {start: self._cursor(agent_class, view, kind, start) for start in starts[1:]}
+        whole = hashlib.blake2b(b"\n".join(definitions)).digest()
+        cursors = {start: _cursor(agent_class, view, kind, start, whole) for start in starts[1:]}
         rendered: dict[str, bytes] = {}
         for start in starts:
             body = b'{"%b":[%b]' % (kind.encode(), b",".join(definitions[start : start + self._page_size]))
@@ -104,12 +103,15 @@ class Lists:
         size = len(first) + sum(len(page) for page in rendered.values())
         return Pages(view=view, first=first, after=rendered, size_bytes=size)
 
-    def _cursor(self, agent_class: AgentClass, view: View, kind: ListKind, start: int) -> str:
-        """Says nothing, cannot be guessed, and is the same each time this very list is rendered."""
-        roles = [sorted(agent_class.roles), *(sorted(each) for each in agent_class.behind)]
-        what = encode([agent_class.tenant, agent_class.kind, roles, view.scope, view.version, kind, start])
-        sealed = hashlib.blake2b(what, key=self._seal_key, digest_size=18).digest()
-        return base64.urlsafe_b64encode(sealed).decode()
+
+def _cursor(agent_class: AgentClass, view: View, kind: ListKind, start: int, whole: bytes) -> str:
+    """Says nothing, and is the same wherever this very list is rendered: page two may be asked of another gateway.
+
+    It needs no secret: it leads nowhere but through what its caller's class sees.
+    """
+    roles = [sorted(agent_class.roles), *(sorted(each) for each in agent_class.behind)]
+    what = encode([agent_class.tenant, agent_class.kind, roles, view.scope, kind, start])
+    return base64.urlsafe_b64encode(hashlib.blake2b(what + whole, digest_size=18).digest()).decode()
 
 
 def _ending(era: Era, gaps: Mapping[str, str]) -> bytes:

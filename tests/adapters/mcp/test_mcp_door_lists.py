@@ -177,6 +177,16 @@ async def test_a_cursor_holds_for_its_caller_and_its_version_only() -> None:
     assert [each.json["error"]["code"] for each in (for_bob, for_prompts, stale)] == [-32602] * 3
 
 
+async def test_the_next_page_may_be_asked_of_another_gateway() -> None:
+    first, second = (ShopGateway(*(tool(f"t{number}") for number in range(3))) for _ in range(2))
+    second.change()
+    limits = Limits(page_size=2)
+    async with opened(first, limits=limits) as here, opened(second, limits=limits) as there:
+        cursor = (await Caller(here).ask("tools/list")).json["result"]["nextCursor"]
+        rest = await Caller(there).ask("tools/list", {"cursor": cursor})
+    assert names(rest) == ["orders__t2"]
+
+
 async def test_a_warm_list_asks_nobody_again() -> None:
     gateway = ShopGateway(*(tool(f"t{number}") for number in range(50)))
     async with opened(gateway) as door:
