@@ -4,8 +4,7 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,25 +12,21 @@ from signal import SIGINT, SIGTERM
 
 import anyio
 import structlog
-import uvicorn
 
-from adapters.http.gathering import GatheringProtocol
 from adapters.http.settings import ListenSettings
 from adapters.identity.keyfiles import OperatorKey
 from adapters.storage.directory import DataDirectory, Endpoint
 from gateway.app.composition import Composition, patterns_for
 from gateway.app.doors import Doors, doors_of
 from gateway.app.foundation import Foundation, open_foundation
+from gateway.app.listening import Listener, address_of, bound
 from gateway.app.sections import Sections, load_configuration
 from gateway.config.watch import Outcome, Reloaded, Watcher
-from gateway.core.errors import Conflict, InvalidRequest
+from gateway.core.errors import InvalidRequest
 
 log = structlog.get_logger(__name__)
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-CLOSE_WITHIN_S = 5
-"""How long open connections may take to end when the gateway is told to stop, seconds."""
-MOST_CONNECTIONS = 10_000
 YOUNG_OBJECTS = 50_000
 """Allocations between two collections of the youngest objects: calls leave no cycles behind, so rarely is enough."""
 
@@ -69,9 +64,9 @@ async def _serve(options: ServeOptions) -> None:
     sections = Sections(load_configuration(options.config, options.data))
     given = {"host": options.host, "port": options.port}
     listen = sections.listen.model_copy(update={name: value for name, value in given.items() if value is not None})
-    with _bound(listen) as bound:
-        port: int = bound.getsockname()[1]
-        address = f"http://{f'[{listen.host}]' if ':' in listen.host else listen.host}:{port}"
+    with bound(listen) as listening:
+        port: int = listening.getsockname()[1]
+        address = address_of(listen, listening)
         async with open_foundation(options.data, sections) as foundation:
             foundation.reached_at(listen.public_url or address)
             composition = Composition(foundation, sections, patterns_for(sections))
@@ -79,29 +74,14 @@ async def _serve(options: ServeOptions) -> None:
                 _refuse_demo_keys(foundation, listen)
                 doors = doors_of(composition, listen, port=port, address=address)
                 async with doors.mcp.running():
-                    await _answer(options, composition, doors, bound, address)
+                    await _answer(options, composition, doors, listening, address)
 
 
 async def _answer(
-    options: ServeOptions, composition: Composition, doors: Doors, bound: socket.socket, address: str
+    options: ServeOptions, composition: Composition, doors: Doors, listening: socket.socket, address: str
 ) -> None:
     """Answer on the bound port until a signal says to stop."""
-    server = _Server(
-        uvicorn.Config(
-            doors.application,
-            loop="none",
-            http=GatheringProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=CLOSE_WITHIN_S,
-        )
-    )
+    server = Listener(doors.application)
     foundation = composition.foundation
     endpoint = Endpoint(url=address, pid=os.getpid(), started_at_us=foundation.clock.now_us())
     watcher = Watcher(
@@ -132,7 +112,7 @@ async def _answer(
             tasks.start_soon(stop_on_signal)
             tasks.start_soon(watcher.run)
             tasks.start_soon(become_ready)
-            await server.serve(sockets=[bound])
+            await server.serve(sockets=[listening])
             tasks.cancel_scope.cancel()
     finally:
         foundation.directory.remove_endpoint()
@@ -146,38 +126,6 @@ def _report(composition: Composition, outcome: Outcome) -> None:
         log.warning(
             "configuration not reloaded; the present one stays", cause=outcome.cause, problem=outcome.error.message
         )
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without its own signal handlers: the composition has to hear of a stop before the server does."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = anyio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say so once connections are taken: nobody is told of an address before it answers."""
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-
-@contextmanager
-def _bound(listen: ListenSettings) -> Generator[socket.socket]:
-    """The listening socket. Raises: Conflict: the port is taken; InvalidRequest: the address is not this machine's."""
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as bound:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind((listen.host, listen.port))
-        except OSError as error:
-            raise Conflict(
-                f"cannot listen on {listen.host}:{listen.port}: {error.strerror}; set gateway.port, or use --port"
-            ) from error
-        yield bound
 
 
 def _refuse_demo_keys(foundation: Foundation, listen: ListenSettings) -> None:

@@ -3,7 +3,7 @@ them but what a scenario makes up. What it keeps outlives the process, so that o
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -14,6 +14,7 @@ from adapters.durable.memory import MemoryJournal, Where, copied
 from adapters.tokens import VocabularyCounter
 from gateway.app.composition import access_policy, patterns_for
 from gateway.app.sections import Sections
+from gateway.app.trial_doors import TrialDoors
 from gateway.core.catalog import EVERY_TENANT, Shelf
 from gateway.core.content import Body, Content, Plain
 from gateway.core.effects import Effects
@@ -78,6 +79,8 @@ class TrialWorld:
     costs: MemoryCostLedger = field(default_factory=MemoryCostLedger)
     effects: dict[tuple[str, str], KeptEffect] = field(default_factory=dict[tuple[str, str], KeptEffect])
     entries: dict[str, JournalEntry] = field(default_factory=dict[str, JournalEntry])
+    doors: TrialDoors | None = None
+    """Where agents call back; None where nobody is real."""
     processes: int = 0
     steps_called: int = 0
     """Calls of agents and tools that runs have made."""
@@ -202,7 +205,7 @@ class TrialGateway:
             load_pattern=lambda name: load_patterns((name,))[name],
             clock=world.clock,
             ids=world.ids,
-            mint=lambda step: step.step_id,
+            mint=world.doors.mint if world.doors is not None else lambda step: step.step_id,
             agent_roles=self._agent_roles,
             counter=world.counter,
             reader=self._reader,
@@ -254,7 +257,8 @@ async def trial_gateway(world: TrialWorld) -> AsyncGenerator[TrialGateway]:
     gateway = TrialGateway(world)
     try:
         await gateway.start()
-        yield gateway
+        async with nullcontext() if world.doors is None else world.doors.open(gateway.pipeline):
+            yield gateway
     finally:
         # In no scope of its own: the journal's tasks were begun in the one around.
         await gateway.aclose()

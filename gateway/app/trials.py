@@ -16,6 +16,7 @@ from gateway.app.ready import Ready
 from gateway.app.real_neighbours import real_neighbours
 from gateway.app.stand_ins import stand_ins
 from gateway.app.trial import Neighbour, TrialGateway, TrialWorld, trial_gateway
+from gateway.app.trial_doors import TrialDoors
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.model import (
     principal,
@@ -78,6 +79,8 @@ async def _in_a_world(ready: Ready, seed: int, work: Callable[[TrialWorld], Awai
             counter=ready.counter,
             seed=seed,
         )
+        if ready.real_owners & sections.agents.keys():
+            world.doors = TrialDoors(sections, world.open_steps, world.clock, world.ids)
         return await work(world)
 
 
