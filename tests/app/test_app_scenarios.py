@@ -1,6 +1,10 @@
 """Scenarios, run as `drawbridge test` runs them: what passes, what is found, and what is said of it."""
 
+import contextlib
 import json
+import os
+import socket
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -8,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from gateway.cli.main import main
+from tests.e2e.gateways import free_port, until
 from tests.readme import ROOT, blocks
 
 HEAD = """\
@@ -342,3 +347,58 @@ scenarios:
     assert code == 0, said
     answers = {name: each["trials"] for name, each in desk.report(text, "--real").items()}
     assert "mocked" not in json.dumps(answers["it"])
+
+
+AGENT = """\
+import contextlib
+
+from examples.support.agent_kit import Agent, Outcome, serve
+
+
+class Clerk(Agent):
+    name, description, skill = "clerk", "Looks things up.", "clerk"
+
+    async def work(self, work, tools):
+        # It answers in words alone, and the kit wants data.
+        with contextlib.suppress(TypeError):
+            await tools.call("odd__echo", a=7)
+        return Outcome(summary="done", value={})
+
+
+serve(Clerk())
+"""
+
+
+@pytest.mark.e2e
+def test_a_real_agent_calls_back_with_the_token_of_its_step(desk: Desk) -> None:
+    port, own = free_port(), free_port()
+    program = desk.folder / "clerk.py"
+    program.write_text(AGENT)
+    server = json.dumps([sys.executable, str(ROOT / "tests" / "e2e" / "stdio_server.py"), str(desk.folder / "mark")])
+    text = f"""\
+gateway:
+  gateway: {{port: {own}}}
+  servers: {{odd: {{command: {server}}}}}
+  agents: {{clerk: {{card: "http://127.0.0.1:{port}", roles: [clerk], delegation: required}}}}
+  roles: {{clerk: {{allow: ["tool:odd/echo"]}}, caller: {{allow: ["workflow:say"]}}}}
+  workflows: {{say: {{pattern: sequential, stages: [{{agent: clerk}}]}}}}
+scenarios:
+  it:
+    say: x
+    as: {{subject: ana, roles: [caller]}}
+    expect: {{trace: {{state: completed, counts: {{"tool:odd/echo": 1}}}}}}
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GATEWAY_MCP_URL": f"http://127.0.0.1:{own}/mcp"}
+    with subprocess.Popen([sys.executable, str(program), "--port", str(port)], env=environment) as agent:
+        try:
+            until(lambda: answers(port))
+            code, said = desk.run(desk.write(text), "--real")
+        finally:
+            agent.terminate()
+    assert code == 0, said
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
