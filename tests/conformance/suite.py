@@ -15,6 +15,7 @@ from typing import TypeAlias
 from tests.node_tools import MODULES, environment, node
 
 _WITHIN_S = 400
+_CLIENT_WITHIN_S = 150
 _STAMP = re.compile(r"-\d{4}-\d\d-\d\dT[\d-]+Z$")
 _GOOD = frozenset({"SUCCESS", "INFO"})
 _BAD = frozenset({"FAILURE", "WARNING"})
@@ -44,6 +45,11 @@ RUNS = (
     # Without a version each scenario runs at the newest revision that has it, and the extensions' run as well.
     Run("2026-07-28 and extensions", _NEW, ("--suite", "all")),
 )
+NEWEST = "2026-07-28"
+CLIENT_RUNS = (
+    *(Run(version, _NEW, ("--suite", "all", "--spec-version", version)) for version in (*_LEGACY, NEWEST)),
+    Run("extensions", _NEW, ("--scenario", "auth/client-credentials-basic")),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +77,12 @@ def server_report(run: Run, url: str, *, key: str = "", scenarios: tuple[str, ..
     }
 
 
-def client_report(scenario: str, version: str, command: str, **variables: str) -> Report:
-    """What the suite finds of a client that it starts by `command`, with the URL of its own server appended."""
-    arguments = ("client", "--command", command, "--scenario", scenario, "--spec-version", version)
-    return _ran(_NEW, arguments, "", **variables)
+def client_report(run: Run, command: str, *, scenario: str = "") -> Report:
+    """What the suite finds of a client that it starts by `command`, with the URL of a server of its own appended: in
+    every scenario at once, or in the one that is named.
+    """
+    what = run.arguments if not scenario else ("--scenario", scenario, *run.arguments[2:])
+    return _ran(run.package, ("client", "--command", command, "--timeout", str(_CLIENT_WITHIN_S * 1000), *what), "")
 
 
 def worse(direct: Outcome, through: Outcome) -> Mapping[str, str]:
@@ -83,19 +91,25 @@ def worse(direct: Outcome, through: Outcome) -> Mapping[str, str]:
     return said | {each: text for each, text in through.failed.items() if each not in direct.failed}
 
 
-def _ran(package: str, arguments: tuple[str, ...], key: str, **variables: str) -> Report:
+def passed(report: Report) -> str:
+    """Checks passed, of those made."""
+    count = sum(len(each.passed) for each in report.values())
+    return f"{count}/{count + sum(len(each.failed) for each in report.values())}"
+
+
+def _ran(package: str, arguments: tuple[str, ...], key: str) -> Report:
     command = node(MODULES / package / "dist" / "index.js", *arguments, preload="with-key.mjs" if key else "")
     with TemporaryDirectory() as folder:
         subprocess.run(
             [*command, "-o", folder],
-            env=environment(GATEWAY_KEY=key, **variables),
+            env=environment(GATEWAY_KEY=key),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_WITHIN_S,
             check=False,
         )
         return {
-            _STAMP.sub("", file.parent.name.removeprefix("server-")): _outcome(file)
+            _STAMP.sub("", file.parent.relative_to(folder).as_posix().removeprefix("server-")): _outcome(file)
             for file in sorted(Path(folder).rglob("checks.json"))
         }
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import pytest
 
 from tests.conformance.conftest import KEY_OF
-from tests.conformance.suite import RUNS, Outcome, Report, Run, server_report, worse
+from tests.conformance.suite import RUNS, Outcome, Report, Run, passed, server_report, worse
 from tests.e2e.gateways import Gateway, key_of
 
 pytestmark = pytest.mark.e2e
@@ -99,11 +99,6 @@ def _reports(ask: Callable[[Run], Report]) -> Mapping[str, Report]:
 def _table(server: str, direct: Mapping[str, Report], through: Mapping[str, Report]) -> str:
     lines = [f"MCP conformance, server `{server}` behind the gateway", f"{'':28}{'direct':>12}{'through':>12}"]
     for run in RUNS:
-        counts = [_passed(each[run.name]) for each in (direct, through)]
+        counts = [passed(each[run.name]) for each in (direct, through)]
         lines.append(f"{run.name:28}{counts[0]:>12}{counts[1]:>12}")
     return "\n".join(lines)
-
-
-def _passed(report: Report) -> str:
-    passed = sum(len(each.passed) for each in report.values())
-    return f"{passed}/{passed + sum(len(each.failed) for each in report.values())}"

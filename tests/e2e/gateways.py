@@ -144,6 +144,10 @@ class Gateway:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop it if it runs."""
         if self.process is not None and self.process.poll() is None:
             with suppress(AssertionError):
                 self.stop()
