@@ -21,8 +21,10 @@ from tests.e2e.gateways import Gateway, key_of, operator
 
 _PARAMETER = re.compile(r'([a-z_]+)=("[^"]*")')
 _SECRET = "conformance-test-secret"
-MOVING, MOVED_S = "auth/authorization-server-migration", 20.0
-"""The scenario whose server takes tokens of another issuer after its first answer, and how long that is looked at."""
+MOVING = "auth/authorization-server-migration"
+"""The scenario whose server takes tokens of another issuer after its first answer."""
+NEVER_CONTENT, LOOKED_AT_S = (MOVING, "auth/scope-retry-limit"), 20.0
+"""Scenarios whose servers let nobody in for good, and how long they are looked at."""
 NOTHING_OFFERED = ("initialize", "request-metadata")
 """Scenarios whose servers have nothing to be asked for: at a gateway there is nothing behind their endpoints."""
 
@@ -53,9 +55,9 @@ class Crowd:
         await self._open.wait()
         if visit.scenario.startswith("auth/") and "client-credentials" not in visit.scenario:
             await self._connect(slug)
-        with anyio.move_on_after(MOVED_S if visit.scenario == MOVING else math.inf):
+        with anyio.move_on_after(LOOKED_AT_S if visit.scenario in NEVER_CONTENT else math.inf):
             await self._listed(slug)
-        if visit.scenario in (*NOTHING_OFFERED, MOVING):
+        if visit.scenario in (*NOTHING_OFFERED, *NEVER_CONTENT):
             return
         headers = {"authorization": f"Bearer {key_of(KEY_OF)}"}
         await act(replace(visit, url=f"{self._gateway.url}/mcp/{slug}", headers=headers))
@@ -79,6 +81,10 @@ class Crowd:
         found = await _written_down(visit)
         if scenario == "client-credentials-basic":
             return {**found, **known, "kind": "client_credentials"}
+        if scenario == "client-credentials-jwt":
+            secret.write_text(visit.context["private_key_pem"])
+            proof = {"client_id": visit.context["client_id"], "client_key": f"file:{secret}"}
+            return {**found, **proof, "kind": "client_credentials"}
         auth = {**found, "kind": "user", "client_id": DOCUMENT, "list_as": KEY_OF}
         if scenario in ("pre-registration", "token-endpoint-auth-basic"):
             return {**auth, **known}

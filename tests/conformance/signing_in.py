@@ -5,7 +5,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 from mcp.client.auth import OAuthClientProvider
-from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
+from mcp.client.auth.extensions.client_credentials import (
+    ClientCredentialsOAuthProvider,
+    PrivateKeyJWTOAuthProvider,
+    SignedJWTParameters,
+)
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata
 
 from tests.conformance.visits import Visit, plain_http
@@ -40,6 +44,14 @@ def sdk_auth(visit: Visit) -> httpx2.Auth | None:
     if not visit.scenario.startswith("auth/"):
         return None
     name, secret = visit.context.get("client_id", ""), visit.context.get("client_secret", "")
+    if visit.scenario == "auth/client-credentials-jwt":
+        signed = SignedJWTParameters(
+            issuer=name,
+            subject=name,
+            signing_key=visit.context["private_key_pem"],
+            signing_algorithm=visit.context["signing_algorithm"],
+        )
+        return PrivateKeyJWTOAuthProvider(visit.url, Pocket(), name, signed.create_assertion_provider())
     if visit.scenario.startswith("auth/client-credentials"):
         return ClientCredentialsOAuthProvider(visit.url, Pocket(), name, secret)
     browser = _Browser()

@@ -48,7 +48,8 @@ RUNS = (
 NEWEST = "2026-07-28"
 CLIENT_RUNS = (
     *(Run(version, _NEW, ("--suite", "all", "--spec-version", version)) for version in (*_LEGACY, NEWEST)),
-    Run("extensions", _NEW, ("--scenario", "auth/client-credentials-basic")),
+    Run("client credentials", _NEW, ("--scenario", "auth/client-credentials-basic")),
+    Run("client credentials, signed", _NEW, ("--scenario", "auth/client-credentials-jwt")),
 )
 
 

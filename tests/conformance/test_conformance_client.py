@@ -29,7 +29,6 @@ TRIES = 3
 """What came out worse is run again by itself: the suite measures by the clock how soon a client comes back."""
 
 UNVISITED: Mapping[str, str] = {
-    "auth/client-credentials-jwt": "the gateway shows an authorization server its secret; it signs nothing",
     "auth/dpop": "an extension that neither the SDK nor the gateway has: tokens bound to a key",
     "auth/dpop-nonce": "see auth/dpop",
     "auth/enterprise-managed-authorization": "an extension the gateway has not: a grant by an identity provider's word",
