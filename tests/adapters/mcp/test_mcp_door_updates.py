@@ -8,7 +8,14 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.client import ClientRequestContext
-from mcp.types import ElicitRequestParams, ElicitResult, LoggingMessageNotificationParams, TextContent
+from mcp.types import (
+    ElicitRequestParams,
+    ElicitResult,
+    EmptyResult,
+    LoggingMessageNotificationParams,
+    SubscribeRequestParams,
+    TextContent,
+)
 
 from tests.adapters.mcp.test_mcp_door_through import EVERY_PAIR, connected
 from tests.fakes_mcp_door import together
@@ -24,8 +31,15 @@ def server(request: pytest.FixtureRequest) -> Generator[dict[str, Any], None, No
     if request.param == "stdio":
         yield {"command": PROGRAM}
         return
-    with served(sdk_server().sse_app(sse_path="/mcp")) as url:
+    server = sdk_server()
+    # Over this transport the SDK leaves subscriptions to whoever writes the server.
+    server._lowlevel_server.add_request_handler("resources/subscribe", SubscribeRequestParams, subscribed)  # pyright: ignore[reportPrivateUsage] - nothing public reaches it
+    with served(server.sse_app(sse_path="/mcp")) as url:
         yield {"url": url}
+
+
+async def subscribed(context: object, params: SubscribeRequestParams) -> EmptyResult:
+    return EmptyResult()
 
 
 async def repeat(client: Client, told: anyio.Event) -> None:
