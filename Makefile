@@ -41,7 +41,7 @@ $(NODE_TOOLS): tests/node/package-lock.json .venv/.dev
 	@$(BIN)/python -m tests.node_tools
 
 test: .venv/.dev $(NODE_TOOLS)
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.dev lock-check
 	$(BIN)/ruff format --check .
