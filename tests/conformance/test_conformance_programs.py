@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -98,6 +99,7 @@ def before_foreign_servers(tmp_path_factory: pytest.TempPathFactory, shelf: Path
                 "web": {"url": url},
                 "program": {"command": node(EVERYTHING, "stdio")},
                 "files": {"command": node(FILES, shelf)},
+                "time": {"command": [sys.executable, "-m", "mcp_server_time", "--local-timezone", "Europe/Paris"]},
             },
             "roles": {"all": {"allow": ["tool:*/*", "prompt:*/*", "resource:*/**"]}},
             "principals": {KEY_OF: {"roles": ["all"], "key": f"env:{KEY_OF.upper()}_KEY"}},
@@ -135,6 +137,16 @@ async def test_the_filesystem_server_reads_its_files(before_foreign_servers: Gat
         assert text(read) == "found"
         refused = await client.call_tool("read_text_file", {"path": "/etc/hostname"})
         assert refused.is_error
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_the_time_server_tells_the_time(before_foreign_servers: Gateway, mode: str) -> None:
+    asked = {"source_timezone": "Europe/Paris", "time": "12:00", "target_timezone": "Asia/Tokyo"}
+    async with connected(before_foreign_servers, "time", mode) as client:
+        assert {tool.name for tool in (await client.list_tools()).tools} == {"get_current_time", "convert_time"}
+        assert "Asia/Tokyo" in text(await client.call_tool("convert_time", asked))
+        assert (await client.call_tool("get_current_time", {"timezone": "Atlantis/Capital"})).is_error
 
 
 ABLE: Mapping[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
