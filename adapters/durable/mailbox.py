@@ -102,15 +102,16 @@ class Mailbox:
         self._waiting: dict[_Address, _Waiting] = {}
         self._somebody_waits = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._first_looks: set[asyncio.Task[float]] = set()
 
     def begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._keep_looking(), context=Context())
 
     async def close(self) -> None:
-        """Look no more; bounded."""
+        """Look no more, and wait for whatever has a connection still; bounded."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait((self._task,), timeout=self._close_s)
+            await asyncio.wait((self._task, *self._first_looks), timeout=self._close_s)
 
     def came(self, run_id: str, topic: str) -> None:
         """A message was sent, by this process: nobody has to look for it."""
@@ -125,7 +126,7 @@ class Mailbox:
         # Before the first look: what is sent after it finds who waits.
         self._waiting[address] = waiting
         try:
-            left_s = await asyncio.to_thread(self._left_s, wait)
+            left_s = await self._first_look(wait)
             if left_s > 0:
                 self._somebody_waits.set()
                 await _passed(waiting, left_s)
@@ -133,6 +134,18 @@ class Mailbox:
             if self._waiting.get(address) is waiting:
                 del self._waiting[address]
         return await self._recording.recv_async(wait.run_id, wait.message, wait.until, wait.topic, wait.timeout_s)
+
+    async def _first_look(self, wait: Wait) -> float:
+        """See `_left_s`. Goes on where the run is canceled meanwhile: a thread cannot be stopped."""
+        look = asyncio.get_running_loop().create_task(asyncio.to_thread(self._left_s, wait))
+        self._first_looks.add(look)
+        look.add_done_callback(self._first_looked)
+        return await asyncio.shield(look)
+
+    def _first_looked(self, look: "asyncio.Task[float]") -> None:
+        self._first_looks.discard(look)
+        if not look.cancelled():
+            look.exception()  # told to the run, if it is there still
 
     def _left_s(self, wait: Wait) -> float:
         """How long there is to wait; nothing where there is something to receive, or it was received before a crash."""
