@@ -168,7 +168,7 @@ class Pipeline:
             record.outcome = "denied" if isinstance(error, Denied) else "error"
             record.code = error.wire.code
             record.reason = record.reason or error.message
-            self._finish(record, started_s)
+            await self._refused(record, started_s)
             raise
         except anyio.get_cancelled_exc_class():
             record.outcome = "canceled"
@@ -349,6 +349,14 @@ class Pipeline:
         meter = self._snapshot.policies.meter
         if meter is not None:
             meter.note(request, plan.entry.capability, result.usage)
+
+    async def _refused(self, record: Record, started_s: float) -> None:
+        """A denial is told once it is on disk: who tried what they may not is to be known whatever happens next."""
+        if record.outcome != "denied":
+            self._finish(record, started_s)
+            return
+        record.duration_us = int((self._clock.monotonic_s() - started_s) * 1_000_000)
+        await self._audit.record_durably(record)
 
     def _finish(self, record: Record, started_s: float) -> None:
         record.duration_us = int((self._clock.monotonic_s() - started_s) * 1_000_000)

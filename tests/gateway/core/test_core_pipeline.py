@@ -120,6 +120,7 @@ async def test_a_denied_call_never_reaches_the_upstream_and_names_rule_and_recor
     assert denied.value.detail["rule"] == "support.deny[0]"
     assert denied.value.detail["record"] == path.audit.records[0].id
     assert path.audit.phases() == [("outcome", "denied")]
+    assert path.audit.durable == [True]
 
 
 async def test_without_a_grant_a_call_is_denied() -> None:
