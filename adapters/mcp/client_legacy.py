@@ -222,14 +222,18 @@ class Legacy:
             return
         calls = {} if before is None else before.calls
         self._asides[session.id] = None
-        with anyio.move_on_after(HEAR_S):
+        with anyio.move_on_after(HEAR_S) as hearing:
             try:
                 response = await self._beside.send(b"GET", self._wire.target, session.lines, b"", deadline_s=_FOR_EVER)
             except GatewayError:
                 return
             except anyio.get_cancelled_exc_class():
-                del self._asides[session.id]  # it may be a call's own end, which says nothing of the session
+                if not hearing.cancel_called:  # the call's own end, which says nothing of the session
+                    self._asides.pop(session.id, None)
                 raise
+            if session.id not in self._asides:
+                response.close()  # it was forgotten meanwhile
+                return
             if response.status != 200 or not response.header(b"content-type").lower().startswith(EVENTS):
                 response.close()
                 return

@@ -3,6 +3,7 @@
 import anyio
 import pytest
 
+from adapters.mcp import client_legacy
 from adapters.mcp.wire import encode
 from gateway.core.json import Json, JsonObject
 from gateway.core.model import Event, InputRequired, Log
@@ -127,3 +128,28 @@ async def test_a_client_that_can_be_asked_nothing_is_not_listened_for() -> None:
         group.start_soon(then)
         assert said(await call(upstream, tool(), a_request(params("modern", meta=NOTHING)))) == DONE
     assert server.streams == []
+
+
+async def test_a_server_that_leaves_the_question_for_a_stream_unanswered_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_legacy, "HEAR_S", 0.05)
+    asked: list[Exchange] = []
+
+    def done(exchange: Exchange) -> None:
+        exchange.stream()
+        exchange.event(result(exchange, DONE))
+        exchange.end()
+
+    calls = legacy(done)
+
+    def behave(exchange: Exchange) -> None:
+        if exchange.method == b"GET":
+            asked.append(exchange)  # held open, and never answered
+        else:
+            calls(exchange)
+
+    async with bench(behave) as (_, upstream):
+        for _ in range(2):
+            assert said(await call(upstream, tool(), a_request(params("modern")))) == DONE
+    assert len(asked) == 1
