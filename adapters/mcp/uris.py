@@ -4,7 +4,9 @@ ambiguous, so each gets it under a mark of its own, wherever it is said; every o
 Nobody keeps the bare form: a server that begins to offer another's URI must not get what was meant for the other.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, takewhile
 from typing import TypeAlias
 
 from adapters.mcp.templates import Template, template_from
@@ -16,6 +18,8 @@ Outward: TypeAlias = Callable[[str], str]
 """A URI as its server says it, to how it is said here."""
 _Offer: TypeAlias = tuple[str, str]
 """Owner, and the text of a URI or template."""
+MOST_COMPARED = 50_000
+"""URIs and templates held against each other for one view; a server may list thousands of either."""
 _APP_KEYS = ("ui/resourceUri",)
 
 
@@ -72,14 +76,29 @@ def _same(offered: Iterable[_Offer]) -> Iterator[_Offer]:
 def _overlapping(
     listed: Sequence[_Offer], made: Sequence[_Offer], matchers: Mapping[str, Template]
 ) -> Iterator[_Offer]:
-    """Every two that different servers offer of which one is a template and may have made what the other stands for."""
+    """Every two that different servers offer of which one is a template and may have made what the other stands for.
+    Of more than can be compared in good time, all: said too often rather than too seldom."""
+    if len({owner for owner, _ in (*listed, *made)}) < 2:
+        return
+    uris = sorted(listed, key=_text)
+    compared = 0
     for number, (owner, text) in enumerate(made):
         template = matchers[text]
-        uris = (each for each in listed if each[0] != owner and template.matches(each[1]))
-        templates = (each for each in made[number + 1 :] if each[0] != owner and template.meets(matchers[each[1]]))
-        for other in (*uris, *templates):
-            yield owner, text
-            yield other
+        first = bisect_left(uris, template.head, key=_text)
+        begun_alike = takewhile(lambda each, head=template.head: each[1].startswith(head), islice(uris, first, None))
+        for other in chain(begun_alike, islice(made, number + 1, None)):
+            compared += 1
+            if compared > MOST_COMPARED:
+                yield from (*listed, *made)
+                return
+            another = matchers.get(other[1])
+            if other[0] != owner and (template.matches(other[1]) if another is None else template.meets(another)):
+                yield owner, text
+                yield other
+
+
+def _text(offer: _Offer) -> str:
+    return offer[1]
 
 
 def mark(owner: str) -> str:
