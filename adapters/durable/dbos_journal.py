@@ -19,7 +19,6 @@ import logging
 import sys
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +30,7 @@ from dbos import error as dbos_error
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from adapters.durable.accepting import Accepting
 from adapters.durable.dbos_records import copy_records, count_no_crash, count_pending, recorded
 from adapters.durable.dbos_slot import TAKEN_AWAY, DbosSlot, outside
 from adapters.durable.keeping import Keeper
@@ -95,7 +95,7 @@ class DbosJournal:
         self._keeper: Keeper | None = None
         self._mailbox: Mailbox | None = None
         self._pending: set[str] = set()
-        self._accepting: set[asyncio.Task[None]] = set()
+        self._accepting = Accepting()
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._engine: Engine | None = None
         self._workflow: Callable[[str, JsonObject], Coroutine[Any, Any, JsonObject]] | None = None
@@ -134,8 +134,7 @@ class DbosJournal:
         if engine is None:
             return
         with anyio.CancelScope(shield=True):
-            if self._accepting:
-                await asyncio.wait(self._accepting, timeout=self._close_s)
+            await self._accepting.all_settled(self._close_s)
             if self._keeper is not None:
                 await self._keeper.close()
             if self._mailbox is not None:
@@ -147,6 +146,7 @@ class DbosJournal:
 
     async def start(self, run_id: str, spec: JsonObject, *, parent: str = "") -> None:
         if run_id in self._pending:
+            await self._accepting.settled(run_id)
             return
         under_way = 0 if parent else await self._under_way()
         if not parent and under_way >= self._pending_limit:
@@ -156,11 +156,8 @@ class DbosJournal:
                 retry_after_s=5.0,
             )
         self._pending.add(run_id)
-        accepting = asyncio.get_running_loop().create_task(self._accept(run_id, spec), context=Context())
-        self._accepting.add(accepting)
-        accepting.add_done_callback(self._accepted)
-        # Whoever asks may go away meanwhile; what is half accepted would wait for the next launch.
-        await asyncio.shield(accepting)
+        self._accepting.begin(run_id, self._accept(run_id, spec))
+        await self._accepting.settled(run_id)
 
     async def _accept(self, run_id: str, spec: JsonObject) -> None:
         try:
@@ -178,12 +175,6 @@ class DbosJournal:
         engine, here = self._running(), len(self._accepting)
         return here + await self._in_database(partial(count_pending, engine, self._pending_limit))
 
-    def _accepted(self, accepting: "asyncio.Task[None]") -> None:
-        self._accepting.discard(accepting)
-        if not accepting.cancelled():
-            # Told to whoever waits for it; nobody does if they went away.
-            accepting.exception()
-
     async def fork(self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int]) -> None:
         if await self.state(run_id):
             return
@@ -198,6 +189,7 @@ class DbosJournal:
         return await recorded(run_id)
 
     async def wait(self, run_id: str) -> JsonObject:
+        await self._accepting.settled(run_id)
         while True:
             task = self._tasks.get(run_id)
             if task is not None:

@@ -46,6 +46,14 @@ async def forever(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject
     return {}
 
 
+@asynccontextmanager
+async def nobody_can_write(path: Path) -> AsyncGenerator[None]:
+    with closing(sqlite3.connect(path / "runs.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("COMMIT")
+
+
 def modes(path: Path) -> dict[str, int]:
     return {each.name: each.stat().st_mode & 0o777 for each in path.iterdir()}
 
@@ -153,19 +161,28 @@ async def test_a_run_that_was_interrupted_goes_on_by_itself_and_is_not_taken_for
 
 
 async def test_a_run_whose_asker_goes_away_while_it_is_accepted_runs_all_the_same(tmp_path: Path) -> None:
+    told: JsonObject = {"a": 1}
     async with opened(tmp_path, echo) as journal:
-        with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as connection:
-            told: JsonObject = {"a": 1}
-            # Nobody can write for now: the asker goes while its run waits to be written down.
-            connection.execute("BEGIN IMMEDIATE")
-            async with anyio.create_task_group() as asking:
-                asking.start_soon(journal.start, "run_1", told)
-                await anyio.wait_all_tasks_blocked()
-                asking.cancel_scope.cancel()
-            connection.execute("COMMIT")
-        await journal.start("run_2", {})
-        await journal.wait("run_2")
+        async with nobody_can_write(tmp_path), anyio.create_task_group() as asking:
+            asking.start_soon(journal.start, "run_1", told)
+            await anyio.wait_all_tasks_blocked()
+            asking.cancel_scope.cancel()
         assert await journal.wait("run_1") == {"said": {"a": 1}}
+
+
+async def test_who_asks_for_a_run_that_is_being_accepted_is_answered_once_it_is(tmp_path: Path) -> None:
+    answered: list[str] = []
+
+    async def ask(journal: DbosJournal) -> None:
+        await journal.start("run_1", {"a": 1})
+        answered.append(await journal.state("run_1"))
+
+    async with opened(tmp_path, forever) as journal, anyio.create_task_group() as asking, nobody_can_write(tmp_path):
+        asking.start_soon(ask, journal)
+        asking.start_soon(ask, journal)
+        await anyio.wait_all_tasks_blocked()
+        assert not answered
+    assert answered == ["pending", "pending"]
 
 
 async def test_orderly_restarts_do_not_count_as_crashes(tmp_path: Path) -> None:
