@@ -309,7 +309,8 @@ def _rendered(result: Result, operation: Operation, era: Era) -> bytes:
 def _said_before(session: Session | None) -> SaidBefore | None:
     if session is None:
         return None
-    return SaidBefore(capabilities=session.capabilities, log_level=session.log_level or USUAL_LOG_LEVEL)
+    level = session.log_level or USUAL_LOG_LEVEL
+    return SaidBefore(capabilities=session.capabilities, log_level=level, roots=session.roots)
 
 
 def _required(message: Message, key: Literal["name", "uri", "taskId"]) -> str:

@@ -1,6 +1,6 @@
 """How a server of the legacy era (until 2025-11-25) is asked over HTTP: in a session that was initialized."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -18,7 +18,7 @@ from adapters.mcp.client_exchange import (
     unsent,
 )
 from adapters.mcp.client_params import CLIENT_INFO, Outgoing, client_capabilities
-from adapters.mcp.client_parked import QUESTION, Parking
+from adapters.mcp.client_parked import Parking, reply_from
 from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions
 from adapters.mcp.client_stream import EVENTS, Held, Stream, TakeUp
 from adapters.mcp.client_wire import Message, own_answer
@@ -26,17 +26,15 @@ from adapters.mcp.wire import (
     ASKED,
     HANDSHAKE,
     LATEST_HANDSHAKE,
-    REFUSED,
     Era,
     as_text,
-    decode_members,
     decode_value,
     encode,
 )
 from adapters.net.http1 import Pool, header_lines
 from adapters.net.response import Response
 from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, InvalidRequest, NotFound, UpstreamFailed
-from gateway.core.json import JsonObject, json_object, json_text
+from gateway.core.json import JsonObject, json_text
 from gateway.core.limits import Limits
 from gateway.core.model import READ_OPERATIONS, Capability, Emit, Request, ignore_event
 from gateway.core.ports.world import Clock
@@ -72,7 +70,7 @@ class Legacy:
         self._subscribed: frozenset[str] = frozenset()
         self._subscribed_in: Session | None = None
         # What waits keeps its connection; most of them stay free for calls.
-        self._parking = Parking(most=max(1, connections // PARKED_SHARE), clock=clock)
+        self._parking = Parking[Session](most=max(1, connections // PARKED_SHARE), clock=clock)
 
     async def call(self, out: Outgoing, request: Request, capability: Capability, emit: Emit, deadline_s: float) -> Raw:
         """The result of a caller's request, or what the caller is asked first. Raises: see `Wire.result`."""
@@ -119,7 +117,7 @@ class Legacy:
     ) -> tuple[Session, Raw | Asked]:
         """Bring the caller's answer to the call that waits for it, and hear what comes of it."""
         parked = self._parking.take(as_text(out.members.get("requestState")) or "", key)
-        reply = _reply(parked.asked.question, out.members, request)
+        reply = reply_from(parked.asked.question, out.members, request)
         if reply is None:
             return parked.session, parked.asked
         session, stream = parked.session, parked.asked.stream
@@ -328,12 +326,3 @@ def hello(key: Key) -> Outgoing:
     able = decode_value(key[2].encode()) if key[2] else {}
     params: JsonObject = {"protocolVersion": LATEST_HANDSHAKE, "capabilities": able, "clientInfo": CLIENT_INFO}
     return Outgoing(method="initialize", members={name: Raw(encode(value)) for name, value in params.items()})
-
-
-def _reply(question: Message, members: Mapping[str, Raw], request: Request) -> bytes | None:
-    """The caller's answer as a response; None where it brought none to this question."""
-    responses = decode_members(bytes(members.get("inputResponses", Raw(b"{}"))))
-    if QUESTION in responses:
-        return encode({"jsonrpc": "2.0", "id": question.id, "result": responses[QUESTION]})
-    refused = json_object(json_object(request.meta.get(REFUSED)).get(QUESTION))
-    return encode({"jsonrpc": "2.0", "id": question.id, "error": refused.get("error")}) if refused else None

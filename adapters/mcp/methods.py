@@ -128,7 +128,11 @@ class Methods:
     def notified(self, knock: Knock) -> None:
         """Take note of a legacy notification; the modern era has none from the client over HTTP."""
         session = knock.session
-        if session is not None and knock.message.method == "notifications/cancelled":
+        if session is None:
+            return
+        if knock.message.method == "notifications/roots/list_changed":
+            session.roots = object()  # who keeps its roots hears of it before its next call
+        elif knock.message.method == "notifications/cancelled":
             call = session.calls.get(bytes(knock.message.params.get("requestId", b"")))
             if call is not None:
                 call.cancel()

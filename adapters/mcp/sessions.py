@@ -48,6 +48,7 @@ class Session:
         "log_level",
         "owner",
         "questions",
+        "roots",
         "shelf",
         "stirred",
         "streamed",
@@ -76,6 +77,8 @@ class Session:
         """As the client declared them in `initialize`."""
         self.log_level = ""
         """The lowest the client wants; empty where it did not say, and whatever there is may be sent."""
+        self.roots = object()
+        """See `SaidBefore.roots`."""
         self.used_at_s = now_s
         self.calls: dict[bytes, Cancelable] = {}
         """Under way, by raw request id."""

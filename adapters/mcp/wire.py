@@ -60,6 +60,8 @@ class SaidBefore:
     capabilities: JsonObject
     """Those that a server may make use of; see `askable`."""
     log_level: str
+    roots: object = None
+    """Stands for its roots as they are: another one once it said that they changed."""
 
 
 class Params:

@@ -258,3 +258,23 @@ async def test_a_stream_that_dies_while_it_waits_fails_its_call_only() -> None:
         with pytest.raises(UpstreamFailed):
             await call(upstream, tool(), a_request(body, continuation=first.state))
         assert isinstance(await call(upstream, tool(), a_request(params("modern"))), InputRequired)
+
+
+async def test_a_clients_roots_are_others_once_it_said_that_they_changed() -> None:
+    gateway = shop(asking())
+    async with opened(gateway) as door:
+        caller = Caller(door)
+        await caller.initialize(capabilities={"roots": {"listChanged": True}})
+        for _ in range(2):
+            await caller.say("tools/call", REFUND)
+        told: JsonObject = {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}
+        visit = caller.visit(told, mcp_session_id=caller.session, mcp_protocol_version="2025-11-25")
+        assert (await caller.send(visit)).status == 202
+        await caller.say("tools/call", REFUND)
+    before, still, after = (
+        each.body.said_before.roots
+        for each in gateway.requests
+        if isinstance(each.body, Params) and each.body.said_before
+    )
+    assert before is still
+    assert after is not before
