@@ -198,7 +198,7 @@ def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
         deadline_at_us=now_us + int((delivery.until_s - now_s) * 1e6),
         calls_left=delivery.request.budget.calls,
         traceparent=spec.traceparent,
-        given=tuple((name, result.id) for name, result in order.results.items()),
+        given=() if order.node.sealed else tuple((name, result.id) for name, result in order.results.items()),
         depth=delivery.request.budget.depth,
     )
 

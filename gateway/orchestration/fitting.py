@@ -15,9 +15,12 @@ from gateway.core.json import Json, JsonObject, json_list, json_object, json_tex
 from gateway.core.limits import WARN_SHARE
 from gateway.core.ports.costs import TokenCounter
 from gateway.orchestration.messages import Said
+from gateway.orchestration.results import SUMMARY_CHARS, cut
 
 REFERENCE_BYTES = 64 * 1024
-"""Values beyond this are handed over as a reference, to agents that can fetch what it stands for."""
+"""Values beyond this are handed over as a reference, whatever the step says, to agents that can fetch the rest."""
+FETCH = "tool run/fetch_result"
+"""How an agent at work on a step gets what a reference stands for."""
 _CUT_TO_AT_LEAST = 16
 """Tokens a text keeps that is cut: fewer tell nothing."""
 _SAYING_SO = 24
@@ -56,13 +59,16 @@ class Fitted:
         return f"{told}; left out: {'; '.join(self.left_out)}" if self.left_out else told
 
 
-def with_references(said: Said) -> Said:
-    """Large results as references: their summary, their size, their fields, and how to fetch them."""
+def with_references(said: Said, most_bytes: int, *, fetch: str = FETCH) -> Said:
+    """Results of more than `most_bytes` as references: their summary, their size, their fields, and how to fetch them.
+    `fetch`: with what; empty where it cannot be done."""
     results = json_object(said.member.get("results"))
-    large = {name: size for name, value in results.items() if (size := _size(_value(value))) > REFERENCE_BYTES}
+    large = {name: size for name, value in results.items() if (size := _size(_value(value))) > most_bytes}
     if not large:
         return said
-    changed: JsonObject = {name: _reference(name, json_object(results[name]), size) for name, size in large.items()}
+    changed: JsonObject = {
+        name: _reference(name, json_object(results[name]), size, fetch) for name, size in large.items()
+    }
     return _with_member(said, results={**results, **changed})
 
 
@@ -195,14 +201,16 @@ def _with_member(said: Said, **changed: Json) -> Said:
     return replace(said, member={**said.member, **changed})
 
 
-def _reference(name: str, entry: JsonObject, size: int) -> JsonObject:
+def _reference(name: str, entry: JsonObject, size: int, fetch: str) -> JsonObject:
     value = entry.get("value")
-    reference: JsonObject = {"step": name, "bytes": size, "fetch": "tool run/fetch_result"}
+    reference: JsonObject = {"step": name, "bytes": size, **({"fetch": fetch} if fetch else {})}
     if isinstance(value, dict):
         reference["fields"] = [*list(value)[:100]]
     elif isinstance(value, list):
         reference["items"] = len(value)
-    return {**entry, "value": None, "reference": reference}
+    # Who gave no account of it has at least its beginning handed on.
+    summary = json_text(entry.get("summary")) or cut(_text(value), SUMMARY_CHARS)
+    return {**entry, "summary": summary, "value": None, "reference": reference}
 
 
 def _value(entry: Json) -> Json:

@@ -89,6 +89,9 @@ Glossary = Annotated[
 ]
 """Terms and what they mean."""
 
+HANDOVER_BYTES = 4096
+"""About a thousand tokens: what is shorter costs less to read than to ask for."""
+
 ROLES = (
     "planner",
     "executor",
@@ -163,6 +166,11 @@ class WorkflowSettings(BaseModel):
     none."""
     history_bytes: int = Field(default=16_384, ge=256, le=1_048_576)
     """How much of them, bytes: the oldest are left out."""
+    handover_bytes: int = Field(default=HANDOVER_BYTES, ge=256, le=65_536)
+    """Results up to this size are handed on whole. Of longer ones the next agent is given the summary and the names of
+    the fields, and fetches what it needs; an agent that is handed no token cannot, and is given them whole."""
+    whole: bool | None = None
+    """True: results are handed on whole, whatever their size; false: longer ones never, whoever reads them."""
     limits: LimitSettings = LimitSettings()
     """Bounds of each of its runs."""
     router: RouterSettings = RouterSettings()
@@ -247,6 +255,12 @@ def _with_topics(workflow: WorkflowSettings, topics: Sequence[str]) -> WorkflowS
 def limits_from(settings: JsonObject) -> LimitSettings:
     """The limits in a workflow's settings as a run keeps them."""
     return LimitSettings.model_validate(settings.get("limits", {}))
+
+
+def handover_bytes_in(settings: JsonObject) -> int:
+    """See `WorkflowSettings.handover_bytes`."""
+    said = settings.get("handover_bytes")
+    return said if isinstance(said, int) else HANDOVER_BYTES
 
 
 def keys_from(settings: JsonObject) -> dict[str, KeySettings]:

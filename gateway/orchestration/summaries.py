@@ -15,13 +15,14 @@ from gateway.core.json import Json, JsonObject, json_from, json_object, json_tex
 from gateway.core.labels import Labels, join_all
 from gateway.core.limits import Usage
 from gateway.core.model import Complete, Request, ignore_event
-from gateway.core.ports.orchestration import StepResult
+from gateway.core.ports.orchestration import Handing, StepResult
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import warning_body
-from gateway.orchestration.fitting import fitted, with_references
+from gateway.orchestration.fitting import FETCH, REFERENCE_BYTES, fitted, with_references
 from gateway.orchestration.messages import Said
 from gateway.orchestration.orders import Order
 from gateway.orchestration.results import SUMMARY_CHARS, cut
+from gateway.orchestration.settings import handover_bytes_in
 from gateway.orchestration.targets import FillerSettings
 
 log = structlog.get_logger(__name__)
@@ -39,8 +40,8 @@ async def fitted_for(run: RunContext, order: Order, said: Said, begun: StepResul
     """
     wiring = run.wiring
     reader = wiring.reader(run.spec.tenant, order.slug)
-    if reader.fetches:
-        said = with_references(said)
+    fetches = reader.fetches and not order.node.sealed
+    said = _handed_on(said, order.node.handing, run.spec.settings, fetches=fetches)
     window, counter = reader.context_tokens, wiring.counter
     if window is None or counter is None:
         return said, begun
@@ -52,6 +53,13 @@ async def fitted_for(run: RunContext, order: Order, said: Said, begun: StepResul
         await run.chronicle.event(f"{order.message_id}:context", warning_body(cut(warning, 1000)))
     used = sum((each.usage + Usage(calls=1) for each in answers), begun.usage)
     return outcome.said, replace(begun, usage=used, labels=join_all((begun.labels, *(each.labels for each in answers))))
+
+
+def _handed_on(said: Said, handing: Handing, settings: JsonObject, *, fetches: bool) -> Said:
+    """What the step says, with long results in summary where that is wanted and whoever reads them can ask for more."""
+    if handing == "summary" or (handing == "asked" and fetches):
+        return with_references(said, handover_bytes_in(settings), fetch=FETCH if fetches else "")
+    return with_references(said, REFERENCE_BYTES) if fetches else said
 
 
 async def _summary(

@@ -134,6 +134,8 @@ class StageSettings(TargetSettings):
     """What it must answer."""
     reads: tuple[str, ...] = ()
     """Scratchpad keys it is handed."""
+    whole: bool | None = None
+    """Whether long results are handed to it whole; by default what the workflow says. What its contract names is."""
     timeout_s: float | None = Field(default=None, gt=0)
     """Longest it may take, seconds; by default what the limits say."""
     optional: bool = False
@@ -178,6 +180,8 @@ class PlanStepSettings(TargetSettings):
     """Scratchpad keys it is handed."""
     output_schema: Contract | None = None
     """What it must answer."""
+    whole: bool | None = None
+    """Whether long results are handed to it whole; by default what the workflow says."""
     timeout_s: float | None = Field(default=None, gt=0)
     """Longest it may take, seconds; by default what the limits say."""
     optional: bool = False

@@ -51,6 +51,9 @@ def node_of(stage: Stage, before: Before) -> Node:
         # Fields of any earlier result may be among the arguments.
         labels=join_all(result.labels for result in before.done.values()),
         given={} if stage.is_tool else _handed_over(stage, before.done),
+        sealed=stage.sight.limited,
+        # What its contract names, or it is passed, it is given.
+        handing="whole" if stage.fields or stage.sight.passed else stage.handing,
         timeout_s=stage.timeout_s,
         task=task_view(stage.sight, before.task, before.left_out),
         reads=stage.reads,

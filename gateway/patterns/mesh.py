@@ -9,15 +9,16 @@ from dataclasses import replace
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object
-from gateway.core.ports.orchestration import Gap, Node, Outcome, StepResult, Steps
+from gateway.core.ports.orchestration import Gap, Handing, Node, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.bids import bid_of, ranked
 from gateway.patterns.handoff import Handoff, Peers, handoff_in, peers_from
 from gateway.patterns.mesh_rules import mesh_rules
 from gateway.patterns.mesh_trail import Request, Trail
 from gateway.patterns.roles import role_in, words_of
-from gateway.patterns.settings import WORKERS, slug_of, texts
+from gateway.patterns.settings import HANDOVER, WORKERS, slug_of, texts
 from gateway.patterns.tries import Tries, tried
+from gateway.patterns.views import handing_in
 
 NOBODY = "nobody is left who could take it"
 
@@ -25,12 +26,13 @@ NOBODY = "nobody is left who could take it"
 class Mesh:
     """See `Pattern`."""
 
-    uses = frozenset({*WORKERS, "mesh", "synthesiser"}) - {"tools"}
+    uses = frozenset({*WORKERS, *HANDOVER, "mesh", "synthesiser"}) - {"tools"}
 
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: fewer than two peers, one that is none, or limits that cannot suffice."""
         self._rules = mesh_rules(settings)
         self._tries = Tries.of(settings)
+        self._handing: Handing = handing_in(settings)
         self._synthesiser = role_in(settings, "synthesiser")
         keys = json_object(settings.get("scratchpad"))
         self._readers = {key: texts(json_object(rule).get("readers")) for key, rule in keys.items()}
@@ -142,6 +144,7 @@ class Mesh:
             input={**request.input, "mesh": {**mesh, "bid": True} if bid else mesh},
             labels=request.labels,
             given=hop.trail.given,
+            handing=self._handing,
             publishes=not bid,
         )
 

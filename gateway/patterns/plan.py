@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import CLEAN, Labels
+from gateway.core.ports.orchestration import Handing
 from gateway.patterns.references import TASK, named_in
 from gateway.patterns.settings import contract, seconds, target_in, texts
 from gateway.patterns.spoken import object_said
 from gateway.patterns.verify import Check, checks_in
-from gateway.patterns.views import Sight, sight_in
+from gateway.patterns.views import Sight, handing_in, sight_in
 
 _CLAIMS_AT_MOST = 8
 _CLAIM_CHARS = 200
@@ -39,6 +40,8 @@ class PlanStep:
     """Outside resources, `account:$task.account`."""
     sight: Sight = field(default_factory=Sight)
     """What its worker is told of the original task."""
+    handing: Handing = "asked"
+    """How long results of the steps before it are handed to it."""
     verify: tuple[Check, ...] = ()
     tells: bool = False
     """A tool is told of the task beside its input: nobody chose arguments for it."""
@@ -62,6 +65,8 @@ class PlanRules:
     nobody more of the task than the workflow does, and writes no contracts that take forever to check."""
     sight: Sight = field(default_factory=Sight)
     """What workers are told of the original task, where a step does not say."""
+    handing: Handing = "asked"
+    """How long results are handed to them, where a step does not say."""
     claims: tuple[str, ...] = ()
     """What a planner may have its steps claim: `account:$task.account`, or `account:*` for all that begin so."""
 
@@ -192,6 +197,7 @@ def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
         optional=entry.get("optional") is True,
         claims=_claims(step_id, entry, rules),
         sight=sight_in(entry) if entry.get("task") and (rules.own or not rules.sight.task) else rules.sight,
+        handing=handing_in(entry, rules.handing),
         verify=checks_in(entry) if rules.own else (),
         refers=rules.own,
     )

@@ -19,6 +19,7 @@ from gateway.patterns.roles import Role, required_role, role_in, words_of
 from gateway.patterns.rounds import gap_of
 from gateway.patterns.settings import (
     DEFAULT_STEPS,
+    HANDOVER,
     WORKERS,
     slug_of,
     texts,
@@ -30,7 +31,7 @@ from gateway.patterns.tier_costs import Spent, cost_report, worded
 from gateway.patterns.tiered_work import TieredWork
 from gateway.patterns.tiers import TierRecord, Tiers
 from gateway.patterns.tries import Tries, choice_about
-from gateway.patterns.views import sight_in
+from gateway.patterns.views import handing_in, sight_in
 from gateway.patterns.wishes import breaks_in, parts_of
 
 SENTENCES = "sentences"
@@ -55,7 +56,7 @@ class Failed:
 class PlanExecute:
     """See `Pattern`."""
 
-    uses = frozenset({*WORKERS, "plan_execute", "planner", "executor", "synthesiser"})
+    uses = frozenset({*WORKERS, *HANDOVER, "plan_execute", "planner", "executor", "synthesiser"})
 
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: no planner, no executor, tiers that make no sense, or fewer calls than it takes."""
@@ -72,6 +73,7 @@ class PlanExecute:
             max_steps=whole(limits, "max_steps", DEFAULT_STEPS),
             executor=executor,
             sight=sight_in(block),
+            handing=handing_in(settings),
             claims=texts(block.get("claims")),
         )
         top = self._tiers.top.cost

@@ -12,7 +12,7 @@ from gateway.core.task import Task
 from gateway.patterns.batches import Batch, batch_in
 from gateway.patterns.handover import Before, cannot_be_undone, undos_after
 from gateway.patterns.nested import is_lifted
-from gateway.patterns.settings import DEFAULT_CONCURRENCY, WORKERS, slug_of, whole, workers_in
+from gateway.patterns.settings import DEFAULT_CONCURRENCY, HANDOVER, WORKERS, slug_of, whole, workers_in
 from gateway.patterns.shares import Share
 from gateway.patterns.speculation import Early, ahead_of, node_for
 from gateway.patterns.stage_work import StageEnd, stage_ways, staged, taken_back
@@ -40,7 +40,7 @@ class Course:
 class Sequential:
     """See `Pattern`."""
 
-    uses = frozenset({*WORKERS, "stages", "sequential"})
+    uses = frozenset({*WORKERS, *HANDOVER, "stages", "sequential"})
 
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: no stages, a name twice, or a reference to a stage that does not come before."""

@@ -9,6 +9,8 @@ from gateway.core.json import Json, JsonObject, json_list, json_object, json_tex
 
 WORKERS = ("agents", "tools", "workflows", "fallback")
 """Settings that name workers, and who takes over from them."""
+HANDOVER = ("handover_bytes", "whole")
+"""Settings that say how long results are handed on from one worker to the next."""
 DEFAULT_ROUNDS = 2
 DEFAULT_CONCURRENCY = 4
 DEFAULT_STEPS = 16

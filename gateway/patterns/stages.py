@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
-from gateway.core.ports.orchestration import Question
+from gateway.core.ports.orchestration import Handing, Question
 from gateway.patterns.references import (
     TASK,
     Condition,
@@ -19,7 +19,7 @@ from gateway.patterns.references import (
 from gateway.patterns.settings import contract, objects, seconds, target_in, texts
 from gateway.patterns.shares import Share
 from gateway.patterns.verify import Check, checks_in
-from gateway.patterns.views import Sight, sight_in
+from gateway.patterns.views import Sight, handing_in, sight_in
 
 ITEM = "item"
 """How stages of a batch refer to the item they are at work on."""
@@ -68,6 +68,8 @@ class Stage:
     claims: tuple[str, ...]
     approve: Approval | None
     sight: Sight
+    handing: Handing
+    """How long results before it are handed to it, where no contract names their fields."""
     verify: tuple[Check, ...]
     takes_lists: bool
     speculate: Speculation | None
@@ -88,7 +90,7 @@ def stages_in(settings: JsonObject, *, batch: bool) -> tuple[Stage, ...]:
     stages: list[Stage] = []
     known = {TASK, ITEM} if batch else {TASK}
     for number, entry in enumerate(objects(settings.get("stages"))):
-        stage = _stage(entry, known)
+        stage = _stage(entry, known, handing_in(settings))
         try:
             _refuse_nonsense(stage, known, batch=batch)
             _refuse_speculation(stage, stages[-1] if stages else None, batch=batch)
@@ -101,7 +103,7 @@ def stages_in(settings: JsonObject, *, batch: bool) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
-def _stage(entry: JsonObject, known: set[str]) -> Stage:
+def _stage(entry: JsonObject, known: set[str], handing: Handing) -> Stage:
     target = target_in(entry)
     name = json_text(entry.get("name")) or target.rpartition(":")[2].rpartition("/")[2]
     if name in known:
@@ -125,6 +127,7 @@ def _stage(entry: JsonObject, known: set[str]) -> Stage:
         claims=texts(entry.get("claims")),
         approve=_approval(json_object(entry.get("approve"))),
         sight=sight_in(entry),
+        handing=handing_in(entry, handing),
         verify=checks_in(entry),
         takes_lists=entry.get("list") is True,
         speculate=_speculation(json_object(entry.get("speculate"))),

@@ -24,6 +24,7 @@ from gateway.patterns.settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_ROUNDS,
     DEFAULT_STEPS,
+    HANDOVER,
     WORKERS,
     objects,
     slug_of,
@@ -34,13 +35,13 @@ from gateway.patterns.settings import (
     workers_in,
 )
 from gateway.patterns.sufficiency import refuse_small_limits
-from gateway.patterns.views import sight_in
+from gateway.patterns.views import handing_in, sight_in
 
 
 class Supervisor:
     """See `Pattern`."""
 
-    uses = frozenset({*WORKERS, "supervisor", "planner", "plan", "propose", "critic", "synthesiser"})
+    uses = frozenset({*WORKERS, *HANDOVER, "supervisor", "planner", "plan", "propose", "critic", "synthesiser"})
 
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: neither planner nor plan, both, or a plan that cannot be run."""
@@ -62,6 +63,7 @@ class Supervisor:
             max_steps=whole(limits, "max_steps", DEFAULT_STEPS),
             own=bool(fixed),
             sight=sight_in(block),
+            handing=handing_in(settings),
             claims=texts(block.get("claims")),
         )
         if not rules.targets:

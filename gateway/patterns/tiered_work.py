@@ -86,6 +86,7 @@ class TieredWork:
             claims=tuple(filled(each, known_of(self.task)) for each in step.claims),
             again=self._tried_as.get(step.id, ""),
             given={each: self.results[each] for each in step.after},
+            handing=step.handing,
             timeout_s=as_asked.timeout_s if step.timeout_s is None else step.timeout_s,
             reads=step.reads,
             publishes=True,

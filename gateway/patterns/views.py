@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object
-from gateway.core.ports.orchestration import StepResult, TaskView
+from gateway.core.ports.orchestration import Handing, StepResult, TaskView
 from gateway.core.task import Task
 from gateway.patterns.settings import texts
 
@@ -30,6 +30,17 @@ class Sight:
     def limited(self) -> bool:
         """Whether there is something it must not see: then free text is not for it, which could say anything."""
         return bool(self.passed or self.hidden)
+
+
+def handing_in(entry: JsonObject, otherwise: Handing = "asked") -> Handing:
+    """How long results are handed over, by a workflow, a step or a stage."""
+    match entry.get("whole"):
+        case True:
+            return "whole"
+        case False:
+            return "summary"
+        case _:
+            return otherwise
 
 
 def sight_in(entry: JsonObject) -> Sight:

@@ -30,6 +30,10 @@ StepError = Literal[
     "input_required",
 ]
 
+Handing = Literal["whole", "asked", "summary"]
+"""How results are handed over that are longer than the workflow's `handover_bytes`: whole; with a summary and the names
+of their fields in place of the value, to whoever can ask for the rest; or so to everybody."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
@@ -104,6 +108,10 @@ class Node:
     """Ids of nodes of the same graph whose results this one is given, under `results` beside its input."""
     given: Mapping[str, StepResult] = field(default_factory=dict[str, StepResult])
     """Earlier results handed over in the same way, by the name under which they appear."""
+    handing: Handing = "whole"
+    """How long ones of these results are handed over."""
+    sealed: bool = False
+    """These results are shown in part, and the rest cannot be asked for either."""
     timeout_s: float | None = None
     """For the whole step, retries included; None for what the workflow's limits say."""
     tokens: int | None = None

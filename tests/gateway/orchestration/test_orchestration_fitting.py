@@ -131,7 +131,7 @@ async def test_what_is_said_in_the_end_always_fits(
 
 async def test_a_large_result_travels_as_a_reference() -> None:
     value: JsonObject = {"lines": ["x" * REFERENCE_BYTES], "total": 1}
-    referred = with_references(said(results={"a": {"summary": "s", "value": value}, "b": result(2)}))
+    referred = with_references(said(results={"a": {"summary": "s", "value": value}, "b": result(2)}), REFERENCE_BYTES)
     entry = json_object(results_of(referred)["a"])
     assert (entry["summary"], entry["value"]) == ("s", None)
     assert json_object(entry["reference"])["fields"] == ["lines", "total"]
