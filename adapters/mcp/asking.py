@@ -11,6 +11,7 @@ import anyio
 from msgspec import Raw, structs
 
 from adapters.mcp.exchange import Exchange
+from adapters.mcp.revisions import question_in_words_of
 from adapters.mcp.sessions import Question, Session
 from adapters.mcp.wire import ASKED, REFUSED, Answer, Params, decode_value, encode
 from gateway.core.asked import ASKABLE, REPLIES
@@ -41,7 +42,7 @@ async def ask(questions: Mapping[str, JsonObject], session: Session, exchange: E
         with anyio.fail_after(PATIENCE_S):
             for key, question in questions.items():
                 asked[key] = session.ask(json_text(question.get("method")))
-                await exchange.ask(_message(asked[key], question))
+                await exchange.ask(_message(asked[key], question, session.version))
             for each in asked.values():
                 await each.answered.wait()
     except TimeoutError as error:
@@ -93,9 +94,9 @@ def _knows(session: Session, question: JsonObject) -> bool:
     return "url" in json_object(session.capabilities[capability])
 
 
-def _message(question: Question, said: JsonObject) -> bytes:
+def _message(question: Question, said: JsonObject, version: str) -> bytes:
     """The request in the words of until 2025-11-25, where an elicitation by URL has an id of its own."""
-    params = json_object(said.get("params"))
+    params = question_in_words_of(version, question.method, json_object(said.get("params")))
     if params.get("mode") == "url" and "elicitationId" not in params:
         params = {**params, "elicitationId": uuid4().hex}
     message: JsonObject = {"jsonrpc": "2.0", "id": question.id, "method": question.method, "params": params}

@@ -27,13 +27,13 @@ from adapters.mcp.refusals import (
     scope_refusal,
 )
 from adapters.mcp.render import result_bytes
+from adapters.mcp.revisions import in_words_of
 from adapters.mcp.sessions import Session
 from adapters.mcp.tasks import EXTENSION, parts_of
 from adapters.mcp.tasks import OPERATIONS as TASKS
-from adapters.mcp.uris import rewritten_result
+from adapters.mcp.uris import Outward, rewritten_result
 from adapters.mcp.views import View
 from adapters.mcp.wire import (
-    Era,
     Params,
     ReadParams,
     SaidBefore,
@@ -95,10 +95,8 @@ class Calls:
             if entry is not None and entry.preset is not None:
                 request = _settled(request, entry.preset)
             result = await self._called(request, knock, exchange, entry)
-            raw = _rendered(result, operation, knock.era)
             outward = None if entry is None else view.outward(entry.capability.owner)
-            if outward is not None:
-                raw = rewritten_result(raw, outward)
+            raw = _rendered(result, operation, knock, outward)
         except GatewayError as error:
             if lacks_scope(error):
                 raise scope_refusal(error) from error
@@ -299,9 +297,13 @@ def _relayed(error: GatewayError) -> bool:
     return isinstance(error.detail.get("upstream"), dict)
 
 
-def _rendered(result: Result, operation: Operation, era: Era) -> bytes:
+def _rendered(result: Result, operation: Operation, knock: Knock, outward: Outward | None) -> bytes:
+    """The result in the words of the client's revision, with URIs as they are said here."""
     try:
-        return result_bytes(result, operation, era)
+        raw = result_bytes(result, operation, knock.era)
+        if outward is not None:
+            raw = rewritten_result(raw, outward)
+        return raw if knock.session is None else in_words_of(knock.session.version, raw)
     except InvalidRequest as error:
         raise UpstreamFailed("the server's answer is not a valid result") from error
 

@@ -32,12 +32,18 @@ _MRTR = "input-required-result"
 
 KNOWN: Mapping[str, Differences] = {
     "everything": {},
-    # A legacy server asks one thing at a time, and its questions have no names.
+    # The suite looks for what a server of before 2026-07-28 never says to anybody, so that nobody can pass it on.
     "legacy": {
+        # A key of the server's own, `user_name`. Until 2025-11-25 a question is a request with a number, without any
+        # key, and nothing in the form is called that. It is asked all the same, under a key of the gateway's.
         (NEWEST, f"{_MRTR}-basic-elicitation"): frozenset(
             {"sep-2322-elicitation-incomplete", "sep-2322-elicitation-complete"}
         ),
+        # Answers that come before the question, among others that belong to none, to be told apart by that key. To
+        # take whichever would fit the form would have a person agree to what they were not asked.
         (NEWEST, f"{_MRTR}-ignore-extra-params"): frozenset({"sep-2322-ignore-unexpected-params"}),
+        # Three questions in one result. This server does not ask the second before the first is answered; the gateway
+        # passes on each when it comes, in as many rounds.
         (NEWEST, f"{_MRTR}-multiple-input-requests"): frozenset(
             {"sep-2322-multiple-inputs-incomplete", "sep-2322-multiple-inputs-complete"}
         ),
