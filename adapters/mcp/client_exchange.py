@@ -19,7 +19,9 @@ from adapters.mcp.client_wire import (
     LIST_CHANGED,
     METHOD_NOT_FOUND,
     Message,
+    error_from_raw,
     event_from_notification,
+    message_in,
     params_of,
     rpc_error,
 )
@@ -192,6 +194,15 @@ class Wire:
             raise self.answers.failed(f"sent a notification of more than {self.limits.event_bytes} bytes")
         else:
             await emit(event_from_notification(message, raw))
+
+    async def unread(self, number: int, response: Response) -> GatewayError:
+        """What status 400 means inside a session: the request was wrong, or the session unknown to many a server."""
+        if response.header(b"content-type").lower().startswith(JSON):
+            message = message_in(await response.read(_ERROR_BYTES))
+            if message is not None and message.id == Raw(b"%d" % number) and message.error:
+                return self.answers.error(error_from_raw(message.error))
+        response.close()
+        return SessionGone(self.answers.failed("answered with HTTP status 400").message)
 
     async def refused(self, response: Response) -> GatewayError:
         """What a status other than 200 means. The body is read only for a JSON-RPC error in it."""

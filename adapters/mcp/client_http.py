@@ -16,7 +16,7 @@ from adapters.mcp.client_params import outgoing, uri_of
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_sse import MOST_STREAMS, LegacySse
 from adapters.mcp.client_updates import Updates
-from adapters.mcp.client_watch import announces_changes, keep_listening, listen_legacy, listen_modern
+from adapters.mcp.client_watch import announces_changes, keep_listening, listen_modern
 from adapters.mcp.client_wire import UNSUPPORTED_VERSION, Message
 from adapters.mcp.settings import ServerSettings, resolved
 from adapters.net.address import Address, address_from_url
@@ -120,6 +120,8 @@ class McpHttpUpstream:
             return lambda method, params: face.ask(method, params, deadline_s, able)
 
         try:
+            if isinstance(face, Legacy):
+                link = self._link = await self._over(face, deadline_s)  # it may have been started again as another
             return await read_listing(self._slug, self._settings, link.about, ask_as({}), ask_as)
         except UpstreamFailed:
             self._link = None  # perhaps it is no longer who it was
@@ -168,9 +170,9 @@ class McpHttpUpstream:
             stirred, uris = self._updates.changed, self._updates.uris
             if link.face.era == "modern":
                 return await listen_modern(self._wire, uris, deadline_s)
-            await self._legacy.subscribe(uris, self._clock.monotonic_s() + LIST_S)
-            lines = await self._legacy.session_lines(deadline_s)
-            return await listen_legacy(self._wire, lines, deadline_s)
+            within_s = self._clock.monotonic_s() + LIST_S
+            lines, response = await self._legacy.subscribed.listen(uris, within_s, deadline_s)
+            return response
 
         async def follow(response: Response) -> bool:
             nonlocal stirred
@@ -196,7 +198,7 @@ class McpHttpUpstream:
 
     async def _resubscribed(self) -> bool:
         try:
-            await self._legacy.subscribe(self._updates.uris, self._clock.monotonic_s() + LIST_S)
+            await self._legacy.subscribed.subscribe(self._updates.uris, self._clock.monotonic_s() + LIST_S)
         except GatewayError:
             return False
         return True

@@ -21,6 +21,7 @@ from adapters.mcp.client_params import CLIENT_INFO, Outgoing, client_capabilitie
 from adapters.mcp.client_parked import Parking, reply_from
 from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions
 from adapters.mcp.client_stream import EVENTS, Held, Stream, TakeUp
+from adapters.mcp.client_subscribed import Subscribed
 from adapters.mcp.client_wire import Message, own_answer
 from adapters.mcp.wire import (
     ASKED,
@@ -33,7 +34,7 @@ from adapters.mcp.wire import (
 )
 from adapters.net.http1 import Pool, header_lines
 from adapters.net.response import Response
-from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, InvalidRequest, NotFound, UpstreamFailed
+from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, UpstreamFailed
 from gateway.core.json import JsonObject, json_text
 from gateway.core.limits import Limits
 from gateway.core.model import READ_OPERATIONS, Capability, Emit, Request, ignore_event
@@ -67,8 +68,7 @@ class Legacy:
         self._sessions = Sessions(
             self._initialize, self._let_go, most=limits.sessions, idle_s=limits.session_idle_s, clock=clock
         )
-        self._subscribed: frozenset[str] = frozenset()
-        self._subscribed_in: Session | None = None
+        self.subscribed = Subscribed(wire, self._sessions, self.ask)
         # What waits keeps its connection; most of them stay free for calls.
         self._parking = Parking[Session](most=max(1, connections // PARKED_SHARE), clock=clock)
 
@@ -150,26 +150,6 @@ class Legacy:
         """What the server said of itself in the gateway's own session, opened now if there is none."""
         return (await self._sessions.get(GATEWAY, deadline_s)).init
 
-    async def session_lines(self, deadline_s: float) -> bytes:
-        """Headers of a request in the gateway's own session."""
-        return (await self._sessions.get(GATEWAY, deadline_s)).lines
-
-    async def subscribe(self, wanted: tuple[str, ...], deadline_s: float) -> None:
-        """Subscribe the gateway's own session to these resources, and to no others."""
-        session = await self._sessions.get(GATEWAY, deadline_s)
-        if session is not self._subscribed_in:
-            self._subscribed_in, self._subscribed = session, frozenset()
-        for method, uris in (
-            ("resources/unsubscribe", self._subscribed.difference(wanted)),
-            ("resources/subscribe", frozenset(wanted) - self._subscribed),
-        ):
-            for uri in sorted(uris):
-                try:
-                    await self.ask(method, {"uri": uri}, deadline_s)
-                except (InvalidRequest, NotFound, UpstreamFailed):
-                    continue  # nothing will be heard of this one
-        self._subscribed = frozenset(wanted)
-
     async def aclose(self) -> None:
         """End every session; bounded."""
         self._parking.close()
@@ -209,6 +189,8 @@ class Legacy:
         message = message_from(number, out)
         async with self._withdrawing(number, session):
             response = await self._wire.post(session.lines + trace, message, deadline_s=deadline_s, replay=replay)
+            if response.status == 400 and session.id:
+                raise await self._wire.unread(number, response)
             take_up, aside = self._take_up(session), self._asides.get(session.id)
             return await self._wire.answer(number, session.lines, response, emit, may_ask, take_up, aside)
 

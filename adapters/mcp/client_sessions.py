@@ -82,6 +82,11 @@ class Sessions:
                 "the session with the server was not ready in time", detail={"sent": False}
             ) from error
 
+    def now(self, key: Key) -> Session | None:
+        """The session there is, if there is one."""
+        place = self._places.get(key)
+        return None if place is None else place.session
+
     def drop(self, key: Key, session: Session) -> None:
         """The server no longer knows this session; another that was opened meanwhile stays."""
         place = self._places.get(key)

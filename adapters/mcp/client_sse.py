@@ -75,12 +75,12 @@ class LegacySse(Legacy):
         updates, session = self._wire.updates, None
         while True:
             changed = updates.changed
-            if updates.uris or self._subscribed:
+            if updates.uris or self.subscribed.any:
                 with suppress(GatewayError):
-                    await self.subscribe(updates.uris, self._clock.monotonic_s() + _SUBSCRIBE_S)
-                if session is not None and session is not self._subscribed_in:
+                    await self.subscribed.subscribe(updates.uris, self._clock.monotonic_s() + _SUBSCRIBE_S)
+                if session is not None and session is not self.subscribed.session:
                     updates.publish_all()
-                session = self._subscribed_in
+                session = self.subscribed.session
             with anyio.move_on_after(_AGAIN_S):
                 await changed.wait()
 

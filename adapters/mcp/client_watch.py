@@ -51,25 +51,25 @@ async def keep_listening(
     *,
     again: bool = False,
 ) -> None:
-    """Listen, and listen again whenever the stream ends, until canceled or `listen` gives None.
+    """Listen, and listen again whenever the stream ends, until canceled, `listen` gives None, or there is no stream.
 
     `follow` says whether to listen again at once. `missed` is called after each stream but the first has begun, and
     after the first where somebody listened before: something may have changed in between.
     """
-    delay_s = _FIRST_DELAY_S
+    delay_s, heard = _FIRST_DELAY_S, False
     while True:
         began_s, at_once = clock.monotonic_s(), False
         try:
             response = await listen(began_s + _STREAM_S)
             if response is None:
                 return
-            if response.status in (404, 405):
+            if response.status == 405 or (response.status == 404 and not heard):
                 response.close()
-                return  # it has no such stream
+                return  # it has no such stream; a server that had one may be starting again
             if response.status == 200 and response.header(b"content-type").lower().startswith(EVENTS):
                 if again:
                     missed()
-                again = True
+                again = heard = True
                 at_once = await follow(response)
             response.close()
         except GatewayError:

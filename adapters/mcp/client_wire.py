@@ -114,6 +114,14 @@ def error_from_raw(raw: Raw) -> RpcError:
     return error
 
 
+def message_in(raw: bytes) -> Message | None:
+    """The message these bytes are; None where they are none."""
+    try:
+        return decode_message(raw)
+    except NotMcp:
+        return None
+
+
 def rpc_error(raw: bytes) -> RpcError | None:
     """The error in a message that refuses a request; None where the bytes are no such message."""
     try:
