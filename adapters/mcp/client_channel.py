@@ -88,6 +88,8 @@ class Channel:
         """Set when `endpoint` or `over` is known."""
         self.over: GatewayError | None = None
         """Why nothing more will come."""
+        self.ended_now = anyio.Event()
+        """Set when `over` is known."""
         self.heard = 0
         """Pieces received, whatever they were."""
         self.lines = b""
@@ -152,6 +154,7 @@ class Channel:
         if self.over is None:
             self.over = error
             self.named.set()
+            self.ended_now.set()
             for call in self._calls.values():
                 if call.answer is None:
                     call.settle(error)

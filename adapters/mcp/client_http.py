@@ -16,7 +16,7 @@ from adapters.mcp.client_params import outgoing, uri_of
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_sse import MOST_STREAMS, LegacySse
 from adapters.mcp.client_updates import Updates
-from adapters.mcp.client_watch import announces_changes, keep_listening, listen_modern
+from adapters.mcp.client_watch import announces_changes, first_of, keep_listening, listen_modern
 from adapters.mcp.client_wire import UNSUPPORTED_VERSION, Message
 from adapters.mcp.settings import ServerSettings, resolved
 from adapters.net.address import Address, address_from_url
@@ -164,7 +164,7 @@ class McpHttpUpstream:
             nonlocal lines, stirred
             link = self._link or await self._connect(self._clock.monotonic_s() + LIST_S)
             if link.face is self._sse:
-                await self._sse.attend()
+                await self._sse.attend(announced=announces_changes(link.about))
             if self._closed or not announces_changes(link.about):
                 return None
             stirred, uris = self._updates.changed, self._updates.uris
@@ -180,7 +180,7 @@ class McpHttpUpstream:
             at_once = False
             async with anyio.create_task_group() as group:
                 group.start_soon(self._follow, response, lines, ended)
-                while not await _either(ended, stirred):
+                while not await first_of(ended, stirred):
                     if not legacy:
                         at_once = True
                         break  # what a modern stream is about is said when it begins
@@ -321,16 +321,3 @@ def _pool(address: Address, slug: str, parts: ServerParts, limits: PoolLimits, t
     if token is None:
         return Pool(address, name=slug, tls=parts.tls, limits=limits)
     return AuthorizedPool(address, name=slug, tls=parts.tls, limits=limits, token=token)
-
-
-async def _either(ended: anyio.Event, changed: anyio.Event) -> bool:
-    """Wait for one of the two; whether it is the first."""
-    async with anyio.create_task_group() as group:
-
-        async def wait(event: anyio.Event) -> None:
-            await event.wait()
-            group.cancel_scope.cancel()
-
-        group.start_soon(wait, ended)
-        group.start_soon(wait, changed)
-    return ended.is_set()

@@ -4,7 +4,6 @@ Sessions, questions and withdrawals are those of every legacy server; only the w
 """
 
 from collections import deque
-from contextlib import suppress
 from dataclasses import replace
 
 import anyio
@@ -23,8 +22,9 @@ from adapters.mcp.client_exchange import (
 from adapters.mcp.client_legacy import GOODBYE_S, TELL_S, Legacy, hello
 from adapters.mcp.client_params import Outgoing, swap_token
 from adapters.mcp.client_parts import ServerParts
-from adapters.mcp.client_sessions import Key, Session
+from adapters.mcp.client_sessions import GATEWAY, Key, Session
 from adapters.mcp.client_stream import EVENTS, Held
+from adapters.mcp.client_watch import first_of
 from adapters.mcp.client_wire import Message, event_from_notification, own_answer
 from adapters.mcp.wire import encode
 from adapters.net.http1 import Pool, header_lines
@@ -36,7 +36,7 @@ MOST_STREAMS = 256
 """Sessions with one server at once, each a connection; the one used longest ago makes room."""
 _ENDPOINT_S = 10.0
 """How long a server may take to say where to post, seconds."""
-_SUBSCRIBE_S, _AGAIN_S = 10.0, 30.0
+_SUBSCRIBE_S, _FIRST_PAUSE_S, _AGAIN_S = 10.0, 1.0, 30.0
 _MOST_CHORES = 256
 _FOR_EVER = float("inf")
 
@@ -57,12 +57,15 @@ class LegacySse(Legacy):
         self._chore = anyio.Event()
         self._attended = False
 
-    async def attend(self) -> None:
-        """Answer what servers ask between the calls, and hear of resources that change, until canceled."""
+    async def attend(self, *, announced: bool) -> None:
+        """Answer what servers ask between the calls, and hear of resources that change, until canceled.
+
+        `announced`: it tells of changes, so that a stream that ended is opened again at once.
+        """
         self._attended = True
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._keep_subscribed)
+                group.start_soon(self._keep_subscribed, announced)
                 while True:
                     await self._do_chores()
                     self._chore = anyio.Event()
@@ -70,19 +73,41 @@ class LegacySse(Legacy):
         finally:
             self._attended = False
 
-    async def _keep_subscribed(self) -> None:
-        """Subscribe to what is wanted, and again where the session is another: its lists are read every so often."""
-        updates, session = self._wire.updates, None
+    async def _keep_subscribed(self, announced: bool) -> None:
+        """Subscribe to what is wanted, and again where the session is another: what changed meanwhile was not heard."""
+        updates, session, pause_s = self._wire.updates, None, _FIRST_PAUSE_S
         while True:
-            changed = updates.changed
-            if updates.uris or self.subscribed.any:
-                with suppress(GatewayError):
-                    await self.subscribed.subscribe(updates.uris, self._clock.monotonic_s() + _SUBSCRIBE_S)
-                if session is not None and session is not self.subscribed.session:
+            changed, ended = updates.changed, anyio.Event()
+            if announced or updates.uris or self.subscribed.any:
+                before, (session, ended) = session, await self._subscribed_anew(session)
+                if before is not None and session is not before:
+                    self._wire.on_changed()
                     updates.publish_all()
-                session = self.subscribed.session
-            with anyio.move_on_after(_AGAIN_S):
-                await changed.wait()
+            with anyio.move_on_after(_AGAIN_S) as quiet:
+                await first_of(ended, changed)
+            if quiet.cancelled_caught:
+                pause_s = _FIRST_PAUSE_S
+            elif ended.is_set():
+                await anyio.sleep(pause_s)
+                pause_s = min(_AGAIN_S, pause_s * 2)
+
+    async def _subscribed_anew(self, session: Session | None) -> tuple[Session | None, anyio.Event]:
+        """The gateway's own session, another than `session` where its stream has ended, and the end of its stream."""
+        updates, deadline_s = self._wire.updates, self._clock.monotonic_s() + _SUBSCRIBE_S
+        try:
+            session = await self._sessions.get(GATEWAY, deadline_s)
+            if session.id not in self._channels or self._channels[session.id].over is not None:
+                self._sessions.drop(GATEWAY, session)
+            await self.subscribed.subscribe(updates.uris, deadline_s)
+            session = self.subscribed.session
+        except GatewayError:
+            pass  # it is tried again in a moment
+        channel = None if session is None else self._channels.get(session.id)
+        if channel is not None:
+            return session, channel.ended_now
+        ended = anyio.Event()
+        ended.set()
+        return session, ended
 
     async def aclose(self) -> None:
         """See `Legacy.aclose`."""

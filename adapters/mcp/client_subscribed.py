@@ -4,6 +4,7 @@ A server that was started again knows neither. Its sessions are opened anew then
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from adapters.mcp.client_exchange import Wire
 from adapters.mcp.client_sessions import GATEWAY, Session, Sessions
@@ -29,7 +30,8 @@ class Subscribed:
         self._sessions = sessions
         self._ask = ask
         self._session: Session | None = None
-        self._uris: frozenset[str] = frozenset()
+        self._said: dict[str, Session | None] = {}
+        """Resources, each with the session it was asked for in."""
 
     @property
     def session(self) -> Session | None:
@@ -38,29 +40,25 @@ class Subscribed:
 
     @property
     def any(self) -> bool:
-        return bool(self._uris)
+        return bool(self._said)
 
     async def subscribe(self, wanted: tuple[str, ...], deadline_s: float) -> None:
         """Subscribe the gateway's own session to these resources, and to no others."""
         for _ in range(_MOST_ROUNDS):
-            session = await self._sessions.get(GATEWAY, deadline_s)
-            if session is not self._session:
-                self._session, self._uris = session, frozenset()
-            if self._uris == frozenset(wanted):
+            session = self._session = await self._sessions.get(GATEWAY, deadline_s)
+            self._said = {uri: where for uri, where in self._said.items() if where is session}
+            if self._said.keys() == set(wanted):
                 return
-            await self._say(wanted, deadline_s)
-            self._uris = frozenset(wanted)
+            for uri in sorted(self._said.keys() - set(wanted)):
+                await self._say("resources/unsubscribe", uri, deadline_s)
+                del self._said[uri]
+            for uri in sorted(set(wanted) - self._said.keys()):
+                await self._say("resources/subscribe", uri, deadline_s)
+                self._said[uri] = self._sessions.now(GATEWAY)  # another, where the server had forgotten the one before
 
-    async def _say(self, wanted: tuple[str, ...], deadline_s: float) -> None:
-        for method, uris in (
-            ("resources/unsubscribe", self._uris.difference(wanted)),
-            ("resources/subscribe", frozenset(wanted) - self._uris),
-        ):
-            for uri in sorted(uris):
-                try:
-                    await self._ask(method, {"uri": uri}, deadline_s)
-                except (InvalidRequest, NotFound, UpstreamFailed):
-                    continue  # nothing will be heard of this one
+    async def _say(self, method: str, uri: str, deadline_s: float) -> None:
+        with suppress(InvalidRequest, NotFound, UpstreamFailed):  # nothing will be heard of it then
+            await self._ask(method, {"uri": uri}, deadline_s)
 
     async def listen(self, wanted: tuple[str, ...], within_s: float, deadline_s: float) -> tuple[bytes, Response]:
         """The stream the server tells by, for as long as `deadline_s`, and the headers of its session.

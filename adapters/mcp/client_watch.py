@@ -78,3 +78,16 @@ async def keep_listening(
             continue
         delay_s = _FIRST_DELAY_S if clock.monotonic_s() - began_s > _STEADY_S else min(_MOST_DELAY_S, delay_s * 2)
         await anyio.sleep(delay_s)
+
+
+async def first_of(one: anyio.Event, other: anyio.Event) -> bool:
+    """Wait for one of the two; whether it is the first."""
+    async with anyio.create_task_group() as group:
+
+        async def wait(event: anyio.Event) -> None:
+            await event.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(wait, one)
+        group.start_soon(wait, other)
+    return one.is_set()

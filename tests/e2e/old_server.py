@@ -101,7 +101,7 @@ class AnnouncesChanges(Server[Any]):
 def application(old: Old) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        server = AnnouncesChanges(
+        server = AnnouncesChanges(  # pyright: ignore[reportDeprecated] - of its era
             "old",
             on_list_tools=old.list_tools,
             on_call_tool=old.call_tool,
