@@ -72,6 +72,8 @@ class ShopGateway:
         self.runs: dict[str, Run] = {}
         self.hidden: dict[str, frozenset[str]] = {}
         """By subject, names it does not see."""
+        self.unlisted: frozenset[str] = frozenset()
+        """Servers that have every resource, listed or not."""
         self.requests: list[Request] = []
         self.records: list[Record] = []
         self.abouts: dict[str, JsonObject] = {}
@@ -95,13 +97,15 @@ class ShopGateway:
         self.requests.append(request)
         run = self.runs.get(request.capability)
         if run is None:
-            if request.capability in self.capabilities:
+            if self.find(request.principal, request.capability) is not None:
                 return Complete(body=plain("done"))
             raise NotFound(f"there is nothing called {request.capability}", detail={"record": "rec_1"})
         return await run(request, emit)
 
     def find(self, principal: Principal, name: str) -> Capability | None:
-        return self.capabilities.get(name)
+        owner, _, uri = name.removeprefix("resource:").partition("/")
+        unlisted = resource(uri, owner) if name.startswith("resource:") and owner in self.unlisted and uri else None
+        return self.capabilities.get(name) or unlisted
 
     def visible(
         self, principal: Principal, kinds: frozenset[CapabilityKind], owner: str = ""

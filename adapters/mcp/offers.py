@@ -1,8 +1,9 @@
 """What a set makes of what its caller may use: chosen, renamed, told otherwise, some arguments settled. Pure."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import TypeAlias
 
 from adapters.mcp.entries import Entry, definition_of
@@ -56,12 +57,19 @@ def included(settings: SetSettings, capabilities: Iterable[Capability]) -> list[
     if settings.everything:
         return list(capabilities)
     chosen = {each.capability for each in (*settings.tools.values(), *settings.prompts.values())}
-    patterns = [pattern.replace("[", "[[]") for pattern in settings.include]
-    return [
-        each
-        for each in capabilities
-        if each.name not in chosen and any(fnmatchcase(each.name, pattern) for pattern in patterns)
-    ]
+    takes = taker_of(settings)
+    return [each for each in capabilities if each.name not in chosen and takes(each.name)]
+
+
+def taker_of(settings: SetSettings) -> Callable[[str], bool]:
+    """Whether the set's patterns take what has a name."""
+    if settings.everything:
+        return lambda name: True
+    patterns = [translate(pattern.replace("[", "[[]")) for pattern in settings.include]
+    if not patterns:
+        return lambda name: False
+    match = re.compile("|".join(patterns)).match
+    return lambda name: match(name) is not None
 
 
 def owners_of(settings: SetSettings) -> frozenset[str] | None:

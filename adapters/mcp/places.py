@@ -1,50 +1,83 @@
 """The resources and templates of one endpoint: how each is listed, and whose a URI is. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from adapters.mcp.entries import Entry, entry_of
+from adapters.mcp.template_index import Effort, TemplateIndex
 from adapters.mcp.templates import template_from
-from adapters.mcp.uris import Outward, Uris
+from adapters.mcp.uris import Outward, Unlisted, Uris, nothing_unlisted
 from gateway.core.model import Capability
+
+STEPS_A_URI = 1_000_000
+"""Effort that finding the template of one URI is worth."""
 
 
 class Places:
     """Worked out once for a view."""
 
     def __init__(
-        self, resources: Iterable[Capability], templates: Iterable[Capability], unlisted: Iterable[Capability] = ()
+        self,
+        resources: Iterable[Capability],
+        templates: Iterable[Capability],
+        apps: Iterable[Capability] = (),
+        readers: Collection[str] = (),
+        unlisted: Unlisted = nothing_unlisted,
     ) -> None:
-        """`unlisted`: resources that are there to be read, and not in the list."""
-        resources, templates, unlisted = tuple(resources), tuple(templates), tuple(unlisted)
-        self._uris = Uris((*resources, *unlisted), templates)
+        """`apps`: resources that are there to be read, and not in the list. `readers`: owners that may have more, which
+        `unlisted` finds."""
+        resources, templates, apps = tuple(resources), tuple(templates), tuple(apps)
+        owners = frozenset({*readers, *(each.owner for each in (*resources, *templates, *apps))})
+        self._only = next(iter(owners)) if len(owners) == 1 else ""
+        self._unlisted = unlisted
+        self._uris = Uris((*resources, *apps), templates, owners, unlisted)
         self.resources = self._entries(resources)
         """By URI."""
         self.templates = self._entries(templates)
         """By URI template."""
-        self._unlisted = self._entries(unlisted)
-        self._made_from = tuple((template_from(each.capability.local), each) for each in self.templates.values())
+        readable = (*self.resources.values(), *self._entries(apps).values())
+        self._exposed = {each.exposed: each for each in readable}
+        self._own = {(each.capability.owner, each.capability.local): each for each in readable}
+        self._made_by = {(each.capability.owner, each.capability.local): each for each in self.templates.values()}
+        made_from = [(template_from(each.capability.local), each) for each in self.templates.values()]
+        self._bare_index = TemplateIndex((own, each) for own, each in made_from if _is_bare(each))
+        self._index = {
+            owner: TemplateIndex((own, each) for own, each in made_from if each.capability.owner == owner)
+            for owner in {each.capability.owner for each in self.templates.values()}
+        }
 
     def find(self, uri: str) -> tuple[Entry | None, str]:
         """The resource at a URI or the template it was made from, and the URI as its server says it."""
-        entry = self.resources.get(uri) or self._unlisted.get(uri)
-        if entry is not None:
-            return entry, entry.capability.local
         owner, own = self._uris.unmarked(uri)
-        for template, entry in self._made_from:
-            marked = entry.exposed != entry.capability.local
-            if (entry.capability.owner == owner if owner else not marked) and template.matches(own):
-                return entry, own
-        return None, uri
+        effort = Effort(STEPS_A_URI)
+        if owner:
+            index = self._index.get(owner)
+            found = self._own.get((owner, own)) or (None if index is None else index.find(own, effort))
+        else:
+            found = self._exposed.get(uri) or self._bare_index.find(uri, effort)
+            owner = self._only
+        if found is None and owner:
+            found = self._found(owner, own)
+        return found, uri if found is None else own
 
     def find_template(self, text: str) -> tuple[Entry | None, str]:
         """The template with this text, or whatever `find` finds."""
-        entry = self.templates.get(text)
+        owner, own = self._uris.unmarked(text)
+        entry = self._made_by.get((owner, own)) if owner else self.templates.get(text)
         return self.find(text) if entry is None else (entry, entry.capability.local)
 
     def outward(self, owner: str) -> Outward | None:
-        """What turns URIs as a server says them into those that are said here; None where they are the same."""
+        """See `Uris.outward`."""
         return self._uris.outward(owner)
+
+    def _found(self, owner: str, own: str) -> Entry | None:
+        """What an owner has without listing it."""
+        capability = self._unlisted(owner, own)
+        return None if capability is None else entry_of(own, capability)
 
     def _entries(self, capabilities: tuple[Capability, ...]) -> dict[str, Entry]:
         exposed = {self._uris.exposed(each): each for each in capabilities}
         return {uri: entry_of(uri, each) for uri, each in sorted(exposed.items())}
+
+
+def _is_bare(entry: Entry) -> bool:
+    return entry.exposed == entry.capability.local

@@ -1,14 +1,17 @@
 """Whose a URI is where several servers meet. One that two servers offer, or whose template another's may have made, is
 ambiguous, so each gets it under a mark of its own, wherever it is said; every other URI stays as it is. Pure.
 
-Nobody keeps the bare form: a server that begins to offer another's URI must not get what was meant for the other.
+Nobody keeps the bare form: a server that begins to offer another's URI must not get what was meant for the other. What
+a server has without listing it nobody can tell from what another has, so its links to that are marked as well. A mark
+of a server is always that server's: what looks as if it had one gets another before it.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice, takewhile
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
+from adapters.mcp.contests import contested
+from adapters.mcp.template_index import Effort, TemplateIndex
 from adapters.mcp.templates import Template, template_from
 from adapters.mcp.wire import decode_value, encode
 from gateway.core.json import Json, JsonObject, json_list, json_object
@@ -16,89 +19,72 @@ from gateway.core.model import Capability
 
 Outward: TypeAlias = Callable[[str], str]
 """A URI as its server says it, to how it is said here."""
-_Offer: TypeAlias = tuple[str, str]
-"""Owner, and the text of a URI or template."""
-MOST_COMPARED = 50_000
-"""URIs and templates held against each other for one view; a server may list thousands of either."""
+Unlisted: TypeAlias = Callable[[str, str], Capability | None]
+"""Owner and URI, to what it has there without listing it."""
+STEPS_A_RESULT = 5_000_000
+"""Effort the URIs of one result are worth; those beyond are marked unlooked at, which is as good as bare."""
 _APP_KEYS = ("ui/resourceUri",)
+_OF_THE_WEB = re.compile(r"(?:https?|data):", re.IGNORECASE)
+"""What a client gets without any server (MCP 2026-07-28, resources, "common URI schemes")."""
+
+
+def nothing_unlisted(owner: str, uri: str) -> Capability | None:
+    """Where servers have what they list and no more."""
+    return None
 
 
 class Uris:
-    """The URIs and URI templates of one view that could be taken for another server's."""
+    """The URIs and URI templates of one view, and what tells them apart."""
 
-    def __init__(self, resources: Iterable[Capability], templates: Iterable[Capability]) -> None:
+    def __init__(
+        self,
+        resources: Iterable[Capability],
+        templates: Iterable[Capability],
+        readers: Collection[str] = (),
+        unlisted: Unlisted = nothing_unlisted,
+    ) -> None:
+        """`readers`: owners of resources that need not be listed."""
         listed = [(each.owner, each.local) for each in resources]
         made = [(each.owner, each.local) for each in templates]
-        matchers = {text: template_from(text) for _, text in made}
-        contested: dict[str, set[str]] = {}
-        for owner, text in (*_same((*listed, *made)), *_overlapping(listed, made, matchers)):
-            contested.setdefault(owner, set()).add(text)
-        self._contested = {owner: frozenset(texts) for owner, texts in contested.items()}
-        self._templates = {
-            owner: tuple(matchers[text] for text in texts if text in matchers)
-            for owner, texts in self._contested.items()
-        }
+        owners = frozenset({*readers, *(owner for owner, _ in (*listed, *made))})
+        self._marks = {mark(owner)[:-1]: owner for owner in owners} if len(owners) > 1 else {}
+        self._unlisted = unlisted
+        self._contested = contested(listed, made, lambda text: bool(self.unmarked(text)[0]))
+        self._listed = frozenset(listed)
+        self._owners = owners
+        templates_of: dict[str, list[tuple[Template, bool]]] = {owner: [] for owner in owners}
+        for owner, text in made:
+            templates_of[owner].append((template_from(text), text in self._contested.get(owner, ())))
+        self._templates = {owner: TemplateIndex(those) for owner, those in templates_of.items()}
 
     def exposed(self, capability: Capability) -> str:
         """The URI or template of a resource as it is listed here."""
-        contested = capability.local in self._contested.get(capability.owner, ())
-        return mark(capability.owner) + capability.local if contested else capability.local
+        ambiguous = capability.local in self._contested.get(capability.owner, ())
+        return mark(capability.owner) + capability.local if ambiguous else capability.local
 
     def outward(self, owner: str) -> Outward | None:
-        """What turns a server's URIs into those that are said here; None where they are the same."""
-        contested, templates = self._contested.get(owner), self._templates.get(owner, ())
-        if contested is None:
+        """What turns the URIs of one result of a server into those that are said here; None where they are the same."""
+        if not self._marks or owner not in self._owners:
             return None
-
-        def said(uri: str) -> str:
-            if uri in contested or any(each.matches(uri) for each in templates):
-                return mark(owner) + uri
-            return uri
-
-        return said
+        effort = Effort(STEPS_A_RESULT)
+        return lambda uri: mark(owner) + uri if self._ambiguous(owner, uri, effort) else uri
 
     def unmarked(self, uri: str) -> tuple[str, str]:
         """(owner, the owner's own URI) of one that carries a mark; owner empty where it carries none."""
-        for owner in self._contested:
-            if uri.startswith(mark(owner)):
-                return owner, uri[len(mark(owner)) :]
-        return "", uri
+        marked, plus, own = uri.partition("+")
+        owner = self._marks.get(marked, "") if plus else ""
+        return (owner, own) if owner else ("", uri)
 
-
-def _same(offered: Iterable[_Offer]) -> Iterator[_Offer]:
-    """Every text that several offer."""
-    owners: dict[str, set[str]] = {}
-    for owner, text in offered:
-        owners.setdefault(text, set()).add(owner)
-    return ((owner, text) for text, several in owners.items() if len(several) > 1 for owner in several)
-
-
-def _overlapping(
-    listed: Sequence[_Offer], made: Sequence[_Offer], matchers: Mapping[str, Template]
-) -> Iterator[_Offer]:
-    """Every two that different servers offer of which one is a template and may have made what the other stands for.
-    Of more than can be compared in good time, all: said too often rather than too seldom."""
-    if len({owner for owner, _ in (*listed, *made)}) < 2:
-        return
-    uris = sorted(listed, key=_text)
-    compared = 0
-    for number, (owner, text) in enumerate(made):
-        template = matchers[text]
-        first = bisect_left(uris, template.head, key=_text)
-        begun_alike = takewhile(lambda each, head=template.head: each[1].startswith(head), islice(uris, first, None))
-        for other in chain(begun_alike, islice(made, number + 1, None)):
-            compared += 1
-            if compared > MOST_COMPARED:
-                yield from (*listed, *made)
-                return
-            another = matchers.get(other[1])
-            if other[0] != owner and (template.matches(other[1]) if another is None else template.meets(another)):
-                yield owner, text
-                yield other
-
-
-def _text(offer: _Offer) -> str:
-    return offer[1]
+    def _ambiguous(self, owner: str, uri: str, effort: Effort) -> bool:
+        """Whether the URI could mean another's, or nothing, without a mark."""
+        if uri in self._contested.get(owner, ()) or self.unmarked(uri)[0]:
+            return True
+        if (owner, uri) in self._listed:
+            return False
+        made_from_ambiguous = self._templates[owner].find(uri, effort)
+        if made_from_ambiguous is not None or effort.spent:
+            return made_from_ambiguous is not False
+        return _OF_THE_WEB.match(uri) is None and self._unlisted(owner, uri) is not None
 
 
 def mark(owner: str) -> str:
@@ -108,9 +94,16 @@ def mark(owner: str) -> str:
 
 def rewritten_result(raw: bytes, outward: Outward) -> bytes:
     """A result whose links, embedded resources and contents name URIs as they are said here."""
+    if not _may_name_uris(raw):
+        return raw
     result = json_object(decode_value(raw))
     said = _result(result, outward)
     return raw if said == result else encode(said)
+
+
+def _may_name_uris(raw: bytes) -> bool:
+    """Whether there is a member that names one, or an escape that may hide it."""
+    return b'ri"' in raw or b"\\u00" in raw
 
 
 def rewritten_meta(definition: Mapping[str, Json], outward: Outward) -> JsonObject:

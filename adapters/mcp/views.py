@@ -11,11 +11,12 @@ from typing import Literal
 from adapters.mcp import meta_tools
 from adapters.mcp.entries import Entry, definition_bytes, entry_of
 from adapters.mcp.names import AGENTS, WORKFLOWS, NamesMode, contested, exposed_names, guessed_capability, unprefixed
-from adapters.mcp.offers import Choice, Offers, chosen, included, owners_of
+from adapters.mcp.offers import Choice, Offers, chosen, included, owners_of, taker_of
 from adapters.mcp.places import Places
 from adapters.mcp.set_settings import SetSettings
-from adapters.mcp.uris import Outward, apps_of
+from adapters.mcp.uris import Outward, Unlisted, apps_of
 from adapters.mcp.wire import Era
+from gateway.core.json import json_from, json_object
 from gateway.core.model import AgentClass, Capability, CapabilityKind, Principal
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.tool_search import ToolIndex
@@ -139,14 +140,14 @@ class View:
         return self._located(*self.places.find_template(text))
 
     def outward(self, owner: str) -> Outward | None:
-        """What turns URIs as a server says them into those that are said here; None where they are the same."""
+        """See `Uris.outward`."""
         return self.places.outward(owner)
 
     @property
     def places(self) -> Places:
         if self._places is None:
-            listed = self._visible("resources")
-            self._places = Places(listed, self._visible("resourceTemplates"), self._apps(listed))
+            listed, templates = self._visible("resources"), self._visible("resourceTemplates")
+            self._places = Places(listed, templates, self._apps(listed), self._readers(), self._unlisted())
         return self._places
 
     @property
@@ -195,6 +196,24 @@ class View:
         }
         missing = sorted(named - {each.name for each in listed})
         return [each for name in missing if (each := self._gateway.find(self._principal, name)) is not None]
+
+    def _readers(self) -> frozenset[str]:
+        """Whoever of those whose results are told here may have resources it does not list."""
+        kinds: tuple[ListKind, ...] = ("tools", "prompts")
+        owners = {each.capability.owner for kind in kinds for each in self.entries(kind).values()}
+        if self.alone:
+            owners.add(self.scope)
+        declared = {owner: json_object(json_from(self._gateway.about(owner)).get("capabilities")) for owner in owners}
+        return frozenset(owner for owner, each in declared.items() if "resources" in each)
+
+    def _unlisted(self) -> Unlisted:
+        takes = None if self.set is None else taker_of(self.set)
+
+        def found(owner: str, uri: str) -> Capability | None:
+            name = f"resource:{owner}/{uri}"
+            return self._gateway.find(self._principal, name) if takes is None or takes(name) else None
+
+        return found
 
     def _chosen(self, kind: ListKind, settings: SetSettings) -> dict[str, Entry]:
         """What the set names itself, as far as the caller may use it."""

@@ -210,10 +210,15 @@ async def test_of_two_that_show_themselves_with_the_same_each_has_its_own() -> N
 
 
 def test_of_more_than_can_be_compared_everything_counts_as_contested(monkeypatch: pytest.MonkeyPatch) -> None:
-    own, others = resource("own://1", "stock"), [template(f"note://{{a}}/{n}", "orders") for n in range(20)]
-    assert Uris([own], others).exposed(own) == "own://1"
-    monkeypatch.setattr("adapters.mcp.uris.MOST_COMPARED", 10)
-    uris = Uris([own], others)
-    assert [uris.exposed(each) for each in (own, *others[:1])] == ["stock+own://1", "orders+note://{a}/0"]
+    own, aside = template("note://{b}", "stock"), resource("own://1", "stock")
+    others = [template(f"note://{{a}}/{n}", "orders") for n in range(20)]
+    assert Uris([aside], [own, *others]).exposed(aside) == "own://1"
+    monkeypatch.setattr("adapters.mcp.contests.MOST_COMPARED", 10)
+    uris = Uris([aside], [own, *others])
+    assert [uris.exposed(each) for each in (aside, own, *others[:1])] == [
+        "stock+own://1",
+        "stock+note://{b}",
+        "orders+note://{a}/0",
+    ]
     alone = Uris([], others)
     assert alone.exposed(others[0]) == "note://{a}/0", "there is nobody to be taken for"
