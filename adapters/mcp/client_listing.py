@@ -12,6 +12,8 @@ from adapters.mcp.abilities import ABILITIES, ALL_ABILITIES, EVERY_ABILITY
 from adapters.mcp.client_wire import METHOD_NOT_FOUND
 from adapters.mcp.fitting import takes_an_object
 from adapters.mcp.settings import ServerSettings, ToolSettings
+from adapters.mcp.template_index import Effort, TemplateIndex
+from adapters.mcp.templates import template_from
 from gateway.core.errors import GatewayError, UpstreamFailed
 from gateway.core.json import Json, JsonObject, canonical_json, json_list, json_object, json_text
 from gateway.core.limits import Bounds
@@ -29,6 +31,8 @@ MOST_ENTRIES = 10_000
 _MOST_NAME = 2048
 _MOST_REPORTED = 50
 _NO_TOOL = ToolSettings()
+_STEPS_A_URI = 1_000_000
+"""Effort it is worth to tell from which templates one URI may have been made."""
 _ordered = msgspec.json.Encoder(order="sorted").encode
 
 # kind, method, member of the result, member that names an entry, server capability that declares it
@@ -66,6 +70,7 @@ async def read_listing(
         capabilities=tuple(reader.found.values()),
         about=said,
         unlisted=reader.unlisted() if "resources" in declared else None,
+        templates_of=reader.templates_of(),
     )
 
 
@@ -142,6 +147,17 @@ class _Reader:
     def unlisted(self) -> Capability:
         """See `Listing`."""
         return self._capability("resource", f"resource:{self._slug}/", "", {})
+
+    def templates_of(self) -> Callable[[str], tuple[str, ...] | None]:
+        """See `Listing`."""
+        templates = [each for each in self.found.values() if each.kind == "template"]
+        index = TemplateIndex((template_from(each.local), each.name) for each in templates)
+
+        def found(uri: str) -> tuple[str, ...] | None:
+            names = index.find_all(uri, Effort(_STEPS_A_URI))
+            return None if names is None else tuple(names)
+
+        return found
 
     def _capability(self, kind: CapabilityKind, name: str, local: str, definition: JsonObject) -> Capability:
         settings = self._settings

@@ -1,11 +1,11 @@
 """The resources and templates of one endpoint: how each is listed, and whose a URI is. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from adapters.mcp.entries import Entry, entry_of
 from adapters.mcp.template_index import Effort, TemplateIndex
 from adapters.mcp.templates import template_from
-from adapters.mcp.uris import Outward, Unlisted, Uris, nothing_unlisted
+from adapters.mcp.uris import MayHave, Outward, Uris, nothing_more
 from gateway.core.model import Capability
 
 STEPS_A_URI = 1_000_000
@@ -21,15 +21,17 @@ class Places:
         templates: Iterable[Capability],
         apps: Iterable[Capability] = (),
         readers: Collection[str] = (),
-        unlisted: Unlisted = nothing_unlisted,
+        may_have: MayHave = nothing_more,
+        find: Callable[[str], Capability | None] = lambda name: None,
     ) -> None:
         """`apps`: resources that are there to be read, and not in the list. `readers`: owners that may have more, which
-        `unlisted` finds."""
+        `find` finds by its gateway-wide name."""
         resources, templates, apps = tuple(resources), tuple(templates), tuple(apps)
         owners = frozenset({*readers, *(each.owner for each in (*resources, *templates, *apps))})
         self._only = next(iter(owners)) if len(owners) == 1 else ""
-        self._unlisted = unlisted
-        self._uris = Uris((*resources, *apps), templates, owners, unlisted)
+        self._may_have = may_have
+        self._find = find
+        self._uris = Uris((*resources, *apps), templates, owners, may_have)
         self.resources = self._entries(resources)
         """By URI."""
         self.templates = self._entries(templates)
@@ -71,7 +73,7 @@ class Places:
 
     def _found(self, owner: str, own: str) -> Entry | None:
         """What an owner has without listing it."""
-        capability = self._unlisted(owner, own)
+        capability = self._find(f"resource:{owner}/{own}") if self._may_have(owner, own) else None
         return None if capability is None else entry_of(own, capability)
 
     def _entries(self, capabilities: tuple[Capability, ...]) -> dict[str, Entry]:

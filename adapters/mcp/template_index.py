@@ -95,6 +95,16 @@ class TemplateIndex(Generic[T]):
                 return value
         return None
 
+    def find_all(self, uri: str, effort: Effort) -> list[T] | None:
+        """What stands behind each template that may have made the URI; None where that is too much effort to tell."""
+        found: list[T] = []
+        for template, value in self.candidates(uri):
+            if not effort.take(template, uri):
+                return None
+            if template.matches(uri):
+                found.append(value)
+        return found
+
 
 def _turned(text: str) -> str:
     return text[::-1]

@@ -19,8 +19,8 @@ from gateway.core.model import Capability
 
 Outward: TypeAlias = Callable[[str], str]
 """A URI as its server says it, to how it is said here."""
-Unlisted: TypeAlias = Callable[[str, str], Capability | None]
-"""Owner and URI, to what it has there without listing it."""
+MayHave: TypeAlias = Callable[[str, str], bool]
+"""Whether an owner may have something at a URI without listing it."""
 STEPS_A_RESULT = 5_000_000
 """Effort the URIs of one result are worth; those beyond are marked unlooked at, which is as good as bare."""
 _APP_KEYS = ("ui/resourceUri",)
@@ -28,9 +28,9 @@ _OF_THE_WEB = re.compile(r"(?:https?|data):", re.IGNORECASE)
 """What a client gets without any server (MCP 2026-07-28, resources, "common URI schemes")."""
 
 
-def nothing_unlisted(owner: str, uri: str) -> Capability | None:
-    """Where servers have what they list and no more."""
-    return None
+def nothing_more(owner: str, uri: str) -> bool:
+    """Where servers have what they list."""
+    return False
 
 
 class Uris:
@@ -41,14 +41,14 @@ class Uris:
         resources: Iterable[Capability],
         templates: Iterable[Capability],
         readers: Collection[str] = (),
-        unlisted: Unlisted = nothing_unlisted,
+        may_have: MayHave = nothing_more,
     ) -> None:
-        """`readers`: owners of resources that need not be listed."""
+        """`readers`: owners of resources, listed or not."""
         listed = [(each.owner, each.local) for each in resources]
         made = [(each.owner, each.local) for each in templates]
         owners = frozenset({*readers, *(owner for owner, _ in (*listed, *made))})
         self._marks = {mark(owner)[:-1]: owner for owner in owners} if len(owners) > 1 else {}
-        self._unlisted = unlisted
+        self._may_have = may_have
         self._contested = contested(listed, made, lambda text: bool(self.unmarked(text)[0]))
         self._listed = frozenset(listed)
         self._owners = owners
@@ -84,7 +84,7 @@ class Uris:
         made_from_ambiguous = self._templates[owner].find(uri, effort)
         if made_from_ambiguous is not None or effort.spent:
             return made_from_ambiguous is not False
-        return _OF_THE_WEB.match(uri) is None and self._unlisted(owner, uri) is not None
+        return _OF_THE_WEB.match(uri) is None and self._may_have(owner, uri)
 
 
 def mark(owner: str) -> str:

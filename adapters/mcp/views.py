@@ -14,7 +14,7 @@ from adapters.mcp.names import AGENTS, WORKFLOWS, NamesMode, contested, exposed_
 from adapters.mcp.offers import Choice, Offers, chosen, included, owners_of, taker_of
 from adapters.mcp.places import Places
 from adapters.mcp.set_settings import SetSettings
-from adapters.mcp.uris import Outward, Unlisted, apps_of
+from adapters.mcp.uris import Outward, apps_of
 from adapters.mcp.wire import Era
 from gateway.core.json import json_from, json_object
 from gateway.core.model import AgentClass, Capability, CapabilityKind, Principal
@@ -147,7 +147,13 @@ class View:
     def places(self) -> Places:
         if self._places is None:
             listed, templates = self._visible("resources"), self._visible("resourceTemplates")
-            self._places = Places(listed, templates, self._apps(listed), self._readers(), self._unlisted())
+            readers = self._readers()
+            takes = taker_of(SetSettings() if self.set is None else self.set)
+            self._places = Places(
+                *(listed, templates, self._apps(listed), readers),
+                may_have=lambda owner, uri: owner in readers and takes(f"resource:{owner}/{uri}"),
+                find=lambda name: self._gateway.find(self._principal, name),
+            )
         return self._places
 
     @property
@@ -199,21 +205,13 @@ class View:
 
     def _readers(self) -> frozenset[str]:
         """Whoever of those whose results are told here may have resources it does not list."""
-        kinds: tuple[ListKind, ...] = ("tools", "prompts")
-        owners = {each.capability.owner for kind in kinds for each in self.entries(kind).values()}
+        kinds: tuple[ListKind, ...] = ("tools", "prompts", "resources", "resourceTemplates")
+        owners = {each.owner for kind in kinds for each in self._visible(kind)}
+        owners |= {each.capability.owner for kind in kinds[:2] for each in self.entries(kind).values()}
         if self.alone:
             owners.add(self.scope)
         declared = {owner: json_object(json_from(self._gateway.about(owner)).get("capabilities")) for owner in owners}
         return frozenset(owner for owner, each in declared.items() if "resources" in each)
-
-    def _unlisted(self) -> Unlisted:
-        takes = None if self.set is None else taker_of(self.set)
-
-        def found(owner: str, uri: str) -> Capability | None:
-            name = f"resource:{owner}/{uri}"
-            return self._gateway.find(self._principal, name) if takes is None or takes(name) else None
-
-        return found
 
     def _chosen(self, kind: ListKind, settings: SetSettings) -> dict[str, Entry]:
         """What the set names itself, as far as the caller may use it."""

@@ -12,6 +12,7 @@ from typing import Literal
 from gateway.core.json import Json
 from gateway.core.model import Capability, CapabilityKind
 from gateway.core.ports.upstream import Listing, Upstream
+from gateway.core.uris import is_plain
 
 EVERY_TENANT = "*"
 SourceState = Literal["starting", "up", "stale", "down"]
@@ -57,10 +58,17 @@ class Catalog:
         kind, _, rest = name.partition(":")
         owner, _, uri = rest.partition("/")
         source = self.sources.get(owner) if kind == "resource" else None
-        like = None if source is None or source.listing is None else source.listing.unlisted
-        if source is None or like is None or not uri.isprintable() or not 0 < len(uri) <= LONGEST_URI:
+        listing = None if source is None else source.listing
+        if source is None or listing is None or listing.unlisted is None:
             return None
-        return Entry(capability=replace(like, name=name, local=uri), upstream=source.upstream)
+        # By its dots it could be another than the one that is granted.
+        if not uri.isprintable() or not 0 < len(uri) <= LONGEST_URI or not is_plain(uri):
+            return None
+        made_from = listing.templates_of(uri)
+        if made_from is None:
+            return None
+        like = replace(listing.unlisted, name=name, local=uri, made_from=made_from)
+        return Entry(capability=like, upstream=source.upstream)
 
     def of(self, tenant: str, kinds: frozenset[CapabilityKind], owner: str = "") -> tuple[Capability, ...]:
         """The tenant's capabilities of these kinds, sorted by name; only the owner's where one is given."""

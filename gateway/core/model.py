@@ -127,6 +127,8 @@ class Capability:
     """None where no answer is kept."""
     digest: str = ""
     """SHA-256, hex, of the canonical definition."""
+    made_from: tuple[str, ...] = ()
+    """Names of the templates a resource that is not listed may have been made from: denied any of them, denied this."""
     needs: frozenset[str] = frozenset()
     """What a caller's client has to be able to be asked for to be shown it, any one of these; empty: nothing."""
 

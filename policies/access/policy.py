@@ -10,13 +10,14 @@ from dataclasses import replace
 from gateway.core.json import Json
 from gateway.core.model import AgentClass, Capability, Operation, Request
 from gateway.core.ports.policy import Need
+from gateway.core.uris import is_plain
 from gateway.core.verdict import Allow, Deny, Verdict
 from policies.access.compiler import NO_GRANT, POLICY, Compiled, Compiler, Open, granted_by
 from policies.access.engine import Decision
 from policies.access.expert import expert_policies
 from policies.access.expression import Expression, path_text, slot_of, terms_of
 from policies.access.project import trouble
-from policies.access.resources import is_plain, named_resource, narrow_rules, uri_of
+from policies.access.resources import named_resource, narrow_rules, templates_of, uri_of
 from policies.access.rules import Rule, built_in_rules, granted_rules, rules_of
 from policies.access.settings import RoleSettings
 
@@ -56,6 +57,10 @@ class AccessPolicy:
         """See `RequestPolicy.plan`."""
         if capability.tenant not in (EVERY_TENANT, agent.tenant):
             return Deny(policy=POLICY, rule="other-tenant", reason="it belongs to another tenant")
+        for template in templates_of(capability):
+            by_template = self.compiler.compiled(agent, template).settled
+            if isinstance(by_template, Deny) and by_template.rule != NO_GRANT:
+                return by_template
         compiled = self.compiler.compiled(agent, capability)
         if capability.kind != "template":
             return compiled.need

@@ -1,7 +1,6 @@
-"""Resource templates: one entry in a list, many resources behind it. Knows how a URI can hide where it leads."""
+"""Resource templates: one entry in a list, many resources behind it."""
 
 from dataclasses import replace
-from urllib.parse import unquote
 
 from gateway.core.json import Json, json_object, json_text
 from gateway.core.model import AgentClass, Capability
@@ -23,16 +22,14 @@ def named_resource(template: Capability, uri: str) -> Capability:
     return replace(template, name=f"resource:{template.owner}/{uri}", kind="resource", local=uri)
 
 
+def templates_of(unlisted: Capability) -> list[Capability]:
+    """The templates that what is not listed may have been made from."""
+    return [
+        replace(unlisted, name=name, kind="template", local=name.partition("/")[2], made_from=())
+        for name in unlisted.made_from
+    ]
+
+
 def uri_of(arguments: Json) -> str:
     """The URI a read asks for, or empty."""
     return json_text(json_object(arguments).get("uri"))
-
-
-def is_plain(uri: str) -> bool:
-    """Whether the URI names what its text says: no dot segments, however often they are escaped."""
-    previous = ""
-    while previous != uri:
-        if any(segment in (".", "..") for segment in uri.replace("\\", "/").split("/")):
-            return False
-        previous, uri = uri, unquote(uri)
-    return "\0" not in uri

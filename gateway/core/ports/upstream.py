@@ -1,11 +1,15 @@
 """What can be called: MCP servers, A2A agents, the orchestrator, all behind one port."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.core.json import Json
 from gateway.core.model import Capability, Emit, Request, Result
+
+
+def _no_templates(uri: str) -> tuple[str, ...]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +21,8 @@ class Listing:
     """What it says of itself: server info, instructions, protocol version, its card."""
     unlisted: Capability | None = None
     """What a resource is that it has without listing it, as servers may: named `resource:OWNER/`, the URI left out."""
+    templates_of: Callable[[str], tuple[str, ...] | None] = field(default=_no_templates, compare=False)
+    """Names of the listed templates a URI may have been made from; None where nobody can tell."""
 
 
 class Upstream(Protocol):

@@ -210,6 +210,14 @@ async def test_any_other_failure_fails_the_listing() -> None:
         await read_listing("shop", server(), ALL, Pages(prompts__list=Unavailable("gone")))
 
 
+async def test_a_listing_tells_from_which_of_its_templates_a_uri_may_have_been_made() -> None:
+    made: list[Json] = [{"uriTemplate": text} for text in ("note://{id}", "{+any}", "mail://{id}")]
+    pages = Pages(resources__templates__list=[{"resourceTemplates": made}])
+    listing = await read_listing("docs", server(), ALL, pages)
+    assert set(listing.templates_of("note://7") or ()) == {"resource:docs/note://{id}", "resource:docs/{+any}"}
+    assert listing.templates_of("x" * 70_000) == ()
+
+
 async def test_what_resources_it_has_without_listing_them_is_known_of_a_server_that_has_any() -> None:
     async def ask(method: str, params: JsonObject) -> JsonObject:
         return {}

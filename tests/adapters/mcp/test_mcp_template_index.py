@@ -12,7 +12,7 @@ from adapters.mcp.templates import template_from
 from adapters.mcp.uris import Uris
 from tests.fakes_mcp_door import resource, template
 
-MANY = 5_000
+MANY = 2_000
 
 pieces = st.sampled_from(["", "a", "b", "ab", "a/", "/", "a+", "{x}", "{+x}", "{?x}", "{/x}"])
 texts = st.lists(pieces, max_size=5).map("".join)

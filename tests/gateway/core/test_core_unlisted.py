@@ -53,11 +53,24 @@ async def test_it_is_read_where_it_is_granted_and_refused_where_it_is_not() -> N
     [
         *("resource:other/file:///page", "resource:docs/", "resource:docs", "tool:docs/page"),
         *("resource:docs/a\x00b", f"resource:docs/{'x' * 3000}"),
+        *("resource:docs/file:///x/../page", "resource:docs/file:///x/%252e%252E/page"),
     ],
 )
 async def test_what_nobody_could_have_is_not_there(name: str) -> None:
     with pytest.raises(NotFound):
         await path(FakeUpstream("docs")).call(reading(name))
+
+
+async def test_it_says_from_which_templates_it_may_have_been_made_and_is_not_there_where_nobody_can_tell() -> None:
+    made: tuple[str, ...] | None = ("resource:docs/file:///{name}",)
+    around = path(FakeUpstream("docs"))
+    around.shelf.arrived("docs", Listing(capabilities=(), unlisted=LIKE, templates_of=lambda uri: made))
+    around.pipeline.swap(around.snapshot("3"))
+    found = around.pipeline.find(ANA, PAGE)
+    assert found is not None
+    assert found.made_from == made
+    made = None
+    assert around.pipeline.find(ANA, PAGE) is None
 
 
 async def test_a_server_without_resources_and_another_tenants_have_none() -> None:

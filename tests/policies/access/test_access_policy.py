@@ -323,6 +323,17 @@ def test_a_template_no_rule_can_reach_is_hidden() -> None:
     assert isinstance(everything.plan(ana("s").agent_class, TEMPLATE), Deny)
 
 
+def test_what_is_not_listed_is_denied_with_any_template_it_may_have_been_made_from() -> None:
+    names = ("resource:docs/{+any}", "resource:docs/secret://{id}")
+    page = replace(capability("resource:docs/secret://7", kind="resource"), made_from=names)
+    rules = [["resource:docs/secret://{id}"], ["resource:docs/other://{id}"], []]
+    policies = [access({"s": {"allow": ["resource:docs/*"], "deny": each}}) for each in rules]
+    narrow = access({"s": {"allow": ["resource:docs/secret://7"]}})
+
+    said = [policy.plan(ana("s").agent_class, page) for policy in (*policies, narrow)]
+    assert [type(each) for each in said] == [Deny, Allow, Allow, Allow], "that nothing grants a template denies nothing"
+
+
 def test_completing_a_templates_arguments_is_covered_by_any_grant_under_it() -> None:
     narrow = access({"s": {"allow": ["resource:docs/file:///public/*"]}})
     whole = access({"s": {"allow": ["resource:docs/*"], "deny": ["resource:docs/file:///secret/*"]}})
