@@ -123,9 +123,8 @@ class Pinning:
                 self._note_held(watched.tenant, name)
             if different:
                 self._on_change()
-        return Listing(
-            capabilities=tuple(_cleaned(each) for each in listing.capabilities), about=self._about(owner, listing.about)
-        )
+        cleaned = tuple(_cleaned(each) for each in listing.capabilities)
+        return replace(listing, capabilities=cleaned, about=self._about(owner, listing.about))
 
     def views(self, tenant: str, *, name: str = "") -> tuple[PinView, ...]:
         """The tenant's pins, by name; only that of `name` where one is given."""

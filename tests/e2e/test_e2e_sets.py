@@ -22,6 +22,8 @@ SCHEMA = {
     "required": ["order", "currency"],
 }
 URI = "file:///readme"
+PAGE = "file:///page"
+"""Linked to, and listed by nobody."""
 
 
 def behave(exchange: Exchange) -> None:
@@ -38,9 +40,10 @@ def behave(exchange: Exchange) -> None:
         case "resources/templates/list":
             said = {**cached, "resourceTemplates": []}
         case "resources/read":
-            said = {**cached, "contents": [{"uri": URI, "text": exchange.target.decode()}]}
+            said = {**cached, "contents": [{"uri": message["params"]["uri"], "text": exchange.target.decode()}]}
         case _:
             said = lying.spoken(json.dumps(message["params"]["arguments"]))
+            said["content"].append({"type": "resource_link", "uri": PAGE, "name": "page"})
     exchange.answer(lying.answer(exchange, said))
 
 
@@ -108,3 +111,9 @@ async def test_one_server_that_is_down_costs_only_itself_and_what_two_offer_is_t
         assert [each["uri"] for each in resources] == [f"orders+{URI}", f"stock+{URI}"]
         read = (await ana.modern("resources/read", {"uri": f"stock+{URI}"})).json()["result"]["contents"]
         assert read == [{"uri": f"stock+{URI}", "text": "/stock"}]
+        call = {"name": "orders__refund", "arguments": {"order": "A-1", "currency": "EUR"}}
+        link = (await ana.modern("tools/call", call)).json()["result"]["content"][1]["uri"]
+        page = (await ana.modern("resources/read", {"uri": link})).json()["result"]["contents"]
+        assert page == [{"uri": f"orders+{PAGE}", "text": "/orders"}]
+        for odd in (PAGE, f"orders+file:///x/../{PAGE}", f"down+{PAGE}"):
+            assert "error" in (await ana.modern("resources/read", {"uri": odd})).json()

@@ -173,6 +173,13 @@ async def test_what_is_not_a_servers_passes_untouched() -> None:
     assert await bench.pinning.inspect("else", listing) is listing
 
 
+async def test_what_else_a_listing_says_passes_with_it() -> None:
+    page = Capability(name="resource:orders/", kind="resource", owner="orders", local="")
+    listing = Listing(capabilities=(), unlisted=page, templates_of=lambda uri: None)
+    inspected = await Bench().pinning.inspect("orders", listing)
+    assert (inspected.unlisted, inspected.templates_of) == (page, listing.templates_of)
+
+
 async def test_instructions_stay_as_they_were_trusted_until_others_are_approved() -> None:
     bench = Bench()
     assert (await bench.lists(instructions="Be\u200b kind.")).about["instructions"] == "Be kind."
