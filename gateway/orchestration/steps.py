@@ -14,7 +14,17 @@ from gateway.core.json import Json, JsonObject, json_list
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Usage
 from gateway.core.ports.journal import RunInterrupted, Slot
-from gateway.core.ports.orchestration import Answer, Node, Note, Offer, Question, Scratchpad, StepResult, Whose
+from gateway.core.ports.orchestration import (
+    Answer,
+    Node,
+    Note,
+    Offer,
+    Question,
+    Scratchpad,
+    StepResult,
+    TaskView,
+    Whose,
+)
 from gateway.orchestration.begun import Begun, BegunSteps
 from gateway.orchestration.calls import Caller
 from gateway.orchestration.context import RunContext
@@ -165,7 +175,13 @@ class RunSteps:
         self._check_own_task()
         await self._run.chronicle.event(f"part {name}", part_body(name, value, text))
 
-    def compensate(self, target: str, input: Json, *, labels: Labels = CLEAN, because: str = "") -> None:
+    def compensate(
+        self, target: str, input: Json, *, labels: Labels = CLEAN, because: str = "", task: TaskView | None = None
+    ) -> None:
+        self.undoable()
+        self._undo.append(Node(target=target, input=input, labels=labels, undoes=because, task=task))
+
+    def undoable(self) -> None:
         self._check_own_task()
         if not self._run.gate.undoes and not may_undo(self._run.spec.settings):
             # Whoever cancels it in another process has to know.
@@ -173,7 +189,6 @@ class RunSteps:
             self._run.group.start_soon(self._run.chronicle.event, COMPENSATES, body)
         self._run.gate.undoes = True
         self._stopping.begin()
-        self._undo.append(Node(target=target, input=input, labels=labels, undoes=because))
 
     async def note(self, note: Note) -> None:
         async def act() -> JsonObject:

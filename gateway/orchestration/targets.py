@@ -72,7 +72,7 @@ Nested = Annotated[TargetSettings, BeforeValidator(_workflow_named, json_schema_
 
 
 class UndoSettings(TargetSettings):
-    """How a stage is made undone when a later one fails the run."""
+    """How a stage, or a step of a plan, is made undone when the run fails after it."""
 
     input: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     """May refer to results: `$task.order`, `$STAGE.field`."""
@@ -193,6 +193,8 @@ class PlanStepSettings(TargetSettings):
     by default all."""
     verify: tuple[VerifySettings, ...] = ()
     """What of its answer is looked up."""
+    undo: UndoSettings | None = None
+    """Called, the last to end first, when the run fails after this step, and when the run goes on without it."""
 
 
 class FillerSettings(BaseModel):

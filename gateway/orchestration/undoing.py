@@ -48,7 +48,8 @@ async def undone(nodes: Iterable[Node], steps: Steps, because: str) -> list[Undo
 
 def may_undo(settings: JsonObject) -> bool:
     """Whether runs with these settings may have something to undo."""
-    return any(json_object(stage).get("undo") for stage in json_list(settings.get("stages")))
+    parts = (*json_list(settings.get("stages")), *json_list(settings.get("plan")))
+    return any(json_object(each).get("undo") for each in parts)
 
 
 def says_that_it_undoes(events: Iterable[RunEvent]) -> bool:

@@ -9,7 +9,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.ports.orchestration import Handing
-from gateway.patterns.references import TASK, named_in
+from gateway.patterns.references import TASK, named_in, renamed
 from gateway.patterns.settings import contract, seconds, target_in, texts
 from gateway.patterns.spoken import object_said
 from gateway.patterns.verify import Check, checks_in
@@ -43,6 +43,8 @@ class PlanStep:
     handing: Handing = "asked"
     """How long results of the steps before it are handed to it."""
     verify: tuple[Check, ...] = ()
+    undo: tuple[str, JsonObject] | None = None
+    """What to call, with which input, should the run fail after it, or go on without it."""
     tells: bool = False
     """A tool is told of the task beside its input: nobody chose arguments for it."""
     refers: bool = False
@@ -88,6 +90,8 @@ def plan_from(value: Json, rules: PlanRules, labels: Labels = CLEAN) -> dict[str
             raise InvalidRequest(f"two steps have the id {step.id}")
         plan[step.id] = step
     _refuse_disorder(plan, rules.done)
+    for step in plan.values():
+        _refuse_unknown_undo(step, plan, own=rules.own)
     return plan
 
 
@@ -133,7 +137,11 @@ def repeats_in(plan: Mapping[str, PlanStep]) -> dict[str, str]:
 def without_repeats(plan: Mapping[str, PlanStep], repeats: Mapping[str, str]) -> dict[str, PlanStep]:
     """The plan with each piece of work in it once."""
     return {
-        each: replace(step, after=tuple(dict.fromkeys(repeats.get(a, a) for a in step.after)))
+        each: replace(
+            step,
+            after=tuple(dict.fromkeys(repeats.get(a, a) for a in step.after)),
+            undo=None if step.undo is None else (step.undo[0], json_object(renamed(step.undo[1], repeats))),
+        )
         for each, step in plan.items()
         if each not in repeats
     }
@@ -199,8 +207,32 @@ def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
         sight=sight_in(entry) if entry.get("task") and (rules.own or not rules.sight.task) else rules.sight,
         handing=handing_in(entry, rules.handing),
         verify=checks_in(entry) if rules.own else (),
+        undo=_undo(step_id, json_object(entry.get("undo")), rules),
         refers=rules.own,
     )
+
+
+def _undo(step_id: str, entry: JsonObject, rules: PlanRules) -> tuple[str, JsonObject] | None:
+    """Raises: InvalidRequest: whoever plans would have it undone by somebody there is not."""
+    if not entry:
+        return None
+    target = target_in(entry)
+    if not rules.own and target not in rules.targets:
+        raise InvalidRequest(
+            f"{target} is to undo step {step_id}, and there is only {', '.join(sorted(rules.targets))}"
+        )
+    return target, json_object(entry.get("input"))
+
+
+def _refuse_unknown_undo(step: PlanStep, plan: Mapping[str, PlanStep], *, own: bool) -> None:
+    """Raises: InvalidRequest: what undoes the step would be told what its doer was not."""
+    if step.undo is None:
+        return
+    known = {step.id, *step.after, *({TASK, *ancestors(plan, step.id)} if own else ())}
+    unknown = [each for each in named_in(step.undo[1]) if each not in known]
+    if unknown:
+        told = ", ".join(f"${each}" for each in sorted(known))
+        raise InvalidRequest(f"what undoes step {step.id} is given ${unknown[0]}, and may be given {told}")
 
 
 def _claims(step_id: str, entry: JsonObject, rules: PlanRules) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from gateway.core.task import Task
 from gateway.patterns.failures import another_try
 from gateway.patterns.nested import lifted_gaps, notices_in
 from gateway.patterns.plan import PlanRules, PlanStep, plan_from
+from gateway.patterns.plan_undoing import PlanEffects
 from gateway.patterns.planning import each_once
 from gateway.patterns.roles import Role, required_role, role_in, words_of
 from gateway.patterns.rounds import gap_of
@@ -98,7 +99,17 @@ class PlanExecute:
             role=self._executor,
             concurrency=self._tries.concurrency,
             stand_ins=self._tries.stand_ins,
+            effects=PlanEffects(task=task),
         )
+        work.effects.expect(plan, steps)
+        try:
+            return await self._worked_off(dict(plan), work, spent, steps)
+        finally:
+            work.effects.register(steps)
+
+    async def _worked_off(
+        self, plan: dict[str, PlanStep], work: TieredWork, spent: list[Spent], steps: Steps
+    ) -> Outcome:
         whole_plan = dict(plan)
         await work.work_off(plan, steps)
         for _ in range(1, self._tries.at_most):
@@ -112,6 +123,8 @@ class PlanExecute:
             whole_plan = {each: step for each, step in whole_plan.items() if each in work.results} | anew
             await work.work_off(anew, steps)
         fails_run = await self._settle_with_caller(whole_plan, work, steps)
+        if not fails_run and any(work.results[each].ok for each in whole_plan):
+            await work.effects.take_back_what_does_not_stand(work.results, steps)
         return await self._answer(
             Failed(plan=whole_plan, results=work.results), work, spent, steps, fails_run=fails_run
         )
@@ -182,6 +195,7 @@ class PlanExecute:
                 node = work.node(plan[gap.step], result.target)
                 again = await steps.call(another_try(node, result))
                 work.attempts.append((gap.step, again))
+                work.effects.note(plan[gap.step], again, again, work.results)
                 work.results[gap.step] = again
         # What was skipped for want of one of them gets its turn.
         for step_id in [each for each in plan if work.results[each].error == "skipped"]:
@@ -194,7 +208,7 @@ class PlanExecute:
     ) -> Outcome:
         done = {step_id: failed.results[step_id] for step_id in failed.plan if failed.results[step_id].ok}
         lacking = tuple(gap for step_id, result in done.items() for gap in lifted_gaps(step_id, result))
-        gaps = (*failed.gaps, *lacking)
+        gaps = (*failed.gaps, *lacking, *work.effects.gaps)
         value: JsonObject = {step_id: result.answer for step_id, result in done.items()}
         text = ""
         if self._synthesiser is not None and value:
@@ -208,12 +222,18 @@ class PlanExecute:
             await steps.decided("cost", report.get("saved_share"), because=f"it cost {saved}", detail={"cost": report})
         error = "; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gaps) if fails_run or not value else ""
         return Outcome(
-            text=text or _by_rule(failed, lacking),
+            text=text or _by_rule(failed, (*lacking, *work.effects.gaps)),
             value=value or None,
             gaps=gaps,
             error=error,
             notices=tuple(
-                dict.fromkeys((*work.notices, *(said for each in done.values() for said in notices_in(each))))
+                dict.fromkeys(
+                    (
+                        *work.notices,
+                        *work.effects.notices,
+                        *(said for each in done.values() for said in notices_in(each)),
+                    )
+                )
             ),
             why={"plan": [*failed.plan], "cost": report},
         )

@@ -103,6 +103,18 @@ def names_filled_in(texts: Iterable[str]) -> list[str]:
     return [match[1] for text in texts for match in _REFERENCE.finditer(text)]
 
 
+def renamed(value: Json, names: Mapping[str, str]) -> Json:
+    """`value` with every reference in it to something that has another name now under that name."""
+    if isinstance(value, str):
+        match = _REFERENCE.fullmatch(value)
+        return value if match is None else f"${names.get(match[1], match[1])}{match[2]}"
+    if isinstance(value, list):
+        return [renamed(each, names) for each in value]
+    if isinstance(value, dict):
+        return {key: renamed(each, names) for key, each in value.items()}
+    return value
+
+
 def without_nothing(value: JsonObject) -> JsonObject:
     """The members that are there."""
     return {key: each for key, each in value.items() if each is not None}

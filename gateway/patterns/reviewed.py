@@ -14,6 +14,7 @@ from gateway.core.ports.orchestration import Gap, Offer, StepResult, Steps
 from gateway.patterns.failures import STOPPED, OnFailure, what_to_do
 from gateway.patterns.nested import lifted_gaps
 from gateway.patterns.plan import PlanStep, ancestors, done_already, followers
+from gateway.patterns.plan_undoing import PlanEffects
 from gateway.patterns.planning import Planning
 from gateway.patterns.review import REVIEWS, Verdict, by_rule, reviews_in, somebody_else
 from gateway.patterns.roles import Role
@@ -47,6 +48,7 @@ class ReviewedPlan:
     plan: dict[str, PlanStep]
     rules: ReviewRules
     ways: Ways
+    effects: PlanEffects = field(default_factory=PlanEffects)
     results: dict[str, StepResult] = field(default_factory=dict[str, StepResult])
     """The best of each step."""
     unconfirmed: dict[str, tuple[Gap, ...]] = field(default_factory=dict[str, tuple[Gap, ...]])
@@ -63,6 +65,8 @@ class ReviewedPlan:
     """Who does a step instead of whom the plan names."""
     _tried_as: dict[str, str] = field(default_factory=dict[str, str])
     """Under which id a step of a new plan was tried as a step of an earlier one."""
+    _undone: set[str] = field(default_factory=set[str])
+    """Steps of which what was done is undone: they are done over as something new."""
     _offers: Mapping[str, Offer] | None = None
     _shown: dict[str, int] = field(default_factory=dict[str, int])
     """How often each step's result was shown to whoever watches."""
@@ -161,6 +165,7 @@ class ReviewedPlan:
         if other:
             because = f"{self.plan[step_id].target} did not do {step_id} well enough"
             await steps.decided("reassign", other, because=because, detail={"step": step_id})
+            self._undone |= await self.effects.take_back({step_id}, self.results.values(), steps, because=because)
             self._to[step_id] = other
 
     async def _somebody_else(self, step: PlanStep, tried: list[str], steps: Steps) -> str:
@@ -192,7 +197,12 @@ class ReviewedPlan:
         for step_id in [each for each in self.plan if each in left - anew.keys()]:
             result = failed.get(step_id, self.results[step_id])
             self.notices.append(f"{step_id} was replaced by another plan ({result.reason or result.error}).")
-        self._same_work(left, anew)
+        tried_as = self._same_work(left, anew)
+        stays = [result for each, result in self.results.items() if each not in left or each in tried_as]
+        await self.effects.take_back(left - tried_as.keys(), stays, steps, because="another plan replaces it")
+        self.effects.rename(tried_as)
+        self.effects.expect(anew, steps)
+        self._undone -= left
         for step_id in left:
             for kept in (self.results, self._last, self._tried, self._built_on, self._to, self.unconfirmed):
                 kept.pop(step_id, None)
@@ -205,16 +215,21 @@ class ReviewedPlan:
             self._built_on[step_id] = self._builds_on(step_id)
         return True
 
-    def _same_work(self, left: set[str], anew: Mapping[str, PlanStep]) -> None:
-        """Note which of the new steps are steps that have been tried: what those brought about is not repeated."""
+    def _same_work(self, left: set[str], anew: Mapping[str, PlanStep]) -> dict[str, str]:
+        """Note which of the new steps are steps that have been tried: what those brought about is not repeated. What
+        those are called now, by what they were called."""
+        found: dict[str, str] = {}
         tried = {each: self._last.get(each) or self.results[each] for each in self.plan if each in left}
         self._tried_as.clear()
         for step in anew.values():
             for old, result in tried.items():
                 if result.id and (result.target, self.plan[old].input) == (step.target, step.input):
-                    self._tried_as[step.id] = result.id
+                    # What was undone is done over as something new.
+                    self._tried_as[step.id] = "" if old in self._undone else result.id
+                    found[old] = step.id
                     del tried[old]
                     break
+        return found
 
     def _name_what_was_not_accepted(self) -> None:
         """Answers that stand because there is no better one."""
@@ -295,7 +310,7 @@ class ReviewedPlan:
             again={
                 each: found
                 for each, result in before.items()
-                if (found := self._tried_as.get(each, "") if result is None else result.id)
+                if each not in self._undone and (found := self._tried_as.get(each, "") if result is None else result.id)
             },
             notes={each: verdict.note for each, verdict in verdicts.items()},
             extra_labels={each: verdict.labels for each, verdict in verdicts.items() if not self._is_tool(each)},
@@ -309,6 +324,8 @@ class ReviewedPlan:
             if done[step_id].error != "skipped":
                 self._tried.setdefault(step_id, []).append(plan[step_id].target)
             await self._keep(step_id, done[step_id], steps)
+        self._undone.difference_update(ready)
+        self.effects.note_all(plan, done, self._last, self.results)
 
     async def _keep(self, step_id: str, result: StepResult, steps: Steps) -> None:
         """Keep a result, looked up; where there is a better one before it, as the latest only."""

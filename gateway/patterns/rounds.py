@@ -11,9 +11,10 @@ from gateway.core.task import Task
 from gateway.patterns.failures import WANTING, another_way
 from gateway.patterns.nested import notices_in
 from gateway.patterns.plan import PlanStep, followers
-from gateway.patterns.references import TASK, filled, resolved, without_nothing
+from gateway.patterns.plan_undoing import PlanEffects
+from gateway.patterns.references import filled, resolved, without_nothing
 from gateway.patterns.settings import StandIn, slug_of
-from gateway.patterns.views import task_view
+from gateway.patterns.views import known_of, task_view
 
 REASONS_CHARS = 600
 """What is kept of the reasons for another round."""
@@ -48,6 +49,8 @@ class Attempt:
     """Why it is asked again, by the plan's id."""
     parts: Mapping[str, str] = field(default_factory=dict[str, str])
     """Under which name its result is shown as soon as it is there, by the plan's id."""
+    effects: PlanEffects | None = None
+    """Where what it brings about is kept; None where it is only proposed."""
 
 
 async def worked_off(
@@ -55,7 +58,7 @@ async def worked_off(
 ) -> dict[str, StepResult]:
     """Results of the wanted steps, after as many rounds as it took or as are allowed."""
     wanted = [step_id for step_id in plan if step_id in set(wanted)]
-    results = dict(await steps.graph(nodes_of(plan, wanted, attempt, ways), limit=ways.concurrency))
+    results = await _done(plan, wanted, attempt, steps, ways)
     for number in range(2, ways.max_rounds + 1):
         wanting = {step_id for step_id, result in results.items() if result.error in WANTING}
         if not wanting:
@@ -65,19 +68,21 @@ async def worked_off(
         todo = [step_id for step_id in wanted if step_id in wanting | lost]
         taken_over = _taken_over(plan, wanting, results, ways)
         await _told(number, todo, results, taken_over, steps)
+        undone = await _taken_back(taken_over, wanting, results, attempt, steps)
         # In the words of whoever failed, perhaps; a tool is told nothing.
         told = {each: results[each] for each in wanting if not taken_over[each].target.startswith("tool:")}
         latest = replace(
             attempt,
             earlier={**attempt.earlier, **results},
-            again={**attempt.again, **{step_id: results[step_id].id for step_id in todo}},
+            # What was undone is done over as something new.
+            again={**attempt.again, **{each: "" if each in undone else results[each].id for each in todo}},
             notes={step_id: another_way(results[step_id]) for step_id in told},
             extra_labels={
                 each: attempt.extra_labels.get(each, CLEAN).join(told[each].labels if each in told else CLEAN)
                 for each in todo
             },
         )
-        results |= await steps.graph(nodes_of(taken_over, todo, latest, ways), limit=ways.concurrency)
+        results |= await _done(taken_over, todo, latest, steps, ways)
     return results
 
 
@@ -100,13 +105,6 @@ def notices_of(
         else:
             said.append(f"{slug_of(result.target)} stood in for {slug_of(planned)}")
     return tuple(dict.fromkeys(said))
-
-
-def known_of(task: Task | None) -> dict[str, Json]:
-    """What references to the task stand for."""
-    message = None if task is None else task.message
-    said: JsonObject = {} if message is None else {"message": message.text, **json_object(message.structured)}
-    return {TASK: said}
 
 
 def nodes_of(plan: Mapping[str, PlanStep], wanted: list[str], attempt: Attempt, ways: Ways) -> dict[str, Node]:
@@ -139,6 +137,29 @@ def nodes_of(plan: Mapping[str, PlanStep], wanted: list[str], attempt: Attempt, 
             again=attempt.again.get(step_id, ""),
         )
     return nodes
+
+
+async def _done(
+    plan: Mapping[str, PlanStep], wanted: list[str], attempt: Attempt, steps: Steps, ways: Ways
+) -> dict[str, StepResult]:
+    results = dict(await steps.graph(nodes_of(plan, wanted, attempt, ways), limit=ways.concurrency))
+    if attempt.effects is not None:
+        attempt.effects.note_all(plan, results, results, {**attempt.earlier, **results})
+    return results
+
+
+async def _taken_back(
+    plan: Mapping[str, PlanStep],
+    wanting: set[str],
+    results: Mapping[str, StepResult],
+    attempt: Attempt,
+    steps: Steps,
+) -> frozenset[str]:
+    """Have undone what was brought about by those from whom others take over; the steps of which something was."""
+    if attempt.effects is None:
+        return frozenset()
+    others = {each for each in wanting if plan[each].target != results[each].target}
+    return await attempt.effects.take_back(others, results.values(), steps, because="another takes over")
 
 
 async def _told(

@@ -16,6 +16,7 @@ from gateway.patterns.critique import RULES, refuse_options
 from gateway.patterns.failures import STOPPED, ask_timeout_s_in, on_failure_in
 from gateway.patterns.nested import lifted_gaps
 from gateway.patterns.plan import PlanRules, PlanStep, longest_s, plan_from
+from gateway.patterns.plan_undoing import PlanEffects
 from gateway.patterns.planning import EACH, Planning
 from gateway.patterns.reviewed import ReviewedPlan, ReviewRules
 from gateway.patterns.roles import role_in, words_of
@@ -90,15 +91,27 @@ class Supervisor:
         except InvalidRequest as error:
             return Outcome(text=f"There is no plan that can be run: {error.message}", error=error.message)
         await self._told(plan, steps)
+        effects = PlanEffects(task=task)
+        effects.expect(plan, steps)
         ways = replace(self._ways, task=task)
-        if self._propose:
-            return await self._agreed_and_committed(plan, ways, steps)
-        reviewed = ReviewedPlan(plan=dict(plan), rules=self._review, ways=ways)
+        try:
+            if self._propose:
+                return await self._agreed_and_committed(plan, ways, effects, steps)
+            return await self._reviewed(
+                ReviewedPlan(plan=dict(plan), rules=self._review, ways=ways, effects=effects), steps
+            )
+        finally:
+            effects.register(steps)
+
+    async def _reviewed(self, reviewed: ReviewedPlan, steps: Steps) -> Outcome:
         await reviewed.work_off(steps)
         results = {step_id: reviewed.results[step_id] for step_id in reviewed.plan}
-        outcome = await self._put_together(reviewed.plan, results, reviewed.gaps, steps)
-        notices = tuple(dict.fromkeys((*outcome.notices, *reviewed.notices)))
-        return _failed_by(reviewed.gaps, replace(outcome, notices=notices), fails_run=reviewed.fails_run)
+        if not reviewed.fails_run:
+            await _settled(reviewed.effects, results, steps)
+        gaps = (*reviewed.gaps, *reviewed.effects.gaps)
+        outcome = await self._put_together(reviewed.plan, results, gaps, steps)
+        notices = tuple(dict.fromkeys((*outcome.notices, *reviewed.notices, *reviewed.effects.notices)))
+        return _failed_by(gaps, replace(outcome, notices=notices), fails_run=reviewed.fails_run)
 
     async def _planned(self, steps: Steps) -> dict[str, PlanStep]:
         """The planner's plan. Raises: InvalidRequest: it gave none that can be run, twice."""
@@ -114,20 +127,27 @@ class Supervisor:
         names: list[Json] = [*plan]
         await steps.decided("plan", names, because=f"{', '.join(plan)}, {by}", detail={"steps": told})
 
-    async def _agreed_and_committed(self, plan: dict[str, PlanStep], ways: Ways, steps: Steps) -> Outcome:
+    async def _agreed_and_committed(
+        self, plan: dict[str, PlanStep], ways: Ways, effects: PlanEffects, steps: Steps
+    ) -> Outcome:
         attempt = Attempt(phase="propose", publishes=False)
         agreement = Agreement(plan=dict(plan), results=await worked_off(plan, plan, attempt, steps, ways))
         if not await agreement.reached(steps, ways):
             return _disagreed(agreement)
         proposed = agreement.results
         commits = [step_id for step_id in plan if proposed[step_id].ok and proposed[step_id].commits]
-        committed = await worked_off(agreement.plan, commits, _committing(commits, proposed), steps, ways)
+        committing = replace(_committing(commits, proposed), effects=effects)
+        committed = await worked_off(agreement.plan, commits, committing, steps, ways)
         results = {**proposed, **committed}
         gaps = tuple(gap_of(plan[step_id], result) for step_id, result in results.items() if not result.ok)
         fails_run = self._review.on_failure == "fail" and bool(gaps)
+        if not fails_run:
+            await _settled(effects, results, steps)
         gaps += tuple(gap for step_id, result in results.items() for gap in lifted_gaps(step_id, result))
+        gaps += tuple(effects.gaps)
         outcome = await self._put_together(plan, results, gaps, steps)
-        return _failed_by(gaps, outcome, fails_run=fails_run)
+        notices = tuple(dict.fromkeys((*outcome.notices, *effects.notices)))
+        return _failed_by(gaps, replace(outcome, notices=notices), fails_run=fails_run)
 
     async def _put_together(
         self, plan: Mapping[str, PlanStep], results: Mapping[str, StepResult], gaps: tuple[Gap, ...], steps: Steps
@@ -147,6 +167,12 @@ class Supervisor:
         missing: list[Json] = [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in gaps]
         node = replace(self._synthesiser.node({"gaps": missing}), given=results, last=True)
         return words_of(await steps.call(node))
+
+
+async def _settled(effects: PlanEffects, results: Mapping[str, StepResult], steps: Steps) -> None:
+    """Have undone what the run goes on without; where nothing succeeded it fails, and all of it is undone by that."""
+    if any(result.ok for result in results.values()):
+        await effects.take_back_what_does_not_stand(results, steps)
 
 
 def _refuse_reviewing(plan: Mapping[str, PlanStep], review: ReviewRules) -> None:

@@ -7,12 +7,12 @@ from gateway.core.ports.orchestration import Node, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.failures import WANTING, another_try
 from gateway.patterns.plan import PlanStep, done_already, same_work
+from gateway.patterns.plan_undoing import PlanEffects
 from gateway.patterns.references import filled
 from gateway.patterns.roles import Role
-from gateway.patterns.rounds import known_of
 from gateway.patterns.settings import StandIn, slug_of
 from gateway.patterns.tiers import TierRecord
-from gateway.patterns.views import task_view
+from gateway.patterns.views import known_of, task_view
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +28,7 @@ class TieredWork:
     """How the executor is asked, where there is one in place of tiers."""
     concurrency: int
     stand_ins: Mapping[str, StandIn]
+    effects: PlanEffects
     results: dict[str, StepResult] = field(default_factory=dict[str, StepResult])
     """Of every step that has ended for good, by its id."""
     attempts: list[tuple[str, StepResult]] = field(default_factory=list[tuple[str, StepResult]])
@@ -41,11 +42,17 @@ class TieredWork:
         as the same step, so that what it brought about is not brought about twice."""
         failed = {each: step for each, step in before.items() if not self.results[each].ok}
         tried = {each: step for each, step in failed.items() if self.results[each].attempts}
+        names: dict[str, str] = {}
         self._tried_as.clear()
         for step in anew.values():
             if old := same_work(step, tried):
-                self._tried_as[step.id] = self.results[old].id
+                self._tried_as[step.id], names[old] = self.results[old].id, step.id
                 del tried[old]
+        await self.effects.take_back(
+            failed.keys() - names.keys(), self.results.values(), steps, because="another plan replaces it"
+        )
+        self.effects.rename(names)
+        self.effects.expect(anew, steps)
         done = {each: step for each, step in before.items() if each not in failed}
         self.results = {each: result for each, result in self.results.items() if result.ok}
         for step_id, old in done_already(anew, done).items():
@@ -68,6 +75,7 @@ class TieredWork:
             step_id, result = found
             node = under_way.pop(step_id)
             self.attempts.append((step_id, result))
+            self.effects.note(plan[step_id], result, result, self.results)
             await self.record.note(result, steps)
             again = await self._again(step_id, node, result, steps)
             if again is None:
@@ -122,7 +130,10 @@ class TieredWork:
             return None
         because = f"{slug_of(node.target)} failed at {step_id}: {failed.reason or failed.error}"
         await steps.decided(what, slug_of(target), because=because, detail={"step": step_id})
+        undone = await self.effects.take_back({step_id}, (), steps, because=because)
         again = another_try(replace(node, target=target), failed)
+        # What was undone is done over as something new.
+        again = replace(again, again="" if undone else again.again)
         await steps.begin(step_id, again)
         return again
 

@@ -9,6 +9,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.orchestration import Handing, StepResult, TaskView
 from gateway.core.task import Task
+from gateway.patterns.references import TASK
 from gateway.patterns.settings import texts
 
 Shown: TypeAlias = "Literal['', 'full', 'summary', 'none'] | tuple[str, ...]"
@@ -57,6 +58,13 @@ def sight_in(entry: JsonObject) -> Sight:
             return Sight(task=texts(said), passed=passed, hidden=hidden)
         case _:
             return Sight(passed=passed, hidden=hidden)
+
+
+def known_of(task: Task | None) -> dict[str, Json]:
+    """What references to the task stand for."""
+    message = None if task is None else task.message
+    said: JsonObject = {} if message is None else {"message": message.text, **json_object(message.structured)}
+    return {TASK: said}
 
 
 def task_view(sight: Sight, task: Task, left_out: tuple[str, ...] = ()) -> TaskView | None:

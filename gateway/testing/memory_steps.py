@@ -12,7 +12,17 @@ from gateway.core.errors import Internal, InvalidRequest
 from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Usage
-from gateway.core.ports.orchestration import Answer, Node, Note, Offer, Question, Scratchpad, StepResult, Whose
+from gateway.core.ports.orchestration import (
+    Answer,
+    Node,
+    Note,
+    Offer,
+    Question,
+    Scratchpad,
+    StepResult,
+    TaskView,
+    Whose,
+)
 from gateway.orchestration.graphs import in_order, is_step_name, usable
 from gateway.orchestration.undoing import Undone, undone
 from gateway.testing.memory_scratchpad import MemoryScratchpad
@@ -163,8 +173,13 @@ class MemorySteps:
     async def part(self, name: str, value: Json, *, text: str = "") -> None:
         self.parts.setdefault(name, value)
 
-    def compensate(self, target: str, input: Json, *, labels: Labels = CLEAN, because: str = "") -> None:
-        self._undo.append(Node(target=target, input=input, labels=labels, undoes=because))
+    def compensate(
+        self, target: str, input: Json, *, labels: Labels = CLEAN, because: str = "", task: TaskView | None = None
+    ) -> None:
+        self._undo.append(Node(target=target, input=input, labels=labels, undoes=because, task=task))
+
+    def undoable(self) -> None:
+        """See `Steps.undoable`: nobody cancels a run in memory."""
 
     async def note(self, note: Note) -> None:
         self.draw()

@@ -306,9 +306,16 @@ class Steps(Protocol):
         """Show whoever watches the run a finished part of the answer, once per name."""
         ...
 
-    def compensate(self, target: str, input: Json, *, labels: Labels = CLEAN, because: str = "") -> None:
+    def compensate(
+        self, target: str, input: Json, *, labels: Labels = CLEAN, because: str = "", task: TaskView | None = None
+    ) -> None:
         """Should the run fail or be canceled, call this; last registered first. `labels`: of the input. `because`: why
-        it has to be undone, where it is not only that."""
+        it has to be undone, where it is not only that. `task`: see `Node.task`."""
+        ...
+
+    def undoable(self) -> None:
+        """From now on what steps do can be undone, although nothing is registered yet: should the run be canceled, its
+        steps end as `canceled`, the pattern goes on to its end, and what it has registered by then is undone."""
         ...
 
     async def note(self, note: Note) -> None:

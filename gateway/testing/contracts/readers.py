@@ -76,7 +76,12 @@ def readings_in(slug: str, workflow: WorkflowSettings) -> list[Reading]:
     for step in workflow.plan:
         part = parts["step", step.id]
         whole = [Reading(reader=part, of=("step", name), path=(), how="after") for name in step.after]
-        found += [*whole, *_verified(step.verify, part), *_of_keys(step.reads, part, parts)]
+        found += [
+            *whole,
+            *_undone(step, part, parts),
+            *_verified(step.verify, part),
+            *_of_keys(step.reads, part, parts),
+        ]
     return found
 
 
@@ -144,6 +149,12 @@ def _references(stage: StageSettings) -> Iterator[tuple[str, tuple[str, ...]]]:
         if name != TASK:
             fields = [text.partition(f"${name}.")[2] for text in stage.claims if f"${name}." in text]
             yield from (("claims", (name, *field.split("."))) for field in fields)
+
+
+def _undone(step: PlanStepSettings, part: Part, parts: Mapping[tuple[str, str], Part]) -> Iterator[Reading]:
+    for path in paths_in({} if step.undo is None else json_from(step.undo.input)):
+        if ("step", path[0]) in parts:
+            yield Reading(reader=part, of=("step", path[0]), path=path[1:], how="undo.input")
 
 
 def _wanted(part: Part, how: str) -> Json:
