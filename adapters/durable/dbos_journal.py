@@ -25,18 +25,20 @@ from typing import Any, TypeVar
 
 import anyio
 from anyio import to_thread
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID, WorkflowStatus
+from dbos import DBOS, SetWorkflowID, WorkflowStatus
 from dbos import error as dbos_error
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.durable.accepting import Accepting
-from adapters.durable.dbos_records import copy_records, count_no_crash, count_pending, recorded
+from adapters.durable.dbos_instance import APPLICATION, build, destroy, silence
+from adapters.durable.dbos_records import copy_records, count_pending, recorded
 from adapters.durable.dbos_slot import TAKEN_AWAY, DbosSlot, outside
 from adapters.durable.keeping import Keeper
 from adapters.durable.leases import Lease
 from adapters.durable.mailbox import Mailbox, Wait
-from adapters.durable.places import SCHEMA, Place, SqliteFile
+from adapters.durable.places import Place, SqliteFile
+from adapters.durable.step_records import ACTING, StepRecords
 from gateway.core.errors import Conflict, Exhausted, Internal, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.journal import Recorded, RunBody, RunInterrupted, Slot
@@ -47,12 +49,7 @@ _SWITCH_S = 0.0005
 """How soon the event loop lets a thread of the engine go on. By default Python's threads wait 5 ms for it: several
 times what a statement takes, and a step makes two."""
 _logger = logging.getLogger(__name__)
-_dbos_logger = logging.getLogger("dbos")
 
-APPLICATION = "drawbridge"
-"""DBOS wants 3 to 256 characters of `[a-z0-9_-]`."""
-SCHEMA_VERSION = "runs-1"
-"""DBOS recovers runs of this version only; changes when what is stored of a run no longer fits the code."""
 GIVEN_UP_AT_ONCE = 500
 MAX_RECOVERY_ATTEMPTS = 5
 """A run that was under way at so many crashes, and once more, is dead: it may be what crashes the process."""
@@ -94,6 +91,7 @@ class DbosJournal:
         self._lease: Lease | None = None
         self._keeper: Keeper | None = None
         self._mailbox: Mailbox | None = None
+        self._records: StepRecords | None = None
         self._pending: set[str] = set()
         self._accepting = Accepting()
         self._tasks: dict[str, asyncio.Task[Any]] = {}
@@ -105,9 +103,9 @@ class DbosJournal:
         if self._engine is not None:
             raise Internal("the durable engine was launched already")
         engine = await to_thread.run_sync(self._place.open)
-        _silence()
+        silence()
         try:
-            built = self._build(engine)
+            built = build(engine, self._place, self._poll_s)
             self._workflow = DBOS.workflow(name="drawbridge.run", max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(
                 self._generic(body)
             )
@@ -117,8 +115,9 @@ class DbosJournal:
             self._keeper = self._keeper_of(engine)
             # On the loop's own thread: DBOS adopts the loop that is running when it is launched.
             DBOS.launch()
-            # Before anything is awaited: the runs that go on now may be waiting for a message.
+            # Before anything is awaited: the runs that go on now need both.
             self._mailbox = self._mailbox_of(built, engine)
+            self._records = self._records_of(built, engine)
             self._engine = engine
             sys.setswitchinterval(_SWITCH_S)
             if not self._place.shared:
@@ -126,7 +125,7 @@ class DbosJournal:
             self._keeper.begin()
         except (dbos_error.DBOSException, SQLAlchemyError) as error:
             self._engine = None
-            await to_thread.run_sync(_destroy, engine, self._place, self._lease)
+            await to_thread.run_sync(self._end, engine)
             raise Unavailable(f"the durable engine does not start on {self._place.name}") from error
 
     async def aclose(self) -> None:
@@ -140,7 +139,7 @@ class DbosJournal:
             if self._mailbox is not None:
                 await self._mailbox.close()
             with anyio.move_on_after(self._close_s):
-                await to_thread.run_sync(_destroy, engine, self._place, self._lease, abandon_on_cancel=True)
+                await to_thread.run_sync(self._end, engine, abandon_on_cancel=True)
         # DBOS made its own threads the loop's default and has just ended them.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="loop"))
 
@@ -240,7 +239,7 @@ class DbosJournal:
 
     def draw(self) -> Slot:
         self._check_own_task()
-        return DbosSlot(DBOS.reserve_step(), self.holds)
+        return DbosSlot(DBOS.reserve_step(), self._open_records(), self.holds)
 
     async def receive(self, topic: str, timeout_s: float) -> Json:
         run_id = self._check_own_task()
@@ -267,30 +266,6 @@ class DbosJournal:
         if ended:
             await outside(DBOS.delete_workflows_async(ended))
 
-    def _build(self, engine: Engine) -> DBOS:
-        built = DBOS(config=self._config(engine))
-        # A second DBOS() quietly gives the first, and nothing public tells which one it gave.
-        if built._config.get("system_database_engine") is not engine:  # pyright: ignore[reportPrivateUsage]
-            engine.dispose()
-            raise Internal("another durable engine runs in this process")
-        return built
-
-    def _config(self, engine: Engine) -> DBOSConfig:
-        return {
-            "name": APPLICATION,
-            "system_database_url": self._place.url,
-            "system_database_engine": engine,
-            "serializer": DBOSPortableJSONSerializer(),
-            "dbos_system_schema": SCHEMA,
-            "use_listen_notify": False,
-            "executor_id": self._place.executor_id,
-            "application_version": SCHEMA_VERSION,
-            "max_executor_threads": 8,
-            # Its own listener has nothing to look for, and its end waits for it to notice.
-            "notification_listener_polling_interval_sec": min(self._poll_s, 1.0),
-            "log_level": "WARNING",
-        }
-
     def _generic(self, body: RunBody) -> Callable[[str, JsonObject], Coroutine[Any, Any, JsonObject]]:
         async def run(run_id: str, spec: dict[str, Any]) -> dict[str, Any]:
             task = asyncio.current_task()
@@ -299,6 +274,7 @@ class DbosJournal:
             self._tasks[run_id] = task
             task.add_done_callback(partial(self._ended, run_id))
             try:
+                await self._begin_steps(run_id)
                 return await body(self, run_id, spec)
             except RunInterrupted as interrupted:
                 if isinstance(interrupted.__cause__, TAKEN_AWAY):
@@ -321,6 +297,26 @@ class DbosJournal:
         mailbox = Mailbox(engine, recording, shared=shared, poll_s=self._poll_s, close_s=self._close_s)
         mailbox.begin()
         return mailbox
+
+    def _records_of(self, built: DBOS, engine: Engine) -> StepRecords:
+        recording = built._sys_db  # pyright: ignore[reportPrivateUsage]
+        return StepRecords(engine, recording, application=APPLICATION, shared=self._place.shared)
+
+    async def _begin_steps(self, run_id: str) -> None:
+        try:
+            await self._open_records().begin(run_id)
+        except SQLAlchemyError as error:
+            raise RunInterrupted from error
+
+    def _open_records(self) -> StepRecords:
+        if self._records is None:
+            raise Unavailable("the durable engine is not running")
+        return self._records
+
+    def _end(self, engine: Engine) -> None:
+        if self._records is not None:
+            self._records.close(self._close_s)
+        destroy(engine, self._place, self._lease)
 
     def _open_mailbox(self) -> Mailbox:
         if self._mailbox is None:
@@ -364,27 +360,9 @@ class DbosJournal:
         """The run whose task this is."""
         run_id = DBOS.workflow_id
         task = asyncio.current_task()
-        if run_id is None or task is None or self._tasks.get(run_id) is not task:
+        if run_id is None or task is None or self._tasks.get(run_id) is not task or ACTING.get():
             raise Internal("steps of a run are drawn by its own task only: from another their order would be chance")
         return run_id
-
-
-def _destroy(engine: Engine, place: Place, lease: Lease | None = None) -> None:
-    try:
-        count_no_crash(engine, place)
-        if lease is not None:
-            lease.close()
-    except SQLAlchemyError:
-        _logger.exception("this end of the gateway counts as a crash for the runs under way")
-    DBOS.destroy(destroy_registry=True)
-    engine.dispose()
-
-
-def _silence() -> None:
-    """DBOS logs to the console by a handler of its own unless there is one: its lines go where ours go."""
-    if not _dbos_logger.handlers:
-        _dbos_logger.addHandler(logging.NullHandler())
-    _dbos_logger.propagate = True
 
 
 def _no_run(run_id: str) -> NotFound:

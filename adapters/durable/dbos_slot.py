@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -11,6 +13,7 @@ from dbos import StepReservation
 from dbos import error as dbos_error
 from sqlalchemy.exc import SQLAlchemyError
 
+from adapters.durable.step_records import ACTING, EXECUTION, Step, StepRecords
 from gateway.core.errors import Internal, Unavailable
 from gateway.core.json import JsonObject
 from gateway.core.ports.journal import RunInterrupted
@@ -26,9 +29,10 @@ TAKEN_AWAY = (dbos_error.DBOSWorkflowCancelledError, dbos_error.DBOSWorkflowConf
 class DbosSlot:
     """See `ports.journal.Slot`."""
 
-    def __init__(self, reserved: StepReservation, may_act: Callable[[], bool]) -> None:
+    def __init__(self, reserved: StepReservation, records: StepRecords, may_act: Callable[[], bool]) -> None:
         """`may_act`: whether the run is still this process's to run."""
         self._reserved = reserved
+        self._records = records
         self._may_act = may_act
 
     @property
@@ -36,16 +40,14 @@ class DbosSlot:
         return self._reserved.step_id
 
     async def run(self, name: str, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
-        async def step() -> JsonObject:
-            if not self._may_act():
-                raise _Unrecorded from RunInterrupted()
-            try:
-                return await act()
-            except Exception as error:
-                raise _Unrecorded from error
-
+        execution = EXECUTION.get()
+        began_ms = time.time_ns() // 1_000_000
         try:
-            return await self._reserved.run_async({"name": name}, step)
+            if self.number <= execution.last:
+                return await self._reserved.run_async({"name": name}, partial(self._act, act))
+            result = await self._act(act)
+            step = Step(number=self.number, name=name, result=result, began_ms=began_ms)
+            await self._records.record(execution, step)
         except _Unrecorded as unrecorded:
             raise RunInterrupted from unrecorded.__cause__
         except (dbos_error.DBOSUnexpectedStepError, dbos_error.DBOSStepNondeterminismError) as error:
@@ -56,6 +58,18 @@ class DbosSlot:
             ) from error
         except (*TAKEN_AWAY, SQLAlchemyError) as error:
             raise RunInterrupted from error
+        return result
+
+    async def _act(self, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
+        if not self._may_act():
+            raise _Unrecorded from RunInterrupted()
+        before = ACTING.set(True)
+        try:
+            return await act()
+        except Exception as error:
+            raise _Unrecorded from error
+        finally:
+            ACTING.reset(before)
 
 
 class _Unrecorded(BaseException):

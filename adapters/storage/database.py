@@ -14,8 +14,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from adapters.sql.write_worker import LASTING, WriteWorker, translated
 from adapters.storage.schema import Schema, back_up, bring_up_to_date, current_number, refuse_newer
-from adapters.storage.write_worker import LASTING, WriteWorker, translated
 from gateway.core.errors import GatewayError, Unavailable
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert  # SQLite understands what it compiles to
 
-from adapters.storage.prepared import Prepared
+from adapters.sql.prepared import Prepared
 from adapters.storage.tables import open_steps, runs
 from adapters.storage.transactions import Transactions
 from gateway.core.catalog import EVERY_TENANT

@@ -1,7 +1,7 @@
 """One PostgreSQL database, shared by the processes on it: brought up to date, written and read by a few threads.
 
 Writes about the same thing go through the same thread, in order, and share commits as they do on SQLite; see
-`write_worker`. Transactions are REPEATABLE READ: of two that write the same row the second is refused by the database
+`adapters.sql`. Transactions are REPEATABLE READ: of two that write the same row the second is refused by the database
 and run again. SERIALIZABLE would find out more, but takes rows that lie side by side for the same, and runs of this
 gateway begin side by side. Reads are statements of their own: a transaction around each would take two more round
 trips.
@@ -23,10 +23,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from adapters.sql.prepared import executed
+from adapters.sql.write_worker import LASTING, WriteWorker, translated
 from adapters.storage.postgres_schema import NAME, agreements, changes, prepare
-from adapters.storage.prepared import executed
 from adapters.storage.schema import Schema
-from adapters.storage.write_worker import LASTING, WriteWorker, translated
 from gateway.core.errors import GatewayError, InvalidRequest, Unavailable
 from gateway.core.ports.world import Secret
 

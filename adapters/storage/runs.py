@@ -8,9 +8,9 @@ import anyio
 from sqlalchemy import BindParameter, Connection, Update, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_replace  # SQLite understands what it compiles to
 
+from adapters.sql.prepared import Prepared
 from adapters.storage.held_runs import HeldRuns
 from adapters.storage.opensteps import CLOSE, CLOSE_RUN
-from adapters.storage.prepared import Prepared
 from adapters.storage.run_rows import (
     STEP_COLUMNS,
     row_from_run,

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, bindparam, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from adapters.storage.prepared import Prepared
+from adapters.sql.prepared import Prepared
 from adapters.storage.schema import Schema
 from adapters.storage.transactions import Transactions
 from tests.contracts.databases import opened
