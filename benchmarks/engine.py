@@ -3,8 +3,8 @@
 python -m benchmarks.engine [--steps 5] [--least-steps 1000]
 
 Both sides run workflows of the same number of steps at 1, 50 and 500 in flight, on SQLite and on PostgreSQL. `engine`:
-the engine alone, whose steps do nothing. `path`: a sequential workflow over an agent in memory, with everything a real
-call has but the sockets: access policy, ledger, labels, run tree, events, audit on disk.
+DBOS alone with its own steps, which do nothing. `path`: a sequential workflow over an agent in memory, with everything
+a real call has but the sockets: access policy, ledger, labels, run tree, events, audit on disk.
 """
 
 import argparse

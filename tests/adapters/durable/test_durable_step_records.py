@@ -1,0 +1,213 @@
+"""What steps return is written beside DBOS: the rows are its own, and so are the conditions."""
+
+import sqlite3
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import anyio
+import dbos
+import psycopg
+import pytest
+from sqlalchemy import Engine, event
+
+from adapters.durable.dbos_journal import DbosJournal
+from adapters.durable.places import SCHEMA, Place, PostgresServer, SqliteFile
+from adapters.durable.step_records import Execution, Recording, Step, StepRecords
+from gateway.core.json import JsonObject
+from gateway.core.ports.journal import Journal, RunBody
+from gateway.core.ports.world import Secret
+
+pytestmark = pytest.mark.anyio
+
+SAID: JsonObject = {"said": "Grüße, 你好", "list": [1, 2.5, None, True], "deep": {"": {}}}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "sqlite":
+        return SqliteFile(tmp_path / "runs.db")
+    return PostgresServer(Secret(request.getfixturevalue("postgres_url")))
+
+
+@asynccontextmanager
+async def opened(place: Place, body: RunBody) -> AsyncGenerator[DbosJournal]:
+    journal = DbosJournal(place, poll_s=0.05)
+    await journal.launch(body)
+    try:
+        with anyio.fail_after(60):
+            yield journal
+    finally:
+        await journal.aclose()
+
+
+def asked(place: Place, query: str) -> list[tuple[Any, ...]]:
+    if isinstance(place, SqliteFile):
+        with closing(sqlite3.connect(place.path, isolation_level=None, timeout=30)) as connection:
+            return connection.execute(query.format("")).fetchall()
+    with psycopg.connect(place.url, autocommit=True) as connection:
+        cursor = connection.execute(query.format(f"{SCHEMA}.").encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def recorded(place: Place) -> list[tuple[Any, ...]]:
+    return asked(place, "SELECT workflow_uuid, function_id FROM {}operation_outputs ORDER BY 1, 2")
+
+
+async def say() -> JsonObject:
+    return SAID
+
+
+async def test_the_row_of_a_step_is_the_one_that_dbos_would_have_written(place: Place) -> None:
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        if run_id == "by_dbos":
+            return await dbos.DBOS.run_step_async({"name": "say"}, say)
+        return await journal.draw().run("say", say)
+
+    async with opened(place, body) as journal:
+        for run_id in ("by_dbos", "by_us"):
+            await journal.start(run_id, {})
+            assert await journal.wait(run_id) == SAID
+        rows = asked(place, "SELECT * FROM {}operation_outputs ORDER BY workflow_uuid")
+    differing = [(one, other) for one, other in zip(*rows, strict=True) if one != other]
+    times = [each for each in differing if "by_us" not in each]
+    # Run, and at most the three times: began, ended, kept since.
+    assert ("by_dbos", "by_us") in differing
+    assert len(times) <= 3
+    assert all(abs(int(other) - int(one)) < 600_000 for one, other in times)
+
+
+@pytest.mark.parametrize("meanwhile", ["status = 'CANCELLED'", "owner_xid = 'another execution'"])
+async def test_a_run_that_another_process_has_canceled_or_taken_does_no_further_step(
+    place: Place, meanwhile: str
+) -> None:
+    acted: list[int] = []
+    left = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        async def act() -> JsonObject:
+            acted.append(len(acted))
+            if len(acted) == 2:
+                asked(place, f"UPDATE {{}}workflow_status SET {meanwhile} WHERE workflow_uuid = 'run_1'")
+            return {}
+
+        try:
+            for _ in range(4):
+                await journal.draw().run("act", act)
+        finally:
+            left.set()
+        return {}
+
+    async with opened(place, body) as journal:
+        await journal.start("run_1", {})
+        await left.wait()
+    assert acted == [0, 1]
+    # What was done when it was canceled is done; what another execution may do as well is not ours to record.
+    assert recorded(place) == [("run_1", 1), *([("run_1", 2)] if "CANCELLED" in meanwhile else [])]
+
+
+@dataclass(slots=True)
+class Counted:
+    """A place whose commits are counted."""
+
+    place: SqliteFile
+    commits: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.place.name
+
+    @property
+    def url(self) -> str:
+        return self.place.url
+
+    @property
+    def shared(self) -> bool:
+        return self.place.shared
+
+    @property
+    def executor_id(self) -> str:
+        return self.place.executor_id
+
+    def open(self) -> Engine:
+        engine = self.place.open()
+        event.listen(engine, "commit", self._on_commit)
+        return engine
+
+    def _on_commit(self, _connection: object) -> None:
+        self.commits += 1
+
+
+async def test_steps_that_end_while_a_commit_is_made_share_the_next(tmp_path: Path) -> None:
+    place = Counted(SqliteFile(tmp_path / "runs.db"))
+    took: list[int] = []
+    ended = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        slots = [journal.draw() for _ in range(20)]
+        before = place.commits
+        with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None)) as connection:
+            # The first commit waits for this, and the other steps end meanwhile.
+            connection.execute("BEGIN IMMEDIATE")
+            async with anyio.create_task_group() as chains:
+                for slot in slots:
+                    chains.start_soon(slot.run, "say", say)
+                await anyio.wait_all_tasks_blocked()
+                connection.execute("ROLLBACK")
+        took.append(place.commits - before)
+        ended.set()
+        return {}
+
+    async with opened(place, body) as journal:
+        await journal.start("run_1", {})
+        await ended.wait()
+    assert len(recorded(place.place)) == 20
+    # Two of ours; DBOS looks for this and that beside it.
+    assert took[0] < 10
+
+
+@dataclass(slots=True)
+class Dbos:
+    """See `Recording`: notes what it is left with."""
+
+    told: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+
+    def record_operation_result(self, result: Any, *, completed_at_epoch_ms: int | None, owner_xid: str | None) -> None:
+        self.told.append((result["function_id"], result["output"], completed_at_epoch_ms, owner_xid))
+
+    def check_operation_execution(self, workflow_id: str, function_id: int, function_name: str, /) -> object:
+        self.told.append((workflow_id, function_id, function_name))
+        return None
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_what_is_not_written_is_left_to_dbos_with_the_time_it_would_have_had(place: Place, closed: bool) -> None:
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        return {}
+
+    async with opened(place, body):
+        pass
+    engine, left = place.open(), Dbos()
+    records = StepRecords(engine, left, application="drawbridge", shared=place.shared)
+    try:
+        if closed:
+            records.close(10)
+        await records.record(Execution("run_1", "me", 0), Step(number=1, name="say", result={"a": 1}, began_ms=1))
+    finally:
+        records.close(10)
+        engine.dispose()
+    (number, output, ended_ms, owner), asked_for = left.told
+    assert (number, output, owner) == (1, '{"a":1}', "me")
+    assert ended_ms > 1_700_000_000_000
+    assert asked_for == ("run_1", 1, "say")
+    assert recorded(place) == []
+
+
+def test_the_parts_of_dbos_that_recording_leans_on_are_still_there() -> None:
+    leaned_on = [name for name in vars(Recording) if not name.startswith("_")]
+    database = import_module("dbos._sys_db").SystemDatabase
+    assert len(leaned_on) == 2
+    assert [name for name in leaned_on if not callable(getattr(database, name, None))] == []
