@@ -5,14 +5,14 @@ from dataclasses import replace
 from hashlib import sha256
 
 from gateway.core.errors import Conflict, Exhausted, InvalidRequest
-from gateway.core.json import Json, json_text
+from gateway.core.json import Json, json_list, json_text
 from gateway.core.limits import Budget, Limits
 from gateway.core.model import Request
 from gateway.core.ports.runs import Run
 from gateway.core.task import TaskState
 from gateway.orchestration.events import content_to_json
 from gateway.orchestration.forks import start
-from gateway.orchestration.history import LOOKED_AT, earlier_turns, handed_down
+from gateway.orchestration.history import LOOKED_AT, RECAP_BYTES, earlier_turns, handed_down
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.nesting import depth_of
 from gateway.orchestration.runs import owner_of
@@ -88,19 +88,36 @@ class Admission:
         if spec.parent_run:
             data, handed = handed_down(spec.data)
             glossary = {**terms_from_json(handed.get("glossary")), **own}
-            return replace(spec, data=data, history=turns_from_json(handed.get("history")), glossary=glossary)
+            return replace(
+                spec,
+                data=data,
+                history=turns_from_json(handed.get("history")),
+                left_out=tuple(map(str, json_list(handed.get("left_out")))),
+                recap=json_text(handed.get("recap")),
+                glossary=glossary,
+            )
         spec = replace(spec, glossary=own)
         if not settings.history or not request.meta.get("context_id"):
             return spec
+        limit = settings.history * LOOKED_AT
         found = await self._wiring.runs.list(
             spec.tenant,
             owner=owner_of(request.principal),
             workflow=spec.workflow,
             context_id=spec.context_id,
-            limit=settings.history * LOOKED_AT,
+            limit=limit,
         )
-        turns, labels = earlier_turns(found, most=settings.history, most_bytes=settings.history_bytes)
-        return replace(spec, history=turns, labels=spec.labels.join(labels))
+        older_bytes = RECAP_BYTES if settings.summariser else 0
+        before = earlier_turns(found, most=settings.history, most_bytes=settings.history_bytes, older_bytes=older_bytes)
+        least = "at least " if len(found) == limit else ""
+        return replace(
+            spec,
+            history=before.turns,
+            labels=spec.labels.join(before.labels),
+            left_out=(f"{least}{before.left_out} of the earlier turns",) if before.left_out else (),
+            older=before.older,
+            older_labels=before.older_labels,
+        )
 
     def _spec(self, request: Request, slug: str, settings: WorkflowSettings) -> RunSpec:
         message, data = _said(request)

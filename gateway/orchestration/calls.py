@@ -178,7 +178,8 @@ class Caller:
         await self._claim(order)
         read = await self._read(order)
         begun = self._with_labels(order, begun, read)
-        said = said_to(self._run.spec, node, order.results, read, self._arguments(order))
+        told = self._arguments(order)
+        said = said_to(self._run.spec, node, order.results, read, told, self._run.recap.text)
         said, begun = await with_memory(self._run, order, said, begun)
         if order.kind == "agent":
             said, begun = await fitted_for(self._run, order, said, begun)
@@ -236,7 +237,7 @@ class Caller:
         given = (result.labels for result in order.results.values())
         seen = (entry.labels for entry in read.values())
         versions = {key: read[key].version if key in read else 0 for key in order.node.reads}
-        labels = join_all((self._run.spec.labels, order.node.labels, *given, *seen))
+        labels = join_all((self._run.spec.labels, self._run.recap.labels, order.node.labels, *given, *seen))
         return replace(begun, labels=labels, reads=versions)
 
     async def _with_what_it_heard(self, order: Order, result: StepResult) -> StepResult:

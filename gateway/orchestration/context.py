@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import anyio
 from anyio.abc import TaskGroup
 
+from gateway.core.labels import CLEAN, Labels
 from gateway.core.model import Principal
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.runs import RunStep
@@ -16,6 +17,14 @@ from gateway.orchestration.relaying import Floor, Relay
 from gateway.orchestration.settings import KeySettings, LimitSettings
 from gateway.orchestration.spec import RunSpec
 from gateway.orchestration.wiring import Wiring
+
+
+@dataclass(slots=True, kw_only=True)
+class Recap:
+    """What was said before the turns that are handed over, in few words; known once it was asked for."""
+
+    text: str = ""
+    labels: Labels = CLEAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,8 @@ class RunContext:
     """Who passes on what nested runs ask, by step id."""
     gate: Gate
     """Closed while the run is paused."""
+    recap: Recap
+    """What turns came to that its history leaves out."""
     leaving: anyio.Event
     """Set when the gateway goes down: what fails from then on says nothing about the step."""
 

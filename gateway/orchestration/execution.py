@@ -18,12 +18,13 @@ from gateway.core.ports.orchestration import Gap, Outcome, Pattern, PatternType,
 from gateway.core.ports.runs import Moved, Run, RunStep, Told
 from gateway.core.task import Task, TaskState, Turn
 from gateway.orchestration.chronicle import Chronicle
-from gateway.orchestration.context import RunContext
+from gateway.orchestration.context import Recap, RunContext
 from gateway.orchestration.events import artifact_body, content_from_json, content_to_json, status_body
 from gateway.orchestration.ledger import Ledger
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.pauses import Gate, Gates
 from gateway.orchestration.persistence import persistently
+from gateway.orchestration.recaps import recapitulated
 from gateway.orchestration.relaying import Floor
 from gateway.orchestration.settings import keys_from, limits_from
 from gateway.orchestration.spec import RunSpec
@@ -131,13 +132,14 @@ class Execution:
             floor=Floor(),
             relays={},
             gate=self.gates.of(run),
+            recap=Recap(text=self.spec.recap),
             leaving=self.leaving,
         )
 
     async def _to_the_end(self, run: Run, context: RunContext) -> Ended:
         await self._announce(run)
         steps = RunSteps(context)
-        ended = await self._worked(steps, context.gate)
+        ended = await self._worked(steps, context)
         if context.gate.canceled.is_set():
             ended = replace(ended, state=TaskState.CANCELED, error=CANCELED)
         if steps.asked:
@@ -145,8 +147,10 @@ class Execution:
             await persistently(lambda: self.wiring.approvals.withdraw(self.spec.run_id))
         return ended
 
-    async def _worked(self, steps: RunSteps, gate: Gate) -> Ended:
+    async def _worked(self, steps: RunSteps, context: RunContext) -> Ended:
+        gate = context.gate
         try:
+            await recapitulated(context, steps)
             outcome = await self._outcome(steps)
             await steps.dropped_all()
         except Internal as error:

@@ -1,9 +1,9 @@
 """Makes what a step says fit whoever reads it: references for what is large, summaries for what exceeds a window.
 
-The order in which things go: what the memory had, the least fitting first; earlier turns, the oldest first; results,
-the longest first, down to their summaries; what was read on the scratchpad; the task's data; the task's words; the
-step's own input, fields its contract names last; the glossary. Never the instruction. Whatever is left out is said, in
-the message and to whoever watches the run.
+The order in which things go: what the memory had, the least fitting first; earlier turns, the oldest first, and what
+those before them came to; results, the longest first, down to their summaries; what was read on the scratchpad; the
+task's data; the task's words; the step's own input, fields its contract names last; the glossary. Never the
+instruction. Whatever is left out is said, in the message and to whoever watches the run.
 """
 
 import json
@@ -83,11 +83,13 @@ async def fitted(
     # A token has at least one byte, so what is short need not be counted.
     if sum(len(text.encode(errors="replace")) for text in texts) < window * WARN_SHARE:
         return Fitted(said=said)
-    fitting = _Fitting(said=said, window=window, counter=counter, summarise=summarise)
+    before = tuple(json_list(said.member.get("left_out")))
+    fitting = _Fitting(said=said, window=window, counter=counter, summarise=summarise, before=before)
     tokens = fitting.tokens = await counter.count(texts)
     if tokens > window:
         await fitting.entries("memory", -1, "what the memory had")
         await fitting.entries("history", 0, "earlier turns")
+        await fitting.recap()
         await fitting.results()
         await fitting.scratchpad()
         await fitting.task()
@@ -110,6 +112,8 @@ class _Fitting:
     counter: TokenCounter
     summarise: Summarise
     tokens: int = 0
+    before: tuple[Json, ...] = ()
+    """What had been left out before, as the message says."""
     left_out: list[str] = field(default_factory=list[str])
 
     async def entries(self, member: str, first: int, what: str) -> None:
@@ -120,6 +124,10 @@ class _Fitting:
             if self.left_out[-1:] == [what]:
                 self.left_out.pop()
             await self._now(_with_member(self.said, **{member: [*left]}), what)
+
+    async def recap(self) -> None:
+        if self.tokens > self.window and self.said.member.get("recap"):
+            await self._now(_with_member(self.said, recap=""), "what turns before them came to")
 
     async def glossary(self) -> None:
         if self.tokens > self.window and self.said.member.get("glossary"):
@@ -179,7 +187,7 @@ class _Fitting:
 
     async def _now(self, said: Said, what: str) -> None:
         self.left_out.append(what)
-        self.said = _with_member(said, left_out=[*self.left_out])
+        self.said = _with_member(said, left_out=[*self.before, *self.left_out])
         self.tokens = await self.counter.count(self.said.texts())
 
     async def _cut(self, text: str) -> str:

@@ -1,11 +1,12 @@
 """What was said before in the context of a request: earlier runs of the same caller, as their words. Pure."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from gateway.core.content import Content
 from gateway.core.json import Json, JsonObject, json_object, json_text
-from gateway.core.labels import Labels, join_all, labels_from_json
+from gateway.core.labels import CLEAN, Labels, join_all, labels_from_json
 from gateway.core.ports.runs import Run
 from gateway.core.task import TaskState
 from gateway.orchestration.events import content_from_json
@@ -14,38 +15,69 @@ from gateway.orchestration.spec import EarlierTurn
 
 LOOKED_AT = 3
 """Runs that are looked at for each turn: some failed, or are under way."""
-HANDED_DOWN = frozenset({"history", "glossary"})
+RECAP_BYTES = 16_384
+"""Of turns that are left out, how much is kept for whoever sums them up."""
+HANDED_DOWN = frozenset({"history", "glossary", "recap", "left_out"})
 """What agents of a nested run are handed as those of the outer one are."""
 _MORE = "…"
 
 
-def earlier_turns(runs: Iterable[Run], *, most: int, most_bytes: int) -> tuple[tuple[EarlierTurn, ...], Labels]:
-    """At most `most` turns of `runs`, which come newest first, the oldest first, with the labels of what they say.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What was said before a request, oldest first."""
+
+    turns: tuple[EarlierTurn, ...] = ()
+    labels: Labels = CLEAN
+    """Of what the turns say."""
+    left_out: int = 0
+    """Turns before them that were left out."""
+    older: tuple[EarlierTurn, ...] = ()
+    """The latest of those, as many as somebody is to sum up."""
+    older_labels: Labels = CLEAN
+
+
+def earlier_turns(runs: Iterable[Run], *, most: int, most_bytes: int, older_bytes: int = 0) -> Before:
+    """At most `most` turns of `runs`, which come newest first, and how many there were before them.
 
     Only what was answered counts, and of a run that another one took over from only that other one. The latest turn is
     cut where it alone is more than `most_bytes`; of the others those that do not fit are left out, and all before them.
+    Of these `older_bytes` are kept in the same way.
     """
-    turns: list[EarlierTurn] = []
-    labels: list[Labels] = []
+    answered = [*_answered(runs)]
+    kept = _that_fit(answered[:most], most_bytes)
+    rest = answered[len(kept) :]
+    older = _that_fit(rest, older_bytes) if older_bytes else []
+    return Before(
+        turns=tuple(_turn(run, most_bytes) for run in reversed(kept)),
+        labels=join_all(map(_labels, kept)),
+        left_out=len(rest),
+        older=tuple(_turn(run, older_bytes) for run in reversed(older)),
+        older_labels=join_all(map(_labels, older)),
+    )
+
+
+def _answered(runs: Iterable[Run]) -> Iterator[Run]:
     taken_over: set[str] = set()
+    for run in runs:
+        if run.state == TaskState.COMPLETED.value and run.id not in taken_over:
+            taken_over.add(json_text(run.spec.get("origin")))
+            yield run
+
+
+def _that_fit(runs: Iterable[Run], most_bytes: int) -> list[Run]:
+    """The first of the runs, as many as have room in so many bytes."""
+    found: list[Run] = []
     left = most_bytes
     for run in runs:
-        origin = json_text(run.spec.get("origin"))
-        if run.state != TaskState.COMPLETED.value or run.id in taken_over:
-            continue
-        taken_over.add(origin)
-        turn = _turn(run, most_bytes)
-        size = _size(turn)
-        if len(turns) == most or size > left:
+        left -= _size(_turn(run, most_bytes))
+        if left < 0:
             break
-        left -= size
-        turns.append(turn)
-        labels.append(_labels(run))
-    return tuple(reversed(turns)), join_all(labels)
+        found.append(run)
+    return found
 
 
 def handed_down(data: Json) -> tuple[Json, JsonObject]:
-    """The data of a nested run without what its own agents are handed as well, and that: `history`, `glossary`."""
+    """The data of a nested run without what its own agents are handed as well, and that; see `HANDED_DOWN`."""
     given = json_object(data)
     member = json_object(given.get(MEMBER))
     handed = {name: value for name, value in member.items() if name in HANDED_DOWN}

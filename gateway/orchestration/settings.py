@@ -144,7 +144,7 @@ class WorkflowSettings(BaseModel):
     goal_checker: Role = ""
     """Who says whether the goal is reached."""
     summariser: Role = ""
-    """Who shortens what would not fit."""
+    """Who shortens what would not fit, and says what earlier rounds and earlier turns came to."""
     fallback: dict[str, str | FallbackSettings] = Field(default_factory=dict[str, "str | FallbackSettings"])
     """Who takes over from an agent that failed: `{refunds: refunds-b}`."""
     plan: tuple[PlanStepSettings, ...] = ()
@@ -165,7 +165,7 @@ class WorkflowSettings(BaseModel):
     """Earlier requests of the same caller in the same A2A context that are handed over, with their answers; 0 for
     none."""
     history_bytes: int = Field(default=16_384, ge=256, le=1_048_576)
-    """How much of them, bytes: the oldest are left out."""
+    """How much of them, bytes: the oldest are left out, and said to be."""
     handover_bytes: int = Field(default=HANDOVER_BYTES, ge=256, le=65_536)
     """Results up to this size are handed on whole. Of longer ones the next agent is given the summary and the names of
     the fields, and fetches what it needs; an agent that is handed no token cannot, and is given them whole."""

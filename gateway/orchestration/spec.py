@@ -45,6 +45,13 @@ class RunSpec:
     context_id: str = ""
     history: tuple[EarlierTurn, ...] = ()
     """What was said before in the same context, oldest first."""
+    left_out: tuple[str, ...] = ()
+    """What of it was left out, in words."""
+    older: tuple[EarlierTurn, ...] = ()
+    """Turns that were left out and are to be summed up, oldest first."""
+    older_labels: Labels = CLEAN
+    recap: str = ""
+    """What turns that were left out came to, where the outer run knows it."""
     glossary: Mapping[str, str] = field(default_factory=dict[str, str])
     """Terms and what they mean here."""
     traceparent: str = ""
@@ -109,6 +116,14 @@ class RunSpec:
             depth=self.depth,
         )
 
+    def _left_out_to_json(self) -> JsonObject:
+        """Of most runs nothing: it is not kept with them."""
+        older: list[Json] = [turn.to_json() for turn in self.older]
+        kept: JsonObject = {"left_out": [*self.left_out], "older": older, "recap": self.recap}
+        if self.older:
+            kept["older_labels"] = self.older_labels.to_json()
+        return {name: each for name, each in kept.items() if each}
+
     def to_json(self) -> JsonObject:
         return {
             "run_id": self.run_id,
@@ -121,6 +136,7 @@ class RunSpec:
             "labels": self.labels.to_json(),
             "context_id": self.context_id,
             "history": [turn.to_json() for turn in self.history],
+            **self._left_out_to_json(),
             "glossary": dict(self.glossary),
             "traceparent": self.traceparent,
             "phase": self.phase,
@@ -157,6 +173,10 @@ def spec_from_json(value: JsonObject) -> RunSpec:
         labels=labels_from_json(value.get("labels")),
         context_id=json_text(value.get("context_id")),
         history=turns_from_json(value.get("history")),
+        left_out=tuple(each for each in json_list(value.get("left_out")) if isinstance(each, str)),
+        older=turns_from_json(value.get("older")),
+        older_labels=labels_from_json(value.get("older_labels")),
+        recap=json_text(value.get("recap")),
         glossary=terms_from_json(value.get("glossary")),
         traceparent=json_text(value.get("traceparent")),
         phase=phase_from(value.get("phase")),

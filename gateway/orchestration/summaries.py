@@ -66,7 +66,7 @@ async def _summary(
     run: RunContext, order: Order, instruction: str, labels: Labels, answers: list[Complete], name: str, value: Json
 ) -> str:
     """What the workflow's summariser makes of a value; empty where there is none, or it fails."""
-    role = _summariser(run.spec.settings)
+    role = summariser_in(run.spec.settings)
     if role is None:
         return ""
     given = _given(role, _ASKED + instruction, value)
@@ -80,7 +80,7 @@ async def _summary(
         request = Request(
             id=run.wiring.ids.new("req"),
             principal=run.acting,
-            capability=_target(role),
+            capability=target_of(role),
             operation="call",
             budget=left.share(deadline_s=until_s) if role.tool else left.child(deadline_s=until_s),
             body=Plain(content),
@@ -128,7 +128,7 @@ def _told(answer: Complete) -> str:
     return "" if answer.is_error else cut(text, SUMMARY_CHARS)
 
 
-def _summariser(settings: JsonObject) -> FillerSettings | None:
+def summariser_in(settings: JsonObject) -> FillerSettings | None:
     """Who fills the role, if somebody does; a rule summarises nothing."""
     said = settings.get("summariser")
     if not said:
@@ -137,6 +137,7 @@ def _summariser(settings: JsonObject) -> FillerSettings | None:
     return None if role.rule else role
 
 
-def _target(role: FillerSettings) -> str:
+def target_of(role: FillerSettings) -> str:
+    """The capability name of whoever fills the role."""
     named = (("agent", role.agent), ("tool", role.tool), ("workflow", role.workflow))
     return next(f"{kind}:{name}" for kind, name in named if name)

@@ -5,6 +5,7 @@ something, or to whoever bids best. What everybody found out goes with it, and t
 things end it: an answer, the hop limit, a circle, and the deadline; whichever it is, the best answer so far stands.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from gateway.core.errors import InvalidRequest
@@ -16,6 +17,7 @@ from gateway.patterns.handoff import Handoff, Peers, handoff_in, peers_from
 from gateway.patterns.mesh_rules import mesh_rules
 from gateway.patterns.mesh_trail import Request, Trail
 from gateway.patterns.roles import role_in, words_of
+from gateway.patterns.rolling import Rounds
 from gateway.patterns.settings import HANDOVER, WORKERS, slug_of, texts
 from gateway.patterns.tries import Tries, tried
 from gateway.patterns.views import handing_in
@@ -33,6 +35,7 @@ class Mesh:
         self._rules = mesh_rules(settings)
         self._tries = Tries.of(settings)
         self._handing: Handing = handing_in(settings)
+        self._summariser = role_in(settings, "summariser")
         self._synthesiser = role_in(settings, "synthesiser")
         keys = json_object(settings.get("scratchpad"))
         self._readers = {key: texts(json_object(rule).get("readers")) for key, rule in keys.items()}
@@ -42,11 +45,11 @@ class Mesh:
         peers = peers_from(targets, self._rules.peers, await steps.offers(targets))
         trail = Trail(alike_from=self._rules.alike_from)
         request: Request | None = Request(input=_input_of(task), handoff=Handoff(to=self._rules.entry))
-        hop = _Hop(peers, trail, steps)
+        hop = _Hop(peers, trail, steps, Rounds(summariser=self._summariser))
         while request is not None:
             target = await self._taker(request, hop)
             request = None if target is None else await self._worked_on(target, request, hop)
-        return await self._put_together(trail, steps)
+        return await self._put_together(trail, hop, steps)
 
     async def _taker(self, request: Request, hop: "_Hop") -> str | None:
         """Who takes the request; None where nobody may, and why stands in the trail."""
@@ -70,6 +73,7 @@ class Mesh:
 
     async def _award(self, candidates: list[str], request: Request, hop: "_Hop") -> str | None:
         """The peer whose bid is worth most; workflows do not bid, they are given what nobody else bids for."""
+        await hop.told()
         nodes = {
             # A bid changes nothing.
             slug_of(target): replace(self._node(target, request, hop, bid=True), phase="propose")
@@ -98,6 +102,7 @@ class Mesh:
         """The request as it goes on from this peer; None where it does not."""
         trail = hop.trail
         trail.asked(target, request)
+        await hop.told()
         keys = await hop.steps.scratchpad.all()
         node = self._node(target, request, hop, bid=False)
         node = replace(node, reads=tuple(key for key in keys if self._may_read(target, key)), part=trail.part)
@@ -143,7 +148,7 @@ class Mesh:
             target=target,
             input={**request.input, "mesh": {**mesh, "bid": True} if bid else mesh},
             labels=request.labels,
-            given=hop.trail.given,
+            given=hop.given,
             handing=self._handing,
             publishes=not bid,
         )
@@ -165,7 +170,7 @@ class Mesh:
         readers = self._readers.get(key, ())
         return not readers or slug_of(target) in readers
 
-    async def _put_together(self, trail: Trail, steps: Steps) -> Outcome:
+    async def _put_together(self, trail: Trail, hop: "_Hop", steps: Steps) -> Outcome:
         best, gaps, notices = trail.best, tuple(trail.gaps), [*trail.notices]
         if best is None:
             reasons = "; ".join(f"{slug_of(gap.target)}: {gap.reason or gap.error}" for gap in gaps)
@@ -175,7 +180,7 @@ class Mesh:
             # What others failed at, somebody has done in the end.
             notices += [f"{slug_of(gap.target)} could not be had: {gap.reason or gap.error}" for gap in gaps]
             gaps = ()
-        text = await self._worded(trail, steps) or best.text or best.summary or "Done."
+        text = await self._worded(trail, hop, steps) or best.text or best.summary or "Done."
         if trail.final is None:
             text += f"\nThis is the best answer so far: {trail.because}."
         return Outcome(
@@ -188,19 +193,27 @@ class Mesh:
             why=trail.why,
         )
 
-    async def _worded(self, trail: Trail, steps: Steps) -> str:
+    async def _worded(self, trail: Trail, hop: "_Hop", steps: Steps) -> str:
         """The synthesiser's words; empty where there is none, or it failed."""
         if self._synthesiser is None:
             return ""
-        node = replace(self._synthesiser.node({"stopped": trail.because}), given=trail.given, last=True)
+        await hop.told()
+        node = replace(self._synthesiser.node({"stopped": trail.because}), given=hop.given, last=True)
         return words_of(await steps.call(node))
 
 
 class _Hop:
     """What every hop has at hand."""
 
-    def __init__(self, peers: Peers, trail: Trail, steps: Steps) -> None:
+    def __init__(self, peers: Peers, trail: Trail, steps: Steps, rounds: Rounds) -> None:
         self.peers, self.trail, self.steps = peers, trail, steps
+        self.given: Mapping[str, StepResult] = {}
+        """What everybody found out, for whoever is next: the latest whole, the earlier ones in few words."""
+        self._rounds = rounds
+
+    async def told(self) -> None:
+        """See `given`."""
+        self.given = await self._rounds.handed(*self.trail.said, self.steps)
 
     async def decided(self, what: str, chosen: str, because: str) -> None:
         await self.steps.decided(what, chosen, because=because, detail={"path": self.trail.path_json})

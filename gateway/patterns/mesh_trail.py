@@ -9,7 +9,6 @@ from gateway.core.ports.orchestration import Gap, StepError, StepResult
 from gateway.patterns.handoff import Handoff
 from gateway.patterns.loops import Requests, round_trip
 from gateway.patterns.settings import slug_of
-from gateway.patterns.views import in_summary
 
 NO_CONFIDENCE = 0.5
 """An answer that does not say how sure it is counts as this."""
@@ -60,13 +59,11 @@ class Trail:
         return f"{len(self.path)}-{slug_of(self.path[-1])}"
 
     @property
-    def given(self) -> Mapping[str, StepResult]:
-        """What everybody found out, for whoever is next: the latest in full, the earlier ones in summary."""
-        latest = len(self.answers) - 1
-        return {
-            f"{number + 1}-{slug_of(each.target)}": each if number == latest else in_summary(each)
-            for number, each in enumerate(self.answers)
-        }
+    def said(self) -> tuple[Mapping[str, StepResult], Mapping[str, StepResult]]:
+        """What everybody found out but the latest, and the latest."""
+        named = {f"{number}-{slug_of(each.target)}": each for number, each in enumerate(self.answers, 1)}
+        latest = dict([named.popitem()]) if named else {}
+        return named, latest
 
     def asked(self, target: str, request: Request) -> None:
         self.path.append(target)

@@ -17,6 +17,7 @@ from gateway.patterns.plan import PlanRules, PlanStep, plan_from
 from gateway.patterns.plan_undoing import PlanEffects
 from gateway.patterns.planning import each_once
 from gateway.patterns.roles import Role, required_role, role_in, words_of
+from gateway.patterns.rolling import Rounds
 from gateway.patterns.rounds import gap_of
 from gateway.patterns.settings import (
     DEFAULT_STEPS,
@@ -64,6 +65,7 @@ class PlanExecute:
         limits, block = json_object(settings.get("limits")), json_object(settings.get("plan_execute"))
         self._planner = required_role(settings, "planner", "plan_execute", (SENTENCES,))
         self._executor = role_in(settings, "executor")
+        self._summariser = role_in(settings, "summariser")
         self._synthesiser = role_in(settings, "synthesiser")
         self._tiers = Tiers.of(settings)
         self._tries = Tries.of(settings)
@@ -110,18 +112,23 @@ class PlanExecute:
     async def _worked_off(
         self, plan: dict[str, PlanStep], work: TieredWork, spent: list[Spent], steps: Steps
     ) -> Outcome:
+        rounds, latest = Rounds(summariser=self._summariser), plan
         whole_plan = dict(plan)
         await work.work_off(plan, steps)
         for _ in range(1, self._tries.at_most):
             failed = Failed(plan=whole_plan, results=work.results)
             if not failed.gaps or self._planner.rule or _spent_up(failed):
                 break
-            anew = await self._replanned(failed, steps, spent)
+            results = {each: work.results[each] for each in whole_plan}
+            earlier = {each: result for each, result in results.items() if each not in latest}
+            told = await rounds.handed(earlier, {each: results[each] for each in results if each in latest}, steps)
+            anew = await self._replanned(failed, told, steps, spent)
             if anew is None:
                 break
             await work.plan_anew(whole_plan, anew, steps)
             whole_plan = {each: step for each, step in whole_plan.items() if each in work.results} | anew
             await work.work_off(anew, steps)
+            latest = anew
         fails_run = await self._settle_with_caller(whole_plan, work, steps)
         if not fails_run and any(work.results[each].ok for each in whole_plan):
             await work.effects.take_back_what_does_not_stand(work.results, steps)
@@ -145,16 +152,17 @@ class PlanExecute:
         await steps.decided("plan", names, because=f"planned: {', '.join(plan)}")
         return plan
 
-    async def _replanned(self, failed: Failed, steps: Steps, spent: list[Spent]) -> "dict[str, PlanStep] | None":
+    async def _replanned(
+        self, failed: Failed, told: Mapping[str, StepResult], steps: Steps, spent: list[Spent]
+    ) -> "dict[str, PlanStep] | None":
         """A plan for what is left; None where the planner has none."""
         missing: list[Json] = [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in failed.gaps]
         done = frozenset(each for each in failed.plan if failed.results[each].ok)
         rules = replace(self._rules, done=done)
         names: list[Json] = [*sorted(done)]
         given: JsonObject = {"failed": missing, "done": names, "max_steps": rules.max_steps}
-        handed = {each: failed.results[each] for each in failed.plan}
         try:
-            anew = await self._asked_for(given, handed, rules, steps, spent)
+            anew = await self._asked_for(given, told, rules, steps, spent)
         except InvalidRequest as error:
             await steps.decided("replan", None, because=error.message)
             return None

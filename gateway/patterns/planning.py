@@ -17,6 +17,14 @@ EACH = "each"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What is done when a plan is made anew, and what the planner is told of it."""
+
+    results: Mapping[str, StepResult]
+    told: Mapping[str, StepResult]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planning:
     """Who plans, and what a plan may be."""
 
@@ -33,7 +41,7 @@ class Planning:
 
     async def again(
         self,
-        done: Mapping[str, StepResult],
+        done: Done,
         failed: Mapping[str, StepResult],
         verdicts: Mapping[str, Verdict],
         steps: Steps,
@@ -41,16 +49,16 @@ class Planning:
         """A plan for what is not done, which may build on what is; None where the planner has none."""
         if self.planner.rule:
             return None
-        names: list[Json] = [*done]
+        names: list[Json] = [*done.results]
         missing: list[Json] = [
             {"step": each, "error": result.error, "reason": verdicts[each].because} for each, result in failed.items()
         ]
         given: JsonObject = {**self._given, "done": names, "failed": missing}
         # Why something failed may be somebody's own words.
         labels = join_all((*(each.labels for each in failed.values()), *(each.labels for each in verdicts.values())))
-        rules = replace(self.rules, done=frozenset(done))
+        rules = replace(self.rules, done=frozenset(done.results))
         try:
-            plan = await self._planned(replace(self.planner.node(given), given=done, labels=labels), rules, steps)
+            plan = await self._planned(replace(self.planner.node(given), given=done.told, labels=labels), rules, steps)
         except InvalidRequest as error:
             await steps.decided("replan", None, because=error.message)
             return None

@@ -16,6 +16,7 @@ from gateway.patterns.critique import Critique
 from gateway.patterns.failures import what_to_do
 from gateway.patterns.nested import gaps_in, its_answer, notices_in
 from gateway.patterns.reflection_rules import ReflectionRules
+from gateway.patterns.rolling import Rounds
 from gateway.patterns.settings import WORKERS
 from gateway.patterns.tries import tried
 from gateway.patterns.work import carried_out
@@ -29,6 +30,7 @@ Stop: TypeAlias = Literal["", "good enough", "no better than before", "no rounds
 class Draft:
     """One round's work, and what was said of it."""
 
+    round: int
     judged: Judged
     critique: Critique
     notices: tuple[str, ...] = ()
@@ -38,17 +40,32 @@ class Draft:
     def score(self) -> float:
         return self.critique.score
 
+    @property
+    def said(self) -> dict[str, StepResult]:
+        """The draft, and what a critic said of it in its own words."""
+        critic = self.judged.said_by
+        return {**({} if critic is None else {"critique": critic}), "draft": self.judged.result}
+
+    @property
+    def earlier(self) -> dict[str, StepResult]:
+        """The same under the names of its round. Later drafts are attempts at the same step, so it goes by no id."""
+        return {f"{self.round}-{name}": replace(each, id="") for name, each in self.said.items()}
+
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
     """How far it has got."""
 
+    told: Rounds
+    """What the producer is told of earlier rounds."""
     rounds: int = 0
     best: Draft | None = None
     before: Draft | None = None
     """The best on the brief before this one."""
     stopped: Stop = ""
     history: list[Json] = field(default_factory=list[Json])
+    drafts: list[Draft] = field(default_factory=list[Draft])
+    """Of every round on this brief."""
     notices: list[str] = field(default_factory=list[str])
     failed: StepResult | None = None
     fails_run: bool = False
@@ -65,7 +82,7 @@ class Reflection:
         self._rules = ReflectionRules.of(settings)
 
     async def run(self, task: Task, steps: Steps) -> Outcome:
-        progress = Progress()
+        progress = Progress(told=Rounds(summariser=self._rules.summariser))
         for again in range(self._rules.replans + 1):
             await self._improved(progress, steps)
             if progress.failed is None and await self._wants_more(progress, steps):
@@ -94,7 +111,7 @@ class Reflection:
     async def _round(self, latest: Draft | None, progress: Progress, steps: Steps) -> Draft | None:
         """One round's work, weighed; None where there is none, or nobody could weigh it."""
         rules = self._rules
-        written = await tried(self._brief(latest, progress), rules.tries, steps)
+        written = await tried(await self._brief(latest, progress, steps), rules.tries, steps)
         result = written.result
         if not result.ok:
             progress.failed, progress.fails_run, progress.stopped = result, written.fails_run, "failed"
@@ -109,17 +126,20 @@ class Reflection:
             progress.stopped = "not judged"
             progress.notices.append(f"The critic could not judge it: {said.reason}.")
             if progress.best is None:
-                progress.best = Draft(judged=said, critique=Critique(score=0.0), notices=noticed)
+                progress.best = Draft(round=progress.rounds, judged=said, critique=Critique(score=0.0), notices=noticed)
             return None
         told = said.critique.to_json()
         progress.history.append({"round": progress.rounds, **told})
         verdict = "accept" if said.critique.score >= rules.threshold else "improve"
         because = f"round {progress.rounds} scored {said.critique.score:g}, and {rules.threshold:g} is wanted"
         await steps.decided("verdict", verdict, because=because, detail=told)
-        return Draft(judged=said, critique=said.critique, notices=noticed)
+        draft = Draft(round=progress.rounds, judged=said, critique=said.critique, notices=noticed)
+        progress.drafts.append(draft)
+        return draft
 
-    def _brief(self, latest: Draft | None, progress: Progress) -> Node:
-        """What the producer is asked. Its own draft and what was said of it are data, and no instructions."""
+    async def _brief(self, latest: Draft | None, progress: Progress, steps: Steps) -> Node:
+        """What the producer is asked. Its own draft and what was said of it are data, and no instructions; so is what
+        earlier rounds came to."""
         node = self._rules.producer.node({})
         given = {} if progress.brief is None else {"brief": progress.brief}
         if latest is None:
@@ -127,9 +147,8 @@ class Reflection:
         note = f"Improve your draft: it scored {latest.score:g}, and {self._rules.threshold:g} is wanted."
         findings: list[Json] = [*latest.judged.plain]
         found: JsonObject = {"findings": findings} if findings else {}
-        if latest.judged.said_by is not None:
-            given["critique"] = latest.judged.said_by
-        given["draft"] = latest.judged.result
+        earlier = {name: said for each in progress.drafts if each is not latest for name, said in each.earlier.items()}
+        given |= await progress.told.handed(earlier, latest.said, steps)
         # Another attempt at the same: what the draft before brought about is not brought about twice.
         again = latest.judged.result.id
         return replace(node, input={**json_object(node.input), **found}, given=given, note=note, again=again)
@@ -162,6 +181,7 @@ class Reflection:
             return True
         # Another brief, another piece of work: it is not held to the score of the one before.
         progress.before, progress.best = best, None
+        progress.drafts.clear()
         return False
 
     async def _new_brief(

@@ -26,6 +26,7 @@ class ReflectionRules:
     critic: Role
     goal_checker: Role | None
     planner: Role | None
+    summariser: Role | None
     threshold: float
     rubric: Mapping[str, float]
     checks: tuple[Check, ...]
@@ -46,6 +47,7 @@ class ReflectionRules:
             critic=required_role(settings, "critic", "reflection", RULES),
             goal_checker=role_in(settings, "goal_checker", RULES),
             planner=role_in(settings, "planner"),
+            summariser=role_in(settings, "summariser"),
             threshold=float(threshold) if isinstance(threshold, int | float) else DEFAULT_THRESHOLD,
             rubric=weights_in(block.get("rubric")),
             checks=checks_in(block),

@@ -15,9 +15,10 @@ from gateway.patterns.failures import STOPPED, OnFailure, what_to_do
 from gateway.patterns.nested import lifted_gaps
 from gateway.patterns.plan import PlanStep, ancestors, done_already, followers
 from gateway.patterns.plan_undoing import PlanEffects
-from gateway.patterns.planning import Planning
+from gateway.patterns.planning import Done, Planning
 from gateway.patterns.review import REVIEWS, Verdict, by_rule, reviews_in, somebody_else
 from gateway.patterns.roles import Role
+from gateway.patterns.rolling import Rounds
 from gateway.patterns.rounds import Attempt, Ways, nodes_of
 from gateway.patterns.verify import verified
 from gateway.patterns.views import narrowest, task_view
@@ -48,6 +49,8 @@ class ReviewedPlan:
     plan: dict[str, PlanStep]
     rules: ReviewRules
     ways: Ways
+    rounds: Rounds
+    """What is told of earlier ones."""
     effects: PlanEffects = field(default_factory=PlanEffects)
     results: dict[str, StepResult] = field(default_factory=dict[str, StepResult])
     """The best of each step."""
@@ -72,6 +75,8 @@ class ReviewedPlan:
     """How often each step's result was shown to whoever watches."""
     _open: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
     """What the last review did not accept."""
+    _latest: set[str] = field(default_factory=set[str])
+    """Steps of the round that is under way, or was the last."""
     _acted_on: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
     """What earlier reviews did not accept, and was done again."""
 
@@ -156,6 +161,7 @@ class ReviewedPlan:
         for step_id, verdict in verdicts.items():
             if verdict.action in ("reassign", "replan"):
                 await self._reassign(step_id, steps)
+        self._latest.clear()
         # Whatever was skipped or never done gets its turn.
         missing = [each for each in self.plan if each not in self.results or self.results[each].error == "skipped"]
         await self._do([each for each in self.plan if each in verdicts or each in missing], verdicts, steps)
@@ -179,7 +185,7 @@ class ReviewedPlan:
     async def _planned_anew(self, verdicts: dict[str, Verdict], steps: Steps) -> bool:
         """Whether there is another plan for what is not done."""
         planning = self.rules.planning
-        if planning is None:
+        if planning is None or planning.planner.rule:
             return False
         left = {each for each, result in self.results.items() if not result.ok or each in verdicts}
         # Whatever builds on work that is planned anew is planned anew with it.
@@ -191,7 +197,10 @@ class ReviewedPlan:
         failed = {
             each: self._last.get(each, self.results[each]) for each in self.plan if each in left & verdicts.keys()
         }
-        anew = await planning.again(done, failed, verdicts, steps)
+        earlier = {each: result for each, result in done.items() if each not in self._latest}
+        latest = {each: result for each, result in done.items() if each in self._latest}
+        told = await self.rounds.handed(earlier, latest, steps)
+        anew = await planning.again(Done(results=done, told=told), failed, verdicts, steps)
         if anew is None:
             return False
         for step_id in [each for each in self.plan if each in left - anew.keys()]:
@@ -339,6 +348,7 @@ class ReviewedPlan:
             if result.ok and not self._is_criticised:
                 await self._show(step_id, result, steps)
         self._last[step_id] = result
+        self._latest.add(step_id)
         if not result.ok and before is not None and before.ok:
             return
         self.results[step_id], self.unconfirmed[step_id] = result, gaps

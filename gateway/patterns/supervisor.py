@@ -20,6 +20,7 @@ from gateway.patterns.plan_undoing import PlanEffects
 from gateway.patterns.planning import EACH, Planning
 from gateway.patterns.reviewed import ReviewedPlan, ReviewRules
 from gateway.patterns.roles import role_in, words_of
+from gateway.patterns.rolling import Rounds
 from gateway.patterns.rounds import Attempt, Ways, gap_of, notices_of, worked_off
 from gateway.patterns.settings import (
     DEFAULT_CONCURRENCY,
@@ -49,6 +50,7 @@ class Supervisor:
         limits, block = json_object(settings.get("limits")), json_object(settings.get("supervisor"))
         planner = role_in(settings, "planner", (EACH,))
         self._synthesiser = role_in(settings, "synthesiser")
+        self._summariser = role_in(settings, "summariser")
         self._propose = settings.get("propose") is True
         self._ways = Ways(
             concurrency=whole(limits, "concurrency", DEFAULT_CONCURRENCY),
@@ -97,8 +99,9 @@ class Supervisor:
         try:
             if self._propose:
                 return await self._agreed_and_committed(plan, ways, effects, steps)
+            rounds = Rounds(summariser=self._summariser)
             return await self._reviewed(
-                ReviewedPlan(plan=dict(plan), rules=self._review, ways=ways, effects=effects), steps
+                ReviewedPlan(plan=dict(plan), rules=self._review, ways=ways, rounds=rounds, effects=effects), steps
             )
         finally:
             effects.register(steps)

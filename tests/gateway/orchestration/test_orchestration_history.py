@@ -2,20 +2,22 @@
 
 from dataclasses import replace
 
+import anyio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.durable.memory import Where
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import CLEAN, Labels
-from gateway.core.model import Complete, principal
+from gateway.core.model import Complete, Event, principal
 from gateway.core.ports.orchestration import Node, Outcome, Steps
 from gateway.core.ports.runs import Run
 from gateway.core.task import Task
 from gateway.orchestration.history import earlier_turns
 from gateway.orchestration.settings import WorkflowSettings, with_glossary
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
-from tests.fakes_orchestration import Asked, World, answer, told
+from tests.fakes_orchestration import Asked, World, answer, keep, says, told
 
 pytestmark = pytest.mark.anyio
 
@@ -115,6 +117,69 @@ async def test_history_can_be_turned_off_and_is_bounded() -> None:
     assert history_of(short.agents.asked[-1]) == [["two", "about two"]]
 
 
+async def test_what_the_history_leaves_out_is_said_to_the_agent_and_to_who_watches() -> None:
+    around = world(history=1)
+    events: list[Event] = []
+    async with around.up():
+        for said in ("one", "two", "three"):
+            await around.ask(said, meta=CONTEXT)
+        await around.ask("four", meta=CONTEXT, emit=keep(events))
+    first, second, third, fourth = (each.member.get("left_out") for each in around.agents.asked)
+    assert (first, second) == (None, None)
+    assert third == ["1 of the earlier turns"]
+    # No more runs are looked at than that: there may be others.
+    assert fourth == ["at least 2 of the earlier turns"]
+    told = [str(getattr(each, "text", "")) for each in events]
+    assert "left out: at least 2 of the earlier turns" in told
+
+
+async def test_a_summariser_is_asked_once_what_earlier_turns_came_to_and_every_step_is_told() -> None:
+    around = world(history=1, summariser="brief")
+
+    async def brief(asked: Asked) -> Complete:
+        return answer({"summary": "they counted"}, labels=WEB)
+
+    around.agents.answers["agent:brief"] = brief
+    async with around.up():
+        for said in ("one", "two"):
+            await around.ask(said, meta=CONTEXT)
+        assert around.agents.asked_of("agent:brief") == []
+        result = await around.ask("three", meta=CONTEXT)
+    [asked] = around.agents.asked_of("agent:brief")
+    assert asked.input["value"] == [{"request": "one", "answer": "about one"}]
+    third = around.agents.asked_of("agent:a")[-1]
+    assert third.member["recap"] == "they counted"
+    assert history_of(third) == [["two", "about two"]]
+    assert third.text.endswith("is this: three")
+    # Whoever reads the recap reads what the summariser made of it.
+    assert third.request.labels == WEB
+    assert getattr(result, "labels", None) == WEB
+
+
+async def test_who_cannot_sum_up_keeps_nobody_from_working() -> None:
+    around = world(history=1, summariser="brief")
+    async with around.up():
+        for said in ("one", "two", "three"):
+            await around.ask(said, meta=CONTEXT)
+    third = around.agents.asked[-1]
+    assert "recap" not in third.member
+    assert third.member["left_out"] == ["1 of the earlier turns"]
+
+
+async def test_nested_runs_are_told_what_the_outer_one_was_told_of_earlier_turns() -> None:
+    around = world()
+    outer = around.workflows["outer"]
+    around.workflows["outer"] = outer.model_copy(update={"history": 1, "summariser": "brief"})
+    around.agents.answers["agent:brief"] = says("they counted")
+    async with around.up():
+        for said in ("one", "two", "three"):
+            await around.ask(said, workflow="outer", meta=CONTEXT)
+    member = around.agents.asked_of("agent:a")[-1].member
+    assert member["recap"] == "they counted"
+    assert member["left_out"] == ["1 of the earlier turns"]
+    assert len(around.agents.asked_of("agent:brief")) == 1
+
+
 async def test_labels_of_what_was_said_travel_with_it() -> None:
     around = world()
 
@@ -190,6 +255,39 @@ async def test_history_is_the_same_after_a_crash(where: Instant) -> None:
     await outlives_crashes(scene, where)
 
 
+async def test_what_earlier_turns_came_to_is_asked_once_whenever_the_gateway_dies() -> None:
+    around = world(history=1, summariser="brief")
+    around.agents.answers["agent:brief"] = says("they counted")
+    async with around.up():
+        for said in ("one", "two"):
+            await around.ask(said, meta=CONTEXT)
+    died: list[tuple[int, Where]] = []
+
+    def crash(run_id: str, number: int, where: Where) -> bool:
+        """At every instant of the third run, each in a process of its own."""
+        if (number, where) in died or where == "before":
+            return False
+        died.append((number, where))
+        return True
+
+    while True:
+        async with around.up(on_slot=crash) as (_, journal), anyio.create_task_group() as group:
+
+            async def to_the_end() -> None:
+                await around.ask("three", meta=CONTEXT | {"message_id": "m3"})
+                group.cancel_scope.cancel()
+
+            group.start_soon(to_the_end)
+            await journal.crashed.wait()
+            group.cancel_scope.cancel()
+        if not journal.crashed.is_set():
+            break
+    assert len(died) >= 4
+    assert len(around.agents.asked_of("agent:brief")) == 1
+    [third] = [each for each in around.agents.asked_of("agent:a") if each.text.endswith("three")]
+    assert third.member["recap"] == "they counted"
+
+
 def run(number: int, request: str, reply: str, **others: object) -> Run:
     content: JsonObject = {"parts": [{"kind": "text", "text": reply}], "structured": None}
     whole = Run(
@@ -209,8 +307,9 @@ def run(number: int, request: str, reply: str, **others: object) -> Run:
 
 def test_of_a_run_that_another_took_over_only_the_other_counts() -> None:
     forked = run(2, "one", "better", spec={"origin": "run_1"})
-    turns, _ = earlier_turns([forked, run(1, "one", "worse")], most=5, most_bytes=1000)
-    assert [turn.answer for turn in turns] == ["better"]
+    before = earlier_turns([forked, run(1, "one", "worse")], most=5, most_bytes=1000)
+    assert [turn.answer for turn in before.turns] == ["better"]
+    assert before.left_out == 0
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -223,9 +322,15 @@ def test_turns_never_exceed_their_bounds_and_the_latest_is_among_them(
     said: list[tuple[str, str]], most: int, most_bytes: int
 ) -> None:
     runs = [run(number, request, reply) for number, (request, reply) in enumerate(said)]
-    turns, _ = earlier_turns(reversed(runs), most=most, most_bytes=most_bytes)
+    before = earlier_turns(reversed(runs), most=most, most_bytes=most_bytes, older_bytes=most_bytes)
+    turns = before.turns
     size = sum(len((turn.request + turn.answer).encode(errors="replace")) for turn in turns)
     assert len(turns) <= most
     assert size <= most_bytes
     assert [turn.run_id for turn in turns] == [each.id for each in runs][len(runs) - len(turns) :]
     assert bool(turns) == bool(runs and most)
+    # What is left out is counted, and the latest of it kept for whoever sums it up.
+    assert before.left_out == len(runs) - len(turns)
+    assert bool(before.older) == bool(before.left_out)
+    ended = len(runs) - len(turns)
+    assert [turn.run_id for turn in before.older] == [each.id for each in runs][ended - len(before.older) : ended]
