@@ -19,6 +19,7 @@ from adapters.http.api_agents import AgentEndpoints
 from adapters.http.api_approvals import ApprovalEndpoints
 from adapters.http.api_call import Call, Recorder, answer, body_of, error_answer
 from adapters.http.api_catalog import CatalogEndpoints
+from adapters.http.api_chaos import ChaosReportEndpoints
 from adapters.http.api_contract import ENDPOINTS, PREFIX, openapi_document
 from adapters.http.api_costs import CostEndpoints
 from adapters.http.api_dead_letters import DeadLetterEndpoints
@@ -178,9 +179,10 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
     memory = MemoryEndpoints(memories=parts.memories, recorder=recorder)
     advice = AdviceEndpoints(advising=parts.advising, audit=parts.audit)
     load = LoadEndpoints(load=parts.load, chaos=parts.chaos, recorder=recorder)
+    chaos = ChaosReportEndpoints(audit=parts.audit, explaining=parts.explaining)
     accounts = AccountEndpoints(accounts=parts.accounts, recorder=recorder)
     pins = PinEndpoints(pins=parts.pins, recorder=recorder)
-    rooms = (catalog, agents, runs, dead, approvals, advice, keys, costs, audit, load, memory, pins, accounts)
+    rooms = (catalog, agents, runs, dead, approvals, advice, keys, costs, audit, load, chaos, memory, pins, accounts)
     found = {each.id: getattr(room, each.id) for each in ENDPOINTS for room in rooms if hasattr(room, each.id)}
     missing = [each.id for each in ENDPOINTS if not each.public and each.id not in found]
     if missing:

@@ -80,6 +80,7 @@ _AUDIT_QUERY = (
     Query(name="call", description="Glob over capability names, such as tool:orders/*"),
     Query(name="outcome", description="ok, error, denied, canceled, input_required or accepted"),
     Query(name="run", description="Run id"),
+    Query(name="label", description="Glob over labels, such as server:web or chaos:*"),
     Query(name="since", description="RFC 3339 time"),
     Query(name="until", description="RFC 3339 time"),
     Query(name="after", type="integer", description="Sequence number of the last record already seen"),
@@ -292,6 +293,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=201,
     ),
     Endpoint(id="remove_chaos", method="DELETE", path="/chaos/{id}", summary="End an injection", status=204),
+    Endpoint(
+        id="report_chaos",
+        method="GET",
+        path="/chaos/{id}/report",
+        summary="Which calls an injection struck, how far that spread, and what stopped it; also once it has ended",
+    ),
     Endpoint(id="reload", method="POST", path="/reload", summary="Read the configuration again, as a whole or not"),
     Endpoint(id="openapi", method="GET", path="/openapi.json", summary="This document", public=True),
 )

@@ -58,6 +58,7 @@ class AuditEndpoints:
                 capability=call.text("call"),
                 outcome=call.text("outcome"),
                 run_id=call.text("run"),
+                label=call.text("label"),
                 since_us=us_from_rfc3339(since, "since") if since else 0,
                 until_us=us_from_rfc3339(until, "until") if until else 0,
                 after=call.number("after", 0, 2**62) if call.text("after") else None,

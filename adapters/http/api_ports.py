@@ -90,6 +90,8 @@ class AuditQuery:
     """A glob over capability names."""
     outcome: str = ""
     run_id: str = ""
+    label: str = ""
+    """A glob over labels of any kind."""
     since_us: int = 0
     until_us: int = 0
     after: int | None = None

@@ -228,6 +228,7 @@ class AuditOfGateway:
             capability=query.capability,
             outcome=query.outcome,
             run_id=query.run_id,
+            label=query.label,
             since_us=query.since_us,
             until_us=query.until_us,
             after=query.after or 0,

@@ -45,6 +45,7 @@ def explained(tree: RunTree, events: Events) -> JsonObject:
             "owner": run.owner,
             "error": run.error,
             "tookUs": max(0, run.updated_at_us - run.created_at_us),
+            "labels": json_object(json_object(run.output).get("labels")),
         },
         "agents": [*dict.fromkeys(each.step.target for each in placed)],
         "steps": steps,

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 
 COOLDOWN_S = 5.0
 PORT = free_port()
+PLANNED: dict[str, Any] = {"agent": "triage", "output_schema": {"required": ["steps"]}}
 
 
 @contextmanager
@@ -55,6 +56,7 @@ def gateway(serve: Serve) -> Gateway:
             "gateway": {"chaos": True},
             "agents": {"triage": {"card": f"http://127.0.0.1:{PORT}", "timeout_s": 10}},
             "roles": {"all": {"allow": ["*"]}},
+            "workflows": {"plan": {"pattern": "sequential", "stages": [PLANNED], "limits": {"max_rounds": 1}}},
             "principals": {"ana": {"roles": ["all"], "key": "env:ANA_KEY"}},
             "limits": {"breaker_cooldown_s": COOLDOWN_S, "list_timeout_s": 0.5, "refresh_s": 1},
             "egress": {"allow": ["127.0.0.0/8"], "ports": []},
@@ -126,6 +128,29 @@ async def test_chaos_strikes_by_command_shows_in_the_record_and_ends_by_command(
             chaotic = [each for each in records if "chaos" in each.get("detail", {})]
             assert [each["detail"]["chaos"][0]["id"] for each in chaotic] == [injection]
             assert f"chaos:{injection}" in chaotic[0]["labels"]["untrusted"]
+
+
+async def test_a_report_says_what_a_fault_struck_and_what_stopped_it(gateway: Gateway) -> None:
+    with agent(gateway):
+        async with Caller(gateway, "ana") as ana, operator(gateway) as olga:
+            await seen(ana)
+            await answered(ana)
+            added = gateway.drawbridge("chaos", "add", "--target", "agent:triage", "--fault", "wrong_schema")
+            injection = added.stdout.strip()
+            said = await ana.call("workflows__plan", message="Refund me, please")
+            gateway.drawbridge("chaos", "remove", injection)
+            assert said.get("result", said)["isError"]
+            await olga.records(1, label=f"chaos:{injection}", call="agent:triage")
+            report = json.loads(gateway.drawbridge("chaos", "report", injection, "--json").stdout)
+            shown = gateway.drawbridge("chaos", "report", injection).stdout
+            by_label = gateway.drawbridge("audit", "search", "--label", f"chaos:{injection}", "--json")
+    assert report["faults"] == ["wrong_schema"]
+    assert [(each["call"], each["outcome"]) for each in report["struck"]] == [("agent:triage", "ok")]
+    assert "schema" in [each["how"] for each in report["stopped"]]
+    [run] = report["runs"]
+    assert (run["workflow"], run["state"]) == ("plan", "failed")
+    assert "the contract of its answer" in shown
+    assert {each["run_id"] for each in json.loads(by_label.stdout)["records"] if each.get("run_id")} == {run["run"]}
 
 
 async def test_a_gateway_that_does_not_allow_chaos_refuses_it(serve: Serve) -> None:

@@ -34,6 +34,8 @@ class Query:
     run_id: str = ""
     step_id: str = ""
     record_id: str = ""
+    label: str = ""
+    """A glob that one of its labels fits, of whichever kind: `server:web`, `chaos:*`."""
     since_us: int = 0
     until_us: int = 0
     """Records before this; 0 for no end."""
@@ -154,6 +156,7 @@ def _entries(
 def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
     # Built from texts of this module alone, as above.
     subject = f"({_said('subject')} = ? OR EXISTS (SELECT 1 FROM json_each({_JSON}, '$.actors') WHERE value = ?))"  # noqa: S608
+    label = f"EXISTS (SELECT 1 FROM json_tree({_JSON}, '$.labels') WHERE type = 'text' AND atom GLOB ?)"  # noqa: S608
     candidates: tuple[tuple[str, tuple[Any, ...], bool], ...] = (
         ("seq > ?", (after,), after > 0),
         ("tenant = ?", (query.tenant,), query.tenant is not None),
@@ -165,6 +168,7 @@ def _conditions(query: Query, after: int) -> tuple[str, list[Any]]:
         (f"{_said('step_id')} = ?", (query.step_id,), bool(query.step_id)),
         (f"{_said('capability')} GLOB ?", (query.capability,), bool(query.capability)),
         (subject, (query.subject, query.subject), bool(query.subject)),
+        (label, (query.label,), bool(query.label)),
         ("instr(lower(line), lower(?)) > 0", (query.text,), bool(query.text)),
     )
     used = [(text, values) for text, values, given in candidates if given]

@@ -26,6 +26,7 @@ Subject = Annotated[str, typer.Option("--as", help="Only what this principal cal
 Call = Annotated[str, typer.Option("--call", help="Only these capabilities, as a glob: tool:orders/*.")]
 Outcome = Annotated[str, typer.Option("--outcome", help="ok, error, denied, canceled, input_required or accepted.")]
 RunId = Annotated[str, typer.Option("--run", help="Only calls of this run.")]
+Label = Annotated[str, typer.Option("--label", help="Only records with this label, as a glob: server:web, chaos:*.")]
 Since = Annotated[str, typer.Option("--since", help="From this time on: RFC 3339, or an age such as 2h.")]
 Until = Annotated[str, typer.Option("--until", help="Before this time: RFC 3339, or an age such as 2h.")]
 Format = Annotated[Literal["jsonl", "ocsf"], typer.Option("--format", help="Records as they are, or OCSF events.")]
@@ -57,6 +58,7 @@ def search(
     call: Call = "",
     outcome: Outcome = "",
     run_id: RunId = "",
+    label: Label = "",
     since: Since = "",
     until: Until = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000)] = 50,
@@ -71,6 +73,7 @@ def search(
         capability=call,
         outcome=outcome,
         run_id=run_id,
+        label=label,
         since_us=us_from(since),
         until_us=us_from(until),
         text=text,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.chaos_views import spread
 from gateway.cli.lifetimes import seconds_from
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import connect
@@ -77,6 +78,21 @@ def list_injections(as_json: AsJson = False, config: ConfigPath = None, data: Da
         ),
         as_json=as_json,
     )
+
+
+@app.command()
+def report(
+    injection_id: Annotated[
+        str, typer.Argument(help="The injection's id, as `chaos add` said it.", show_default=False)
+    ],
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    data: DataPath = None,
+) -> None:
+    """Which calls it struck, how far that spread, and what stopped it; also once it has ended."""
+    with connect(place(config, data)) as remote:
+        said = json_object(remote.get("chaos", injection_id, "report").get("report"))
+    show(said, lambda: spread(said), as_json=as_json)
 
 
 @app.command()

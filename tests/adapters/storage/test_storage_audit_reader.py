@@ -7,11 +7,13 @@ import pytest
 from adapters.storage.audit.reader import AuditReader, Entry, Query
 from gateway.core.content import plain
 from gateway.core.errors import NotFound, Unavailable
+from gateway.core.labels import Labels
 from gateway.core.model import principal
 from tests.fakes_audit import REFUNDS, START_US, Desk, a_record
 
 pytestmark = pytest.mark.anyio
 
+LABELS = Labels(untrusted=frozenset({"server:web", "chaos:c1"}), confidential=frozenset({"email"}))
 OTHER = principal("bob", tenant="acme")
 
 
@@ -23,7 +25,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         a_record(1, result=plain("refunded")),
         a_record(2, principal=REFUNDS, capability="tool:orders/find", run_id="run_1", step_id="run_1/1"),
         a_record(3, outcome="denied", reason="\u00c4rger mit Regel SEVEN", capability="agent:refunds"),
-        a_record(4, principal=OTHER, tenant="acme", run_id="run_1"),
+        a_record(4, principal=OTHER, tenant="acme", run_id="run_1", labels=LABELS),
         a_record(5, principal=None, tenant="", operation="identify", outcome="denied"),
     )
     yield desk
@@ -56,6 +58,11 @@ def numbers(entries: "tuple[Entry, ...] | list[Entry]") -> list[int]:
         (Query(tenant=None, text="regel seven"), [4]),
         (Query(tenant=None, text="\u00c4rger"), [4]),
         (Query(tenant=None, text="' OR 1=1 --"), []),
+        (Query(tenant=None, label="chaos:*"), [5]),
+        (Query(tenant=None, label="email"), [5]),
+        (Query(tenant=None, label="chaos"), []),
+        (Query(tenant=None, label="untrusted"), []),
+        (Query(tenant="default", label="chaos:c1"), []),
         (Query(tenant=None, limit=2), [5, 6]),
         (Query(tenant=None, after=2, limit=2), [3, 4]),
         (Query(tenant="default", outcome="denied", since_us=START_US + 4), []),

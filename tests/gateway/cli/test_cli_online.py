@@ -215,6 +215,18 @@ async def test_chaos_is_added_listed_and_removed(bench: ApiBench, shell: Shell) 
     assert bench.chaos.of("default") == ()
 
 
+async def test_what_became_of_a_fault_is_reported(bench: ApiBench, shell: Shell) -> None:
+    nothing = await shell("chaos", "report", "c1")
+    detail: JsonObject = {"chaos": [{"id": "c1", "fault": "kill"}], "breaker": "opened"}
+    struck: JsonObject = {"id": "r1", "phase": "outcome", "capability": "agent:a", "outcome": "error"}
+    record: JsonObject = {**struck, "detail": detail}
+    bench.audit.records = [record]
+    told = await shell("chaos", "report", "c1")
+    assert "it struck no call" in nothing.out
+    assert "kill: 1 calls struck, 0 more reached, stopped 1 times; it was part of no run" in told.out
+    assert "the breaker" in told.out
+
+
 async def test_a_fault_that_is_none_says_which_there_are(shell: Shell) -> None:
     said = await shell("chaos", "add", "--target", "agent:refunds", "--fault", "explode")
     assert said.code == USAGE
