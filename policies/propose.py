@@ -1,6 +1,6 @@
 """Proposing before committing: in the propose phase of a run nothing outside may change."""
 
-from gateway.core.model import AgentClass, Capability, Request
+from gateway.core.model import CALLS, AgentClass, Capability, Request
 from gateway.core.ports.policy import Need
 from gateway.core.verdict import Allow, Deny, Verdict
 
@@ -20,7 +20,7 @@ class ProposePolicy:
         return "check" if capability.effect == "sink" and capability.owner != BUILT_IN else "skip"
 
     def check_request(self, request: Request, capability: Capability) -> Verdict:
-        if request.phase != "propose" or request.operation != "call" or capability.effect == "read":
+        if request.phase != "propose" or request.operation not in CALLS or capability.effect == "read":
             return Allow(policy=POLICY)
         if request.principal.kind == "workflow" and capability.kind in ("agent", "workflow"):
             # How the run hands the step to its agent; what the agent does with it is judged when it calls back.

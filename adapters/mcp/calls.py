@@ -8,9 +8,10 @@ from typing import Literal
 from msgspec import Raw, structs
 
 from adapters.mcp.asking import MOST_ROUNDS, PATIENCE_S, ask, questions_to, replied, resumed
-from adapters.mcp.classify import ABSENT, PARAM_PREFIX, Headers, Message
+from adapters.mcp.classify import ABSENT, NAME_HEADER, PARAM_PREFIX, Headers, Message
 from adapters.mcp.entries import Entry
 from adapters.mcp.exchange import Exchange
+from adapters.mcp.extensions import KIND
 from adapters.mcp.headers import check_params, param_headers
 from adapters.mcp.knock import Knock
 from adapters.mcp.presets import Preset
@@ -34,6 +35,7 @@ from adapters.mcp.tasks import OPERATIONS as TASKS
 from adapters.mcp.uris import Outward, rewritten_result
 from adapters.mcp.views import View
 from adapters.mcp.wire import (
+    MethodParams,
     Params,
     ReadParams,
     SaidBefore,
@@ -67,6 +69,10 @@ OPERATIONS: dict[str, Operation] = {
     **TASKS,
 }
 
+_BODIES: dict[Operation, type[Params]] = {"read": ReadParams, "method": MethodParams}
+_NAMED: frozenset[Operation] = frozenset({"call", "get"})
+"""Operations on what has a name, answered with content."""
+
 
 class Calls:
     """Runs what reaches a capability."""
@@ -80,7 +86,7 @@ class Calls:
     async def run(self, knock: Knock, view: View, exchange: Exchange) -> None:
         """Run the call and send its answer. Raises: RpcRefusal: there is none."""
         message = knock.message
-        operation, asked = OPERATIONS[message.method], as_text(message.params.get("uri")) or ""
+        operation, asked = OPERATIONS.get(message.method, "method"), as_text(message.params.get("uri")) or ""
         name, entry = self._target(knock, view)
         request = self._request(knock, operation, name, entry)
         if entry is not None and entry.capability.kind == "workflow":
@@ -140,6 +146,8 @@ class Calls:
         params, method = knock.message.params, knock.message.method
         if method == "completion/complete":
             return self._completed(knock, view)
+        if method not in OPERATIONS:
+            return f"{KIND}:{knock.scope}/{method}", None
         if method in TASKS:
             return self._with_task(knock, view)
         if method == "resources/read":
@@ -215,11 +223,11 @@ class Calls:
             capability=name,
             operation=operation,
             budget=Budget(deadline_s=self._deadline_s(identity, entry)),
-            body=(ReadParams if operation == "read" else Params)(
+            body=_BODIES.get(operation, Params)(
                 message.params,
                 era=knock.era,
                 size_bytes=message.size_bytes,
-                headers=_param_headers(knock, entry) if knock.era == "modern" else (),
+                headers=_sent_on(knock, operation, entry) if knock.era == "modern" else (),
                 said_before=_said_before(knock.session),
             ),
             protocol="mcp",
@@ -279,7 +287,7 @@ def _refused(knock: Knock, operation: Operation, error: GatewayError, asked: str
             refusal.data = {**(refusal.data or {}), "uri": asked}
         if not _relayed(error):
             refusal.message = "Resource not found"
-    elif isinstance(error, NotFound) and not _relayed(error) and "name" in knock.message.params:
+    elif operation in _NAMED and isinstance(error, NotFound) and not _relayed(error) and "name" in knock.message.params:
         named = as_text(knock.message.params["name"])
         refusal.message = f"Unknown {'tool' if operation == 'call' else 'prompt'}: {named}"
     return refusal
@@ -303,7 +311,9 @@ def _rendered(result: Result, operation: Operation, knock: Knock, outward: Outwa
         raw = result_bytes(result, operation, knock.era)
         if outward is not None:
             raw = rewritten_result(raw, outward)
-        return raw if knock.session is None else in_words_of(knock.session.version, raw)
+        if knock.session is None or operation not in _NAMED:
+            return raw
+        return in_words_of(knock.session.version, raw)
     except InvalidRequest as error:
         raise UpstreamFailed("the server's answer is not a valid result") from error
 
@@ -320,6 +330,13 @@ def _required(message: Message, key: Literal["name", "uri", "taskId"]) -> str:
     if value is None:
         raise RpcRefusal(INVALID_PARAMS, f"{key} must be a string")
     return value
+
+
+def _sent_on(knock: Knock, operation: Operation, entry: Entry | None) -> tuple[tuple[bytes, bytes], ...]:
+    """Headers for the server beside its own; what a method's name mirrors, only whoever sent it knows."""
+    named = knock.headers.get(NAME_HEADER) if operation == "method" else None
+    more = () if named is None else ((NAME_HEADER, named.strip(b" \t")),)
+    return (*_param_headers(knock, entry), *more)
 
 
 def _param_headers(knock: Knock, entry: Entry | None) -> tuple[tuple[bytes, bytes], ...]:

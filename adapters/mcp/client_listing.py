@@ -10,6 +10,7 @@ import msgspec
 
 from adapters.mcp.abilities import ABILITIES, ALL_ABILITIES, EVERY_ABILITY
 from adapters.mcp.client_wire import METHOD_NOT_FOUND
+from adapters.mcp.extensions import beginnings
 from adapters.mcp.fitting import takes_an_object
 from adapters.mcp.settings import ServerSettings, ToolSettings
 from adapters.mcp.template_index import Effort, TemplateIndex
@@ -71,6 +72,7 @@ async def read_listing(
         about=said,
         unlisted=reader.unlisted() if "resources" in declared else None,
         templates_of=reader.templates_of(),
+        methods=tuple(map(reader.method, beginnings(declared))),
     )
 
 
@@ -159,6 +161,11 @@ class _Reader:
 
         return found
 
+    def method(self, beginning: str) -> Capability:
+        """See `Listing.methods`. What tags grant are entries that somebody could look at; of these nothing is known."""
+        found = self._capability("method", self._full("method", beginning), beginning, {})
+        return replace(found, tags=found.tags - {"read"})
+
     def _capability(self, kind: CapabilityKind, name: str, local: str, definition: JsonObject) -> Capability:
         settings = self._settings
         tool = settings.tools.get(local, _NO_TOOL) if kind == "tool" else _NO_TOOL
@@ -190,6 +197,8 @@ class _Reader:
 
 
 def _effect(kind: CapabilityKind, tool: ToolSettings, tags: frozenset[str]) -> Effect:
+    if kind == "method":
+        return "sink"
     if kind != "tool" or "read" in tool.tags:
         return "read"
     # A tag on the whole server is a coarse statement: what calls itself destructive is not covered by it.

@@ -79,7 +79,7 @@ def outgoing(
 
     Raises: InvalidRequest: the operation is not one an MCP server knows, or the parameters do not fit it.
     """
-    method = METHODS.get(request.operation)
+    method = capability.local if request.operation == "method" else METHODS.get(request.operation)
     about_task = request.operation.startswith("task.")
     if method is None or (about_task and (era == "legacy" or not task_id)):
         raise InvalidRequest(f"an MCP server cannot be asked to {request.operation}")
@@ -132,6 +132,8 @@ def _address(members: dict[str, Raw], operation: Operation, capability: Capabili
             return _uri(members)
         members["uri"] = Raw(encode(capability.local))
         return capability.local
+    if operation == "method":
+        return ""
     reference = decode_members(bytes(members.get("ref", Raw(b"{}"))))
     if capability.kind == "prompt":
         reference["name"] = Raw(encode(capability.local))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from adapters.mcp import meta_tools
+from adapters.mcp.extensions import own_capabilities
 from adapters.mcp.lists import TTL_MS
 from adapters.mcp.names import NamesMode
 from adapters.mcp.render import SERVER_INFO_KEY
@@ -60,6 +61,9 @@ def _capabilities(gateway: Gateway, view: View, era: Era) -> JsonObject:
         said["resources"] = {"listChanged": True, "subscribe": True}
     if any("completions" in each for each in declared):
         said["completions"] = {}
+    if view.alone:
+        for each in declared:
+            said |= own_capabilities(each)
     for name in ("extensions", "experimental"):
         more: JsonObject = {}
         for each in declared:

@@ -7,6 +7,7 @@ from functools import partial
 import anyio
 
 from adapters.mcp.abilities import abilities
+from adapters.mcp.beyond import Beyond
 from adapters.mcp.calls import OPERATIONS, Calls
 from adapters.mcp.classify import Reply
 from adapters.mcp.exchange import Exchange, HeaderLines, Pace
@@ -18,7 +19,6 @@ from adapters.mcp.offers import Offers
 from adapters.mcp.refusals import (
     INVALID_PARAMS,
     INVALID_REQUEST,
-    METHOD_NOT_FOUND,
     RpcRefusal,
 )
 from adapters.mcp.render import LOG_RANKS
@@ -84,6 +84,14 @@ class Methods:
         self._finding = Finding()
         self._calls = Calls(gateway=gateway, clock=clock, ids=ids, limits=limits)
         self._subscribing = Subscribing(gateway, self._calls)
+        self._beyond = Beyond(
+            gateway=gateway,
+            calls=self._calls,
+            views=self._views,
+            clock=clock,
+            ids=ids,
+            patience_s=limits.list_timeout_s,
+        )
 
     def stop(self) -> None:
         """End every open stream in good order."""
@@ -101,7 +109,7 @@ class Methods:
         elif method == "subscriptions/listen":
             await self._listen(knock, exchange)
         else:
-            raise RpcRefusal(METHOD_NOT_FOUND, "Method not found", data=method)
+            await self._beyond.request(knock, exchange)
 
     async def legacy(self, knock: Knock, exchange: Exchange) -> None:
         """Answer a request of 2024-11-05 to 2025-11-25. Raises: RpcRefusal, GatewayError."""
@@ -123,7 +131,7 @@ class Methods:
             session.log_level = _log_level(knock)
             await exchange.answer(b"{}")
         else:
-            raise RpcRefusal(METHOD_NOT_FOUND, "Method not found", data=method)
+            await self._beyond.request(knock, exchange)
 
     def notified(self, knock: Knock) -> None:
         """Take note of a legacy notification; the modern era has none from the client over HTTP."""
@@ -136,6 +144,8 @@ class Methods:
             call = session.calls.get(bytes(knock.message.params.get("requestId", b"")))
             if call is not None:
                 call.cancel()
+        else:
+            self._beyond.notification(knock)
 
     def answered(self, knock: Knock, reply: Reply) -> None:
         """Hand a legacy client's answer to whoever asked. Raises: RpcRefusal: it names a session that is unknown."""

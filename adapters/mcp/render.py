@@ -60,7 +60,19 @@ def relayed(answer: Answer, operation: Operation, era: Era) -> bytes:
     """An MCP server's answer for a client of either era."""
     if answer.era == era:
         return answer.raw
+    if operation == "method":
+        return _of_an_extension(answer.raw, era)
     return _for_modern(answer.raw, operation) if era == "modern" else _for_legacy(answer.raw)
+
+
+def _of_an_extension(raw: bytes, era: Era) -> bytes:
+    """Nothing in it means anything here, but for what every result of 2026-07-28 has."""
+    said = {key: bytes(value) for key, value in decode_members(raw).items()}
+    if era == "modern":
+        said.setdefault("resultType", _COMPLETE)
+    else:
+        said.pop("resultType", None)
+    return _object(said)
 
 
 def _for_modern(raw: bytes, operation: Operation) -> bytes:

@@ -35,6 +35,9 @@ _OF_THE_CALL = frozenset({IDEMPOTENCY_KEY, "progressToken", "traceparent", "trac
 _CALLED_WITH = frozenset({"name", "arguments", "_meta", "requestState", "inputResponses"})
 """Members of a call's parameters; the last two are told by `Request.continuation`."""
 
+_PROTOCOLS_OWN = frozenset({"_meta", "requestState", "inputResponses"})
+"""Members of any request's parameters that are no arguments."""
+
 _members = msgspec.json.Decoder(dict[str, Raw])
 _value = msgspec.json.Decoder()
 encode = msgspec.json.Encoder().encode
@@ -112,6 +115,23 @@ class ReadParams(Params):
         """`structured` holds the `uri`, and nothing else: an `arguments` beside it is no part of a read."""
         if self._content is None:
             self._content = Content(structured={"uri": decode_value(bytes(self.members.get("uri", Raw(b"null"))))})
+        return self._content
+
+
+class MethodParams(Params):
+    """The `params` of a method the gateway has no word for: all of them are arguments."""
+
+    __slots__ = ()
+
+    def content(self) -> Content:
+        """`structured` holds every member but those of the protocol."""
+        if self._content is None:
+            said = {name: each for name, each in self.members.items() if name not in _PROTOCOLS_OWN}
+            beside = {name: each for name, each in self.members.items() if name == "_meta"}
+            self._content = Content(
+                structured={name: decode_strictly(bytes(each)) for name, each in said.items()},
+                metadata=_said_beside(beside),
+            )
         return self._content
 
 

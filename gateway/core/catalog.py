@@ -19,7 +19,7 @@ SourceState = Literal["starting", "up", "stale", "down"]
 """`starting`: has not answered yet; `stale`: answered before, and the newest attempt failed; `down`: never answered."""
 
 LONGEST_URI = 2048
-"""Characters, of a resource that is not listed."""
+"""Characters, of a resource or method that is not listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Catalog:
     sources: Mapping[str, Source] = field(default_factory=dict[str, Source])
 
     def find(self, tenant: str, name: str) -> Entry | None:
-        """The entry called `name`, if it is the tenant's or everybody's; a resource need not be listed."""
+        """The entry called `name`, if it is the tenant's or everybody's; resources and methods need not be listed."""
         entry = self.entries.get(name) or self._unlisted(name)
         if entry is None or entry.capability.tenant not in (tenant, EVERY_TENANT):
             return None
@@ -56,19 +56,14 @@ class Catalog:
 
     def _unlisted(self, name: str) -> Entry | None:
         kind, _, rest = name.partition(":")
-        owner, _, uri = rest.partition("/")
-        source = self.sources.get(owner) if kind == "resource" else None
-        listing = None if source is None else source.listing
-        if source is None or listing is None or listing.unlisted is None:
+        owner, _, local = rest.partition("/")
+        source = self.sources.get(owner)
+        if source is None or source.listing is None or not local.isprintable() or not 0 < len(local) <= LONGEST_URI:
             return None
-        # By its dots it could be another than the one that is granted.
-        if not uri.isprintable() or not 0 < len(uri) <= LONGEST_URI or not is_plain(uri):
+        like = _like(kind, local, source.listing)
+        if like is None:
             return None
-        made_from = listing.templates_of(uri)
-        if made_from is None:
-            return None
-        like = replace(listing.unlisted, name=name, local=uri, made_from=made_from)
-        return Entry(capability=like, upstream=source.upstream)
+        return Entry(capability=replace(like, name=name, local=local), upstream=source.upstream)
 
     def of(self, tenant: str, kinds: frozenset[CapabilityKind], owner: str = "") -> tuple[Capability, ...]:
         """The tenant's capabilities of these kinds, sorted by name; only the owner's where one is given."""
@@ -100,6 +95,17 @@ class Catalog:
             for owner, source in sorted(self.sources.items())
             if source.state != "up" and source.tenant in (tenant, EVERY_TENANT)
         }
+
+
+def _like(kind: str, local: str, listing: Listing) -> Capability | None:
+    """What something of a server's is that it does not list, as far as it has such things."""
+    if kind == "method":
+        return next((each for each in listing.methods if f"{local}/".startswith(each.local)), None)
+    # By its dots a URI could be another than the one that is granted.
+    if kind != "resource" or listing.unlisted is None or not is_plain(local):
+        return None
+    made_from = listing.templates_of(local)
+    return None if made_from is None else replace(listing.unlisted, made_from=made_from)
 
 
 class Shelf:

@@ -79,7 +79,7 @@ def principal(
     return Principal(subject=subject, kind=kind, tenant=tenant, roles=roles, behind=behind, agent_class=agent_class)
 
 
-CapabilityKind = Literal["tool", "prompt", "resource", "template", "agent", "workflow"]
+CapabilityKind = Literal["tool", "prompt", "resource", "template", "method", "agent", "workflow"]
 Effect = Literal["read", "sink"]
 
 
@@ -101,13 +101,13 @@ class Capability:
     """One thing that can be called."""
 
     name: str
-    """Gateway-wide: `tool:orders/refund`, `prompt:orders/reply`, `resource:orders/file:///a`, `agent:refunds`,
-    `workflow:help`."""
+    """Gateway-wide: `tool:orders/refund`, `prompt:orders/reply`, `resource:orders/file:///a`,
+    `method:orders/skills/list`, `agent:refunds`, `workflow:help`."""
     kind: CapabilityKind
     owner: str
     """Slug of the server, agent or workflow it belongs to."""
     local: str
-    """What the upstream itself calls it: tool or prompt name, resource URI, URI template, skill id."""
+    """What the upstream itself calls it: tool or prompt name, resource URI, URI template, method, skill id."""
     tenant: str = DEFAULT_TENANT
     """Whose it is; `*` for every tenant's."""
     title: str = ""
@@ -138,6 +138,7 @@ Operation = Literal[
     "get",
     "read",
     "complete",
+    "method",
     "task.get",
     "task.list",
     "task.update",
@@ -146,9 +147,11 @@ Operation = Literal[
     "subscribe",
 ]
 """What is asked of a capability: `call` runs a tool, agent or workflow; `get` a prompt; `read` a resource;
-`complete` proposes argument values; `task.*` concern a task of an agent, a workflow or a tool; `subscribe` tells of
-changes to a resource until it is canceled."""
+`complete` proposes argument values; `method` asks a server by a method of its own; `task.*` concern a task of an agent,
+a workflow or a tool; `subscribe` tells of changes to a resource until it is canceled."""
 
+CALLS: frozenset[Operation] = frozenset({"call", "method"})
+"""Operations that may do something: limited by budgets, and refused to whoever may only propose."""
 READ_OPERATIONS: frozenset[Operation] = frozenset(
     {"get", "read", "complete", "task.get", "task.list", "task.subscribe", "subscribe"}
 )

@@ -25,6 +25,7 @@ _KINDS: dict[str, CapabilityKind] = {
     "prompt": "prompt",
     "resource": "resource",
     "template": "template",
+    "method": "method",
     "agent": "agent",
     "workflow": "workflow",
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gateway.core.model import Capability
 
-KINDS = ("tool", "prompt", "resource", "agent", "workflow")
+KINDS = ("tool", "prompt", "resource", "method", "agent", "workflow")
 _WITHOUT_LOCAL = frozenset({"agent", "workflow"})
 LONGEST = 512
 

@@ -13,7 +13,7 @@ import structlog
 from gateway.core.content import Content
 from gateway.core.json import JsonObject, json_text
 from gateway.core.limits import Usage
-from gateway.core.model import Capability, Complete, Emit, Request, Result
+from gateway.core.model import CALLS, Capability, Complete, Emit, Request, Result
 from gateway.core.ports.costs import WARNINGS, CostLedger, Given, MinuteLedger, Spent, TokenCounter
 from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Clock
@@ -110,13 +110,13 @@ class CostMeter:
     def concerns(self, tenant: str, capability: Capability) -> bool:
         if capability.kind == "agent":
             return True
-        if capability.kind != "tool":
+        if capability.kind not in ("tool", "method"):
             return False
         own = self._tariff.of(capability)
         return tenant in self._tenants or bool(own.call_usd or own.model)
 
     async def call(self, request: Request, capability: Capability, upstream: Upstream, emit: Emit) -> Result:
-        if request.operation != "call":
+        if request.operation not in CALLS:
             return await upstream.call(request, capability, emit)
         accounts = self._accounts_of(request.principal.tenant, capability)
         hold = self._held(accounts, capability)
@@ -140,7 +140,7 @@ class CostMeter:
 
     def note(self, request: Request, capability: Capability, usage: Usage) -> None:
         # A workflow's usage is that of the calls its runs made.
-        if capability.kind == "tool" and (usage.tokens or usage.cost_usd):
+        if capability.kind in ("tool", "method") and (usage.tokens or usage.cost_usd):
             self._write_down(request, capability, usage + Usage(calls=1))
 
     def state(self, tenant: str) -> list[JsonObject]:

@@ -38,6 +38,8 @@ def request(kind: PrincipalKind, phase: Phase = "propose", operation: Operation 
         (request("agent", phase=""), capability("tool"), True),
         (request("agent", operation="task.get"), capability("agent"), True),
         (request("agent", operation="get"), capability("prompt"), True),
+        (request("agent", operation="method"), capability("method"), False),
+        (request("agent", phase="commit", operation="method"), capability("method"), True),
     ],
 )
 def test_who_may_call_what_while_proposing(made: Request, target: Capability, allowed: bool) -> None:

@@ -84,5 +84,10 @@ SAMPLING: dict[str, Any] = {
 SAMPLED: dict[str, Any] = {"role": "assistant", "content": {"type": "text", "text": "Paris"}, "model": "m"}
 
 
-def capabilities() -> dict[str, Any]:
-    return {"tools": {}, "prompts": {}, "resources": {}}
+SKILLS: dict[str, Any] = {"skills": [{"name": "knitting", "vendor": None}]}
+"""What a method of an extension answers that the gateway knows nothing of."""
+
+
+def capabilities(version: str) -> dict[str, Any]:
+    own: dict[str, Any] = {"com.example/skills": {}}
+    return {"tools": {}, "prompts": {}, "resources": {}, "extensions" if version == MODERN else "experimental": own}

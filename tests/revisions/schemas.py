@@ -78,6 +78,8 @@ def _result(method: str, version: str) -> dict[str, Any]:
     if method == "prompts/get":
         message = _shape({"role": _ROLE, "content": _content(version)})
         return _shape({"messages": _list(message)}, {"description": _TEXT})
+    if method == "skills/list":
+        return _shape({"skills": {}})
     structured = {} if version < "2025-06-18" or version == MODERN else {"structuredContent": _OBJECT}
     return _shape({"content": _list(_content(version))}, {"isError": {"type": "boolean"}, **structured})
 

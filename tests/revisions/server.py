@@ -19,6 +19,7 @@ from tests.revisions.contents import (
     READ,
     RESOURCES,
     SAMPLING,
+    SKILLS,
     VERSIONS,
     capabilities,
     prompt_result,
@@ -147,7 +148,7 @@ class RevisionServer:
         if method == "initialize":
             return self._greeting(params)
         if method == "server/discover":
-            versions = {"supportedVersions": [MODERN], "capabilities": capabilities()}
+            versions = {"supportedVersions": [MODERN], "capabilities": capabilities(self.version)}
             return {"resultType": "complete", "ttlMs": 1000, "cacheScope": "public", **versions}
         if method == "tools/call":
             called = await self._called(params, declared, say)
@@ -157,7 +158,7 @@ class RevisionServer:
         found = RESULTS[method](self.version)
         if self.version != MODERN:
             return found
-        fresh = {} if method == "prompts/get" else {"ttlMs": 1000, "cacheScope": "public"}
+        fresh = {} if method in ("prompts/get", "skills/list") else {"ttlMs": 1000, "cacheScope": "public"}
         return {"resultType": "complete", **fresh, **found}
 
     def _greeting(self, params: Message) -> Message:
@@ -165,7 +166,7 @@ class RevisionServer:
             self.complaints.append("initialize came without a version or a name")
         self.sessions[f"s-{self.version}-{next(self._numbers)}"] = params["capabilities"]
         info = {"name": f"server-{self.version}", "version": "1"}
-        return {"protocolVersion": self.version, "capabilities": capabilities(), "serverInfo": info}
+        return {"protocolVersion": self.version, "capabilities": capabilities(self.version), "serverInfo": info}
 
     async def _called(self, params: Message, declared: Message, say: Say) -> Message:
         if params["name"] == "ask":
@@ -272,6 +273,7 @@ RESULTS: dict[str, Callable[[str], Message]] = {
     "resources/list": lambda version: {"resources": RESOURCES},
     "resources/templates/list": lambda version: {"resourceTemplates": []},
     "prompts/get": prompt_result,
+    "skills/list": lambda version: SKILLS,
     "resources/read": lambda version: READ,
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.e2e.gateways import Gateway, key_of
+from tests.e2e.gateways import Caller, Gateway, answer_in, key_of, operator
 from tests.fakes_mcp_servers import served
 from tests.revisions.client import RevisionClient
 from tests.revisions.contents import (
@@ -18,6 +18,7 @@ from tests.revisions.contents import (
     READ,
     RESOURCES,
     SINCE,
+    SKILLS,
     URI,
     VERSIONS,
     blocks,
@@ -47,8 +48,14 @@ def gateway(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Gener
         root = url.removesuffix("/mcp")
         configuration = {
             "servers": {name: {"url": f"{root}/{name}"} for name in UPSTREAM},
-            "roles": {"all": {"allow": ["tool:*/*", "prompt:*/*", "resource:*/**"]}},
-            "principals": {"ana": {"roles": ["all"], "key": "env:ANA_KEY"}},
+            "roles": {
+                "all": {"allow": ["tool:*/*", "prompt:*/*", "resource:*/**", "method:*/skills/*"]},
+                "tools": {"allow": ["tool:*/*"]},
+            },
+            "principals": {
+                "ana": {"roles": ["all"], "key": "env:ANA_KEY"},
+                "bob": {"roles": ["tools"], "key": "env:BOB_KEY"},
+            },
         }
         with Gateway(tmp_path_factory.mktemp("revisions"), configuration, environment={}) as gateway:
             yield gateway
@@ -94,6 +101,9 @@ async def test_every_client_makes_use_of_every_server(
         said = [each["content"] for each in prompt["messages"]]
         assert [_same_or_told(*each, version) for each in zip(blocks(theirs), said, strict=True)]
         assert (await client.request("resources/read", {"uri": URI}))["contents"] == READ["contents"]
+        # It is linked to, and in no list.
+        assert (await client.request("resources/read", {"uri": LINKED}))["contents"] == READ["contents"]
+        assert (await client.request("skills/list", {"depth": 1}))["skills"] == SKILLS["skills"]
     assert servers.by_name[server].complaints == []
 
 
@@ -116,6 +126,22 @@ async def test_every_client_sees_the_servers_of_every_revision_at_once(gateway: 
         assert listed == {f"{server}__{name}" for server in UPSTREAM for name in ("ask", "every")}
         for server in UPSTREAM:
             assert (await client.request("tools/call", {"name": f"{server}__every", "arguments": {"n": 1}}))["content"]
+
+
+async def test_a_method_of_an_extension_is_judged_and_recorded_and_answered_where_it_belongs(gateway: Gateway) -> None:
+    its_own, name = "/mcp/v2026-07-28", "method:v2026-07-28/skills/list"
+    async with Caller(gateway, "ana") as ana, Caller(gateway, "bob") as bob, operator(gateway) as olga:
+        granted = answer_in(await ana.modern("skills/list", {}, path=its_own))
+        denied = answer_in(await bob.modern("skills/list", {}, path=its_own))
+        elsewhere = answer_in(await ana.modern("skills/list", {}))
+        sent = await olga.records(2, call=name, subject="ana")
+        (refused,) = await olga.records(call=name, subject="bob")
+    assert granted["result"]["skills"] == SKILLS["skills"]
+    assert denied["error"]["code"] == 1403
+    assert elsewhere["error"]["code"] == -32601
+    assert its_own in elsewhere["error"]["message"]
+    assert {(each["operation"], each["phase"]) for each in sent} == {("method", "intent"), ("method", "outcome")}
+    assert (refused["operation"], refused["outcome"]) == ("method", "denied")
 
 
 def _listed(theirs: str, version: str) -> dict[str, Any]:

@@ -23,6 +23,9 @@ class Listing:
     """What a resource is that it has without listing it, as servers may: named `resource:OWNER/`, the URI left out."""
     templates_of: Callable[[str], tuple[str, ...] | None] = field(default=_no_templates, compare=False)
     """Names of the listed templates a URI may have been made from; None where nobody can tell."""
+    methods: tuple[Capability, ...] = ()
+    """What it is asked by methods of its own: each stands for all that begin alike, and is named by that,
+    `method:OWNER/skills/`."""
 
 
 class Upstream(Protocol):

@@ -1,4 +1,4 @@
-"""Resources a server has without listing them, as it may: judged by their names like any other."""
+"""Resources a server has without listing them, as it may, and methods of its own: judged by name like any other."""
 
 from dataclasses import replace
 
@@ -79,3 +79,41 @@ async def test_a_server_without_resources_and_another_tenants_have_none() -> Non
     elsewhere = path(FakeUpstream("docs"), like=replace(LIKE, tenant="acme"), tenant="acme")
     with pytest.raises(NotFound):
         await elsewhere.call(reading(PAGE))
+
+
+SKILLS = Capability(name="method:docs/skills/", kind="method", owner="docs", local="skills/")
+
+
+class OnlySkills(Says):
+    """Grants by name."""
+
+    def plan(self, agent: object, capability: Capability) -> Verdict:
+        granted = capability.name == f"method:docs/{capability.local}" == "method:docs/skills/list"
+        return Allow(policy="access", rule="reader.allow[0]", grant=granted)
+
+
+def path_with_methods(upstream: FakeUpstream) -> Path:
+    around = Path(upstream, policies=[OnlySkills(Deny(policy="access", rule="", reason=""))])
+    around.shelf.arrived("docs", Listing(capabilities=(), methods=(SKILLS,)))
+    around.pipeline.swap(around.snapshot("2"))
+    return around
+
+
+async def test_a_method_is_a_sink_that_is_granted_by_its_name_and_recorded_before_it_is_sent() -> None:
+    upstream = FakeUpstream("docs")
+    around = path_with_methods(upstream)
+    assert isinstance(await around.call(a_request("method:docs/skills/list", operation="method")), Complete)
+    with pytest.raises(Denied):
+        await around.call(a_request("method:docs/skills/drop", operation="method"))
+    assert [each.capability for each in upstream.calls] == ["method:docs/skills/list"]
+    assert [(each.phase, each.capability, each.operation, each.outcome) for each in around.audit.records] == [
+        ("intent", "method:docs/skills/list", "method", ""),
+        ("outcome", "method:docs/skills/list", "method", "ok"),
+        ("outcome", "method:docs/skills/drop", "method", "denied"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["method:docs/skillset/list", "method:docs/tools/list", "method:other/skills/list"])
+async def test_a_method_no_declaration_covers_is_not_there(name: str) -> None:
+    with pytest.raises(NotFound):
+        await path_with_methods(FakeUpstream("docs")).call(a_request(name, operation="method"))

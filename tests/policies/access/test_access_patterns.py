@@ -23,6 +23,8 @@ from policies.access.patterns import exactly, glob_covers, glob_matches, parse_p
         ("tool:o?ders/re*d", "tool:orders/refund", (), True),
         ("tool:orders/refund", "tool:orders/refunds", (), False),
         ("*:orders/*", "prompt:orders/x", (), True),
+        ("method:orders/skills/*", "method:orders/skills/list", (), True),
+        ("tool:orders/*", "method:orders/skills/list", (), False),
         ("agent:re*", "agent:refunds", (), True),
         ("agent:*", "workflow:help", (), False),
         ("workflow:help", "workflow:help", (), True),

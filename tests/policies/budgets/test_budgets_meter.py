@@ -16,6 +16,7 @@ from gateway.core.limits import Usage
 from gateway.core.model import Capability, Complete, Emit, Request, Result, principal
 from gateway.core.plans import Policies
 from gateway.core.ports.costs import WARNINGS, Fits, Given, MinuteLedger
+from gateway.core.ports.upstream import Listing
 from gateway.testing.stores.costs import MemoryCostLedger
 from policies.budgets.meter import CostMeter
 from policies.budgets.settings import BudgetsSettings, PriceSettings
@@ -135,6 +136,17 @@ async def test_a_tenants_budget_stops_all_its_calls_and_nobody_elses() -> None:
     assert (record.outcome, record.code) == ("error", 1429)
     metered.path.clock.advance(86_400)
     await metered.ask()
+
+
+async def test_a_servers_own_methods_count_as_calls() -> None:
+    metered = Metered(budgets={"tenants": {"default": {"calls_per_day": 1}}})
+    like = Capability(name="method:orders/skills/", kind="method", owner="orders", local="skills/")
+    metered.path.shelf.arrived("orders", Listing(capabilities=(), methods=(like,)))
+    metered.path.pipeline.swap(metered.path.snapshot("3"))
+    await metered.ask("method:orders/skills/list", operation="method")
+    with pytest.raises(Exhausted):
+        await metered.ask("method:orders/skills/list", operation="method")
+    assert len(metered.orders.calls) == 1
 
 
 async def test_an_agents_budget_stops_whoever_asks_it() -> None:

@@ -278,3 +278,10 @@ async def test_without_the_store_nothing_is_shown() -> None:
 
     with pytest.raises(Unavailable):
         await Bench(store=Down()).lists(says("Refunds."))
+
+
+async def test_what_is_not_listed_stays_as_the_server_declares_it() -> None:
+    page = Capability(name="resource:orders/", kind="resource", owner="orders", local="")
+    method = Capability(name="method:orders/skills/", kind="method", owner="orders", local="skills/")
+    listing = Listing(capabilities=(), unlisted=page, methods=(method,))
+    assert await Bench().pinning.inspect("orders", listing) == listing
