@@ -9,7 +9,7 @@ import anyio
 
 from adapters.net.client_auth import Client
 from adapters.oauth.connecting import CONNECT
-from adapters.oauth.service import Wish
+from adapters.oauth.terms import Fixed, Terms, Wish
 from adapters.oauth.token_endpoint import TokenEndpoint
 from adapters.oauth.vault import Connection, Owner
 from gateway.app.accounts import ConnectedAccounts
@@ -20,6 +20,7 @@ from gateway.testing.stores.claims import MemoryClaims
 from tests.fakes import FakeClock
 from tests.fakes_oauth import ISSUER, FakeAuthorizationServer
 
+PLACE = "https://crm.test/mcp"
 ANA: Owner = ("default", "ana")
 BOB: Owner = ("default", "bob")
 
@@ -64,12 +65,16 @@ class AccountHouse:
         self.accounts = ConnectedAccounts(self.store, self.claims, bytes(range(32)), self.clock)
         self.accounts.connecting.base = "https://gateway.test"
         endpoint = TokenEndpoint(self.server, Client(id="https://gateway.test/oauth/client.json"))
-        wish = Wish(resource="https://crm.test/mcp", scopes=("crm",))
-        self.connection = Connection(slug="crm", endpoint=endpoint, wish=wish)
+        wish = Wish(resource=PLACE, scopes=("crm",))
+        self.endpoint = endpoint
+        self.connection = self.connection_for(wish)
         self.notes: list[tuple[str, str, Outcome, JsonObject]] = []
         self.accounts.connecting.note = self._note
         self.poked = 0
         self.personal = self.accounts.at(self.connection, "default", self.poke)
+
+    def connection_for(self, wish: Wish) -> Connection:
+        return Connection(slug="crm", agreement=Fixed(Terms(endpoint=self.endpoint, wish=wish), PLACE))
 
     def poke(self) -> None:
         self.poked += 1

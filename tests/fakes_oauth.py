@@ -29,19 +29,31 @@ class FakeAuthorizationServer:
         """Answers wait for it."""
         self.status = 200
         self.changed: dict[str, Any] = {}
+        self.about: JsonObject = {}
+        """What its metadata say beyond the usual."""
+        self.told: list[JsonObject] = []
+        """What it was sent to register."""
+        self.revoked: list[Mapping[str, str]] = []
+        self.clients: list[str] = []
+        """Who asked for tokens, one after the other."""
         self._numbers = count(1)
 
     async def metadata(self) -> JsonObject:
-        return {
+        usual: JsonObject = {
             "issuer": self.issuer,
             "token_endpoint": f"{self.issuer}/token",
             "authorization_endpoint": f"{self.issuer}/auth",
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
         }
+        return usual | self.about
 
     async def post(self, url: str, form: Mapping[str, str], client: Client) -> Answered:
+        if url == f"{self.issuer}/revoke":
+            self.revoked.append(form)
+            return Answered(status=200, said={})
         assert url == f"{self.issuer}/token"
+        self.clients.append(client.id)
         self.forms.append(form)
         if self.held is not None:
             await self.held.wait()
@@ -52,6 +64,12 @@ class FakeAuthorizationServer:
         if form["grant_type"] in ("authorization_code", "refresh_token"):
             said["refresh_token"] = f"refresh-{number}"
         return Answered(status=self.status, said={**said, **self.changed})
+
+    async def tell(self, url: str, said: JsonObject) -> Answered:
+        assert url == f"{self.issuer}/register"
+        self.told.append(said)
+        number = len(self.told)
+        return Answered(status=201, said={"client_id": f"client-{number}", "client_secret": f"s3cret-{number}"})
 
 
 class CallersTokens:
@@ -85,3 +103,6 @@ class _CallersToken:
     def refused(self, token: Secret) -> None:
         self._refusals.append(token.reveal())
         self._token = Secret(f"second-{self._key}")
+
+    async def wider(self, token: Secret, scopes: tuple[str, ...], deadline_s: float) -> Secret:
+        return token

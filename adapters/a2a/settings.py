@@ -55,6 +55,8 @@ class AgentSettings(BaseModel):
             return self
         if self.auth.kind == "user":
             raise ValueError("auth of an agent is client_credentials or token_exchange: it has no accounts of people")
+        if not self.auth.issuer:
+            raise ValueError("auth of an agent needs the issuer: agents do not say who gives tokens for them")
         if not self.url:
             # The card would say to whom the token is shown.
             raise ValueError("auth needs the url the token is for, whatever the card says")

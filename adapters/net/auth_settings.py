@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, field_validator, model_validator
 
 _REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|keyring:[^/]+/.+)")
 
@@ -63,18 +63,20 @@ class AuthSettings(ClientSettings):
     """How the gateway gets access tokens for somebody behind it."""
 
     client_id: str = ""
-    """The gateway's name there; of `user` by default the address of a document that says who it is (CIMD)."""
+    """The gateway's name there; an https address is that of a document that says who it is (CIMD). Of `user` by default
+    the gateway's own such document where issuers look it up, else the gateway registers itself."""
     kind: Literal["client_credentials", "token_exchange", "user"]
     """`client_credentials`: one token, whoever calls; `token_exchange`: the caller's access token is exchanged (RFC
     8693), so that the server knows whom it serves; `user`: each person connects an account of their own."""
-    issuer: Annotated[SecretsGoThere, Field(min_length=1)]
-    """Identifier of the authorization server; its metadata say the rest."""
+    issuer: SecretsGoThere = ""
+    """Identifier of the authorization server; its metadata say the rest. By default the server's metadata name it."""
     token_url: SecretsGoThere = ""
     """Where it gives tokens; by default what its metadata say."""
     scopes: tuple[str, ...] = ()
-    """What the token is to be good for."""
+    """What the token is to be good for, and no more; by default what the server asks for."""
     resource: str | None = None
-    """Whom the token is for (RFC 8707); by default the server's URL; empty where that parameter is not understood."""
+    """Whom the token is for (RFC 8707); by default what the server's metadata say, or its URL; empty where that
+    parameter is not understood."""
     audience: str = ""
     """The same by another name, for servers that want that (RFC 8693)."""
     list_as: str = ""
@@ -89,6 +91,10 @@ class AuthSettings(ClientSettings):
     def _says_who_it_is(self) -> "AuthSettings":
         if self.kind != "user" and not (self.client_id and self.references):
             raise ValueError(f"{self.kind} needs a client_id and, by reference, a client_secret or client_key")
+        if self.kind == "token_exchange" and not self.issuer:
+            raise ValueError("token_exchange needs the issuer that callers' tokens are shown to")
+        if self.token_url and not self.issuer:
+            raise ValueError("token_url needs the issuer whose it is")
         if self.kind != "user" and self.list_as:
             raise ValueError("list_as is for kind: user")
         return self

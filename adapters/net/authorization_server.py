@@ -13,7 +13,7 @@ import orjson
 from adapters.net.address import address_from_url
 from adapters.net.client_auth import Client
 from adapters.net.egress import EgressGuard
-from adapters.net.fetch import JSON_WANTED, ask
+from adapters.net.fetch import FORM, JSON, JSON_WANTED, ask
 from gateway.core.errors import Denied, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
 from gateway.core.json import Json, JsonObject, json_text
 
@@ -28,31 +28,45 @@ class Answered:
     said: JsonObject
 
 
+class NotThere(UpstreamFailed):
+    """Where something would be published, nothing is."""
+
+
 class AuthorizationServer:
     """One issuer, asked on the control plane: bounded in time and size, never redirected."""
 
     def __init__(
-        self, issuer: str, *, name: str, tls: ssl.SSLContext, guard: EgressGuard, timeout_s: float = 5.0
+        self,
+        issuer: str,
+        *,
+        name: str,
+        tls: ssl.SSLContext,
+        guard: EgressGuard,
+        timeout_s: float = 5.0,
+        home: str | None = None,
     ) -> None:
-        """`issuer`: its identifier, from the configuration; `name` stands in messages for it."""
+        """`issuer`: its identifier; `name` stands in messages for it. `home`: an address of the configuration, whose
+        host is not vetted; by default the issuer is from there.
+        """
         self.issuer = issuer
         self.name = name
         self._tls = tls
         self._guard = guard
         self._timeout_s = timeout_s
-        self._home = urlsplit(issuer).netloc.lower()
+        self._home = urlsplit(issuer if home is None else home).netloc.lower()
 
     async def metadata(self) -> JsonObject:
         """What it says of itself, under the first of its well-known addresses that answers.
 
-        Raises: Unavailable: it does not answer; UpstreamFailed: what it says is none, or another's.
+        Raises: Unavailable: it does not answer; NotThere: it says nothing; UpstreamFailed: what it says is none, or
+            another's.
         """
-        problem: GatewayError = UpstreamFailed(f"{self.name} publishes no metadata")
+        problem: GatewayError = NotThere(f"{self.name} publishes no metadata")
         for url in metadata_urls(self.issuer):
             try:
                 said = await self.document(url)
             except UpstreamFailed as error:
-                problem = error
+                problem = error if isinstance(problem, NotThere) else problem
                 continue
             if said.get("issuer") != self.issuer:
                 # RFC 8414, section 3.3: whoever answers for another issuer must not be believed.
@@ -61,10 +75,10 @@ class AuthorizationServer:
         raise problem
 
     async def document(self, url: str, *, limit_bytes: int = METADATA_BYTES) -> JsonObject:
-        """A JSON object it publishes. Raises: Unavailable, UpstreamFailed."""
+        """A JSON object it publishes. Raises: Unavailable; NotThere: there is none; UpstreamFailed."""
         answered = await self._ask(url, None, limit_bytes, ())
         if answered.status != 200:
-            raise UpstreamFailed(f"{self.name} answered with HTTP status {answered.status}")
+            raise NotThere(f"{self.name} answered with HTTP status {answered.status}")
         return answered.said
 
     async def post(self, url: str, form: Mapping[str, str], client: Client) -> Answered:
@@ -73,8 +87,17 @@ class AuthorizationServer:
         fields = {**form, **fields}
         return await self._ask(url, urlencode(fields).encode(), METADATA_BYTES, headers)
 
+    async def tell(self, url: str, said: JsonObject) -> Answered:
+        """What it answers to a JSON object, with which no credential goes. Raises: see `post`."""
+        return await self._ask(url, orjson.dumps(said), METADATA_BYTES, (), JSON)
+
     async def _ask(
-        self, url: str, form: bytes | None, limit_bytes: int, headers: "list[tuple[str, str]] | tuple[()]"
+        self,
+        url: str,
+        form: bytes | None,
+        limit_bytes: int,
+        headers: "list[tuple[str, str]] | tuple[()]",
+        media_type: str = FORM,
     ) -> Answered:
         guard = None if urlsplit(url).netloc.lower() == self._home else self._guard
         try:
@@ -83,6 +106,7 @@ class AuthorizationServer:
                 guard=guard,
                 tls=self._tls,
                 form=form,
+                media_type=media_type,
                 timeout_s=self._timeout_s,
                 limit_bytes=limit_bytes,
                 headers=(*JSON_WANTED, *headers),

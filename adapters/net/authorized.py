@@ -5,11 +5,15 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from adapters.net.address import Address
+from adapters.net.challenge import Challenge, challenge_from
 from adapters.net.http1 import Pool, PoolLimits, header_lines
 from adapters.net.response import Response
 from gateway.core.errors import InvalidRequest
 from gateway.core.ports.credentials import UpstreamToken
 from gateway.core.ports.world import Secret
+
+_UNAUTHORISED = 401
+_REFUSED = frozenset({_UNAUTHORISED, 403})
 
 
 class Send(Protocol):
@@ -21,7 +25,7 @@ class Send(Protocol):
 
 
 class Authorized:
-    """Shows a token. What is refused as unauthorised is sent once more, if there is another token by then."""
+    """Shows a token. What is refused is sent once more with another, and once more with one that is good for more."""
 
     def __init__(self, send: Send, token: UpstreamToken) -> None:
         self._send = send
@@ -34,20 +38,36 @@ class Authorized:
         shown = await self._token.get(deadline_s)
         lines = headers + _line(shown)
         response = await self._send(method, target, lines, body, deadline_s=deadline_s, replay=replay)
-        if response.status != 401:
-            return response
-        self._token.refused(shown)
-        try:
-            another = await self._token.get(deadline_s)
-        except BaseException:
+        for instead_of in (self._another, self._wider):
+            if response.status not in _REFUSED:
+                return response
+            challenge = challenge_from(response.header(b"www-authenticate").decode("latin-1"))
+            try:
+                another = await instead_of(shown, response.status, challenge, deadline_s)
+            except BaseException:
+                response.close()
+                raise
+            if another is shown:
+                continue
+            # Refused before it was looked at (RFC 9110, section 15.5.2), so that sending it again does nothing twice.
             response.close()
-            raise
-        if another is shown:
-            return response
-        # Refused before it was looked at (RFC 9110, section 15.5.2), so that sending it again does nothing twice.
-        response.close()
-        lines = headers + _line(another)
-        return await self._send(method, target, lines, body, deadline_s=deadline_s, replay=replay)
+            shown = another
+            lines = headers + _line(another)
+            response = await self._send(method, target, lines, body, deadline_s=deadline_s, replay=replay)
+        return response
+
+    async def _another(self, shown: Secret, status: int, challenge: Challenge, deadline_s: float) -> Secret:
+        """In place of a token that does not count."""
+        if status != _UNAUTHORISED or challenge.insufficient:
+            return shown
+        self._token.refused(shown)
+        return await self._token.get(deadline_s)
+
+    async def _wider(self, shown: Secret, status: int, challenge: Challenge, deadline_s: float) -> Secret:
+        """In place of a token that counts, but not for this."""
+        if not challenge.scopes or not (challenge.insufficient or status == _UNAUTHORISED):
+            return shown
+        return await self._token.wider(shown, challenge.scopes, deadline_s)
 
 
 class AuthorizedPool(Pool):

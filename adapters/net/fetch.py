@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from adapters.net.address import address_from_url
+from adapters.net.address import Address, address_from_url
 from adapters.net.egress import EgressGuard
 from adapters.net.http1 import Pool, PoolLimits, header_lines
 from gateway.core.errors import UpstreamFailed
@@ -32,6 +32,7 @@ class Told:
     etag: str = ""
 
 
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 JSON_WANTED: tuple[tuple[str, str], ...] = (("accept", "application/json"),)
 
 
@@ -61,21 +62,16 @@ async def ask(
     guard: EgressGuard | None,
     tls: ssl.SSLContext | None,
     form: bytes | None = None,
+    media_type: str = FORM,
     timeout_s: float = 10.0,
     limit_bytes: int = 1024 * 1024,
     headers: Iterable[tuple[str, str]] = JSON_WANTED,
 ) -> Told:
     """What `url` answers to a GET, or to a POST of `form`; a form is sent once, whatever comes of it. See `fetch`."""
     address = address_from_url(url)
-    pool = Pool(
-        address,
-        name="the host",
-        tls=tls,
-        limits=PoolLimits(connections=1, queue=0, connect_timeout_s=min(timeout_s, 5.0)),
-        guard=guard,
-    )
+    pool = _pool(address, guard, tls, timeout_s)
     deadline_s = asyncio.get_running_loop().time() + timeout_s
-    posted = () if form is None else (("content-type", "application/x-www-form-urlencoded"),)
+    posted = () if form is None else (("content-type", media_type),)
     try:
         response = await pool.send(
             b"GET" if form is None else b"POST",
@@ -91,10 +87,41 @@ async def ask(
         body = await response.read(limit_bytes)
     finally:
         await pool.aclose()
-    media_type = response.header(b"content-type").partition(b";")[0].strip().lower()
+    answered = response.header(b"content-type").partition(b";")[0].strip().lower()
     return Told(
         status=response.status,
         body=body,
-        content_type=media_type.decode("latin-1"),
+        content_type=answered.decode("latin-1"),
         etag=response.header(b"etag").decode("latin-1"),
     )
+
+
+async def knock(
+    url: str, *, tls: ssl.SSLContext | None, message: bytes | None = None, timeout_s: float = 5.0
+) -> tuple[int, str]:
+    """How an address of the configuration answers who shows no token: status and `WWW-Authenticate`. See `fetch`.
+
+    `message`: JSON that is posted; None: it is got.
+    """
+    address = address_from_url(url)
+    pool = _pool(address, None, tls, timeout_s)
+    headers = [("accept", f"{JSON}, text/event-stream"), *([] if message is None else [("content-type", JSON)])]
+    try:
+        response = await pool.send(
+            b"GET" if message is None else b"POST",
+            address.target.encode(),
+            header_lines(headers),
+            message or b"",
+            deadline_s=asyncio.get_running_loop().time() + timeout_s,
+            replay=True,
+        )
+        # What it has to say to strangers is of no interest, and may never end.
+        response.close()
+    finally:
+        await pool.aclose()
+    return response.status, response.header(b"www-authenticate").decode("latin-1")
+
+
+def _pool(address: Address, guard: EgressGuard | None, tls: ssl.SSLContext | None, timeout_s: float) -> Pool:
+    limits = PoolLimits(connections=1, queue=0, connect_timeout_s=min(timeout_s, 5.0))
+    return Pool(address, name="the host", tls=tls, limits=limits, guard=guard)

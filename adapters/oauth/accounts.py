@@ -2,11 +2,13 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TypeAlias
 
 import anyio
 
 from adapters.oauth.kept import MARGIN_S, NO_SOONER_S
 from adapters.oauth.renewing import Renewing
+from adapters.oauth.revoking import give_back
 from adapters.oauth.vault import Connection, Owner, Vault
 from gateway.core.errors import DeadlineExceeded, Denied
 from gateway.core.json import json_text
@@ -15,6 +17,7 @@ from gateway.core.ports.credentials import UpstreamToken
 from gateway.core.ports.world import Clock, Secret
 
 MOST_OWNERS = 4096
+Link: TypeAlias = Callable[[Connection, Owner, tuple[str, ...]], str]
 LOOK_AGAIN_S = 30.0
 """How long a token is used before it is looked whether it was revoked elsewhere, seconds."""
 
@@ -22,10 +25,8 @@ LOOK_AGAIN_S = 30.0
 class AccountTokens:
     """Everybody's tokens, at every server."""
 
-    def __init__(
-        self, vault: Vault, renewing: Renewing, clock: Clock, link: Callable[[Connection, Owner], str]
-    ) -> None:
-        """`link` gives the address at which somebody connects their account."""
+    def __init__(self, vault: Vault, renewing: Renewing, clock: Clock, link: Link) -> None:
+        """`link` gives the address at which somebody connects their account, for these scopes too."""
         self.vault = vault
         self.renewing = renewing
         self.clock = clock
@@ -53,6 +54,14 @@ class AccountTokens:
         """Forget somebody's tokens from now on; False where there were none."""
         removed = await self.vault.store.remove(tenant, subject, server)
         self.forget(server, (tenant, subject))
+        return removed
+
+    async def revoke_at(self, connection: Connection, tenant: str, subject: str) -> bool:
+        """As `revoke`; then they are given back to their issuer, which nothing here waits for."""
+        account = await self.vault.find(connection, (tenant, subject))
+        removed = await self.revoke(tenant, connection.slug, subject)
+        if removed and account is not None:
+            await give_back(self.vault, connection, account)
         return removed
 
 
@@ -91,7 +100,27 @@ class AccountToken:
         soonest_us = self._renewed_at_us + int(NO_SOONER_S * 1_000_000)
         if self._token is token and self._tokens.clock.now_us() >= soonest_us:
             self._refused = token.reveal()
+            self.connection.agreement.doubt()
             self._token = None
+
+    async def wider(self, token: Secret, scopes: tuple[str, ...], deadline_s: float) -> Secret:
+        """See `UpstreamToken.wider`. Its owner is asked, not the issuer."""
+        if not self.connection.agreement.widens:
+            return token
+        if self._token is not None and self._token is not token:
+            return self._token
+        vault = self._tokens.vault
+        account = await vault.find(self.connection, self._owner)
+        if account is None:
+            raise self._not_connected()
+        if json_text(vault.opened(account, self.connection).get("access")) != token.reveal():
+            self.forget()  # connected anew, elsewhere
+            return await self.get(deadline_s)
+        lacking = vault.lacking(account, scopes)
+        if not lacking:
+            return token
+        said = f"{self.connection.slug} wants more of your account there than it was connected for"
+        raise self._needs_its_owner(said, "scope", lacking)
 
     def forget(self) -> None:
         """It was revoked, or connected anew."""
@@ -119,15 +148,12 @@ class AccountToken:
 
     def _not_connected(self) -> Denied:
         slug = self.connection.slug
-        return Denied(
-            f"{slug} is called by an account of your own there, and you have not connected one, or it is over",
-            detail={
-                "policy": "credentials",
-                "rule": "not-connected",
-                "sent": False,
-                "url": self._tokens.link(self.connection, self._owner),
-            },
-        )
+        said = f"{slug} is called by an account of your own there, and you have not connected one, or it is over"
+        return self._needs_its_owner(said, "not-connected", ())
+
+    def _needs_its_owner(self, said: str, rule: str, scopes: tuple[str, ...]) -> Denied:
+        url = self._tokens.link(self.connection, self._owner, scopes)
+        return Denied(said, detail={"policy": "credentials", "rule": rule, "sent": False, "url": url})
 
 
 class PersonalTokens:

@@ -53,11 +53,12 @@ class CodeFlow:
         if "S256" not in json_list(about.get("code_challenge_methods_supported")):
             raise UpstreamFailed(f"{server.name} does not support PKCE (S256)")
         verifier = secrets.token_urlsafe(48)
-        state = {**said, "issuer": server.issuer, "verifier": verifier, "browser": digest_of(browser)}
+        client = flow.endpoint.client.id
+        state = {**said, "issuer": server.issuer, "client": client, "verifier": verifier, "browser": digest_of(browser)}
         asked = {
             **query,
             "response_type": "code",
-            "client_id": flow.endpoint.client.id,
+            "client_id": client,
             "redirect_uri": flow.redirect_uri,
             "code_challenge": _challenge(verifier),
             "code_challenge_method": "S256",
@@ -81,7 +82,9 @@ class CodeFlow:
         """
         server = flow.endpoint.server
         if json_text(said.get("issuer")) != server.issuer:
-            raise Denied("the configuration names another issuer by now: open the link again")
+            raise Denied("another issuer counts there by now: open the link again")
+        if json_text(said.get("client")) != flow.endpoint.client.id:
+            raise Denied("the issuer knows the gateway by another name by now: open the link again")
         await _check_issuer(server, query)
         await self._use(flow.kind, said)
         if "code" not in query:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from adapters.oauth.accounts import AccountTokens
 from adapters.oauth.code_flow import CodeFlow, Flow, digest_of
 from adapters.oauth.login import Login, begin_login, logged_in
+from adapters.oauth.terms import Terms
+from adapters.oauth.token_endpoint import UNKNOWN_CLIENT, Granted, TokenRefused
 from adapters.oauth.vault import Connection, Owner
-from gateway.core.errors import Denied, GatewayError, NotFound
+from gateway.core.errors import Conflict, Denied, GatewayError, NotFound
 from gateway.core.json import JsonObject, json_text
 from gateway.core.record import Outcome
 
@@ -34,6 +36,8 @@ class Asked:
     connection: Connection
     login: Login | None
     """Where it is found out whether the person is the one at the browser; None: nowhere."""
+    scopes: tuple[str, ...] = ()
+    """What the server wants beyond what it wants of everybody."""
 
 
 class Connecting:
@@ -52,9 +56,10 @@ class Connecting:
         self._flow = flow
         self._on_connected = on_connected
 
-    def link(self, connection: Connection, owner: Owner) -> str:
-        """The address at which somebody connects their account; good for ten minutes."""
+    def link(self, connection: Connection, owner: Owner, scopes: tuple[str, ...] = ()) -> str:
+        """The address at which somebody connects their account, for these scopes too; good for ten minutes."""
         said: JsonObject = {"tenant": owner[0], "subject": owner[1], "server": connection.slug}
+        said["scopes"] = " ".join(scopes)
         return f"{self.base}{CONNECT}{self._flow.sealed(said, 'link')}"
 
     async def open(self, ticket: str, browser: str) -> Asked:
@@ -75,7 +80,7 @@ class Connecting:
         """
         asked = await self.open(ticket, browser)
         link = self._flow.opened(ticket, "link")
-        said = {name: link[name] for name in ("tenant", "subject", "server")} | {"link": link["nonce"]}
+        said = {name: link[name] for name in ("tenant", "subject", "server", "scopes")} | {"link": link["nonce"]}
         if asked.login is None:
             return await self._to_account(asked, browser, said)
         return await begin_login(self._flow, asked.login, self.base, browser, said)
@@ -113,9 +118,9 @@ class Connecting:
         connection, owner = asked.connection, asked.owner
         if self.tokens is None:
             raise NotFound("nobody's accounts are kept here")
-        form = {"resource": connection.wish.resource} if connection.wish.resource else {}
-        granted = await self._flow.granted(self._to(connection), said, query, form)
-        await self.tokens.vault.put(connection, owner, granted)
+        terms = await connection.agreement.terms()
+        granted = await self._granted(connection, terms, said, query)
+        await self.tokens.vault.put(connection, owner, terms, granted, asked.scopes)
         self.tokens.forget(connection.slug, owner)
         await self._flow.use_up("link", {**said, "nonce": said["link"]}, digest_of(browser))
         self.note(owner[0], "account.connected", {"server": connection.slug, "subject": owner[1]}, "ok")
@@ -132,15 +137,27 @@ class Connecting:
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
             "token_endpoint_auth_method": "none",
-            "application_type": "web",
+            # A browser on the gateway's own machine comes back to it in clear (RFC 8252, section 7.3).
+            "application_type": "web" if self.base.startswith("https:") else "native",
         }
 
     async def _to_account(self, asked: Asked, browser: str, said: JsonObject) -> str:
-        connection = asked.connection
-        return await self._flow.begin(self._to(connection), browser, said, connection.wish.form())
+        terms = await asked.connection.agreement.terms()
+        return await self._flow.begin(self._to(terms), browser, said, terms.wish.form(asked.scopes))
 
-    def _to(self, connection: Connection) -> Flow:
-        return Flow(kind="state", redirect_uri=self.base + CALLBACK, endpoint=connection.endpoint)
+    async def _granted(
+        self, connection: Connection, terms: Terms, said: JsonObject, query: Mapping[str, str]
+    ) -> Granted:
+        form = {"resource": terms.wish.resource} if terms.wish.resource else {}
+        try:
+            return await self._flow.granted(self._to(terms), said, query, form)
+        except TokenRefused as error:
+            if error.code == UNKNOWN_CLIENT and await connection.agreement.unknown():
+                raise Conflict(f"{error.message}. It is registered anew: open the link again") from error
+            raise
+
+    def _to(self, terms: Terms) -> Flow:
+        return Flow(kind="state", redirect_uri=self.base + CALLBACK, endpoint=terms.endpoint)
 
     def _asked(self, said: JsonObject) -> Asked:
         connection = self.connections.get(json_text(said.get("server")))
@@ -149,7 +166,8 @@ class Connecting:
         subject = json_text(said.get("subject"))
         issuer, colon, _ = subject.partition(":")
         login = self.logins.get(issuer) if colon else None
-        return Asked(owner=(json_text(said.get("tenant")), subject), connection=connection, login=login)
+        owner, scopes = (json_text(said.get("tenant")), subject), tuple(json_text(said.get("scopes")).split())
+        return Asked(owner=owner, connection=connection, login=login, scopes=scopes)
 
     def _refuse(self, asked: Asked, reason: str, more: Mapping[str, str] | None = None) -> None:
         tenant, subject = asked.owner
@@ -157,7 +175,7 @@ class Connecting:
         self.note(tenant, "account.refused", {**said, **(more or {})}, "denied")
 
 
-_CARRIED = ("tenant", "subject", "server", "link")
+_CARRIED = ("tenant", "subject", "server", "scopes", "link")
 """What goes with a browser from one issuer to the next."""
 
 

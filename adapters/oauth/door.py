@@ -74,6 +74,8 @@ class ConnectDoor:
             f" {subject} (tenant {tenant}). Go on only if that is you, and you have just asked for this: whoever calls"
             f" as {subject} will act by your account there."
         )
+        if asked.scopes:
+            said += f" {asked.connection.slug} now wants all of this: {', '.join(asked.scopes)}."
         if asked.login is not None:
             said += f" You are asked to log in as {subject} first."
         title, headers = f"Connect {asked.connection.slug}", [self._cookie(browser)]

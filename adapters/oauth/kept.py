@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from adapters.oauth.token_endpoint import Granted
+from adapters.oauth.terms import Agreement
+from adapters.oauth.token_endpoint import Granted, TokenRefused
 from gateway.core.errors import DeadlineExceeded, GatewayError
 from gateway.core.ports.world import Clock, Secret
 
@@ -15,13 +16,22 @@ MARGIN_S = 60.0
 NO_SOONER_S = 5.0
 """A token is not thrown away within this time after it was fetched, whatever an upstream says of it."""
 
+MOST_WIDENED = 5
+"""How often one token is got anew for more scopes."""
+
 
 class KeptToken:
     """See `UpstreamToken`."""
 
-    def __init__(self, fetch: Callable[[], Awaitable[Granted]], clock: Clock) -> None:
+    def __init__(
+        self, fetch: Callable[[tuple[str, ...]], Awaitable[Granted]], agreement: Agreement, clock: Clock
+    ) -> None:
+        """`fetch` takes the scopes it is to be good for beyond those of the agreement."""
         self._fetch = fetch
+        self._agreement = agreement
         self._clock = clock
+        self._more: tuple[str, ...] = ()
+        self._widened = 0
         self._token: Secret | None = None
         self._fetched_s = self._renew_at_s = self._ends_at_s = 0.0
         self._turn = anyio.Lock()
@@ -40,14 +50,31 @@ class KeptToken:
 
     def refused(self, token: Secret) -> None:
         if self._token is token and self._clock.monotonic_s() >= self._fetched_s + NO_SOONER_S:
+            self._agreement.doubt()
             self._token = None
+
+    async def wider(self, token: Secret, scopes: tuple[str, ...], deadline_s: float) -> Secret:
+        """See `UpstreamToken.wider`. A server that is never content is asked for no more after a few times."""
+        lacking = tuple(each for each in scopes if each not in self._more)
+        if not lacking and self._token is not None:
+            return self._token
+        if not self._agreement.widens or not lacking or self._widened >= MOST_WIDENED:
+            return token
+        self._widened += 1
+        before, self._more = self._more, (*self._more, *lacking)
+        self._token = None
+        try:
+            return await self.get(deadline_s)
+        except TokenRefused:
+            self._more, self._token = before, token
+            return token
 
     async def _renewed(self) -> Secret:
         now_s = self._clock.monotonic_s()
         if self._token is not None and now_s < self._renew_at_s:
             return self._token
         try:
-            granted = await self._fetch()
+            granted = await self._fetch(self._more)
         except GatewayError:
             if self._token is not None and now_s < self._ends_at_s:
                 self._renew_at_s = min(now_s + NO_SOONER_S, self._ends_at_s)

@@ -10,7 +10,8 @@ import secrets
 import anyio
 import structlog
 
-from adapters.oauth.token_endpoint import TokenRefused
+from adapters.oauth.terms import Terms
+from adapters.oauth.token_endpoint import UNKNOWN_CLIENT, TokenRefused
 from adapters.oauth.vault import Connection, Owner, Vault
 from gateway.core.errors import GatewayError
 from gateway.core.json import json_text
@@ -43,6 +44,8 @@ class Renewing:
         Waits until it is renewed by whoever does already: bound it. Canceling does not stop what was begun: what the
         issuer gave for the old token must be stored.
         """
+        # Found out before the account is anybody's alone: it can take longer than that.
+        terms = await connection.agreement.terms()
         name, holder = f"account {connection.slug} {owner[1]}", secrets.token_hex(8)
         while True:
             with anyio.CancelScope(shield=True):
@@ -50,31 +53,32 @@ class Renewing:
                 until_us = now_us + int(ALONE_S * 1_000_000)
                 if await self._claims.take(owner[0], name, holder, now_us=now_us, until_us=until_us):
                     try:
-                        return await self._renewed(connection, owner, refused)
+                        return await self._renewed(connection, terms, owner, refused)
                     finally:
                         await self._leave(owner[0], name, holder)
             await anyio.sleep(LOOK_S)
 
-    async def _renewed(self, connection: Connection, owner: Owner, refused: str) -> Account | None:
+    async def _renewed(self, connection: Connection, terms: Terms, owner: Owner, refused: str) -> Account | None:
         account = await self._vault.find(connection, owner)
         if account is None or self._vault.counts(account, connection, refused):
             return account
         refresh = json_text(self._vault.opened(account, connection).get("refresh"))
         if not refresh:
             return None
-        form = {**connection.wish.form(), "grant_type": "refresh_token", "refresh_token": refresh}
+        form = {**terms.wish.form(), "grant_type": "refresh_token", "refresh_token": refresh}
         form.pop("scope", None)
         try:
-            granted = await connection.endpoint.grant(form)
+            granted = await terms.endpoint.grant(form)
         except TokenRefused as error:
             if error.code in _FOR_SOMETHING_ELSE:
                 return None
-            if error.code != _OVER:
+            # What was given to a client the issuer knows no more is of no use to its successor.
+            if error.code != _OVER and not (error.code == UNKNOWN_CLIENT and await connection.agreement.unknown()):
                 raise
             renewed = None
             await self._vault.store.drop(account)
         else:
-            renewed = await self._vault.renew(connection, granted, account)
+            renewed = await self._vault.renew(connection, terms, granted, account)
         return renewed or await self._meanwhile(connection, owner, refused)
 
     async def _meanwhile(self, connection: Connection, owner: Owner, refused: str) -> Account | None:

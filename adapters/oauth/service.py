@@ -2,10 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from adapters.oauth.kept import KeptToken
-from adapters.oauth.token_endpoint import Granted, TokenEndpoint
+from adapters.oauth.terms import Agreement
+from adapters.oauth.token_endpoint import Granted
 from gateway.core.errors import Denied
 from gateway.core.model import Request
 from gateway.core.ports.credentials import UpstreamToken
@@ -16,30 +16,15 @@ _EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 _ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a type, not a token
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What a token is to be good for."""
-
-    resource: str = ""
-    scopes: tuple[str, ...] = ()
-    audience: str = ""
-
-    def form(self) -> dict[str, str]:
-        """As parameters of a request (RFC 6749, RFC 8707)."""
-        said = {"resource": self.resource, "scope": " ".join(self.scopes), "audience": self.audience}
-        return {name: value for name, value in said.items() if value}
-
-
 class ServiceTokens:
     """See `UpstreamTokens`: one token, whoever calls."""
 
-    def __init__(self, endpoint: TokenEndpoint, wish: Wish, clock: Clock) -> None:
-        form = {"grant_type": "client_credentials", **wish.form()}
+    def __init__(self, agreement: Agreement, clock: Clock) -> None:
+        async def fetch(more: tuple[str, ...]) -> Granted:
+            terms = await agreement.terms()
+            return await terms.endpoint.grant({"grant_type": "client_credentials", **terms.wish.form(more)})
 
-        async def fetch() -> Granted:
-            return await endpoint.grant(form)
-
-        self.own: UpstreamToken = KeptToken(fetch, clock)
+        self.own: UpstreamToken = KeptToken(fetch, agreement, clock)
 
     def key(self, request: Request) -> str:
         return ""
@@ -57,20 +42,18 @@ class ExchangedTokens:
     def __init__(
         self,
         name: str,
-        endpoint: TokenEndpoint,
-        wish: Wish,
+        agreement: Agreement,
         clock: Clock,
         token_of: Callable[[str], Secret | None],
     ) -> None:
         """`token_of` gives the access token behind a `Request.credential`, while it counts."""
         self._name = name
-        self._endpoint = endpoint
-        self._form = wish.form()
+        self._agreement = agreement
         self._clock = clock
         self._token_of = token_of
         self._kept: OrderedDict[str, KeptToken] = OrderedDict()
         # Lists are read in nobody's name but the gateway's.
-        self.own: UpstreamToken = ServiceTokens(endpoint, wish, clock).own
+        self.own: UpstreamToken = ServiceTokens(agreement, clock).own
 
     def key(self, request: Request) -> str:
         if not request.credential or request.principal.behind is not None:
@@ -84,26 +67,27 @@ class ExchangedTokens:
         kept = self._kept.get(key)
         if kept is None:
 
-            async def fetch() -> Granted:
-                return await self._exchange(key)
+            async def fetch(more: tuple[str, ...]) -> Granted:
+                return await self._exchange(key, more)
 
-            kept = self._kept[key] = KeptToken(fetch, self._clock)
+            kept = self._kept[key] = KeptToken(fetch, self._agreement, self._clock)
             if len(self._kept) > MOST_CALLERS:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(key)
         return kept
 
-    async def _exchange(self, credential: str) -> Granted:
+    async def _exchange(self, credential: str, more: tuple[str, ...]) -> Granted:
         subject = self._token_of(credential)
         if subject is None:
             raise Denied(
                 f"{self._name} is called by the caller's own access token, and that no longer counts",
                 detail={"policy": "credentials", "rule": "token-over", "sent": False},
             )
-        return await self._endpoint.grant(
+        terms = await self._agreement.terms()
+        return await terms.endpoint.grant(
             {
-                **self._form,
+                **terms.wish.form(more),
                 "grant_type": _EXCHANGE,
                 "subject_token": subject.reveal(),
                 "subject_token_type": _ACCESS_TOKEN,

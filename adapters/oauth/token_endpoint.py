@@ -12,6 +12,7 @@ from gateway.core.json import Json, JsonObject, json_text
 from gateway.core.ports.world import Secret
 
 _CODE = re.compile(r"[a-z_]{1,40}")
+UNKNOWN_CLIENT = "invalid_client"
 _LONGEST_TOKEN = 16 * 1024
 
 

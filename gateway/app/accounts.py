@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from adapters.oauth.accounts import AccountTokens, PersonalTokens
 from adapters.oauth.code_flow import CodeFlow
 from adapters.oauth.connecting import Connecting
+from adapters.oauth.registrations import Registrations
 from adapters.oauth.renewing import Renewing
 from adapters.oauth.sealing import Sealing
 from adapters.oauth.vault import Connection, Vault
@@ -23,6 +24,7 @@ class ConnectedAccounts:
         self.connecting = Connecting(CodeFlow(sealing, claims, clock), self._connected)
         self.tokens = AccountTokens(vault, Renewing(vault, claims, clock), clock, self.connecting.link)
         self.connecting.tokens = self.tokens
+        self.registrations = Registrations(store, sealing, claims, clock)
         self._pokes: dict[str, Callable[[], None]] = {}
         self._tenants: dict[str, str] = {}
 
@@ -42,7 +44,10 @@ class ConnectedAccounts:
         return await self.tokens.vault.store.all(tenant)
 
     async def revoke(self, tenant: str, server: str, subject: str) -> bool:
-        return await self.tokens.revoke(tenant, server, subject)
+        connection = self.connecting.connections.get(server)
+        if connection is None:
+            return await self.tokens.revoke(tenant, server, subject)
+        return await self.tokens.revoke_at(connection, tenant, subject)
 
     def link(self, tenant: str, server: str, subject: str) -> str:
         connection = self.connecting.connections.get(server)

@@ -22,8 +22,8 @@ class ClientGround(Protocol):
     def tls(self) -> ssl.SSLContext: ...
 
 
-def client_from(path: str, settings: ClientSettings, ground: ClientGround, name: str = "") -> Client:
-    """The client the settings at a path make; `name`: what it is called where they do not say.
+def client_from(path: str, settings: ClientSettings, ground: ClientGround) -> Client:
+    """The client the settings at a path make.
 
     Raises: InvalidRequest: a reference leads nowhere, or to no key.
     """
@@ -35,7 +35,7 @@ def client_from(path: str, settings: ClientSettings, ground: ClientGround, name:
         except InvalidRequest as error:
             raise _wrong(f"{path}.client_key", error) from error
     return Client(
-        id=settings.client_id or name,
+        id=settings.client_id,
         secret=found.get("client_secret"),
         in_form=settings.client_auth == "post",
         key=key,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from mcp.shared.exceptions import MCPError
-from mcp.types import ElicitRequestFormParams, ElicitRequestParams, ElicitResult
+from mcp.types import ElicitRequestFormParams, ElicitRequestParams, ElicitRequestURLParams, ElicitResult
 
 from tests.conformance.visits import Visit
 
@@ -21,7 +21,15 @@ async def _defaults(context: Any, params: ElicitRequestParams) -> ElicitResult:
 async def _use(visit: Visit) -> None:
     """List the tools and call the first."""
     # Whoever can be asked keeps a stream open to hear of it, and not every scenario's server ends with one open.
-    able = {"elicitation_callback": _defaults} if visit.scenario.startswith("elicitation") else {}
+    able: dict[str, Any] = {"elicitation_callback": _defaults} if visit.scenario.startswith("elicitation") else {}
+    if (opens := visit.opens) is not None:
+
+        async def open_page(context: Any, params: ElicitRequestParams) -> ElicitResult:
+            assert isinstance(params, ElicitRequestURLParams)
+            await opens(params.url)
+            return ElicitResult(action="accept")
+
+        able = {"elicitation_callback": open_page}
     async with visit.client(**able) as client:
         for tool in (await client.list_tools()).tools[:1]:
             await client.call_tool(tool.name, {"a": 2, "b": 3} if tool.name == "add_numbers" else {})

@@ -5,7 +5,6 @@ gateway is told of all servers at once.
 """
 
 import math
-import re
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,11 +18,11 @@ from tests.conformance.signing_in import DOCUMENT
 from tests.conformance.visits import Visit, plain_http
 from tests.e2e.gateways import Gateway, key_of, operator
 
-_PARAMETER = re.compile(r'([a-z_]+)=("[^"]*")')
-_SECRET = "conformance-test-secret"
 MOVING = "auth/authorization-server-migration"
 """The scenario whose server takes tokens of another issuer after its first answer."""
-NEVER_CONTENT, LOOKED_AT_S = (MOVING, "auth/scope-retry-limit"), 20.0
+ANOTHERS, WANTS_MORE = "auth/resource-mismatch", "auth/scope-step-up"
+"""The one whose server says that it is another, and the one whose server wants more of a token for a call."""
+NEVER_CONTENT, LOOKED_AT_S = (MOVING, "auth/scope-retry-limit", ANOTHERS), 20.0
 """Scenarios whose servers let nobody in for good, and how long they are looked at."""
 NOTHING_OFFERED = ("initialize", "request-metadata")
 """Scenarios whose servers have nothing to be asked for: at a gateway there is nothing behind their endpoints."""
@@ -54,13 +53,14 @@ class Crowd:
                 self._open.set()
         await self._open.wait()
         if visit.scenario.startswith("auth/") and "client-credentials" not in visit.scenario:
-            await self._connect(slug)
+            await self._connect(slug, works=visit.scenario != ANOTHERS)
         with anyio.move_on_after(LOOKED_AT_S if visit.scenario in NEVER_CONTENT else math.inf):
             await self._listed(slug)
         if visit.scenario in (*NOTHING_OFFERED, *NEVER_CONTENT):
             return
         headers = {"authorization": f"Bearer {key_of(KEY_OF)}"}
-        await act(replace(visit, url=f"{self._gateway.url}/mcp/{slug}", headers=headers))
+        opens = _open if visit.scenario == WANTS_MORE else None
+        await act(replace(visit, url=f"{self._gateway.url}/mcp/{slug}", headers=headers, opens=opens))
 
     async def _tell_the_gateway(self) -> None:
         servers = {f"{self._name}{number}": await self._server(each) for number, each in enumerate(self._visits, 1)}
@@ -74,39 +74,32 @@ class Crowd:
         return {"url": visit.url, "auth": await self._auth(visit)}
 
     async def _auth(self, visit: Visit) -> dict[str, Any]:
-        scenario = visit.scenario.removeprefix("auth/")
-        secret = self._gateway.folder / f"{visit.scenario.replace('/', ' ')}.secret"
-        secret.write_text(visit.context.get("client_secret", _SECRET))
-        known = {"client_id": visit.context.get("client_id", "registered"), "client_secret": f"file:{secret}"}
-        found = await _written_down(visit)
-        if scenario == "client-credentials-basic":
-            return {**found, **known, "kind": "client_credentials"}
-        if scenario == "client-credentials-jwt":
-            secret.write_text(visit.context["private_key_pem"])
-            proof = {"client_id": visit.context["client_id"], "client_key": f"file:{secret}"}
-            return {**found, **proof, "kind": "client_credentials"}
-        auth = {**found, "kind": "user", "client_id": DOCUMENT, "list_as": KEY_OF}
-        if scenario in ("pre-registration", "token-endpoint-auth-basic"):
-            return {**auth, **known}
-        return {**auth, **known, "client_auth": "post"} if scenario == "token-endpoint-auth-post" else auth
+        """What somebody writes down who was registered by hand, and by whom; the rest is the gateway's to find out."""
+        kind = "client_credentials" if "client-credentials" in visit.scenario else "user"
+        auth = {"kind": kind, **({"client_id": DOCUMENT, "list_as": KEY_OF} if kind == "user" else {})}
+        for name, setting in (("client_secret", "client_secret"), ("private_key_pem", "client_key")):
+            if name in visit.context:
+                secret = self._gateway.folder / f"{visit.scenario.replace('/', ' ')}.secret"
+                secret.write_text(visit.context[name])
+                auth |= {"client_id": visit.context["client_id"], setting: f"file:{secret}"}
+        return auth | ({"issuer": await _issuer_of(visit)} if "client_secret" in visit.context else {})
 
-    async def _connect(self, slug: str) -> None:
+    async def _connect(self, slug: str, *, works: bool = True) -> None:
         """As its user does it, at the gateway's page."""
         asked = {"server": slug, "subject": KEY_OF}
         while slug not in self._states:
             await self._look()
-        async with operator(self._gateway) as root, plain_http() as browser:
+        async with operator(self._gateway) as root:
             said = await root.api("/accounts", method="POST", body=asked)
-            page = await browser.get(said.json()["url"])
-            answer = await browser.post(page.url)
-            while answer.has_redirect_location:
-                answer = await browser.get(answer.url.join(answer.headers["location"]))
-            assert answer.status_code == 200, answer.text
+        await _open(said.json()["url"], works=works)
 
     async def _listed(self, slug: str) -> None:
-        """Wait until the gateway has read what the server offers."""
+        """Wait until the gateway has read what the server offers, and connect anew where the server wants that."""
+        begun = self._states.get(slug)
         while (state := self._states.get(slug, ("", "")))[0] != "up":
-            assert "refused" not in state[1], state[1]
+            if begun != state and "account of your own" in state[1]:
+                begun = state
+                await self._connect(slug)
             await self._look()
 
     async def _look(self) -> None:
@@ -120,23 +113,20 @@ class Crowd:
                 self._states = {each["slug"]: (each["state"], each["reason"]) for each in said}
 
 
-async def _written_down(visit: Visit) -> dict[str, Any]:
-    """The issuer and the scopes, as somebody finds them out who writes a configuration."""
+async def _open(url: str, *, works: bool = True) -> None:
+    """A link, and go on wherever it leads."""
+    async with plain_http() as browser:
+        page = await browser.get(url)
+        answer = await browser.post(page.url)
+        while answer.has_redirect_location:
+            answer = await browser.get(answer.url.join(answer.headers["location"]))
+        assert (answer.status_code == 200) is works, answer.text
+
+
+async def _issuer_of(visit: Visit) -> str:
+    """Where the scenario has registered its client."""
+    at = urlsplit(visit.url)
     async with plain_http() as http:
-        challenge = (await http.post(visit.url, json={})).headers.get("www-authenticate", "")
-        said = {name: value.strip('"') for name, value in _PARAMETER.findall(challenge)}
-        at = urlsplit(visit.url)
-        origin = f"{at.scheme}://{at.netloc}"
-        named = [said.get("resource_metadata", "")]
-        wells = [
-            f"{origin}/.well-known/oauth-protected-resource{at.path}",
-            f"{origin}/.well-known/oauth-protected-resource",
-        ]
-        for url in filter(None, named if named[0] else wells):
-            found = await http.get(url)
-            if found.status_code == 200:
-                about = found.json()
-                scopes = said.get("scope", "").split() or about.get("scopes_supported", [])
-                mine = {"resource": about["resource"]} if about["resource"].startswith(origin) else {}
-                return {"issuer": about["authorization_servers"][0], "scopes": scopes, **mine}
-    return {"issuer": origin}
+        found = await http.get(f"{at.scheme}://{at.netloc}/.well-known/oauth-protected-resource{at.path}")
+        issuer: str = found.json()["authorization_servers"][0]
+        return issuer

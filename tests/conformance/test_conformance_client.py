@@ -42,6 +42,8 @@ UNVISITED: Mapping[str, str] = {
 """Scenarios that are not run, each with the reason."""
 
 CONFIGURATION = {
+    # The suite's issuers are on this machine, at any port.
+    "egress": {"allow": ["127.0.0.0/8", "::1", "localhost"], "ports": []},
     "roles": {"all": {"allow": ["tool:*/*", "prompt:*/*", "resource:*/**"]}},
     "principals": {KEY_OF: {"roles": ["all"], "key": f"env:{KEY_OF.upper()}_KEY"}},
 }

@@ -39,6 +39,8 @@ class Visit:
     """What the scenario gives its client to begin with."""
     headers: dict[str, str] = field(default_factory=dict[str, str])
     auth: httpx2.Auth | None = None
+    opens: Callable[[str], Awaitable[None]] | None = None
+    """Opens a page for the client's user, where they can be asked to."""
     negotiates: bool = False
     """Whether a modern client has to find out first whom it talks to."""
 

@@ -20,6 +20,13 @@ class UpstreamToken(Protocol):
         """The upstream did not take it, although its time is not over."""
         ...
 
+    async def wider(self, token: Secret, scopes: tuple[str, ...], deadline_s: float) -> Secret:
+        """Another token, good for these scopes as well as for what this one is; the same where none is to be had.
+
+        Raises: Denied: only its owner can agree to that; else as `get`.
+        """
+        ...
+
 
 class UpstreamTokens(Protocol):
     """The access tokens for one upstream, in everybody's name."""

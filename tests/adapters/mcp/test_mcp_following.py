@@ -146,6 +146,9 @@ class _Token:
     def refused(self, token: Secret) -> None:
         raise AssertionError
 
+    async def wider(self, token: Secret, scopes: tuple[str, ...], deadline_s: float) -> Secret:
+        raise AssertionError
+
 
 def behave(exchange: Exchange) -> None:
     said = json_object(decode_value(exchange.body))

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.oauth.accounts import LOOK_AGAIN_S
 from adapters.oauth.kept import NO_SOONER_S
-from adapters.oauth.service import Wish
+from adapters.oauth.terms import Wish
 from gateway.core.errors import DeadlineExceeded, Denied, Unavailable
 from gateway.core.limits import Budget
 from gateway.core.model import Request, principal
@@ -162,13 +162,13 @@ async def test_an_account_that_is_connected_anew_while_it_is_renewed_is_the_new_
 async def test_a_token_given_for_one_place_is_not_shown_to_another_the_slug_leads_to_since() -> None:
     house = AccountHouse()
     await house.connect()
-    moved = replace(house.connection, wish=Wish(resource="https://elsewhere.test/mcp"))
+    moved = house.connection_for(Wish(resource="https://elsewhere.test/mcp"))
     token = house.accounts.tokens.of(moved, ANA)
 
     assert (await token.get(house.clock.monotonic_s() + 10)).reveal() == "access-2"
     assert house.server.forms[-1]["resource"] == "https://elsewhere.test/mcp"
 
-    third = replace(house.connection, wish=Wish(resource="https://third.test/mcp"))
+    third = house.connection_for(Wish(resource="https://third.test/mcp"))
     house.server.status, house.server.changed = 400, {"error": "invalid_target"}
     with pytest.raises(Denied):
         await house.accounts.tokens.of(third, ANA).get(house.clock.monotonic_s() + 10)

@@ -9,11 +9,12 @@ from adapters.net.client_auth import Client
 from adapters.oauth.code_flow import VALID_S
 from adapters.oauth.connecting import CALLBACK
 from adapters.oauth.login import LOGIN_CALLBACK, Login
+from adapters.oauth.terms import Fixed, Terms, Wish
 from adapters.oauth.token_endpoint import TokenEndpoint
 from adapters.oauth.vault import Owner
 from gateway.core.errors import Conflict, Denied, InvalidRequest, NotFound, UpstreamFailed
 from gateway.core.ports.world import Secret
-from tests.fakes_accounts import ANA, BOB, AccountHouse, Begun, asked_of, challenge_of
+from tests.fakes_accounts import ANA, BOB, PLACE, AccountHouse, Begun, asked_of, challenge_of
 from tests.fakes_oauth import ISSUER, FakeAuthorizationServer
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +112,8 @@ async def test_what_was_begun_at_one_issuer_is_not_finished_at_another_the_confi
     begun = await house.begin()
     evil = FakeAuthorizationServer("https://evil.test")
     endpoint = TokenEndpoint(evil, Client(id="gateway"))
-    house.accounts.at(replace(house.connection, endpoint=endpoint), "default", house.poke)
+    agreement = Fixed(Terms(endpoint=endpoint, wish=Wish(resource=PLACE)), PLACE)
+    house.accounts.at(replace(house.connection, agreement=agreement), "default", house.poke)
     query = begun.answer(iss="https://evil.test")
 
     with pytest.raises(Denied):

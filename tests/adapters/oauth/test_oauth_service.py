@@ -7,7 +7,8 @@ import pytest
 
 from adapters.net.client_auth import Client
 from adapters.oauth.kept import MARGIN_S, NO_SOONER_S
-from adapters.oauth.service import ExchangedTokens, ServiceTokens, Wish
+from adapters.oauth.service import ExchangedTokens, ServiceTokens
+from adapters.oauth.terms import Fixed, Terms, Wish
 from adapters.oauth.token_endpoint import TokenEndpoint, TokenRefused
 from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, Unavailable, UpstreamFailed
 from gateway.core.limits import Budget
@@ -26,9 +27,10 @@ class House:
         self.clock = FakeClock()
         self.server = FakeAuthorizationServer()
         self.endpoint = TokenEndpoint(self.server, Client(id="gateway", secret=Secret("s3cret")))
-        self.service = ServiceTokens(self.endpoint, WISH, self.clock)
+        self.agreement = Fixed(Terms(endpoint=self.endpoint, wish=WISH))
+        self.service = ServiceTokens(self.agreement, self.clock)
         self.callers = {"aa": Secret("token of ana"), "bb": Secret("token of bob")}
-        self.exchanged = ExchangedTokens("crm", self.endpoint, WISH, self.clock, self.callers.get)
+        self.exchanged = ExchangedTokens("crm", self.agreement, self.clock, self.callers.get)
 
     async def get(self) -> str:
         return (await self.service.own.get(self.clock.monotonic_s() + 10)).reveal()

@@ -1,0 +1,164 @@
+"""Terms that are found out: from the server, its issuer, and the configuration, whose word goes before theirs.
+
+A server's word alone sends no secret anywhere: one that stands in the configuration goes to the issuer that stands
+beside it, or to the server's own origin; what an issuer registered the gateway with goes to that issuer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+from adapters.net.client_auth import Client
+from adapters.oauth.discovery import Protected, Reach, defaults_at, origin_of, protected_by
+from adapters.oauth.kept import NO_SOONER_S
+from adapters.oauth.registrations import RegisteringServer, Registrations
+from adapters.oauth.terms import Terms, Wish
+from adapters.oauth.token_endpoint import TokenEndpoint
+from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed
+from gateway.core.json import JsonObject, json_list, json_text
+from gateway.core.ports.world import Clock
+
+WITHIN_S = 20.0
+"""Longest finding the terms may take, seconds."""
+KEPT_S = 3600.0
+"""How long terms count before they are found out again, seconds."""
+_OFFLINE = "offline_access"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the configuration says; what is empty is found out."""
+
+    slug: str
+    place: str
+    """The server's URL."""
+    issuer: str = ""
+    token_url: str = ""
+    client: Client | None = None
+    """As it was registered by hand."""
+    document: Callable[[], JsonObject]
+    """What the gateway is as a client, its `client_id` the address where an issuer finds that."""
+    people: bool = True
+    """Whether it is people who get tokens, rather than the gateway for itself."""
+    scopes: tuple[str, ...] = ()
+    resource: str | None = None
+    audience: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Problem:
+    error: GatewayError
+    until_s: float
+
+
+class Finding:
+    """See `Agreement`."""
+
+    def __init__(self, known: Known, reach: Reach, registrations: Registrations, clock: Clock) -> None:
+        self.place = known.place
+        self.widens = not known.scopes
+        self._known = known
+        self._reach = reach
+        self._registrations = registrations
+        self._clock = clock
+        self._turn = anyio.Lock()
+        self._terms: Terms | None = None
+        self._found_s = 0.0
+        self._doubted = False
+        self._problem: _Problem | None = None
+
+    async def terms(self) -> Terms:
+        try:
+            with anyio.fail_after(WITHIN_S):
+                async with self._turn:
+                    return await self._looked_up()
+        except TimeoutError as error:
+            said = f"it cannot be found out in time who gives tokens for {self._known.slug}"
+            raise Unavailable(said, detail={"sent": False}, retry_after_s=NO_SOONER_S) from error
+
+    def are_from(self, issuer: str) -> bool:
+        if self._known.issuer:
+            return issuer == self._known.issuer
+        return self._terms is None or issuer == self._terms.issuer
+
+    def are_for(self, said: JsonObject) -> bool:
+        resource = self._known.resource
+        return said.get("place") == self.place and (resource is None or said.get("resource", resource) == resource)
+
+    def doubt(self) -> None:
+        self._doubted = True
+
+    async def unknown(self) -> bool:
+        terms = self._terms
+        if terms is None or self._known.client is not None:
+            return False
+        endpoint = terms.endpoint
+        given_up = await self._registrations.give_up(endpoint.server, self._known.document(), endpoint.client)
+        if given_up:
+            self._terms = None
+        return given_up
+
+    async def _looked_up(self) -> Terms:
+        now_s = self._clock.monotonic_s()
+        terms, age_s = self._terms, now_s - self._found_s
+        if terms is not None and age_s < (NO_SOONER_S if self._doubted else KEPT_S):
+            return terms
+        if self._problem is not None and now_s < self._problem.until_s:
+            raise self._problem.error
+        try:
+            terms = await self._find()
+        except GatewayError as error:
+            self._problem = _Problem(error=error, until_s=now_s + NO_SOONER_S)
+            raise
+        self._problem, self._doubted = None, False
+        self._terms, self._found_s = terms, now_s
+        return terms
+
+    async def _find(self) -> Terms:
+        known = self._known
+        protected = Protected(issuer=known.issuer) if known.issuer else await protected_by(known.place, self._reach)
+        server = self._server(protected)
+        about = await server.metadata()
+        client = known.client
+        if client is None:
+            client = await self._client(server, about)
+        elif not known.issuer and client.secret is not None and origin_of(server.issuer) != origin_of(known.place):
+            raise UpstreamFailed(
+                f"{known.slug} names an issuer elsewhere, and the client_secret goes there only where the configuration"
+                f" says so: set servers.{known.slug}.auth.issuer"
+            )
+        return Terms(
+            endpoint=TokenEndpoint(server, client, known.token_url),
+            wish=Wish(
+                resource=(protected.resource or known.place) if known.resource is None else known.resource,
+                scopes=known.scopes or self._scopes(protected, about),
+                audience=known.audience,
+            ),
+        )
+
+    def _server(self, protected: Protected) -> RegisteringServer:
+        if protected.issuer:
+            return self._reach.server(protected.issuer)
+        origin = origin_of(self.place)
+        return self._reach.server(origin, defaults_at(origin))
+
+    async def _client(self, server: RegisteringServer, about: JsonObject) -> Client:
+        """MCP 2026-07-28, "client registration": who is known by hand first, then by its document, then registered."""
+        document = self._known.document()
+        name = json_text(document.get("client_id"))
+        if about.get("client_id_metadata_document_supported") is True and name.startswith("https://"):
+            return Client(id=name)
+        if about.get("registration_endpoint") is not None:
+            return await self._registrations.client(server, document)
+        if self._known.issuer:
+            return Client(id=name)
+        raise UpstreamFailed(
+            f"the issuer of {self._known.slug}'s tokens registers nobody: register the gateway there by hand, and set"
+            f" issuer and client_id of servers.{self._known.slug}.auth"
+        )
+
+    def _scopes(self, protected: Protected, about: JsonObject) -> tuple[str, ...]:
+        scopes = protected.scopes
+        offline = self._known.people and _OFFLINE in json_list(about.get("scopes_supported"))
+        return (*scopes, _OFFLINE) if scopes and offline and _OFFLINE not in scopes else scopes
