@@ -51,6 +51,10 @@ class FakeAuthorizationServer:
     async def post(self, url: str, form: Mapping[str, str], client: Client) -> Answered:
         if url == f"{self.issuer}/revoke":
             self.revoked.append(form)
+            if self.held is not None:
+                await self.held.wait()
+            if self.problem is not None:
+                raise self.problem
             return Answered(status=200, said={})
         assert url == f"{self.issuer}/token"
         self.clients.append(client.id)

@@ -94,7 +94,9 @@ class Finding:
         if terms is None or self._known.client is not None:
             return False
         endpoint = terms.endpoint
-        given_up = await self._registrations.give_up(endpoint.server, self._known.document(), endpoint.client)
+        given_up = await self._registrations.give_up(
+            self._known.slug, endpoint.server, self._known.document(), endpoint.client
+        )
         if given_up:
             self._terms = None
         return given_up
@@ -150,7 +152,7 @@ class Finding:
         if about.get("client_id_metadata_document_supported") is True and name.startswith("https://"):
             return Client(id=name)
         if about.get("registration_endpoint") is not None:
-            return await self._registrations.client(server, document)
+            return await self._registrations.client(self._known.slug, server, document)
         if self._known.issuer:
             return Client(id=name)
         raise UpstreamFailed(

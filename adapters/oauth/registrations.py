@@ -1,6 +1,7 @@
 """The gateway registers itself with issuers that know it otherwise not (RFC 7591), once for all that are on a database.
 
 What an issuer gives is kept under seal, by issuer and by where people come back to: it is shown to no other issuer.
+Each server has its own, so that one that names an issuer after the other spoils nothing for the rest.
 """
 
 import secrets
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 NOBODY = ""
 """The tenant of what the gateway keeps in its own name: no caller is of it."""
+MOST = 8
+"""Issuers one server is registered for at a time; another takes the place of the oldest."""
 SHORTEST_S = 60.0
 """A registration that is younger is not given up, whatever the issuer says: it would be made again with each call."""
 ALONE_S = 20.0
@@ -48,29 +51,31 @@ class Registrations:
         self._claims = claims
         self._clock = clock
 
-    async def client(self, server: RegisteringServer, document: JsonObject) -> Client:
-        """Who the gateway is at an issuer; it registers as `document` says it (see `client_document`) where it is not.
+    async def client(self, slug: str, server: RegisteringServer, document: JsonObject) -> Client:
+        """Who the gateway is at the issuer of a server; it registers as its document says it where it is nobody yet.
 
         Raises: Unavailable, UpstreamFailed: the issuer registers nobody.
         """
         name, holder = _name(server.issuer, document), secrets.token_hex(8)
+        claim = f"{slug} {name}"
         while True:
-            found = await self._find(name, server.issuer)
+            found = await self._find(slug, name, server.issuer)
             if found is not None:
                 return found
             now_us = self._clock.now_us()
-            if await self._claims.take(NOBODY, name, holder, now_us=now_us, until_us=now_us + int(ALONE_S * 1e6)):
+            if await self._claims.take(NOBODY, claim, holder, now_us=now_us, until_us=now_us + int(ALONE_S * 1e6)):
                 try:
-                    return await self._find(name, server.issuer) or await self._register(name, server, document)
+                    found = await self._find(slug, name, server.issuer)
+                    return found or await self._register(slug, name, server, document)
                 finally:
                     with anyio.CancelScope(shield=True):
-                        await self._leave(name, holder)
+                        await self._leave(claim, holder)
             await anyio.sleep(LOOK_S)
 
-    async def give_up(self, server: GrantingServer, document: JsonObject, client: Client) -> bool:
+    async def give_up(self, slug: str, server: GrantingServer, document: JsonObject, client: Client) -> bool:
         """The issuer does not know that client any more; False where there is none such, or it is too young."""
         name = _name(server.issuer, document)
-        row = await self._store.find(NOBODY, name, "")
+        row = await self._store.find(NOBODY, name, slug)
         if row is None or (self._clock.now_us() - row.connected_at_us) / 1e6 < SHORTEST_S:
             return False
         if json_text(self._opened(row).get("id")) != client.id:
@@ -78,7 +83,7 @@ class Registrations:
         log.info("an issuer no longer knows the gateway, which registers again", issuer=server.name)
         return await self._store.drop(row)
 
-    async def _register(self, name: str, server: RegisteringServer, document: JsonObject) -> Client:
+    async def _register(self, slug: str, name: str, server: RegisteringServer, document: JsonObject) -> Client:
         about = await server.metadata()
         wanted = {each: value for each, value in document.items() if each not in ("client_id", "client_uri")}
         wanted["token_endpoint_auth_method"] = _method(about)
@@ -87,22 +92,28 @@ class Registrations:
             raise UpstreamFailed(f"{server.name} does not register the gateway: HTTP status {answered.status}")
         said = _registered(answered.said, server.name)
         now_us = self._clock.now_us()
+        await self._make_room(slug, name)
         await self._store.put(
             Account(
                 tenant=NOBODY,
                 subject=name,
-                server="",
+                server=slug,
                 issuer=server.issuer,
                 scope="",
-                sealed=self._sealing.close(said, f"registration {name} {server.issuer}"),
+                sealed=self._sealing.close(said, f"{slug} {name} {server.issuer}"),
                 connected_at_us=now_us,
                 renewed_at_us=now_us,
             )
         )
         return _client(said)
 
-    async def _find(self, name: str, issuer: str) -> Client | None:
-        row = await self._store.find(NOBODY, name, "")
+    async def _make_room(self, slug: str, name: str) -> None:
+        others = [each for each in await self._store.all(NOBODY) if each.server == slug and each.subject != name]
+        for each in sorted(others, key=lambda row: row.connected_at_us)[: max(0, len(others) - MOST + 1)]:
+            await self._store.drop(each)
+
+    async def _find(self, slug: str, name: str, issuer: str) -> Client | None:
+        row = await self._store.find(NOBODY, name, slug)
         said = self._opened(row) if row is not None and row.issuer == issuer else {}
         expires_s = said.get("expires_at_s")
         if not said or (isinstance(expires_s, int) and 0 < expires_s <= self._clock.now_us() // 1_000_000):
@@ -111,13 +122,13 @@ class Registrations:
 
     def _opened(self, row: Account) -> JsonObject:
         try:
-            return self._sealing.open(row.sealed, f"registration {row.subject} {row.issuer}")
+            return self._sealing.open(row.sealed, f"{row.server} {row.subject} {row.issuer}")
         except Broken:
             return {}
 
-    async def _leave(self, name: str, holder: str) -> None:
+    async def _leave(self, claim: str, holder: str) -> None:
         try:
-            await self._claims.leave(NOBODY, name, holder)
+            await self._claims.leave(NOBODY, claim, holder)
         except GatewayError as error:
             log.warning("a registration is held longer than it need be", reason=error.message)
 

@@ -45,7 +45,7 @@ class Vault:
         self, connection: Connection, owner: Owner, terms: Terms, granted: Granted, more: tuple[str, ...] = ()
     ) -> None:
         """Store an account somebody has connected, in the place of an earlier one; `more`: scopes beyond the terms."""
-        now_us, scopes = self._clock.now_us(), (*terms.wish.scopes, *more)
+        now_us, scopes = self._clock.now_us(), dict.fromkeys((*terms.wish.scopes, *more))
         widened: list[Json] = []
         if more:
             before = await self.find(connection, owner)

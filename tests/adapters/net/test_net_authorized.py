@@ -75,6 +75,30 @@ async def test_without_another_token_the_refusal_stands() -> None:
             await shown_to(server, Tokens("last"))
 
 
+@pytest.mark.parametrize(
+    ("status", "said", "shown"),
+    [
+        (403, 'Bearer error="insufficient_scope", scope="more"', [b"one", b"one-and-more"]),
+        (401, 'Bearer scope="more"', [b"one", b"one-and-more"]),
+        (403, 'Bearer scope="more"', [b"one"]),
+        (403, 'Bearer error="insufficient_scope"', [b"one"]),
+        (403, 'Bearer error="insufficient_scope", scope="other"', [b"one"]),
+        (200, 'Bearer error="insufficient_scope", scope="more"', [b"one"]),
+    ],
+)
+async def test_a_token_that_is_not_good_for_it_is_replaced_once_by_one_that_is(
+    status: int, said: str, shown: list[bytes]
+) -> None:
+    def refuse(exchange: Exchange) -> None:
+        exchange.answer(b"", status=status, more=f"www-authenticate: {said}\r\n")
+
+    async with raw_server(refuse) as server:
+        assert await shown_to(server, Tokens("one")) == (status, b"")
+        found = [each.headers[b"authorization"].removeprefix(b"Bearer ") for each in server.exchanges]
+
+    assert found == shown
+
+
 def test_no_token_is_shown_in_clear_to_another_machine() -> None:
     with pytest.raises(InvalidRequest, match="https"):
         AuthorizedPool(
