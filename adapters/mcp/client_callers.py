@@ -5,22 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import anyio
-from msgspec import structs
 
+from adapters.mcp.client_consent import Consent
 from adapters.mcp.client_http import McpHttpUpstream
-from adapters.mcp.client_params import client_capabilities
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.settings import ServerSettings
-from adapters.mcp.wire import Answer, Params, encode
 from gateway.core.errors import Denied, GatewayError, Unavailable
-from gateway.core.json import JsonObject, json_object, json_text
-from gateway.core.model import Capability, Emit, InputRequired, Request, Result
+from gateway.core.model import Capability, Emit, Request, Result
 from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.upstream import Listing
 
 _CLOSE_S = 5.0
-_OPENED = "drawbridge:connect"
-_ANSWERED = ("inputResponses", "requestState")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,12 +27,6 @@ class _Caller:
     attending: anyio.Lock = field(default_factory=anyio.Lock)
     """Held by the one of those who follow a resource by it that hears what the server says unasked."""
     attended: bool = False
-
-
-def takes_urls(request: Request) -> bool:
-    """Whether the caller's client opens addresses for its user."""
-    said = client_capabilities(request)
-    return isinstance(json_object(said.get("elicitation")).get("url"), dict)
 
 
 class McpCallersUpstream:
@@ -56,6 +45,7 @@ class McpCallersUpstream:
         self._settings = settings
         self._parts = parts
         self._tokens = tokens
+        self._consent = Consent(parts.seal)
         self._own = McpHttpUpstream(slug, settings, parts, on_changed, tokens.own)
         self._callers: OrderedDict[str, _Caller] = OrderedDict()
 
@@ -75,15 +65,12 @@ class McpCallersUpstream:
                 caller.upstream.desert()
 
     async def call(self, request: Request, capability: Capability, emit: Emit) -> Result:
-        request = self._resumed(request, capability)
+        request = self._consent.resumed(request, capability)
         key = self._tokens.key(request)
         try:
             return await self._call(key, request, capability, emit)
         except Denied as error:
-            url = json_text(error.detail.get("url"))
-            if not url or not takes_urls(request):
-                raise
-            return self._asks_to_open(url, request, capability)
+            return self._consent.asked(error, request, capability)
 
     async def _call(self, key: str, request: Request, capability: Capability, emit: Emit) -> Result:
         caller = self._callers.get(key)
@@ -99,26 +86,6 @@ class McpCallersUpstream:
             return await caller.upstream.call(request, capability, emit)
         finally:
             caller.calls -= 1
-
-    def _resumed(self, request: Request, capability: Capability) -> Request:
-        """The request as it was before its caller was asked to open an address."""
-        if not request.continuation or self._parts.seal.open(request, capability) != _OPENED:
-            return request
-        body = request.body
-        if isinstance(body, Params):
-            body = body.with_members({name: raw for name, raw in body.members.items() if name not in _ANSWERED})
-        return structs.replace(request, continuation="", body=body)
-
-    def _asks_to_open(self, url: str, request: Request, capability: Capability) -> InputRequired:
-        """MCP 2026-07-28, elicitation, URL mode."""
-        params: JsonObject = {
-            "mode": "url",
-            "message": f"{self._slug} is called by an account of your own there. Open this page to connect it.",
-            "url": url,
-        }
-        asked: JsonObject = {"connect": {"method": "elicitation/create", "params": params}}
-        body = Answer(encode({"resultType": "input_required", "inputRequests": asked}), era="modern")
-        return InputRequired(body=body, state=self._parts.seal.close(_OPENED, request, capability), questions=asked)
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""

@@ -12,6 +12,7 @@ from adapters.events.settings import BusSettings
 from adapters.events.upstream import BusUpstream
 from adapters.mcp.client import server_upstream
 from adapters.mcp.client_callers import McpCallersUpstream
+from adapters.mcp.client_consent import ConsentedUpstream
 from adapters.mcp.client_http import McpHttpUpstream
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_seal import Seal
@@ -139,7 +140,8 @@ class Neighbours:
         if isinstance(wanted.settings, ServerSettings):
             if wanted.settings.openapi:
                 service, tokens = service_settings(wanted.settings, wanted.folder), self._tokens(slug, wanted.settings)
-                return OpenApiUpstream(slug, service, self._services, tokens)
+                api = OpenApiUpstream(slug, service, self._services, tokens)
+                return ConsentedUpstream(api, foundation.seal) if by_account(wanted.settings) else api
             return server_upstream(slug, wanted.settings, self._parts, self._poke(slug))
         if isinstance(wanted.settings, BusSettings):
             return BusUpstream(slug, wanted.settings, self._bus(wanted.settings))
