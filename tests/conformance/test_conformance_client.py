@@ -15,8 +15,8 @@ from tests.conformance.acts import act
 from tests.conformance.conftest import KEY_OF
 from tests.conformance.crowd import Crowd
 from tests.conformance.signing_in import sdk_auth
-from tests.conformance.suite import CLIENT_RUNS, NEWEST, Outcome, Report, Run, client_report, passed, worse
-from tests.conformance.visits import LATEST_RELEASED, Visit, Visitor, visited_by
+from tests.conformance.suite import CLIENT_RUNS, Report, Run, client_report, passed, worse
+from tests.conformance.visits import Visit, Visitor, visited_by
 from tests.e2e.gateways import Gateway
 
 pytestmark = [
@@ -47,21 +47,6 @@ CONFIGURATION = {
     "roles": {"all": {"allow": ["tool:*/*", "prompt:*/*", "resource:*/**"]}},
     "principals": {KEY_OF: {"roles": ["all"], "key": f"env:{KEY_OF.upper()}_KEY"}},
 }
-REGISTERING = frozenset({"client-registration", "sep-837-application-type-present"})
-"""Checks that count for nothing: whoever runs the gateway registers it, or issuers look its document up (CIMD). It does
-not register itself, which 2026-07-28 only keeps for the sake of old servers."""
-KNOWN: Mapping[tuple[str, str], frozenset[str]] = {
-    # Who gives tokens for a server, and what they are for, stands in the configuration: no server can change it.
-    (NEWEST, "auth/resource-mismatch"): frozenset({"resource-mismatch-rejected"}),
-    (NEWEST, "auth/authorization-server-migration"): frozenset({"sep-2352-reregister-on-as-change"}),
-    (LATEST_RELEASED, "auth/scope-step-up"): frozenset({"scope-step-up-escalation"}),
-    (NEWEST, "auth/scope-step-up"): frozenset({"scope-step-up-escalation", "sep-2350-scope-union-on-reauth"}),
-    # Metadata say where an issuer's endpoints are; the gateway guesses none.
-    ("2025-03-26", "auth/2025-03-26-oauth-endpoint-fallback"): frozenset(
-        {"authorization-request", "token-request", "valid-bearer-token"}
-    ),
-}
-"""By run and scenario, the checks that are worse at the gateway. It may only shrink."""
 
 
 async def test_no_scenario_is_worse_at_the_gateway_than_at_the_sdk(
@@ -76,24 +61,19 @@ async def test_no_scenario_is_worse_at_the_gateway_than_at_the_sdk(
             direct[run] = await _reported(run, _as_the_sdk)
             through[run] = await _reported(run, Crowd(gateway, f"r{number}-", len(direct[run])).visit)
             for scenario, outcome in direct[run].items():
-                said = _worse(outcome, through[run][scenario])
+                said = worse(outcome, through[run][scenario])
                 for again in range(TRIES - 1):
-                    if said.keys() <= KNOWN.get((run.name, scenario), frozenset()):
+                    if not said:
                         break
                     alone = Crowd(gateway, f"r{number}-{len(found)}-{again}-", 1)
                     report = await _reported(run, alone.visit, scenario)
-                    said = _worse(outcome, report[scenario])
+                    said = worse(outcome, report[scenario])
                 if said:
                     found[run.name, scenario] = said
     finally:
         gateway.close()
     record_property("table", _table(direct, through))
-    assert {each: said for each, said in found.items() if said.keys() != KNOWN.get(each)} == {}
-    assert found.keys() == KNOWN.keys()
-
-
-def _worse(direct: Outcome, through: Outcome) -> Mapping[str, str]:
-    return {each: said for each, said in worse(direct, through).items() if each not in REGISTERING}
+    assert found == {}
 
 
 async def _as_the_sdk(visit: Visit) -> None:
