@@ -1,7 +1,7 @@
 """What is read out of `WWW-Authenticate`, whoever wrote it."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.net.challenge import MOST_SCOPES, NO_CHALLENGE, Challenge, challenge_from, scopes_in
@@ -33,6 +33,7 @@ def test_the_first_bearer_challenge_counts(
     assert challenge_from(header) == expected
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_whatever_a_server_says_is_read_or_left(header: str) -> None:
     for text in (header, f"Bearer {header}", f'Bearer scope="{header}"'):

@@ -5,7 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.net.authorization_server import NotThere
@@ -409,6 +409,7 @@ async def test_no_more_is_asked_for_than_the_configuration_names() -> None:
 _PATHS = st.lists(st.sampled_from(["mcp", "a", "..", "%2e", ""]), max_size=3).map("/".join)
 
 
+@settings(deadline=None)
 @given(_PATHS, _PATHS)
 def test_metadata_cover_what_is_at_their_place_or_below(above: str, below: str) -> None:
     covered = covers(f"https://crm.test/{above}", f"https://crm.test/{below}")
