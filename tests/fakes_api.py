@@ -253,6 +253,11 @@ class MemoryRuns:
         self.runs[run_id] = replace(run, paused_at_us=0)
         return bool(run.paused_at_us)
 
+    async def reopen(self, run_id: str, told: Told, *, by_us: int) -> bool:
+        await self.hold(run_id, by_us)
+        await self.update(run_id, state="working", at_us=told.at_us)
+        return True
+
     async def hold(self, run_id: str, by_us: int) -> None:
         self.runs[run_id] = replace(self.runs[run_id], held_us=self.runs[run_id].held_us + by_us)
 

@@ -173,6 +173,15 @@ class MemoryRunStore:
             self._runs[run_id] = replace(run, paused_at_us=0, held_us=run.held_us + at_us - run.paused_at_us)
         return bool(run.paused_at_us)
 
+    async def reopen(self, run_id: str, told: Told, *, by_us: int) -> bool:
+        run = self._existing(run_id)
+        if not TaskState(run.state).terminal:
+            return False
+        await self.hold(run_id, by_us)
+        await self.update(run_id, state=TaskState.WORKING.value, at_us=told.at_us)
+        await self.append(run_id, told.key, told.body, told.at_us)
+        return True
+
     async def hold(self, run_id: str, by_us: int) -> None:
         run = self._existing(run_id)
         self._runs[run_id] = replace(run, held_us=run.held_us + by_us)

@@ -54,8 +54,13 @@ _UNPAUSE = (
     .where(runs.c.id == _RUN, runs.c.paused_at_us.is_not(None))
     .values(held_us=runs.c.held_us + _NOW_US - runs.c.paused_at_us, paused_at_us=None)
 )
-_HOLD = (
-    update(runs).where(runs.c.id == _RUN).values(held_us=runs.c.held_us + bindparam("by_us", type_=runs.c.held_us.type))
+_HELD = runs.c.held_us + bindparam("by_us", type_=runs.c.held_us.type)
+_HOLD = update(runs).where(runs.c.id == _RUN).values(held_us=_HELD)
+_ENDED = runs.c.state.in_([state.value for state in TaskState if state.terminal])
+_REOPEN = (
+    update(runs)
+    .where(runs.c.id == _RUN, _ENDED)
+    .values(state=TaskState.WORKING.value, updated_at_us=_NOW_US, error="", held_us=_HELD)
 )
 
 _s = run_steps.c
@@ -161,6 +166,21 @@ class SqlRunStore:
 
     async def unpause(self, run_id: str, at_us: int) -> bool:
         return await self._changed(_UNPAUSE, {"of_run": run_id, "now_us": at_us})
+
+    async def reopen(self, run_id: str, told: Told, *, by_us: int) -> bool:
+        """See `RunStore.reopen`.  Raises: NotFound."""
+
+        def act(connection: Connection) -> int:
+            if connection.execute(_REOPEN, {"of_run": run_id, "now_us": told.at_us, "by_us": by_us}).rowcount:
+                return _append(run_id, told, connection)
+            _tenant(connection, run_id)
+            return 0
+
+        self._changing(run_id)
+        seq = await self._database.write(act, about=run_id)
+        if seq:
+            self._woken(run_id, [_event(run_id, seq, told)])
+        return seq > 0
 
     async def hold(self, run_id: str, by_us: int) -> None:
         await self._changed(_HOLD, {"of_run": run_id, "by_us": by_us})

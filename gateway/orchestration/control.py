@@ -8,14 +8,14 @@ from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.limits import Budget
 from gateway.core.model import Request, ignore_event
 from gateway.core.ports.gateway import Gateway
-from gateway.core.ports.runs import Run, RunEvent, RunStep
+from gateway.core.ports.runs import Run, RunEvent, RunStep, Told
 from gateway.core.task import TaskState
 from gateway.orchestration.asking_back import answer_body, answer_key
 from gateway.orchestration.events import progress_body, status_body
 from gateway.orchestration.forks import Forks
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.pauses import Gates
-from gateway.orchestration.runs import Runs
+from gateway.orchestration.runs import RESUMED, Runs
 from gateway.orchestration.spec import RunSpec, spec_from_json
 from gateway.orchestration.undoing import CANCELED, may_undo, says_that_it_undoes
 from gateway.orchestration.wiring import Wiring
@@ -123,19 +123,27 @@ class Control:
         ended = await self._wiring.journal.state(run.id) if stopped else ""
         if ended == "pending":
             raise Conflict(f"run {run.id} was canceled and undoes what it has done", detail={"state": run.state})
-        if ended in ("canceled", "dead"):
-            # Before it goes on: what it still may do it reckons when it begins, and one that is canceled only undoes.
-            await runs.hold(run.id, at_us - await self._last_at_work(run))
-            await runs.update(run.id, state=TaskState.WORKING.value, at_us=at_us)
-        await self._wiring.journal.resume(run.id)
+        # Before it goes on: what it still may do it reckons when it begins, and one that is canceled only undoes.
+        if ended in ("canceled", "dead") and not await self._reopened(run, at_us):
+            return  # somebody else was first
         if stopped:
+            await self._wiring.journal.resume(run.id)
             await self._morgue.gone_on(run, by=by)
-            await runs.append(run.id, f"resumed {at_us}", status_body(TaskState.WORKING, "resumed"), at_us)
-        if await runs.unpause(run.id, at_us):
+        if run.paused_at_us and await runs.unpause(run.id, at_us):
             await self._wiring.scratch.let_go_on(run.id, at_us - run.paused_at_us)
             self.gates.look_again(run.id)
             body = progress_body("goes on", {"event": "unpaused"})
             await runs.append(run.id, f"unpaused {at_us}", body, at_us)
+
+    async def _reopened(self, run: Run, at_us: int) -> bool:
+        """Whether a run that was stopped is under way again, and that is this one's doing."""
+        runs = self._wiring.runs
+        worked_us = [step.started_at_us + step.duration_us for step in await runs.steps(run.id)]
+        resumed_us = [each.at_us for each in await runs.events(run.id) if each.body == RESUMED]
+        # A pause is counted for itself, when it ends. What it was resumed for before and did not use is its own.
+        stood_still_us = (run.paused_at_us or at_us) - max((*worked_us, *resumed_us), default=run.created_at_us)
+        told = Told(key=f"resumed {at_us}", body=RESUMED, at_us=at_us)
+        return await runs.reopen(run.id, told, by_us=max(0, stood_still_us))
 
     async def fork(self, run_id: str, step: str) -> Run:
         """See `Forks.fork`."""
@@ -191,11 +199,6 @@ class Control:
             known = (json_object(each.body.get("detail")) for each in await runs.events(run.id))
             if not any(each.get("question") == question and each.get("by") == by for each in known):
                 raise Conflict("this was answered already", detail={"a2a": "UNSUPPORTED_OPERATION", "state": run.state})
-
-    async def _last_at_work(self, run: Run) -> int:
-        """When the run's last step ended, or began, UTC microseconds."""
-        steps = await self._wiring.runs.steps(run.id)
-        return max((step.started_at_us + step.duration_us for step in steps), default=run.created_at_us)
 
     async def _run(self, run_id: str) -> Run:
         kept = await self._wiring.journal.spec(run_id)

@@ -13,6 +13,10 @@ from gateway.orchestration.events import status_body, task_of
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.wiring import Wiring
 
+RESUMED = status_body(TaskState.WORKING, "resumed")
+"""The event of a run that was stopped and goes on."""
+RESUMING_US = 10_000_000
+"""How long that may take: after this, whoever was to tell the engine has died."""
 LISTED_AT_MOST = 1000
 PAGE_SIZE = 50
 _STOPPED = {
@@ -112,6 +116,8 @@ class Runs:
         if stopped is None:
             return run
         state, reason = stopped
+        if await self._is_being_resumed(run):
+            return run
         # It may have told its end between the two looks.
         latest = await self._wiring.runs.find(run.tenant, run.id)
         if latest is None or TaskState(latest.state).terminal:
@@ -120,6 +126,13 @@ class Runs:
             await self._morgue.receive(replace(latest, error=reason), "dead" if ended == "dead" else "failed")
         await self.stopped(run.id, state, reason)
         return await self._wiring.runs.find(run.tenant, run.id) or run
+
+    async def _is_being_resumed(self, run: Run) -> bool:
+        """Whether somebody lets it go on at this moment, and the engine is still to be told."""
+        events = await self._wiring.runs.events(run.id)
+        newest = events[-1] if events else None
+        now_us = self._wiring.clock.now_us()
+        return newest is not None and newest.body == RESUMED and now_us - newest.at_us < RESUMING_US
 
     async def stopped(self, run_id: str, state: TaskState, reason: str) -> None:
         """Take back what a run had open that was ended from outside, and write that down: last, so that

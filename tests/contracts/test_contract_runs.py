@@ -311,6 +311,28 @@ async def test_a_pause_begins_once_ends_once_and_is_counted(store: RunStore) -> 
     assert await store.find("default", "run_1") == replace(RUN, held_us=20 + 2**40)
 
 
+async def test_a_run_that_has_ended_goes_on_once_however_many_let_it(store: RunStore) -> None:
+    await store.open(RUN)
+    resumed = [Told(key=f"resumed {number}", body={"by": number}, at_us=70) for number in range(8)]
+    assert not await store.reopen("run_1", resumed[0], by_us=5), "it has not ended"
+    await store.update("run_1", state="canceled", at_us=20, error="the run was canceled")
+    first: list[int] = []
+
+    async def reopen(number: int) -> None:
+        if await store.reopen("run_1", resumed[number], by_us=50):
+            first.append(number)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            for number in range(8):
+                group.start_soon(reopen, number)
+    [winner] = first
+    assert await store.find("default", "run_1") == replace(RUN, state="working", updated_at_us=70, held_us=50)
+    assert await store.events("run_1") == (RunEvent(run_id="run_1", seq=1, at_us=70, body={"by": winner}),)
+    with pytest.raises(NotFound):
+        await store.reopen("run_2", resumed[0], by_us=5)
+
+
 async def test_a_step_that_ended_well_is_not_under_way_again(store: RunStore) -> None:
     await store.open(RUN)
     for state, kept in (("running", "running"), ("failed", "failed"), ("running", "running"), ("ok", "ok")):

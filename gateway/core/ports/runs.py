@@ -111,6 +111,11 @@ class RunStore(Protocol):
         """Steps may begin again; its clock had stood still meanwhile. False where the run is not paused."""
         ...
 
+    async def reopen(self, run_id: str, told: Told, *, by_us: int) -> bool:
+        """A run that has ended is under way again, and `told` is its next event; its clock had stood still for `by_us`
+        until then. False where it has not ended, or somebody else was first: nothing has changed."""
+        ...
+
     async def hold(self, run_id: str, by_us: int) -> None:
         """Note that the run's clock has stood still for so much longer."""
         ...
@@ -139,8 +144,8 @@ class RunStore(Protocol):
     ) -> None:
         """What has happened in a run, all of it or nothing: see `update`, `note_step` and `append`. Of steps that are
         `closed`, it takes away what `OpenSteps.shut` has left. A run that has ended is not moved back: it was canceled,
-        and whoever tells it was under way still; only `update` lets it go on. Survives the end of the process; a power
-        loss only together with a later write, as that of the run's end."""
+        and whoever tells it was under way still; only `reopen` and `update` let it go on. Survives the end of the
+        process; a power loss only together with a later write, as that of the run's end."""
         ...
 
     async def steps(self, run_id: str) -> tuple[RunStep, ...]: ...

@@ -55,6 +55,15 @@ class MemoryRuns:
             self.runs[run_id] = replace(run, paused_at_us=0, held_us=run.held_us + at_us - run.paused_at_us)
         return bool(run.paused_at_us)
 
+    async def reopen(self, run_id: str, told: Told, *, by_us: int) -> bool:
+        run = self._run(run_id)
+        if not TaskState(run.state).terminal:
+            return False
+        state, held_us = TaskState.WORKING.value, run.held_us + by_us
+        self.runs[run_id] = replace(run, state=state, updated_at_us=told.at_us, error="", held_us=held_us)
+        await self.append(run_id, told.key, told.body, told.at_us)
+        return True
+
     async def hold(self, run_id: str, by_us: int) -> None:
         run = self._run(run_id)
         self.runs[run_id] = replace(run, held_us=run.held_us + by_us)

@@ -1,18 +1,23 @@
 """A paused run begins no further step, whatever happens to the gateway meanwhile, and loses no time by it."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 import pytest
 
+from adapters.system import SystemClock
 from gateway.core.errors import Conflict
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import Node, Outcome, Question, Steps
+from gateway.core.ports.runs import Run, RunStep, Told
 from gateway.core.task import Task
 from gateway.orchestration.orchestrator import Orchestrator
+from gateway.testing.stores.runs import MemoryRuns
 from tests.crashes import Scene
-from tests.fakes_orchestration import Asked, World, says, told
+from tests.fakes_orchestration import ANA, Asked, World, says, told
 from tests.gateway.orchestration.test_orchestration_forks import ShiftedClock
 
 pytestmark = pytest.mark.anyio
@@ -108,6 +113,109 @@ async def test_the_clock_of_a_paused_run_stands_still() -> None:
     assert isinstance(result, Complete)
     assert not result.is_error, told(result)
     assert around.runs.runs[run_id].held_us > 7000e6
+
+
+class StoppedClock(SystemClock):
+    """A clock that goes on only when it is told to, as far as it tells the time."""
+
+    at_us = 10**15
+
+    def now_us(self) -> int:
+        return self.at_us
+
+
+async def stopped(around: World, orchestrator: Orchestrator, stop: Stop) -> Run:
+    """A run that was canceled at its first step."""
+    await around.ask("go", meta={"return_immediately": True, "message_id": "m"})
+    await stop.reached.wait()
+    [run_id] = around.runs.runs
+    await orchestrator.control.cancel(run_id)
+    return around.runs.runs[run_id]
+
+
+class Together(MemoryRuns):
+    """Gives nobody a run's steps before two have asked for them."""
+
+    asked: int = 2
+    both: anyio.Event | None = None
+
+    async def steps(self, run_id: str) -> tuple[RunStep, ...]:
+        if self.both is not None:
+            self.asked += 1
+            if self.asked >= 2:
+                self.both.set()
+            await self.both.wait()
+        return await super().steps(run_id)
+
+
+async def test_the_time_a_run_was_stopped_counts_once_however_many_let_it_go_on() -> None:
+    stop, clock, runs = Stop(), StoppedClock(), Together()
+    around = stop.world()
+    around.clock, around.runs = clock, runs
+    async with around.up() as (orchestrator, _):
+        run = await stopped(around, orchestrator, stop)
+        clock.at_us += 600 * 10**6
+        stop.go_on.set()
+        runs.asked, runs.both = 0, anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(orchestrator.control.resume, run.id)
+            group.start_soon(orchestrator.control.resume, run.id)
+        await around.ask("go", meta={"message_id": "m"})
+    assert around.runs.runs[run.id].held_us == 600 * 10**6
+    assert len([each for each in around.runs.log[run.id].values() if each.body.get("text") == "resumed"]) == 1
+
+
+class Watched(MemoryRuns):
+    """Has somebody look at a run as soon as it is under way again."""
+
+    look: Callable[[str], Awaitable[object]] | None = None
+
+    async def reopen(self, run_id: str, told: Told, *, by_us: int) -> bool:
+        reopened = await super().reopen(run_id, told, by_us=by_us)
+        if self.look is not None:
+            await self.look(run_id)
+        return reopened
+
+
+async def test_who_looks_at_a_run_that_is_being_resumed_does_not_stop_it() -> None:
+    stop, runs = Stop(), Watched()
+    around = stop.world()
+    around.runs = runs
+    async with around.up() as (orchestrator, _):
+        run = await stopped(around, orchestrator, stop)
+        stop.go_on.set()
+        runs.look = partial(orchestrator.runs.find, ANA)
+        await orchestrator.control.resume(run.id)
+        answer = await around.ask("go", meta={"message_id": "m"})
+    assert isinstance(answer, Complete)
+    assert not answer.is_error
+
+
+async def test_what_a_resumed_run_did_not_use_is_not_counted_again() -> None:
+    stop, clock = Stop(), StoppedClock()
+    around = stop.world()
+    around.clock = clock
+    async with around.up() as (orchestrator, _):
+        run = await stopped(around, orchestrator, stop)
+        for _ in range(2):
+            clock.at_us += 600 * 10**6
+            await orchestrator.control.resume(run.id)
+            await orchestrator.control.cancel(run.id)
+    assert around.runs.runs[run.id].held_us == 1200 * 10**6
+
+
+async def test_a_pause_within_the_time_a_run_was_stopped_counts_once() -> None:
+    stop, clock = Stop(), StoppedClock()
+    around = stop.world()
+    around.clock = clock
+    async with around.up() as (orchestrator, _):
+        run_id = await stop.paused(around, orchestrator)
+        await orchestrator.control.cancel(run_id)
+        clock.at_us += 600 * 10**6
+        stop.go_on.set()
+        await orchestrator.control.resume(run_id)
+        await around.ask("go", meta={"message_id": "m"})
+    assert around.runs.runs[run_id].held_us == 600 * 10**6
 
 
 async def test_without_a_pause_the_same_time_ends_the_run() -> None:
