@@ -90,6 +90,9 @@ class ListGateway:
     def gaps(self, tenant: str) -> Mapping[str, str]:
         return self.missing
 
+    def gaps_for(self, principal: Principal) -> Mapping[str, str]:
+        return self.missing
+
     async def settled(self, timeout_s: float) -> None:
         return
 

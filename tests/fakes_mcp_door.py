@@ -71,7 +71,7 @@ class ShopGateway:
         self.capabilities = {each.name: each for each in capabilities}
         self.runs: dict[str, Run] = {}
         self.hidden: dict[str, frozenset[str]] = {}
-        """By subject, names it does not see."""
+        """By subject, names it does not see, of whole servers too."""
         self.unlisted: frozenset[str] = frozenset()
         """Servers that have every resource, listed or not."""
         self.requests: list[Request] = []
@@ -124,6 +124,10 @@ class ShopGateway:
 
     def gaps(self, tenant: str) -> Mapping[str, str]:
         return self.missing
+
+    def gaps_for(self, principal: Principal) -> Mapping[str, str]:
+        hidden = self.hidden.get(principal.subject, frozenset())
+        return {owner: reason for owner, reason in self.missing.items() if owner not in hidden}
 
     async def settled(self, timeout_s: float) -> None:
         pass

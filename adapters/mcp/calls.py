@@ -3,6 +3,7 @@
 Decides nothing about who may do what; a name nobody knows goes on its way too, so that it is recorded.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Raw, structs
@@ -72,6 +73,8 @@ OPERATIONS: dict[str, Operation] = {
 _BODIES: dict[Operation, type[Params]] = {"read": ReadParams, "method": MethodParams}
 _NAMED: frozenset[Operation] = frozenset({"call", "get"})
 """Operations on what has a name, answered with content."""
+_LISTED: Mapping[str, Literal["tools", "prompts"]] = {"tools/call": "tools", "prompts/get": "prompts"}
+"""By method, where what it names is listed."""
 
 
 class Calls:
@@ -107,7 +110,8 @@ class Calls:
             if lacks_scope(error):
                 raise scope_refusal(error) from error
             if operation != "call" or _relayed(error) or isinstance(error, NotFound) or "member" in error.detail:
-                raise _refused(knock, operation, error, asked) from error
+                refusal = _refused(knock, operation, error, asked)
+                raise _with_others(refusal, knock, view) if isinstance(error, NotFound) else refusal from error
             await exchange.answer(error_result(error, knock.era), retry_after(error))
             return
         finally:
@@ -290,6 +294,14 @@ def _refused(knock: Knock, operation: Operation, error: GatewayError, asked: str
     elif operation in _NAMED and isinstance(error, NotFound) and not _relayed(error) and "name" in knock.message.params:
         named = as_text(knock.message.params["name"])
         refusal.message = f"Unknown {'tool' if operation == 'call' else 'prompt'}: {named}"
+    return refusal
+
+
+def _with_others(refusal: RpcRefusal, knock: Knock, view: View) -> RpcRefusal:
+    """The refusal of a name nobody knows here, with those that are meant perhaps."""
+    kind = _LISTED.get(knock.message.method)
+    others = "" if kind is None else view.instead(kind, as_text(knock.message.params.get("name")) or "")
+    refusal.message += f"; {others}" if others else ""
     return refusal
 
 

@@ -326,7 +326,7 @@ class Methods:
         return view
 
     def _gaps(self, knock: Knock, view: View) -> Mapping[str, str]:
-        gaps, owners = self._gateway.gaps(knock.identity.principal.tenant), view.owners
+        gaps, owners = self._gateway.gaps_for(knock.identity.principal), view.owners
         if owners is None or not gaps:
             return gaps
         return {owner: reason for owner, reason in gaps.items() if owner in owners}

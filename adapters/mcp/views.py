@@ -32,6 +32,8 @@ _KINDS: Mapping[ListKind, frozenset[CapabilityKind]] = {
 
 VIEWS = 256
 """Views kept at once."""
+MOST_TOLD = 10
+"""Names told in place of one that is not there."""
 
 
 class View:
@@ -130,6 +132,17 @@ class View:
             # Beside what it chose a set leads nowhere, whatever else there is behind the gateway.
             return f"{named}:{self.scope}/{exposed}", None
         return found.name, chosen(exposed, choice, found)[0]
+
+    def instead(self, kind: Literal["tools", "prompts"], exposed: str) -> str:
+        """What there is in place of a name that is not offered, in words; empty where there is nothing."""
+        offered = self.entries(kind)
+        found = [name for name, each in offered.items() if _is_alike(each, exposed)]
+        if exposed in offered:
+            return ""
+        if found:
+            return f"there is {', '.join(found[:MOST_TOLD])}"
+        others = contested(self._visible(kind)) if self.names == "refuse" and not self.alone else {}
+        return next((said for name, said in others.items() if name.partition("/")[2] == exposed), "")
 
     def resource(self, uri: str) -> tuple[str, Entry | None, str]:
         """What is at a URI, and the URI as its server says it."""
@@ -245,6 +258,11 @@ class View:
         if self.scope == WORKFLOWS:
             return self._gateway.visible(self._principal, kinds & {"workflow"})
         return self._gateway.visible(self._principal, kinds, self.scope)
+
+
+def _is_alike(entry: Entry, exposed: str) -> bool:
+    """Whether its server calls it so, and nobody renamed it."""
+    return entry.shown is None and entry.capability.local == exposed
 
 
 class Views:

@@ -347,7 +347,7 @@ class Composition:
         return Snapshot(
             version=f"{self.sections.configuration.digest[:8]}.{self._serial}",
             catalog=self.shelf.catalog(),
-            policies=Policies(requests=judging, meter=self.meter),
+            policies=Policies(requests=judging, meter=self.meter, may_reach=self._access.may_reach),
         )
 
     def _regrant(self) -> None:

@@ -231,7 +231,7 @@ class TrialGateway:
         return Snapshot(
             version=f"{sections.configuration.digest[:8]}.{serial}",
             catalog=self._shelf.catalog(),
-            policies=Policies(requests=judging, meter=self.meter),
+            policies=Policies(requests=judging, meter=self.meter, may_reach=self._access.may_reach),
         )
 
 

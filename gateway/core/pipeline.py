@@ -136,6 +136,9 @@ class Pipeline:
     def gaps(self, tenant: str) -> Mapping[str, str]:
         return self._snapshot.catalog.gaps(tenant)
 
+    def gaps_for(self, principal: Principal) -> Mapping[str, str]:
+        return self._snapshot.gaps_for(principal.agent_class)
+
     def load(self, tenant: str) -> Load:
         """How busy the tenant's servers and agents are now; for whoever scales or mends them."""
         first = {each.owner: each for each in self._snapshot.catalog.of(tenant, TARGETS)}

@@ -4,7 +4,7 @@ A plan belongs to (agent class, capability) and to one snapshot. Where every pol
 judgement is a lookup; otherwise only the policies that must see the call are run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -23,6 +23,10 @@ Step: TypeAlias = Verdict | RequestPolicy
 _VERDICTS = (Allow, Deny, Rewrite, Ask)
 
 
+def _reaches_nobody(agent: AgentClass, owner: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
     """The ordered lists a snapshot judges by."""
@@ -32,6 +36,8 @@ class Policies:
     events: Sequence[EventPolicy] = ()
     meter: Meter | None = None
     """What counts, prices and limits calls; None for nothing."""
+    may_reach: Callable[[AgentClass, str], bool] = _reaches_nobody
+    """Whether a class could be granted something of an owner that nothing is known of yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +132,18 @@ class Snapshot:
             self._plans.setdefault(agent, {})[name] = plan
             self._count += 1
         return plan
+
+    def gaps_for(self, agent: AgentClass) -> dict[str, str]:
+        """Those of the gaps of whose owners `agent` sees something, or could."""
+        gaps = self.catalog.gaps(agent.tenant)
+        return {owner: reason for owner, reason in gaps.items() if self._reaches(agent, owner)}
+
+    def _reaches(self, agent: AgentClass, owner: str) -> bool:
+        source = self.catalog.sources.get(owner)
+        if source is None or source.listing is None:
+            return self.policies.may_reach(agent, owner)
+        plans = (self.plan(agent, each.name) for each in source.listing.capabilities)
+        return any(plan is not None and not plan.hidden for plan in plans)
 
     def _compile(self, agent: AgentClass, entry: Entry) -> Plan:
         steps: list[Step] = []

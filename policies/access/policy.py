@@ -16,6 +16,7 @@ from policies.access.compiler import NO_GRANT, POLICY, Compiled, Compiler, Open,
 from policies.access.engine import Decision
 from policies.access.expert import expert_policies
 from policies.access.expression import Expression, path_text, slot_of, terms_of
+from policies.access.patterns import KINDS
 from policies.access.project import trouble
 from policies.access.resources import named_resource, narrow_rules, templates_of, uri_of
 from policies.access.rules import Rule, built_in_rules, granted_rules, rules_of
@@ -65,6 +66,15 @@ class AccessPolicy:
         if capability.kind != "template":
             return compiled.need
         return self._plan_template(compiled, narrow_rules(self.compiler, agent, capability))
+
+    def may_reach(self, agent: AgentClass, owner: str) -> bool:
+        """Whether the rules could allow something of an owner that nothing is known of yet; its tags are not either."""
+        rules = self.compiler.concerning(agent)
+        return any(
+            any(rule.effect == "allow" and rule.pattern.may_name_some_of(kind, owner) for rule in rules)
+            and not any(_takes_all(rule) and rule.pattern.may_name_some_of(kind, owner) for rule in rules)
+            for kind in KINDS
+        )
 
     def plan_many(self, agent: AgentClass, capabilities: Iterable[Capability]) -> list[Need]:
         """`plan` for each of them, in order; those that the same rules name cost one question to Cedar."""
@@ -133,6 +143,11 @@ def arguments_of(request: Request) -> Json:
     """The arguments conditions are about; a call without any has none of them."""
     structured = request.body.content().structured
     return {} if structured is None else structured
+
+
+def _takes_all(rule: Rule) -> bool:
+    """Whether it denies whatever there is of the owners it names."""
+    return rule.effect == "deny" and rule.condition is None and not rule.pattern.narrow
 
 
 def _envelope(request: Request) -> dict[str, object]:

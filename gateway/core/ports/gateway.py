@@ -106,6 +106,10 @@ class Gateway(Protocol):
         """Owners whose capabilities are missing or out of date, each with the reason."""
         ...
 
+    def gaps_for(self, principal: Principal) -> Mapping[str, str]:
+        """Those of `gaps` the principal may see something of, or could of an owner that never was reached."""
+        ...
+
     async def settled(self, timeout_s: float) -> None:
         """Return once every upstream has answered or failed for the first time, or the time is over."""
         ...

@@ -138,6 +138,17 @@ async def test_what_is_missing_is_named() -> None:
     assert "_meta" not in later
 
 
+async def test_what_is_missing_of_servers_a_caller_may_see_nothing_of_is_not_named() -> None:
+    gateway = ShopGateway(tool("refund"))
+    gateway.missing = {"stock": "timed out", "orders": "stale"}
+    gateway.hidden["bob"] = frozenset({"stock"})
+    async with opened(gateway) as door:
+        everywhere = (await Caller(door, key="bob").ask("tools/list")).json["result"]
+        there = await Caller(door, key="bob", path="/mcp/stock").ask("tools/list")
+    assert everywhere["_meta"]["drawbridge/gaps"] == {"orders": "stale"}
+    assert there.status == 404
+
+
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 async def test_pages_lead_through_the_whole_list(era: str) -> None:
     gateway = ShopGateway(*(tool(f"t{number}") for number in range(5)))

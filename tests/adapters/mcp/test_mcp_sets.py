@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from adapters.mcp.names import NamesMode
 from adapters.mcp.offers import Offers
 from adapters.mcp.presets import Preset, problems, with_descriptions, without_arguments
 from adapters.mcp.set_settings import SetSettings
 from adapters.mcp.wire import Params
-from gateway.core.errors import Denied, InvalidRequest
+from gateway.core.errors import Denied, InvalidRequest, NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.model import Request
 from tests.fakes_mcp_door import Caller, Reply, ShopGateway, agent, failing, opened, prompt, resource, tool, workflow
@@ -219,6 +220,39 @@ async def test_names_need_no_prefix_where_nothing_else_has_them_if_so_wanted() -
         "refuse": ["agents__refunds", "count", "orders__a__b"],
     }
     assert {each.capability for each in gateway.requests} <= gateway.capabilities.keys()
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("prefix", "Unknown tool: find; there is orders__find, stock__find"),
+        ("conflict", "Unknown tool: find; there is orders__find, stock__find"),
+        ("refuse", "Unknown tool: find; find is offered by orders, stock: not listed"),
+    ],
+)
+async def test_a_name_several_have_is_answered_with_those_there_are(mode: NamesMode, said: str) -> None:
+    gateway = ShopGateway(*(tool("find", owner) for owner in ("orders", "stock", "secret")), prompt("find", "stock"))
+    gateway.hidden["ana"] = frozenset({"tool:secret/find"})
+    gateway.change(tool("gone", "stock"))
+    gateway.runs["tool:stock/gone"] = failing(NotFound("it is gone"))
+    desk = {"include": ["prompt:*"], "tools": {"look": {"tool": "orders/find"}}}
+    async with opened(gateway, offers=Offers(names=mode, sets=offers(desk=desk).sets)) as door:
+        caller = Caller(door)
+        await caller.initialize()
+        modern = (await caller.ask("tools/call", {"name": "find"})).json["error"]["message"]
+        legacy = (await caller.say("tools/call", {"name": "find"})).json["error"]["message"]
+        nobody = (await caller.ask("tools/call", {"name": "lose"})).json["error"]["message"]
+        renamed = (await Caller(door, path="/mcp/sets/desk").ask("tools/call", {"name": "find"})).json["error"][
+            "message"
+        ]
+        prompted = (await caller.ask("prompts/get", {"name": "find"})).json
+        gone = (await caller.ask("tools/call", {"name": "stock__gone" if mode == "prefix" else "gone"})).json
+    assert gone["error"]["message"].startswith("Unknown tool: ") and ";" not in gone["error"]["message"]
+    assert (modern, legacy) == (said, said)
+    assert nobody == "Unknown tool: lose"
+    assert renamed == "Unknown tool: find"
+    if mode == "prefix":
+        assert prompted["error"]["message"] == "Unknown prompt: find; there is stock__find"
 
 
 # Schemas without what is settled

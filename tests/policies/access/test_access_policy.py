@@ -334,6 +334,31 @@ def test_what_is_not_listed_is_denied_with_any_template_it_may_have_been_made_fr
     assert [type(each) for each in said] == [Deny, Allow, Allow, Allow], "that nothing grants a template denies nothing"
 
 
+@pytest.mark.parametrize(
+    ("allow", "deny", "expected"),
+    [
+        (["tool:docs/read"], [], True),
+        (["resource:docs/file:///public/*"], [], True),
+        (["agent:docs"], [], True),
+        (["*"], [], True),
+        (["*"], ["tool:docs/*"], True),
+        (["*"], ["*:docs/*"], False),
+        (["tool:docs/*"], ["tool:docs/*"], False),
+        (["tool:docs/*"], ["tool:docs/secret*"], True),
+        (["tool:docs/*"], [{"call": "tool:docs/*", "when": "args.x == 1"}], True),
+        (["tool:doc/*"], [], False),
+        (["tag:read"], [], False),
+        ([], [], False),
+    ],
+)
+def test_of_which_servers_a_class_could_be_granted_something(
+    allow: list[object], deny: list[object], expected: bool
+) -> None:
+    policy = access({"s": {"allow": allow, "deny": deny}})
+    assert policy.may_reach(ana("s").agent_class, "docs") is expected
+    assert not policy.may_reach(ana("other").agent_class, "docs")
+
+
 def test_completing_a_templates_arguments_is_covered_by_any_grant_under_it() -> None:
     narrow = access({"s": {"allow": ["resource:docs/file:///public/*"]}})
     whole = access({"s": {"allow": ["resource:docs/*"], "deny": ["resource:docs/file:///secret/*"]}})
