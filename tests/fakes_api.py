@@ -10,7 +10,7 @@ import anyio
 import uvicorn
 
 from adapters.http.api import Api, ApiParts
-from adapters.http.api_ports import AgentEntry, AuditQuery, IssuerState, KeyOrder, ToolsOfRun, UpstreamState
+from adapters.http.api_ports import AgentEntry, AuditQuery, IssuerState, KeyOrder, NotOffered, ToolsOfRun, UpstreamState
 from gateway.app.accounts import ConnectedAccounts
 from gateway.app.pins import PinsOfGateway
 from gateway.core.answers import AnswersView
@@ -114,6 +114,9 @@ class ListDirectory:
 
     def issuers(self) -> Sequence[IssuerState]:
         return [IssuerState(name="corp", keys=2, age_s=61.2, problem="")]
+
+    def not_offered(self, tenant: str) -> Sequence[NotOffered]:
+        return [NotOffered(at="/mcp", name=f"tool:orders/t{number}", reason="it has no name") for number in range(101)]
 
     def upstreams(self, tenant: str) -> Sequence[UpstreamState]:
         return [UpstreamState(slug="orders", kind="server", state="up", capabilities=2)]

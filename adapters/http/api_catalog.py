@@ -11,6 +11,7 @@ from adapters.http.api_views import (
     capability_in_full,
     capability_view,
     issuer_view,
+    not_offered_view,
     principal_view,
     rfc3339,
     upstream_view,
@@ -24,6 +25,8 @@ from gateway.core.ports.world import Clock
 _BUILT_IN = frozenset({"run"})
 """Owners that serve agents inside a run only; in a list of what somebody may call they would only puzzle."""
 
+_MOST_MISSING = 100
+"""Things the status tells are not offered."""
 _KINDS: frozenset[CapabilityKind] = frozenset({"tool", "prompt", "resource", "template", "agent", "workflow"})
 
 
@@ -51,7 +54,7 @@ class CatalogEndpoints:
         self._started_at_us = clock.now_us()
 
     async def status(self, call: Call) -> Response:
-        now_us = self._clock.now_us()
+        now_us, missing = self._clock.now_us(), self._directory.not_offered(call.tenant)
         return answer(
             {
                 "version": self._version,
@@ -62,6 +65,8 @@ class CatalogEndpoints:
                 "upstreams": [upstream_view(each) for each in self._directory.upstreams(call.tenant)],
                 "gaps": dict(self._gateway.gaps(call.tenant)),
                 "issuers": [issuer_view(each) for each in self._directory.issuers()],
+                "notOffered": [not_offered_view(each) for each in missing[:_MOST_MISSING]],
+                "notOfferedCount": len(missing),
             }
         )
 

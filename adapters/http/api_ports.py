@@ -311,6 +311,16 @@ class Explainer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotOffered:
+    """One thing that is missing at one of the MCP endpoints although its server has it."""
+
+    at: str
+    """Path of the endpoint."""
+    name: str
+    reason: str
+
+
 class Directory(Protocol):
     """What there is to call, apart from who may call it."""
 
@@ -320,6 +330,10 @@ class Directory(Protocol):
 
     def issuers(self) -> Sequence[IssuerState]:
         """Whose access tokens are taken."""
+        ...
+
+    def not_offered(self, tenant: str) -> Sequence[NotOffered]:
+        """What is there, and under names or arguments with which it cannot be offered."""
         ...
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from adapters.http.api_ports import AgentEntry, IssuerState, UpstreamState
+from adapters.http.api_ports import AgentEntry, IssuerState, NotOffered, UpstreamState
 from gateway.core.answers import AnswersView
 from gateway.core.breaker import BreakerView
 from gateway.core.chaos import Active
@@ -97,6 +97,10 @@ def issuer_view(issuer: IssuerState) -> JsonObject:
         "ageSeconds": None if issuer.age_s is None else round(issuer.age_s),
         "problem": issuer.problem,
     }
+
+
+def not_offered_view(missing: NotOffered) -> JsonObject:
+    return {"at": missing.at, "name": missing.name, "reason": missing.reason}
 
 
 def load_view(load: Load) -> JsonObject:

@@ -76,6 +76,8 @@ class Health:
     stopping: bool = False
     gaps: Callable[[], Mapping[str, str]] = field(default=dict[str, str])
     open_breakers: Callable[[], int] = field(default=int)
+    conflicts: Callable[[], int] = field(default=int)
+    """Things that are there and cannot be offered as the configuration has them."""
 
 
 class Server:
@@ -163,7 +165,12 @@ class Server:
         elif path == "/readyz":
             ready = self._health.ready and not self._health.stopping
             status = "ready" if ready else "stopping" if self._health.stopping else "starting"
-            said = {"status": status, "gaps": len(self._health.gaps()), "breakers": self._health.open_breakers()}
+            said = {
+                "status": status,
+                "gaps": len(self._health.gaps()),
+                "breakers": self._health.open_breakers(),
+                "conflicts": self._health.conflicts(),
+            }
             await respond(send, 200 if ready else 503, said)
         elif path.startswith(WELL_KNOWN):
             await self._resource(path.removeprefix(WELL_KNOWN) or "/", send)

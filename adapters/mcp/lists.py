@@ -66,7 +66,8 @@ class Lists:
         page = pages.first if cursor is None else pages.after.get(cursor)
         if page is None:
             raise RpcRefusal(INVALID_PARAMS, "the cursor is unknown or the list has changed: start again without one")
-        return page + _ending(era, {**gaps, **view.conflicts} if view.conflicts else gaps)
+        missing = {owner: f"{gaps[owner]}; {said}" if owner in gaps else said for owner, said in view.conflicts.items()}
+        return page + _ending(era, {**gaps, **missing})
 
     def forget(self, view: View) -> None:
         """Let go of what was rendered from a view."""

@@ -14,7 +14,7 @@ from adapters.mcp.set_settings import ArgumentChoice, PromptChoice, SetSettings,
 from adapters.mcp.word_index import WordSearch
 from gateway.core.catalog import EVERY_TENANT
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, json_from, json_list, json_object
+from gateway.core.json import Json, JsonObject, json_from, json_list, json_object, json_text
 from gateway.core.model import Capability
 from gateway.core.ports.tool_search import ToolSearchType
 
@@ -83,7 +83,7 @@ def owners_of(settings: SetSettings) -> frozenset[str] | None:
 def chosen(name: str, choice: Choice, capability: Capability) -> tuple[Entry | None, str]:
     """A tool or prompt as the set has it; or None, and what is wrong with what the set says of it."""
     if isinstance(choice, PromptChoice):
-        return _chosen_prompt(name, choice, capability), ""
+        return _chosen_prompt(name, choice, capability)
     return _chosen_tool(name, choice, capability)
 
 
@@ -93,7 +93,7 @@ def _chosen_tool(name: str, choice: ToolChoice, capability: Capability) -> tuple
     hidden = frozenset(argument for argument, each in choice.arguments.items() if each.fixed or each.hidden)
     problem = _problem(schema, choice.arguments, fixed)
     if problem:
-        return None, f"{name}: {problem}"
+        return None, problem
     shown = json_from({**definition_of(capability), **_told(choice)})
     adjusted = schema
     if choice.arguments:
@@ -107,14 +107,17 @@ def _chosen_tool(name: str, choice: ToolChoice, capability: Capability) -> tuple
     return Entry(capability=capability, exposed=name, mirrors=mirrors_of(adjusted), preset=preset, shown=shown), ""
 
 
-def _chosen_prompt(name: str, choice: PromptChoice, capability: Capability) -> Entry:
+def _chosen_prompt(name: str, choice: PromptChoice, capability: Capability) -> tuple[Entry | None, str]:
     shown = json_from({**capability.definition, **_told(choice)})
     if not choice.arguments:
-        return Entry(capability=capability, exposed=name, shown=shown)
+        return Entry(capability=capability, exposed=name, shown=shown), ""
     arguments = [json_object(each) for each in json_list(shown.get("arguments"))]
+    unknown = choice.arguments.keys() - {json_text(each.get("name")) for each in arguments}
+    if unknown:
+        return None, f"the prompt has no argument {min(unknown)}"
     shown["arguments"] = [each for each in arguments if each.get("name") not in choice.arguments]
     preset = Preset(fixed=dict(choice.arguments), hidden=frozenset(choice.arguments))
-    return Entry(capability=capability, exposed=name, preset=preset, shown=shown)
+    return Entry(capability=capability, exposed=name, preset=preset, shown=shown), ""
 
 
 def _told(choice: Choice) -> dict[str, Json]:

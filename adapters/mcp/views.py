@@ -5,7 +5,7 @@ A view is worked out once per (class, endpoint, version) and shared by every cal
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 from adapters.mcp import meta_tools
@@ -33,7 +33,7 @@ _KINDS: Mapping[ListKind, frozenset[CapabilityKind]] = {
 VIEWS = 256
 """Views kept at once."""
 MOST_TOLD = 10
-"""Names told in place of one that is not there."""
+"""Names told in place of one that is not there, and reasons why something is not."""
 
 
 class View:
@@ -43,11 +43,11 @@ class View:
         "_digests",
         "_gateway",
         "_kinds",
+        "_missing",
         "_needs",
         "_places",
         "_principal",
         "_rendered",
-        "conflicts",
         "index",
         "names",
         "scope",
@@ -62,11 +62,10 @@ class View:
         """The set this is the endpoint of; None at every other endpoint."""
         self.names: NamesMode = offers.names
         """How tools and prompts of several owners are told apart."""
-        self.conflicts: dict[str, str] = {}
-        """Owners, and the set itself, of which something is not offered, each with the reason."""
         self.index: ToolIndex | None = None
         """Of its tools, once somebody searched for one."""
         self._gateway = gateway
+        self._missing: dict[str, list[str]] = {}
         self._needs: frozenset[str] | None = None
         self._principal = principal
         self._kinds: dict[ListKind, dict[str, Entry]] = {}
@@ -170,6 +169,14 @@ class View:
         return self._places
 
     @property
+    def conflicts(self) -> Mapping[str, str]:
+        """Owners, and the set itself, of which something is not offered, each with the reasons."""
+        kinds: tuple[ListKind, ...] = ("tools", "prompts")
+        for kind in kinds:
+            self.entries(kind)
+        return {owner: _told(reasons) for owner, reasons in sorted(self._missing.items())}
+
+    @property
     def empty(self) -> bool:
         return not any(self.entries(kind) for kind in _KINDS)
 
@@ -198,7 +205,9 @@ class View:
         bare = unprefixed(visible) if self.names != "prefix" and not self.alone else frozenset[str]()
         if self.names == "refuse" and not self.alone:
             several = contested(visible)
-            self.conflicts |= {each.owner: several[each.name] for each in visible if each.name in several}
+            for each in visible:
+                if each.name in several:
+                    self._missing.setdefault(each.owner, []).append(several[each.name])
             visible = tuple(each for each in visible if each.name not in several)
         named = exposed_names(visible, self.scope if self.alone else "", bare)
         entries = {name: entry_of(name, each) for name, each in named.items()}
@@ -230,7 +239,6 @@ class View:
         """What the set names itself, as far as the caller may use it."""
         choices: Mapping[str, Choice] = settings.tools if kind == "tools" else settings.prompts
         found: dict[str, Entry] = {}
-        wrong: list[str] = []
         usable = {each.name: each for each in self._gateway.visible(self._principal, _KINDS[kind])}
         for name, choice in choices.items():
             capability = usable.get(choice.capability)
@@ -239,9 +247,7 @@ class View:
                 if entry is not None:
                     found[name] = entry
                 else:
-                    wrong.append(problem)
-        if wrong:
-            self.conflicts[self.scope] = "; ".join(wrong)
+                    self._missing.setdefault(self.scope, []).append(f"{name}: {problem}")
         return found
 
     @property
@@ -258,6 +264,11 @@ class View:
         if self.scope == WORKFLOWS:
             return self._gateway.visible(self._principal, kinds & {"workflow"})
         return self._gateway.visible(self._principal, kinds, self.scope)
+
+
+def _told(reasons: Sequence[str]) -> str:
+    more = len(reasons) - MOST_TOLD
+    return "; ".join((*reasons[:MOST_TOLD], *([f"and {more} more"] if more > 0 else [])))
 
 
 def _is_alike(entry: Entry, exposed: str) -> bool:

@@ -41,9 +41,11 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
     foundation, limits = composition.foundation, composition.sections.limits
     gateway, authenticator = composition.pipeline, foundation.authenticator
     clock, ids = foundation.clock, foundation.ids
+    directory = DirectoryOfGateway(composition)
     health = Health(
         gaps=lambda: gateway.gaps("default"),
         open_breakers=lambda: sum(len(owner.open_breakers) for owner, _ in gateway.load("default").owners),
+        conflicts=lambda: len(directory.not_offered("default")),
     )
     resource = ProtectedResource(foundation.access_tokens.resource, lambda: composition.sections.oauth)
     mcp = McpDoor(
@@ -67,7 +69,7 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
     application = Server(
         mcp=mcp,
         a2a=a2a,
-        api=Api(_api_parts(composition)),
+        api=Api(_api_parts(composition, directory)),
         hosts=hosts_from(listen, port),
         health=health,
         stripped=is_identity_header,
@@ -77,12 +79,12 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
     return Doors(application=application, mcp=mcp, health=health)
 
 
-def _api_parts(composition: Composition) -> ApiParts:
+def _api_parts(composition: Composition, directory: DirectoryOfGateway) -> ApiParts:
     foundation = composition.foundation
     return ApiParts(
         gateway=composition.pipeline,
         authenticator=foundation.authenticator,
-        directory=DirectoryOfGateway(composition),
+        directory=directory,
         principals=PrincipalsOfGateway(composition),
         explainer=ExplainerOfGateway(composition),
         agents=AgentsOfGateway(composition),

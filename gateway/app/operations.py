@@ -7,9 +7,18 @@ from functools import partial
 from anyio import to_thread
 
 from adapters.a2a.registry import AgentEntry as RegisteredEntry
-from adapters.http.api_ports import AgentEntry, AuditQuery, IssuerState, KeyOrder, UpstreamKind, UpstreamState
+from adapters.http.api_ports import (
+    AgentEntry,
+    AuditQuery,
+    IssuerState,
+    KeyOrder,
+    NotOffered,
+    UpstreamKind,
+    UpstreamState,
+)
 from adapters.identity.apikeys import KeyGrant
 from adapters.identity.issuing import KeyIssuer
+from adapters.mcp.not_offered import not_offered
 from adapters.storage.audit.reader import AuditReader, Query
 from gateway.app.composition import Composition
 from gateway.core.breaker import BreakerView
@@ -32,6 +41,8 @@ class DirectoryOfGateway:
 
     def __init__(self, composition: Composition) -> None:
         self._composition = composition
+        self._not_offered: dict[str, tuple[NotOffered, ...]] = {}
+        self._as_of = ""
 
     def capabilities(self, tenant: str) -> Sequence[Capability]:
         return self._composition.pipeline.catalog.of(tenant, EVERY_KIND)
@@ -48,6 +59,19 @@ class DirectoryOfGateway:
             IssuerState(name=each.name, keys=each.keys, age_s=each.age_s, problem=each.problem)
             for each in self._composition.foundation.access_tokens.health()
         ]
+
+    def not_offered(self, tenant: str) -> Sequence[NotOffered]:
+        """Worked out once for each version of the catalog: probes ask often."""
+        version = self._composition.pipeline.version
+        if self._as_of != version:
+            self._as_of, self._not_offered = version, {}
+        known = self._not_offered.get(tenant)
+        if known is None:
+            found = not_offered(self._composition.offers(), self.capabilities(tenant), tenant)
+            known = self._not_offered[tenant] = tuple(
+                NotOffered(at=f"/mcp/{each.scope}".rstrip("/"), name=each.name, reason=each.reason) for each in found
+            )
+        return known
 
     @property
     def _servers(self) -> frozenset[str]:

@@ -123,6 +123,7 @@ def _running(at: Place) -> Iterator[Finding]:
             yield from _pins(remote)
             yield from _issuers(status)
             yield from _sets(at, remote)
+            yield from _not_offered(status)
             yield _clock(status)
             yield from _principals(remote)
             yield from _routers(at, remote)
@@ -193,6 +194,18 @@ def _sets(at: Place, remote: Remote) -> Iterator[Finding]:
                 text = f"{name} is {choice.capability}, which is not there"
                 hint = "`drawbridge tools list` shows what is; a server that cannot be reached is named above."
                 yield Finding(about=f"set {slug}", level="warning", text=text, hint=hint)
+
+
+def _not_offered(status: JsonObject) -> Iterator[Finding]:
+    """What servers have and an endpoint cannot offer as the configuration has it."""
+    missing = [json_object(each) for each in json_list(status.get("notOffered"))]
+    for each in missing[:_MOST_DROPPED]:
+        text = f"{json_text(each.get('name'))} is not offered: {json_text(each.get('reason'))}"
+        hint = "Change what `sets` says of it, or `gateway.names`; it is there at `/mcp/SERVER` all the same."
+        yield Finding(about=json_text(each.get("at")), level="warning", text=text, hint=hint)
+    count = status.get("notOfferedCount")
+    if isinstance(count, int) and count > _MOST_DROPPED:
+        yield Finding(about="/mcp", level="warning", text=f"{count - _MOST_DROPPED} more are not offered")
 
 
 def _breakers(upstream: JsonObject) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from adapters.openapi.operations import Operations
 from gateway.app.contract_versions import version_of
 from gateway.app.sections import Sections, configuration_folder, configuration_schema, load_configuration
 from gateway.app.services import service_settings
+from gateway.cli.offline_offers import offers_that_fail
 from gateway.cli.options import Place
 from gateway.cli.place_contents import sections_of
 from gateway.config.document import child
@@ -39,7 +40,9 @@ def problems_of(at: Place, against: Path | None = None) -> tuple[Problem, ...]:
         sections = sections_of(at)
     except ConfigurationError as error:
         return error.problems
-    found = [*sections.configuration.warnings, *_engines_missing(sections), *_documents(sections)]
+    services: dict[str, Operations] = {}
+    found = [*sections.configuration.warnings, *_engines_missing(sections), *_documents(sections, services)]
+    found += offers_that_fail(sections, services)
     try:
         found += _starts_denied(sections, access_of(sections))
         workflows = sections.workflows
@@ -92,8 +95,8 @@ def _starts_denied(sections: Sections, access: AccessPolicy) -> Iterator[Problem
                 yield configuration.problem(path, f"{message}: {said.reason}", expected=expected, severity="warning")
 
 
-def _documents(sections: Sections) -> Iterator[Problem]:
-    """OpenAPI documents that cannot be read, and operations in them."""
+def _documents(sections: Sections, services: dict[str, Operations]) -> Iterator[Problem]:
+    """OpenAPI documents that cannot be read, and operations in them; `services` receives, by server, the others."""
     folder = configuration_folder(sections)
     for slug, server in sections.servers.items():
         if not server.openapi:
@@ -106,6 +109,7 @@ def _documents(sections: Sections) -> Iterator[Problem]:
             yield sections.configuration.problem(path, error.message, severity="warning")
             continue
         operations.read()
+        services[slug] = operations
         for each in map(json_object, operations.dropped[:_MOST_DROPPED]):
             said = f"{json_text(each.get('name'))} is left out: {json_text(each.get('reason'))}"
             yield sections.configuration.problem(path, said, severity="warning")

@@ -1,6 +1,7 @@
 """Virtual servers through a real gateway: chosen, settled, changed while in use; and a server that is down beside."""
 
 import json
+import urllib.request
 from collections.abc import Generator
 from typing import Any
 
@@ -47,6 +48,12 @@ def behave(exchange: Exchange) -> None:
     exchange.answer(lying.answer(exchange, said))
 
 
+def conflicts(gateway: Gateway) -> int:
+    with urllib.request.urlopen(f"{gateway.url}/readyz", timeout=30) as ready:
+        told: int = json.load(ready)["conflicts"]
+        return told
+
+
 @pytest.fixture(scope="module")
 def upstream(portal: BlockingPortal) -> Generator[RawServer]:
     with portal.wrap_async_context_manager(raw_server(behave)) as upstream:
@@ -64,7 +71,10 @@ def configuration(upstream: RawServer) -> dict[str, Any]:
             "stock": {"url": f"{root}/stock"},
             "down": {"url": f"http://127.0.0.1:{free_port()}/mcp"},
         },
-        "sets": {"desk": {"tools": {"pay_back": refund, "gone": {"tool": "orders/none"}}}},
+        "sets": {
+            "desk": {"tools": {"pay_back": refund, "gone": {"tool": "orders/none"}}},
+            "odd": {"tools": {"refund": {"tool": "orders/refund", "arguments": {"curency": {"hidden": True}}}}},
+        },
         "roles": {"all": {"allow": ["*"]}},
         "principals": {"ana": {"roles": ["all"], "key": "env:ANA_KEY"}},
         "limits": {"list_timeout_s": 2},
@@ -94,6 +104,8 @@ async def test_a_set_is_used_and_changed_and_what_is_missing_is_named(
         found = await to_thread.run_sync(lambda: gateway.drawbridge("doctor").stdout)
         assert "set desk: gone is tool:orders/none, which is not there" in found
         assert "server down: down" in found
+        assert "/mcp/sets/odd: refund is not offered: the tool has no argument curency" in found
+        assert await to_thread.run_sync(conflicts, gateway) == 1
 
         desk_again = {"desk": {"include": ["tool:stock/*"]}}
         gateway.write({**configuration, "gateway": gateway.configuration["gateway"], "sets": desk_again})

@@ -57,6 +57,8 @@ async def test_the_status_names_version_snapshot_and_upstreams() -> None:
     async with operator(bench) as client:
         bench.clock.advance(90)
         status = (await client.get("/status")).json()
+    missing = status.pop("notOffered")
+    assert (len(missing), missing[0]) == (100, {"at": "/mcp", "name": "tool:orders/t0", "reason": "it has no name"})
     assert status == {
         "version": "0.1.0",
         "snapshot": "snap-1",
@@ -77,6 +79,7 @@ async def test_the_status_names_version_snapshot_and_upstreams() -> None:
         ],
         "gaps": {"calendar": "it cannot be reached"},
         "issuers": [{"name": "corp", "keys": 2, "ageSeconds": 61, "problem": ""}],
+        "notOfferedCount": 101,
     }
 
 

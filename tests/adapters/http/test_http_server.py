@@ -11,6 +11,7 @@ from adapters.http.settings import ListenSettings
 from adapters.identity.headers import is_identity_header
 
 pytestmark = pytest.mark.anyio
+SOUND = {"gaps": 0, "breakers": 0, "conflicts": 0}
 
 
 class Recorder:
@@ -130,11 +131,18 @@ async def test_headers_that_claim_an_identity_never_reach_a_door() -> None:
 async def test_probes_tell_alive_from_ready() -> None:
     listening = Listening()
     assert await listening.ask("/healthz") == (200, {"status": "ok"})
-    assert await listening.ask("/readyz") == (503, {"status": "starting", "gaps": 0, "breakers": 0})
+    assert await listening.ask("/readyz") == (503, {"status": "starting", **SOUND})
     listening.health.ready = True
-    assert await listening.ask("/readyz") == (200, {"status": "ready", "gaps": 0, "breakers": 0})
+    assert await listening.ask("/readyz") == (200, {"status": "ready", **SOUND})
     listening.health.stopping = True
-    assert await listening.ask("/readyz") == (503, {"status": "stopping", "gaps": 0, "breakers": 0})
+    assert await listening.ask("/readyz") == (503, {"status": "stopping", **SOUND})
+
+
+async def test_what_cannot_be_offered_is_told_and_keeps_nobody_from_being_ready() -> None:
+    listening = Listening()
+    listening.health.ready = True
+    listening.health.conflicts = lambda: 2
+    assert await listening.ask("/readyz") == (200, {"status": "ready", **SOUND, "conflicts": 2})
 
 
 async def test_a_doors_own_failure_is_left_to_break_the_connection() -> None:

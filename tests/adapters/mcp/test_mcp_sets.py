@@ -7,9 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from adapters.mcp.names import NamesMode
+from adapters.mcp.not_offered import NotOffered, not_offered
 from adapters.mcp.offers import Offers
 from adapters.mcp.presets import Preset, problems, with_descriptions, without_arguments
 from adapters.mcp.set_settings import SetSettings
+from adapters.mcp.views import MOST_TOLD
 from adapters.mcp.wire import Params
 from gateway.core.errors import Denied, InvalidRequest, NotFound
 from gateway.core.json import Json, JsonObject
@@ -186,11 +188,45 @@ async def test_a_set_that_is_not_there_is_not_there(path: str) -> None:
     ],
 )
 async def test_what_a_set_gets_wrong_is_named_and_costs_only_itself(arguments: Any, said: str) -> None:
-    desk = {"tools": {"refund": {"tool": "orders/refund", "arguments": arguments}, "count": {"tool": "stock/count"}}}
-    async with opened(shop(), offers=offers(desk=desk)) as door:
-        result = (await Caller(door, path="/mcp/sets/desk").ask("tools/list")).json["result"]
-    assert [each["name"] for each in result["tools"]] == ["count"]
-    assert said in result["_meta"]["drawbridge/gaps"]["sets/desk"]
+    refund = {"tool": "orders/refund", "arguments": arguments}
+    hello = {"prompt": "orders/greet", "arguments": {"tune": "kind"}}
+    tools = {"refund": refund, "again": refund, "count": {"tool": "stock/count"}}
+    desk = offers(desk={"tools": tools, "prompts": {"hello": hello}})
+    async with opened(shop(), offers=desk) as door:
+        caller = Caller(door, path="/mcp/sets/desk")
+        result = (await caller.ask("tools/list")).json["result"]
+        prompts = (await caller.ask("prompts/list")).json["result"]
+    assert ([each["name"] for each in result["tools"]], prompts["prompts"]) == (["count"], [])
+    told = result["_meta"]["drawbridge/gaps"]["sets/desk"]
+    assert told == prompts["_meta"]["drawbridge/gaps"]["sets/desk"]
+    reasons = told.split("; ")
+    assert [each.partition(": ")[0] for each in reasons] == ["refund", "again", "hello"]
+    assert said in reasons[0] and said in reasons[1]
+    assert reasons[2] == "hello: the prompt has no argument tune"
+    for_everybody = list(not_offered(desk, shop().capabilities.values(), "default"))
+    assert [f"{each.name}: {each.reason}" for each in for_everybody] == reasons
+    assert {each.scope for each in for_everybody} == {"sets/desk"}
+    assert list(not_offered(desk, shop().capabilities.values(), "acme")) == []
+
+
+async def test_of_names_that_are_refused_every_one_is_named() -> None:
+    both = [tool(name, owner) for name in ("find", "lose", *map(str, range(20))) for owner in ("orders", "stock")]
+    gateway = ShopGateway(*both, prompt("greet"), prompt("greet", "stock"))
+    gateway.missing = {"stock": "timed out"}
+    refusing = Offers(names="refuse", sets=offers(two={"include": ["tool:orders/*"]}).sets)
+    async with opened(gateway, offers=refusing) as door:
+        caller = Caller(door)
+        gaps = (await caller.ask("prompts/list")).json["result"]["_meta"]["drawbridge/gaps"]
+    assert gaps["orders"].count(": not listed") == MOST_TOLD
+    assert gaps["orders"].endswith("; and 13 more")
+    assert gaps["stock"].startswith("timed out; ")
+    everything = list(not_offered(refusing, gateway.capabilities.values(), "default"))
+    assert [each.name for each in everything if each.scope] == []
+    assert len(everything) == 2 * 23
+    assert (
+        NotOffered(scope="", name="prompt:stock/greet", reason="greet is offered by orders, stock: not listed")
+        in everything
+    )
 
 
 async def test_a_set_names_the_gaps_of_its_own_servers_only() -> None:

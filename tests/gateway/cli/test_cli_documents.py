@@ -47,5 +47,39 @@ def test_a_set_searched_by_what_is_not_installed_is_an_error(tmp_path: Path) -> 
     assert "installed: none" in problem.message
 
 
+POST = """
+openapi: 3.1.0
+paths:
+  /refund: {post: {operationId: refund, responses: {200: {description: ok}}, parameters: [
+    {name: currency, in: query, schema: {enum: [EUR]}}]}}
+"""
+DESK = """
+sets:
+  desk:
+    tools:
+      right: {tool: crm/refund, arguments: {currency: {value: EUR}}}
+      wrong: {tool: crm/refund, arguments: {currency: {value: CHF}}}
+      gone: {tool: crm/none}
+      elsewhere: {tool: shop/none}
+"""
+
+
+def test_what_a_set_makes_of_an_operation_is_held_against_its_document(tmp_path: Path) -> None:
+    shop = "  shop: {url: 'http://127.0.0.1:1/mcp'}\n"
+    problems = found(tmp_path, POST, shop + DESK)
+    assert [(each.severity, each.path) for each in problems] == [
+        ("warning", "sets.desk.tools.wrong"),
+        ("warning", "sets.desk.tools.gone"),
+    ]
+    assert "the value of currency does not fit" in problems[0].message
+    assert problems[1].message == "the document of crm has no operation none"
+
+
+@pytest.mark.parametrize(("names", "paths"), [("conflict", []), ("refuse", ["gateway.names"] * 2)])
+def test_names_that_would_be_refused_are_known_from_documents(tmp_path: Path, names: str, paths: list[str]) -> None:
+    again = f"  erp: {{openapi: crm.yaml, base_url: 'http://127.0.0.1:2'}}\ngateway: {{names: {names}}}\n"
+    assert [each.path for each in found(tmp_path, POST, again)] == paths
+
+
 def test_what_is_right_is_left_alone(tmp_path: Path) -> None:
     assert found(tmp_path, GOOD, "sets: {lean: {search: true}}") == []
