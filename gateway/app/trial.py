@@ -227,11 +227,12 @@ class TrialGateway:
     def _snapshot(self, serial: int) -> Snapshot:
         sections = self.world.sections
         remembering = [f"workflow:{slug}" for slug in sections.remembering]
-        judging: list[RequestPolicy] = [access_policy(sections), ProposePolicy(), ScopePolicy(remembering)]
+        access = access_policy(sections)
+        judging: list[RequestPolicy] = [access, ProposePolicy(), ScopePolicy(remembering)]
         return Snapshot(
             version=f"{sections.configuration.digest[:8]}.{serial}",
             catalog=self._shelf.catalog(),
-            policies=Policies(requests=judging, meter=self.meter, may_reach=self._access.may_reach),
+            policies=Policies(requests=judging, meter=self.meter, may_reach=access.may_reach),
         )
 
 
