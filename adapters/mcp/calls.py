@@ -333,8 +333,13 @@ def _rendered(result: Result, operation: Operation, knock: Knock, outward: Outwa
 def _said_before(session: Session | None) -> SaidBefore | None:
     if session is None:
         return None
-    level = session.log_level or USUAL_LOG_LEVEL
-    return SaidBefore(capabilities=session.capabilities, log_level=level, roots=session.roots)
+    return SaidBefore(
+        capabilities=session.capabilities,
+        log_level=session.log_level or USUAL_LOG_LEVEL,
+        level_set=session.log_level,
+        client=session.ear,
+        roots=session.roots,
+    )
 
 
 def _required(message: Message, key: Literal["name", "uri", "taskId"]) -> str:

@@ -5,17 +5,22 @@ is under way is given to that call; one that comes while there is none can be an
 then, as if there had never been one, until the next call. Fed by the connection's callbacks.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 from adapters.mcp.client_answers import Answers
+from adapters.mcp.client_pages import COMPLETE
 from adapters.mcp.client_stream import Stream
-from adapters.mcp.client_wire import LIST_CHANGED
+from adapters.mcp.client_updates import UPDATED
+from adapters.mcp.client_wire import BETWEEN, LIST_CHANGED
 from adapters.net.response import Response
 from adapters.net.sse import SseParser
 from gateway.core.errors import GatewayError
 
 _MOST_WAITING = 256
-_LOG = "notifications/message"
+_NOBODYS = frozenset({*BETWEEN, UPDATED, "notifications/progress"})
+"""What is said of no call here: progress names its call, and belongs on its stream."""
 
 
 class SessionAside:
@@ -27,17 +32,33 @@ class SessionAside:
         answers: Answers,
         event_bytes: int,
         on_changed: Callable[[], None],
+        say: Callable[[bytes], None],
         calls: dict[int, Stream],
     ) -> None:
-        """Takes all that comes by `response`."""
+        """Takes all that comes by `response`; `say` is given what is for the session's clients, and for no call."""
         self.calls = calls
+        self.early = deque[bytes](maxlen=_MOST_WAITING)
+        self._awaited = 0
         self.over = False
         """Nothing more will come."""
         self._response = response
         self._answers = answers
         self._parser = SseParser(event_bytes, answers.name)
         self._on_changed = on_changed
+        self._say = say
         response.pour(self)
+
+    @contextmanager
+    def awaited(self) -> Generator[None]:
+        """A call is about to begin: what is said until then is kept for it."""
+        self._awaited += 1
+        try:
+            yield
+        finally:
+            self._awaited -= 1
+            if not self._awaited and self.early:
+                self.early.clear()
+                self.close()  # it may have been a question, and there was no stream to answer it on
 
     def close(self) -> None:
         """Hear nothing more."""
@@ -63,10 +84,14 @@ class SessionAside:
         message = self._answers.message(raw)
         if message.method in LIST_CHANGED:
             self._on_changed()
-        elif message.kind == "request" or message.method == _LOG:
+        elif message.method == COMPLETE:
+            self._say(raw)
+        elif message.kind == "request" or (message.kind == "notification" and message.method not in _NOBODYS):
             call = next(reversed(self.calls.values()), None)
             if call is not None and len(call.events) < _MOST_WAITING:
                 call.events.append(raw)
                 call.response.nudge()
+            elif call is None and self._awaited:
+                self.early.append(raw)
             elif message.kind == "request":
                 self.close()

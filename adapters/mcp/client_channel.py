@@ -5,7 +5,8 @@ to nobody in particular goes to the newest call: all calls of a session are one 
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
@@ -13,10 +14,12 @@ import anyio
 from msgspec import Raw
 
 from adapters.mcp.client_answers import Answers
-from adapters.mcp.client_exchange import MayAsk
+from adapters.mcp.client_exchange import MayAsk, nothing
+from adapters.mcp.client_pages import COMPLETE
 from adapters.mcp.client_params import restore_token
 from adapters.mcp.client_updates import UPDATED, Updates
-from adapters.mcp.client_wire import LIST_CHANGED, Message, params_of, progress_token
+from adapters.mcp.client_wire import BETWEEN, LIST_CHANGED, Message, params_of, progress_token
+from adapters.mcp.wire import ASKED
 from adapters.net.address import address_from_url
 from adapters.net.response import Response
 from adapters.net.sse import ServerSentEvent, SseParser
@@ -92,6 +95,8 @@ class Channel:
         """Set when `over` is known."""
         self.heard = 0
         """Pieces received, whatever they were."""
+        self.say: Callable[[bytes], None] = _nobody
+        """Given what is for the session's clients, and for no call."""
         self.lines = b""
         """Headers of the session's requests."""
         self._url = url
@@ -104,6 +109,9 @@ class Channel:
         self._calls: dict[int, Call] = {}
         self._response: Response | None = None
         self._retired = False
+        self._awaited = 0
+        self._early: deque[tuple[Message, bytes]] = deque(maxlen=_MOST_WAITING)
+        """Questions for a call that has yet to begin."""
 
     def follow(self, response: Response) -> None:
         """Take all that comes by this stream."""
@@ -113,6 +121,20 @@ class Channel:
     def expect(self, call: Call) -> None:
         """From now on what comes for this request is its own."""
         self._calls[call.number] = call
+        early, self._early = self._early, deque[tuple[Message, bytes]](maxlen=_MOST_WAITING)
+        for message, raw in early:
+            self._asked(message, raw)
+
+    @contextmanager
+    def awaited(self) -> Generator[None]:
+        """A call is about to begin: what is asked until then is kept for it."""
+        self._awaited += 1
+        try:
+            yield
+        finally:
+            self._awaited -= 1
+            while self._early and not self._awaited:
+                self._on_request(self, self._early.popleft()[0])
 
     def forget(self, call: Call) -> None:
         """Nobody waits for it any more."""
@@ -191,20 +213,30 @@ class Channel:
         for call in reversed(self._calls.values()):
             if call.may_ask(message.method) and call.add(message, raw, self._event_bytes):
                 return
-        self._on_request(self, message)
+        begun = any(call.may_ask is not nothing for call in self._calls.values())
+        if self._awaited and not begun and message.method in ASKED:
+            self._early.append((message, raw))
+        else:
+            self._on_request(self, message)
 
     def _notified(self, message: Message, raw: bytes) -> None:
         if message.method in LIST_CHANGED:
             self._on_changed()
         elif message.method == UPDATED:
             self._updates.publish(params_of(message))
+        elif message.method == COMPLETE:
+            self.say(raw)
         elif message.method == "notifications/progress":
             call = self._calls.get(progress_token(message) or 0)
             if call is not None and call.token is not None and len(raw) <= self._event_bytes:
                 raw = restore_token(raw, call.token)
                 call.add(self._answers.message(raw), raw, self._event_bytes)
-        elif self._calls:
+        elif self._calls and message.method not in BETWEEN:
             next(reversed(self._calls.values())).add(message, raw, self._event_bytes)
+
+
+def _nobody(raw: bytes) -> None:
+    """Before there are any clients."""
 
 
 def _same_origin(url: str, named: bytes, answers: Answers) -> bytes:

@@ -2,18 +2,13 @@
 
 from dataclasses import dataclass
 
-from msgspec import structs
-
-from adapters.mcp.client_params import client_capabilities
+from adapters.mcp.client_pages import OPENED, asked_in, begun_anew, questions_of, takes_urls
 from adapters.mcp.client_seal import Seal
-from adapters.mcp.wire import Answer, Params, encode
+from adapters.mcp.wire import Answer
 from gateway.core.errors import Denied
-from gateway.core.json import JsonObject, json_object, json_text
+from gateway.core.json import JsonObject, json_text
 from gateway.core.model import Capability, Emit, InputRequired, Request, Result
 from gateway.core.ports.upstream import Listing, Upstream
-
-_OPENED = "drawbridge:connect"
-_ANSWERED = ("inputResponses", "requestState")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +19,21 @@ class Consent:
 
     def resumed(self, request: Request, capability: Capability) -> Request:
         """The request as it was before its caller was asked to open an address."""
-        if not request.continuation or self.seal.open(request, capability) != _OPENED:
+        if not request.continuation or self.seal.open(request, capability) != OPENED:
             return request
-        body = request.body
-        if isinstance(body, Params):
-            body = body.with_members({name: raw for name, raw in body.members.items() if name not in _ANSWERED})
-        return structs.replace(request, continuation="", body=body)
+        return begun_anew(request)
 
     def asked(self, error: Denied, request: Request, capability: Capability) -> InputRequired:
         """MCP 2026-07-28, elicitation, URL mode. Raises: the error: it names no address, or the caller opens none."""
         url = json_text(error.detail.get("url"))
-        if not url or not _takes_urls(request):
+        if not url or not takes_urls(request):
             raise error
-        params: JsonObject = {"mode": "url", "message": f"{error.message}. Open this page to connect it.", "url": url}
-        asked: JsonObject = {"connect": {"method": "elicitation/create", "params": params}}
-        body = Answer(encode({"resultType": "input_required", "inputRequests": asked}), era="modern")
-        return InputRequired(body=body, state=self.seal.close(_OPENED, request, capability), questions=asked)
+        page: JsonObject = {"mode": "url", "message": f"{error.message}. Open this page to connect it.", "url": url}
+        pages = {"connect": page}
+        state = self.seal.close(OPENED, request, capability)
+        return InputRequired(
+            body=Answer(bytes(asked_in(pages)), era="modern"), state=state, questions=questions_of(pages)
+        )
 
 
 class ConsentedUpstream:
@@ -66,9 +60,3 @@ class ConsentedUpstream:
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""
         await self._upstream.aclose()
-
-
-def _takes_urls(request: Request) -> bool:
-    """Whether the caller's client opens addresses for its user."""
-    said = client_capabilities(request)
-    return isinstance(json_object(said.get("elicitation")).get("url"), dict)

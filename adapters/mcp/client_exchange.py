@@ -16,6 +16,7 @@ from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_stream import EVENTS, Aside, Held, Stream, TakeUp
 from adapters.mcp.client_updates import UPDATED, Updates
 from adapters.mcp.client_wire import (
+    BETWEEN,
     LIST_CHANGED,
     METHOD_NOT_FOUND,
     Message,
@@ -142,6 +143,9 @@ class Wire:
         """See `answer`: what a stream says from here on."""
         calls = {} if stream.aside is None else stream.aside.calls
         calls[stream.number] = stream
+        if stream.aside is not None:
+            stream.events.extend(stream.aside.early)
+            stream.aside.early.clear()
         try:
             return await self._read_on(stream, emit, may_ask)
         except BaseException:
@@ -190,6 +194,8 @@ class Wire:
             self.on_changed()
         elif message.method == UPDATED:
             self.updates.publish(params_of(message))
+        elif message.method in BETWEEN:
+            return
         elif len(raw) > self.limits.event_bytes:
             raise self.answers.failed(f"sent a notification of more than {self.limits.event_bytes} bytes")
         else:

@@ -12,6 +12,7 @@ from adapters.mcp.client_exchange import NotTaken, SessionGone, Wire, unsent
 from adapters.mcp.client_legacy import Legacy
 from adapters.mcp.client_listing import Ask, read_listing
 from adapters.mcp.client_modern import Modern
+from adapters.mcp.client_pages import OPENED, asked_in, begun_anew, pages_asked
 from adapters.mcp.client_params import outgoing, uri_of
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_sse import MOST_STREAMS, LegacySse
@@ -230,8 +231,16 @@ class McpHttpUpstream:
         era = face.era
         answers = self._answers
         state, task_id = answers.state_for(request, capability), answers.task_for(request, capability)
+        if state == OPENED:
+            request, state = begun_anew(request), None
         out = outgoing(request, capability, era, state, task_id)
-        raw = await face.call(out, request, capability, emit, deadline_s)
+        try:
+            raw = await face.call(out, request, capability, emit, deadline_s)
+        except GatewayError as error:
+            pages = pages_asked(error, request)
+            if era == "modern" or not pages:
+                raise
+            raw = asked_in(pages)
         return self._answers.result(raw, request, capability, era)
 
     async def _on_request(self, message: Message, lines: bytes) -> None:

@@ -1,7 +1,7 @@
 """How a server of the legacy era (until 2025-11-25) is asked over HTTP: in a session that was initialized."""
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 import anyio
 from msgspec import Raw
@@ -22,6 +22,7 @@ from adapters.mcp.client_parked import Parking, reply_from
 from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions
 from adapters.mcp.client_stream import EVENTS, Held, Stream, TakeUp
 from adapters.mcp.client_subscribed import Subscribed
+from adapters.mcp.client_told import ROOTS_CHANGED, Told
 from adapters.mcp.client_wire import Message, own_answer
 from adapters.mcp.wire import (
     ASKED,
@@ -35,7 +36,7 @@ from adapters.mcp.wire import (
 from adapters.net.http1 import Pool, header_lines
 from adapters.net.response import Response
 from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, UpstreamFailed
-from gateway.core.json import JsonObject, json_text
+from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.limits import Limits
 from gateway.core.model import READ_OPERATIONS, Capability, Emit, Request, ignore_event
 from gateway.core.ports.world import Clock
@@ -43,6 +44,8 @@ from gateway.core.ports.world import Clock
 TELL_S = 1.0
 """How long a notification may take that nobody waits for, seconds."""
 GOODBYE_S = 2.0
+LEVEL_S = 5.0
+"""How long a server may take to take note of a log level, seconds."""
 HEAR_S = 5.0
 """How long a server may take to begin what a session says beside its calls, seconds."""
 _FOR_EVER = float("inf")
@@ -102,7 +105,13 @@ class Legacy:
         async def once(session: Session) -> Raw | Asked:
             if key[2]:
                 await self._hear(session)
-            return await self._exchange(session, trace, out, emit, deadline_s, may_ask, replay=replay)
+            with self._awaited(session):
+                number = self._wire.number()
+                try:
+                    await self._introduce(session, number, request, deadline_s)
+                    return await self._exchange(session, trace, out, emit, deadline_s, may_ask, replay=replay)
+                finally:
+                    session.told.forget(number)
 
         session = await self._session_for_call(key, deadline_s)
         try:
@@ -111,6 +120,33 @@ class Legacy:
             await self._renew(key, session)
         session = await self._session_for_call(key, deadline_s)
         return session, await once(session)
+
+    async def _introduce(self, session: Session, number: int, request: Request, deadline_s: float) -> None:
+        """Tell the server what is told once for a session, where this caller's call changes it.
+
+        Raises: SessionGone.
+        """
+        session.told.met(request)
+        if not session.id:
+            return  # whoever keeps no session keeps nothing of this
+        if session.told.other_roots(request):
+            await self._tell(session, ROOTS_CHANGED)
+        level = session.told.new_level(number, request)
+        if not level:
+            return
+        out = Outgoing(method="logging/setLevel", members={"level": Raw(encode(level))})
+        until_s = min(deadline_s, self._clock.monotonic_s() + LEVEL_S)
+        try:
+            await self._exchange(session, b"", out, ignore_event, until_s, nothing, replay=True)
+        except SessionGone:
+            raise
+        except GatewayError:
+            return  # more lines or fewer, which are sorted out again anyway
+
+    def _awaited(self, session: Session) -> AbstractContextManager[None]:
+        """For the time of a call: what the session asks beside it is the call's, even before it has begun."""
+        aside = self._asides.get(session.id)
+        return nullcontext() if aside is None else aside.awaited()
 
     async def _told(
         self, out: Outgoing, request: Request, key: Key, emit: Emit, deadline_s: float, may_ask: MayAsk
@@ -191,7 +227,7 @@ class Legacy:
             response = await self._wire.post(session.lines + trace, message, deadline_s=deadline_s, replay=replay)
             if response.status == 400 and session.id:
                 raise await self._wire.unread(number, response)
-            take_up, aside = self._take_up(session), self._asides.get(session.id)
+            take_up, aside = self._take_up(session), None if may_ask is nothing else self._asides.get(session.id)
             return await self._wire.answer(number, session.lines, response, emit, may_ask, take_up, aside)
 
     async def _hear(self, session: Session) -> None:
@@ -218,7 +254,9 @@ class Legacy:
                 response.close()
                 return
             wire = self._wire
-            self._asides[session.id] = SessionAside(response, wire.answers, self._event_bytes, wire.on_changed, calls)
+            self._asides[session.id] = SessionAside(
+                response, wire.answers, self._event_bytes, wire.on_changed, session.told.say, calls
+            )
 
     def _take_up(self, session: Session) -> TakeUp:
         """MCP 2025-11-25, transports, "resumability": a GET that names the last event reads that stream on."""
@@ -259,7 +297,8 @@ class Legacy:
         named = [(b"mcp-protocol-version", version.encode())]
         if session_id:
             named.append((b"mcp-session-id", session_id))
-        session = Session(id=session_id, lines=lines + header_lines(named), init=init)
+        told = Told(able_of(key), json_object(init.get("capabilities")))
+        session = Session(id=session_id, lines=lines + header_lines(named), init=init, told=told)
         await self._tell(session, {"jsonrpc": "2.0", "method": "notifications/initialized"})
         return session
 
@@ -303,8 +342,12 @@ class Legacy:
         response.close()
 
 
+def able_of(key: Key) -> JsonObject:
+    """What is declared to a server of whoever a session is for."""
+    return json_object(decode_value(key[2].encode())) if key[2] else {}
+
+
 def hello(key: Key) -> Outgoing:
     """The `initialize` of whoever a session is to be for."""
-    able = decode_value(key[2].encode()) if key[2] else {}
-    params: JsonObject = {"protocolVersion": LATEST_HANDSHAKE, "capabilities": able, "clientInfo": CLIENT_INFO}
+    params: JsonObject = {"protocolVersion": LATEST_HANDSHAKE, "capabilities": able_of(key), "clientInfo": CLIENT_INFO}
     return Outgoing(method="initialize", members={name: Raw(encode(value)) for name, value in params.items()})

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import anyio
 
+from adapters.mcp.client_told import Told
 from gateway.core.errors import DeadlineExceeded
 from gateway.core.json import JsonObject
 from gateway.core.ports.world import Clock
@@ -27,6 +28,7 @@ class Session:
     """Headers of every request in it."""
     init: JsonObject = field(repr=False)
     """The result of `initialize`."""
+    told: Told = field(repr=False, compare=False)
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ Sessions, questions and withdrawals are those of every legacy server; only the w
 """
 
 from collections import deque
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import anyio
@@ -19,17 +20,18 @@ from adapters.mcp.client_exchange import (
     message_from,
     nothing,
 )
-from adapters.mcp.client_legacy import GOODBYE_S, TELL_S, Legacy, hello
+from adapters.mcp.client_legacy import GOODBYE_S, TELL_S, Legacy, able_of, hello
 from adapters.mcp.client_params import Outgoing, swap_token
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_sessions import GATEWAY, Key, Session
 from adapters.mcp.client_stream import EVENTS, Held
+from adapters.mcp.client_told import Told
 from adapters.mcp.client_watch import first_of
 from adapters.mcp.client_wire import Message, event_from_notification, own_answer
 from adapters.mcp.wire import encode
 from adapters.net.http1 import Pool, header_lines
 from gateway.core.errors import DeadlineExceeded, GatewayError, UpstreamFailed
-from gateway.core.json import JsonObject
+from gateway.core.json import JsonObject, json_object
 from gateway.core.model import Emit, ignore_event
 
 MOST_STREAMS = 256
@@ -130,7 +132,9 @@ class LegacySse(Legacy):
             raise
         self._opened += 1
         channel.lines = lines + header_lines([(b"mcp-protocol-version", version.encode())])
-        session = Session(id=b"%d" % self._opened, lines=channel.lines, init=init)
+        told = Told(able_of(key), json_object(init.get("capabilities")))
+        channel.say = told.say
+        session = Session(id=b"%d" % self._opened, lines=channel.lines, init=init, told=told)
         self._channels[session.id] = channel
         await self._tell(session, {"jsonrpc": "2.0", "method": "notifications/initialized"})
         return session
@@ -248,6 +252,11 @@ class LegacySse(Legacy):
 
         number = self._wire.number()
         return Call(number=number, token=None, may_ask=may_ask, deadline_s=deadline_s, give_up=give_up)
+
+    def _awaited(self, session: Session) -> AbstractContextManager[None]:
+        """See `Legacy._awaited`."""
+        channel = self._channels.get(session.id)
+        return nullcontext() if channel is None else channel.awaited()
 
     def _channel(self, session: Session) -> Channel:
         channel = self._channels.get(session.id)

@@ -47,6 +47,8 @@ class Aside(Protocol):
 
     calls: "dict[int, Stream]"
     """Those that wait for their answers."""
+    early: deque[bytes]
+    """Said for a call that has yet to begin."""
 
 
 @dataclass(slots=True, kw_only=True)

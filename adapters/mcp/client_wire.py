@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec import Raw
 
-from adapters.mcp.wire import Frame, decode_value, encode
+from adapters.mcp.wire import Frame, Notice, decode_value, encode
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.limits import NOTHING_USED, Usage
@@ -22,6 +22,8 @@ LIST_CHANGED = frozenset(
         "notifications/prompts/list_changed",
     }
 )
+BETWEEN = frozenset({"notifications/cancelled", "notifications/initialized", "notifications/roots/list_changed"})
+"""Between a server and the gateway: a caller would take them for its own requests, or has them to say itself."""
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 UNSUPPORTED_VERSION = -32022
@@ -133,7 +135,7 @@ def rpc_error(raw: bytes) -> RpcError | None:
 
 
 def event_from_notification(message: Message, raw: bytes) -> Event:
-    """A notification as an event that carries its own bytes; what is unknown or malformed travels as a log line."""
+    """A notification as an event that carries its own bytes; what is unknown or malformed looks like a log line."""
     frame = Frame(raw)
     try:
         if message.method == "notifications/progress":
@@ -144,8 +146,8 @@ def event_from_notification(message: Message, raw: bytes) -> Event:
             data: Json = decode_value(bytes(line.data)) if line.data else ""
             return Log(level=line.level, text=data if isinstance(data, str) else encode(data).decode(), native=frame)
     except NotMcp:
-        pass
-    return Log(level="debug", text=message.method, native=frame)
+        return Log(level="debug", text=message.method, native=frame)
+    return Log(level="debug", text=message.method, native=Notice(raw))
 
 
 def params_of(message: Message) -> JsonObject:

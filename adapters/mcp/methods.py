@@ -179,7 +179,7 @@ class Methods:
         talk = anyio.CancelScope()
         end_stream = session.end_stream = talk.cancel
         known = self._subscription(knock, NOTICES, headers, watched, session.tape, number)
-        subscription = replace(known, told=session.told, again=again)
+        subscription = replace(known, told=session.told, again=again, ear=session.ear)
         try:
             await self._streams.serve(subscription, knock.receive, knock.send, talk)
         finally:

@@ -7,7 +7,17 @@ from typing import assert_never
 
 from msgspec import Raw
 
-from adapters.mcp.wire import META_PREFIX, Answer, Era, Frame, block_from_part, decode_members, decode_value, encode
+from adapters.mcp.wire import (
+    META_PREFIX,
+    Answer,
+    Era,
+    Frame,
+    Notice,
+    block_from_part,
+    decode_members,
+    decode_value,
+    encode,
+)
 from gateway.core.content import Content, Part, data_part
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.model import (
@@ -204,6 +214,8 @@ class EventWriter:
     def notification(self, event: Event) -> bytes | None:
         """The notification to send, or None where the client does not want it."""
         if isinstance(event, Log):
+            if isinstance(event.native, Notice):
+                return event.native.raw
             return _log(event) if LOG_RANKS.get(event.level, 0) >= self._log_rank else None
         if not self._token:
             return None

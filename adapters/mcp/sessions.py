@@ -1,7 +1,7 @@
 """Legacy MCP sessions: what `initialize` agreed on, for whom, and the calls under way. Knows no transport."""
 
 import secrets
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +13,9 @@ from adapters.mcp.wire import HANDSHAKE, LATEST_HANDSHAKE
 from gateway.core.json import JsonObject
 from gateway.core.model import Principal
 from gateway.core.ports.world import Clock
+
+MOST_SAID = 64
+"""Messages of no call that wait for a client to listen; then the oldest are lost."""
 
 Owner = tuple[str, ...]
 """Tenant and actor chain of a principal; a session answers nobody else."""
@@ -36,6 +39,28 @@ class Cancelable(Protocol):
     def cancel(self) -> None: ...
 
 
+class Ear:
+    """By which a session's client is told what belongs to no call of its own. See `Client`."""
+
+    __slots__ = ("__weakref__", "_said", "stirred")
+
+    def __init__(self) -> None:
+        self._said: deque[bytes] = deque(maxlen=MOST_SAID)
+        self.stirred = anyio.Event()
+        """Set, and replaced, when something is said."""
+
+    def say(self, message: bytes) -> None:
+        self._said.append(message)
+        woken, self.stirred = self.stirred, anyio.Event()
+        woken.set()
+
+    def take(self) -> list[bytes]:
+        """What was said and not told yet."""
+        said = [*self._said]
+        self._said.clear()
+        return said
+
+
 class Session:
     """One legacy client's session."""
 
@@ -43,6 +68,7 @@ class Session:
         "_last_question",
         "calls",
         "capabilities",
+        "ear",
         "end_stream",
         "id",
         "log_level",
@@ -63,6 +89,7 @@ class Session:
         self, session_id: str, owner: Owner, version: str, capabilities: JsonObject, now_s: float, shelf: Shelf | None
     ) -> None:
         self.id = session_id
+        self.ear = Ear()
         self.shelf = shelf
         """What its streams have said; None where its version does not take them up again."""
         self.tape: Tape | None = None

@@ -17,7 +17,7 @@ from adapters.mcp.following import Follow, News, Watched, follow_all
 from adapters.mcp.knock import Knock
 from adapters.mcp.refusals import error_bytes, refusal_from
 from adapters.mcp.render import notification_bytes, response_bytes, sse_bytes
-from adapters.mcp.sessions import owner_of
+from adapters.mcp.sessions import Ear, owner_of
 from adapters.mcp.tapes import Tape
 from adapters.mcp.unread import KEPT, NOT_KEPT, Unread, unread
 from adapters.mcp.views import ListKind, View, Views
@@ -82,6 +82,8 @@ class Subscription:
     """Whether another stream did the same before, so that something may have gone unheard in between."""
     watched: Watched = _nothing_watched
     follow: Follow = _never
+    ear: Ear | None = None
+    """What a session is told beside its calls."""
     request_id: bytes = b""
     """Raw JSON id of a `subscriptions/listen`; empty for a GET stream."""
     headers: HeaderLines = ()
@@ -184,6 +186,8 @@ class Streams:
             with talk:
                 news = News()
                 group.start_soon(self._notice_changes, self._gateway.version, news)
+                if subscription.ear is not None:
+                    group.start_soon(_notice_words, subscription.ear, news)
                 group.start_soon(follow_all, subscription.watched, subscription.follow, news, self._gateway)
                 last_words = await self._talk(subscription, send, news)
             await self._take_leave(send, last_words)
@@ -207,7 +211,7 @@ class Streams:
             holder = await self._holder(subscription)
             if holder is not None:
                 subscription = replace(subscription, principal=holder)
-                chunks = [*self._news(subscription), *self._updates(news.take(), subscription)]
+                chunks = [*self._news(subscription), *self._updates(news.take(), subscription), *_words(subscription)]
                 said = await self._say(send, [_kept(each, subscription) for each in chunks] or [KEEP_ALIVE])
         return _farewell(subscription) if said else self._left_unread(subscription)
 
@@ -217,7 +221,7 @@ class Streams:
         lost = [] if tape is None else [event for _, event in tape.after(subscription.after)]
         # Nobody listened to the servers meanwhile: any of these may have changed.
         maybe = sorted(subscription.watched()[0]) if subscription.again else []
-        missed = [*self._updates(maybe, subscription), *self._news(subscription)]
+        missed = [*self._updates(maybe, subscription), *self._news(subscription), *_words(subscription)]
         return [*lost, *(_kept(each, subscription) for each in missed)]
 
     def _news(self, subscription: Subscription) -> list[bytes]:
@@ -272,6 +276,16 @@ async def _leave_with_client(receive: Receive, scope: anyio.CancelScope) -> None
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
+
+
+async def _notice_words(ear: Ear, news: News) -> None:
+    while True:
+        await ear.stirred.wait()
+        news.stir()
+
+
+def _words(subscription: Subscription) -> list[bytes]:
+    return [] if subscription.ear is None else [sse_bytes(each) for each in subscription.ear.take()]
 
 
 def _kept(event: bytes, subscription: Subscription) -> bytes:

@@ -6,7 +6,7 @@ What the gateway does not have to understand stays `Raw`, so unknown members tra
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -56,6 +56,14 @@ REFUSED = "mcp/refused"
 """In `Request.meta`: which of a server's questions the client answered with an error, by key, each error as it came."""
 
 
+class Client(Protocol):
+    """A legacy client, as somebody sees it who wants to tell it something beside its calls."""
+
+    def say(self, message: bytes) -> None:
+        """Have it told when it next listens."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaidBefore:
     """What a legacy client said once that a modern one says each time."""
@@ -63,6 +71,10 @@ class SaidBefore:
     capabilities: JsonObject
     """Those that a server may make use of; see `askable`."""
     log_level: str
+    level_set: str = ""
+    """The lowest level of log lines it asked for; empty where it never did."""
+    client: "Client | None" = None
+    """Lives as long as the client's session."""
     roots: object = None
     """Stands for its roots as they are: another one once it said that they changed."""
 
@@ -183,6 +195,12 @@ class Frame:
 
     def content(self) -> Content:
         return Content(structured=decode_value(self.raw))
+
+
+class Notice(Frame):
+    """A notification the gateway knows nothing of: no log line, and relayed whichever of those are wanted."""
+
+    __slots__ = ()
 
 
 def _said_beside(members: Mapping[str, Raw]) -> JsonObject:

@@ -7,12 +7,15 @@ import sys
 import warnings
 from typing import Any
 
+import anyio
 import uvicorn
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
+from mcp.shared.exceptions import UrlElicitationRequiredError
 from mcp.types import (
     CallToolRequestParams,
     CallToolResult,
+    ElicitRequestURLParams,
     EmptyResult,
     ListResourcesResult,
     ListToolsResult,
@@ -27,6 +30,7 @@ from mcp.types import (
     Tool,
     UnsubscribeRequestParams,
 )
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -34,13 +38,25 @@ from starlette.routing import Route
 from tests.fakes_mcp_servers import LegacyOnly
 
 NOTE = "note://today"
+PAGE = ElicitRequestURLParams(message="Pay first.", url="https://pay.example/1", elicitation_id="e-1")
+
+
+class Pulse(BaseModel):
+    """A notification nobody knows."""
+
+    method: str = "notifications/vendor/pulse"
+    params: dict[str, int] = {"beat": 1}
 
 
 class Old:
     """What it offers, and what it was told."""
 
     def __init__(self) -> None:
-        self.tools = ["look"]
+        self.tools = ["look", "pulse", "where", "pay"]
+        self.paid = False
+        self.payers: dict[int, Any] = {}
+        self.roots: dict[int, list[str]] = {}
+        self.roots_known: dict[int, anyio.Event] = {}
         self.sessions: dict[int, Any] = {}
         self.followers: dict[int, Any] = {}
         self.heard: list[str] = []
@@ -50,7 +66,32 @@ class Old:
         return ListToolsResult(tools=[Tool(name=name, input_schema={"type": "object"}) for name in self.tools])
 
     async def call_tool(self, ctx: Any, params: CallToolRequestParams) -> CallToolResult:
-        return CallToolResult(content=[TextContent(type="text", text="seen")])
+        text = "seen"
+        match params.name:
+            case "pulse":
+                await ctx.session.send_notification(Pulse(), ctx.request_id)
+            case "where":
+                text = await self._where(ctx)
+            case "pay" if not self.paid:
+                self.payers[id(ctx.session.client_params)] = ctx.session
+                raise UrlElicitationRequiredError([PAGE])
+            case _:
+                pass
+        return CallToolResult(content=[TextContent(type="text", text=text)])
+
+    async def _where(self, ctx: Any) -> str:
+        """Roots as they were said once, and again whenever they changed."""
+        whose = id(ctx.session.client_params)
+        if whose not in self.roots_known:
+            self.roots_known[whose] = anyio.Event()
+            await self._ask_for_roots(ctx)
+        await self.roots_known[whose].wait()
+        return ", ".join(self.roots[whose])
+
+    async def _ask_for_roots(self, ctx: Any) -> None:
+        whose = id(ctx.session.client_params)
+        self.roots[whose] = [str(each.uri) for each in (await ctx.session.list_roots()).roots]
+        self.roots_known[whose].set()
 
     async def list_resources(self, ctx: Any, params: Any) -> ListResourcesResult:
         return ListResourcesResult(resources=[Resource(uri=NOTE, name="today")])
@@ -73,6 +114,8 @@ class Old:
 
     async def roots_changed(self, ctx: Any, params: NotificationParams | None) -> None:
         self.heard.append("roots")
+        self.roots_known[id(ctx.session.client_params)] = anyio.Event()
+        await self._ask_for_roots(ctx)
 
     async def do(self, request: Request) -> Response:
         match request.path_params["what"]:
@@ -83,6 +126,12 @@ class Old:
             case "touch":
                 for session in self.followers.values():
                     await session.send_resource_updated(NOTE)
+            case "pay":
+                self.paid = True
+                for session in self.payers.values():
+                    await session.send_elicit_complete(PAGE.elicitation_id)
+            case "forget":
+                self.paid = False
             case _:
                 return Response(status_code=404)
         return JSONResponse(self.heard)
