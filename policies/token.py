@@ -7,7 +7,7 @@ from gateway.core.ports.policy import Need
 from gateway.core.verdict import Allow, Deny, Verdict
 from policies.access.patterns import Pattern, parse_pattern, target_of
 from policies.access.policy import arguments_of
-from policies.access.resources import named_resource, uri_of
+from policies.access.resources import named_resource, templates_of, uri_of
 
 POLICY = "token"
 
@@ -49,5 +49,7 @@ class TokenPolicy:
         )
 
     def _needs(self, capability: Capability) -> frozenset[str]:
-        target = target_of(capability)
-        return frozenset(scope for pattern, needed in self._needed if pattern.matches(target) for scope in needed)
+        targets = [target_of(each) for each in (capability, *templates_of(capability))]
+        return frozenset(
+            scope for pattern, needed in self._needed if any(map(pattern.matches, targets)) for scope in needed
+        )

@@ -19,7 +19,7 @@ from gateway.core.errors import NotFound, Unauthenticated
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Limits
 from gateway.core.model import Capability, CapabilityKind, Complete, Emit, Principal, Request, Result, principal
-from gateway.core.ports.gateway import Identity
+from gateway.core.ports.gateway import BareChallenges, Challenges, Gateway, Identity
 from gateway.core.record import Record
 
 Members: TypeAlias = "JsonObject | None"
@@ -192,12 +192,13 @@ def failing(error: Exception) -> Run:
 
 @asynccontextmanager
 async def opened(
-    gateway: ShopGateway,
+    gateway: Gateway,
     *,
     limits: Limits | None = None,
     pace: Pace | None = None,
     badges: Badges | None = None,
     offers: Offers | None = None,
+    challenges: Challenges | None = None,
     within_s: float = 10.0,
 ) -> AsyncGenerator[McpDoor]:
     door = McpDoor(
@@ -208,6 +209,7 @@ async def opened(
         limits=limits or Limits(),
         pace=pace,
         offers=lambda: offers or Offers(),
+        challenges=challenges or BareChallenges(),
     )
     with anyio.fail_after(within_s):
         async with door.running():

@@ -73,6 +73,17 @@ def test_a_resource_behind_a_template_is_judged_by_its_own_name() -> None:
     assert isinstance(policy.check_request(asked(FILES, "use", uri="secret:a", operation="read"), FILES), Deny)
 
 
+def test_what_is_not_listed_needs_the_scopes_of_the_templates_it_may_have_been_made_from() -> None:
+    policy = TokenPolicy({"resource:files/note:{id}": ["notes"], "resource:files/note:7": ["seven"]})
+    made_from = ("resource:files/{+uri}", "resource:files/note:{id}")
+    note = Capability(name="resource:files/note:7", kind="resource", owner="files", local="note:7", made_from=made_from)
+
+    said = policy.check_request(asked(note, operation="read"), note)
+
+    assert isinstance(said, Deny)
+    assert said.scopes == ("notes", "seven")
+
+
 def test_a_pattern_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="tool"):
         TokenPolicy({"tool": ["x"]})
