@@ -49,13 +49,6 @@ class FakeAuthorizationServer:
         return usual | self.about
 
     async def post(self, url: str, form: Mapping[str, str], client: Client) -> Answered:
-        if url == f"{self.issuer}/revoke":
-            self.revoked.append(form)
-            if self.held is not None:
-                await self.held.wait()
-            if self.problem is not None:
-                raise self.problem
-            return Answered(status=200, said={})
         assert url == f"{self.issuer}/token"
         self.clients.append(client.id)
         self.forms.append(form)
@@ -68,6 +61,14 @@ class FakeAuthorizationServer:
         if form["grant_type"] in ("authorization_code", "refresh_token"):
             said["refresh_token"] = f"refresh-{number}"
         return Answered(status=self.status, said={**said, **self.changed})
+
+    async def revoke(self, url: str, form: Mapping[str, str], client: Client) -> None:
+        assert url == f"{self.issuer}/revoke"
+        self.revoked.append(form)
+        if self.held is not None:
+            await self.held.wait()
+        if self.problem is not None:
+            raise self.problem
 
     async def tell(self, url: str, said: JsonObject) -> Answered:
         assert url == f"{self.issuer}/register"

@@ -13,7 +13,7 @@ import orjson
 from adapters.net.address import address_from_url
 from adapters.net.client_auth import Client
 from adapters.net.egress import EgressGuard
-from adapters.net.fetch import FORM, JSON, JSON_WANTED, ask
+from adapters.net.fetch import FORM, JSON, JSON_WANTED, Told, ask
 from gateway.core.errors import Denied, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
 from gateway.core.json import Json, JsonObject, json_text
 
@@ -76,20 +76,31 @@ class AuthorizationServer:
 
     async def document(self, url: str, *, limit_bytes: int = METADATA_BYTES) -> JsonObject:
         """A JSON object it publishes. Raises: Unavailable; NotThere: there is none; UpstreamFailed."""
-        answered = await self._ask(url, None, limit_bytes, ())
+        answered = self._answered(await self._ask(url, None, limit_bytes, ()))
         if answered.status != 200:
             raise NotThere(f"{self.name} answered with HTTP status {answered.status}")
         return answered.said
 
     async def post(self, url: str, form: Mapping[str, str], client: Client) -> Answered:
         """What it answers to a form. Raises: Unavailable: no answer; UpstreamFailed: none that can be read."""
-        fields, headers = client.shown_to(self.issuer)
-        fields = {**form, **fields}
-        return await self._ask(url, urlencode(fields).encode(), METADATA_BYTES, headers)
+        return self._answered(await self._post(url, form, client))
+
+    async def revoke(self, url: str, form: Mapping[str, str], client: Client) -> None:
+        """Have a token revoked, to which the answer may be empty (RFC 7009). Raises: see `post`; UpstreamFailed."""
+        told = await self._post(url, form, client)
+        if told.status != 200:
+            raise UpstreamFailed(f"{self.name} answered with HTTP status {told.status}")
 
     async def tell(self, url: str, said: JsonObject) -> Answered:
         """What it answers to a JSON object, with which no credential goes. Raises: see `post`."""
-        return await self._ask(url, orjson.dumps(said), METADATA_BYTES, (), JSON)
+        return self._answered(await self._ask(url, orjson.dumps(said), METADATA_BYTES, (), JSON))
+
+    async def _post(self, url: str, form: Mapping[str, str], client: Client) -> Told:
+        fields, headers = client.shown_to(self.issuer)
+        return await self._ask(url, urlencode({**form, **fields}).encode(), METADATA_BYTES, headers)
+
+    def _answered(self, told: Told) -> Answered:
+        return Answered(status=told.status, said=_object_in(told.body, self.name, told.status))
 
     async def _ask(
         self,
@@ -98,7 +109,7 @@ class AuthorizationServer:
         limit_bytes: int,
         headers: "list[tuple[str, str]] | tuple[()]",
         media_type: str = FORM,
-    ) -> Answered:
+    ) -> Told:
         guard = None if urlsplit(url).netloc.lower() == self._home else self._guard
         try:
             told = await ask(
@@ -119,7 +130,7 @@ class AuthorizationServer:
             raise Unavailable(f"{self.name} cannot be asked at the moment", retry_after_s=5.0) from error
         if told.status >= 500:
             raise Unavailable(f"{self.name} answered with HTTP status {told.status}", retry_after_s=5.0)
-        return Answered(status=told.status, said=_object_in(told.body, self.name, told.status))
+        return told
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:

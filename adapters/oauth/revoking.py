@@ -31,7 +31,7 @@ async def give_back(vault: Vault, connection: Connection, account: Account) -> N
             for name, kind in _KINDS:
                 token = json_text(said.get(name))
                 if token:
-                    await server.post(url, {"token": token, "token_type_hint": kind}, terms.endpoint.client)
+                    await server.revoke(url, {"token": token, "token_type_hint": kind}, terms.endpoint.client)
         except GatewayError as error:
             log.warning("an account's tokens were not given back", server=connection.slug, reason=error.message)
     if scope.cancelled_caught:

@@ -26,6 +26,8 @@ class GrantingServer(Protocol):
 
     async def post(self, url: str, form: Mapping[str, str], client: Client) -> Answered: ...
 
+    async def revoke(self, url: str, form: Mapping[str, str], client: Client) -> None: ...
+
 
 class TokenRefused(UpstreamFailed):
     """The server answered, and gives no token; `code` is its word for why (RFC 6749, section 5.2)."""

@@ -31,6 +31,8 @@ class Issuer:
     """More claims, by client or person."""
     scopes: tuple[str, ...] = ("read", "write")
     lifetime: int = 600
+    registers: bool = False
+    """Whoever asks to be one becomes a client."""
     keys: tuple[str, ...] = ("k1",)
     port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
@@ -46,6 +48,7 @@ class Issuer:
             "scopes": self.scopes,
             "lifetime": self.lifetime,
             "opaque": self.opaque,
+            "registers": self.registers,
             "claims": self.claims,
             "clients": self.clients,
         }

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from adapters.net.client_auth import Client
-from adapters.oauth.kept import MARGIN_S, NO_SOONER_S
+from adapters.oauth.kept import MARGIN_S, MOST_WIDENED, NO_SOONER_S
 from adapters.oauth.service import ExchangedTokens, ServiceTokens
 from adapters.oauth.terms import Fixed, Terms, Wish
 from adapters.oauth.token_endpoint import TokenEndpoint, TokenRefused
@@ -23,11 +23,11 @@ WISH = Wish(resource="https://crm.test/mcp", scopes=("crm.read", "crm.write"))
 
 
 class House:
-    def __init__(self) -> None:
+    def __init__(self, wish: Wish = WISH) -> None:
         self.clock = FakeClock()
         self.server = FakeAuthorizationServer()
         self.endpoint = TokenEndpoint(self.server, Client(id="gateway", secret=Secret("s3cret")))
-        self.agreement = Fixed(Terms(endpoint=self.endpoint, wish=WISH))
+        self.agreement = Fixed(Terms(endpoint=self.endpoint, wish=wish))
         self.service = ServiceTokens(self.agreement, self.clock)
         self.callers = {"aa": Secret("token of ana"), "bb": Secret("token of bob")}
         self.exchanged = ExchangedTokens("crm", self.agreement, self.clock, self.callers.get)
@@ -38,6 +38,9 @@ class House:
     async def get_for(self, request: Request) -> str:
         token = self.exchanged.of(self.exchanged.key(request))
         return (await token.get(self.clock.monotonic_s() + 10)).reveal()
+
+    async def wider(self, token: Secret, *scopes: str) -> Secret:
+        return await self.service.own.wider(token, scopes, self.clock.monotonic_s() + 10)
 
 
 def a_request(credential: str = "", who: Principal | None = None) -> Request:
@@ -215,3 +218,41 @@ async def test_no_secret_shows_itself() -> None:
 
 def test_errors_of_a_grant_are_errors_that_cross_ports() -> None:
     assert issubclass(TokenRefused, GatewayError)
+
+
+async def test_a_token_is_got_anew_for_what_the_server_wants_more_until_it_wants_too_often() -> None:
+    house = House(Wish(resource="https://crm.test/mcp"))
+    first = await house.service.own.get(house.clock.monotonic_s() + 10)
+
+    second = await house.wider(first, "read")
+    assert await house.wider(first, "read") is second, "somebody else got it meanwhile"
+    assert await house.wider(second, "read") is second, "more is not to be had"
+    third = await house.wider(second, "write", "read")
+    for number in range(10):
+        third = await house.wider(third, f"more-{number}")
+
+    asked = [form.get("scope") for form in house.server.forms]
+    assert asked[:3] == [None, "read", "read write"]
+    assert len(asked) == 1 + MOST_WIDENED
+    assert (await house.get()) == third.reveal()
+
+
+async def test_what_the_issuer_does_not_give_leaves_the_token_as_it_was() -> None:
+    house = House(Wish(resource="https://crm.test/mcp"))
+    first = await house.service.own.get(house.clock.monotonic_s() + 10)
+    house.server.status, house.server.changed = 400, {"error": "invalid_scope"}
+
+    assert await house.wider(first, "root") is first
+    house.server.status, house.server.changed = 200, {}
+    assert await house.get() == "access-1"
+    house.clock.advance(600)
+    await house.get()
+    assert house.server.forms[-1].get("scope") is None
+
+
+async def test_no_more_is_got_than_the_configuration_names() -> None:
+    house = House()
+    first = await house.service.own.get(house.clock.monotonic_s() + 10)
+
+    assert await house.wider(first, "root") is first
+    assert len(house.server.forms) == 1
