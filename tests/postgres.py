@@ -36,7 +36,8 @@ _SETTINGS = {
     "max_wal_size": "256MB",
 }
 # The server lives while somebody holds the other end of the warden's input: a killed test process leaves none behind.
-_WARDEN = '"$@" >"$0/log" 2>&1 & server=$!; read -r _; kill -QUIT $server; wait $server; rm -rf "$0"'
+_KEEPER = '"$@" >>"$0/log" 2>&1 & server=$!; read -r _; kill -QUIT $server; wait $server'
+_WARDEN = f'{_KEEPER}; rm -rf "$0"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,34 @@ def running_postgres() -> Generator[PostgresServer]:
 @contextmanager
 def _server(port: int) -> Generator[PostgresServer | None]:
     """None if the port is somebody else's."""
+    with _made() as made:
+        warden = made.started(port, _WARDEN)
+        try:
+            server = PostgresServer(port)
+            yield server if _answers(server, made.folder) else None
+        finally:
+            warden.communicate()
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A server's data, its programs, and who runs them."""
+
+    folder: Path
+    programs: Path
+    who: dict[str, Any]
+
+    def started(self, port: int, warden: str, **others: str) -> "subprocess.Popen[Any]":
+        folder = str(self.folder)
+        settings = {**_SETTINGS, "port": str(port), "unix_socket_directories": folder, **others}
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        server = [str(self.programs / "postgres"), "-D", str(self.folder / "data"), *options]
+        command = ["sh", "-c", warden, folder, *server]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=folder, start_new_session=True, **self.who)
+
+
+@contextmanager
+def _made() -> Generator[_Made]:
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     who: dict[str, Any] = {}
     if os.geteuid() == 0:
@@ -88,14 +117,45 @@ def _server(port: int) -> Generator[PostgresServer | None]:
         programs = _programs(folder, who)
         made = ("-D", folder / "data", "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8")
         subprocess.run([programs / "initdb", *made], check=True, capture_output=True, cwd=folder, **who)
-        warden = _started(folder, programs, port, who)
-        try:
-            server = PostgresServer(port)
-            yield server if _answers(server, folder) else None
-        finally:
-            warden.communicate()
+        yield _Made(folder, programs, who)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class UnsteadyPostgres:
+    """A server that is taken away and brought back, on the same port and with what it had committed."""
+
+    def __init__(self, made: _Made, port: int) -> None:
+        self._made = made
+        self._warden: subprocess.Popen[Any] | None = None
+        self.server = PostgresServer(port)
+
+    def start(self) -> bool:
+        """False if its port is somebody else's."""
+        # What a client was told is committed is there after a crash of the server, as it is for everybody.
+        self._warden = self._made.started(self.server.port, _KEEPER, synchronous_commit="on")
+        return _answers(self.server, self._made.folder)
+
+    def take_away(self) -> None:
+        """At once, as a crash would: nobody is told, nothing is finished."""
+        if self._warden is not None:
+            self._warden.communicate()
+            self._warden = None
+
+
+@contextmanager
+def unsteady_postgres() -> Generator[UnsteadyPostgres]:
+    """A fresh server, under way, for the time of the block."""
+    for _ in range(_TRIES):
+        with _made() as made:
+            unsteady = UnsteadyPostgres(made, _free_port())
+            try:
+                if unsteady.start():
+                    yield unsteady
+                    return
+            finally:
+                unsteady.take_away()
+    raise RuntimeError("PostgreSQL found no free port")
 
 
 def _programs(folder: Path, who: dict[str, Any]) -> Path:
@@ -106,13 +166,6 @@ def _programs(folder: Path, who: dict[str, Any]) -> Path:
     if not who or all(each.stat().st_mode & stat.S_IXOTH for each in installed.parents):
         return installed / "bin"
     return shutil.copytree(installed, folder / "programs", ignore=shutil.ignore_patterns("include")) / "bin"
-
-
-def _started(folder: Path, programs: Path, port: int, who: dict[str, Any]) -> "subprocess.Popen[Any]":
-    settings = {**_SETTINGS, "port": str(port), "unix_socket_directories": str(folder)}
-    options = [f"--{name}={value}" for name, value in settings.items()]
-    command = ["sh", "-c", _WARDEN, str(folder), str(programs / "postgres"), "-D", str(folder / "data"), *options]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=folder, start_new_session=True, **who)
 
 
 def _answers(server: PostgresServer, folder: Path) -> bool:

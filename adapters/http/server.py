@@ -70,7 +70,8 @@ def hosts_from(settings: ListenSettings, port: int) -> Hosts:
 
 @dataclass(slots=True, kw_only=True)
 class Health:
-    """What the probes say. `ready` turns true once every upstream has answered or failed for the first time."""
+    """What the probes say. `ready` turns true once every upstream has answered or failed for the first time; as long as
+    the storage does not answer, nobody is to be sent here."""
 
     ready: bool = False
     stopping: bool = False
@@ -78,6 +79,16 @@ class Health:
     open_breakers: Callable[[], int] = field(default=int)
     conflicts: Callable[[], int] = field(default=int)
     """Things that are there and cannot be offered as the configuration has them."""
+    storage_answers: Callable[[], bool] = field(default=lambda: True)
+
+    @property
+    def status(self) -> str:
+        """`ready`, or what stands in the way."""
+        if self.stopping:
+            return "stopping"
+        if not self.ready:
+            return "starting"
+        return "ready" if self.storage_answers() else "the storage does not answer"
 
 
 class Server:
@@ -163,15 +174,14 @@ class Server:
         if path == "/healthz":
             await respond(send, 200, {"status": "ok"})
         elif path == "/readyz":
-            ready = self._health.ready and not self._health.stopping
-            status = "ready" if ready else "stopping" if self._health.stopping else "starting"
+            status = self._health.status
             said = {
                 "status": status,
                 "gaps": len(self._health.gaps()),
                 "breakers": self._health.open_breakers(),
                 "conflicts": self._health.conflicts(),
             }
-            await respond(send, 200 if ready else 503, said)
+            await respond(send, 200 if status == "ready" else 503, said)
         elif path.startswith(WELL_KNOWN):
             await self._resource(path.removeprefix(WELL_KNOWN) or "/", send)
         else:

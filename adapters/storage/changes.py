@@ -42,6 +42,8 @@ class Changes:
     clock: Clock
     _copies: dict[str, _Copy] = field(default_factory=dict[str, _Copy])
     _each_time: list[Act] = field(default_factory=list[Act])
+    answers: bool = True
+    """Whether the database did when it was last looked at."""
     _failing: bool = False
 
     def on(self, topic: str, read_again: Act) -> None:
@@ -66,7 +68,7 @@ class Changes:
         """Compare once. What fails is tried again at the next look."""
         try:
             at_s = self.clock.monotonic_s()
-            serials = await self.database.serials()
+            serials = await self._serials()
             failed = [
                 topic for topic, copy in self._copies.items() if not await _compare(copy, serials.get(topic, 0), at_s)
             ]
@@ -76,6 +78,15 @@ class Changes:
             self._told(error.message)
         else:
             self._told(f"{', '.join(failed)} could not be read again" if failed else "")
+
+    async def _serials(self) -> dict[str, int]:
+        try:
+            serials = await self.database.serials()
+        except GatewayError:
+            self.answers = False
+            raise
+        self.answers = True
+        return serials
 
     def _told(self, problem: str) -> None:
         """Once when it begins and once when it is over, not four times a second."""

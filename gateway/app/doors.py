@@ -46,6 +46,7 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
         gaps=lambda: gateway.gaps("default"),
         open_breakers=lambda: sum(len(owner.open_breakers) for owner, _ in gateway.load("default").owners),
         conflicts=lambda: len(directory.not_offered("default")),
+        storage_answers=lambda: foundation.changes is None or foundation.changes.answers,
     )
     resource = ProtectedResource(foundation.access_tokens.resource, lambda: composition.sections.oauth)
     mcp = McpDoor(

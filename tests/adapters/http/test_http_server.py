@@ -145,6 +145,16 @@ async def test_what_cannot_be_offered_is_told_and_keeps_nobody_from_being_ready(
     assert await listening.ask("/readyz") == (200, {"status": "ready", **SOUND, "conflicts": 2})
 
 
+async def test_nobody_is_sent_to_a_gateway_whose_storage_does_not_answer() -> None:
+    listening = Listening()
+    listening.health.ready, listening.health.storage_answers = True, lambda: False
+    status, said = await listening.ask("/readyz")
+    assert (status, said["status"]) == (503, "the storage does not answer")
+    assert (await listening.ask("/healthz"))[0] == 200
+    listening.health.storage_answers = lambda: True
+    assert (await listening.ask("/readyz"))[0] == 200
+
+
 async def test_a_doors_own_failure_is_left_to_break_the_connection() -> None:
     listening = Listening()
     listening.mcp.failure = RuntimeError("bug")
