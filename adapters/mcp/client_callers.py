@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import anyio
 
 from adapters.mcp.client_consent import Consent
+from adapters.mcp.client_heirs import Asked, HeritableToken
 from adapters.mcp.client_http import McpHttpUpstream
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.settings import ServerSettings
 from gateway.core.errors import Denied, GatewayError, Unavailable
-from gateway.core.model import Capability, Emit, Request, Result
+from gateway.core.model import Capability, Emit, InputRequired, Request, Result
 from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.upstream import Listing
 
@@ -23,6 +24,7 @@ class _Caller:
     """Somebody's own connection."""
 
     upstream: McpHttpUpstream
+    token: HeritableToken
     calls: int = 0
     attending: anyio.Lock = field(default_factory=anyio.Lock)
     """Held by the one of those who follow a resource by it that hears what the server says unasked."""
@@ -48,6 +50,7 @@ class McpCallersUpstream:
         self._consent = Consent(parts.seal)
         self._own = McpHttpUpstream(slug, settings, parts, on_changed, tokens.own)
         self._callers: OrderedDict[str, _Caller] = OrderedDict()
+        self._asked = Asked()
 
     @property
     def name(self) -> str:
@@ -66,17 +69,33 @@ class McpCallersUpstream:
 
     async def call(self, request: Request, capability: Capability, emit: Emit) -> Result:
         request = self._consent.resumed(request, capability)
-        key = self._tokens.key(request)
+        key = self._where_it_waits(request, self._tokens.key(request))
         try:
-            return await self._call(key, request, capability, emit)
+            result = await self._call(key, request, capability, emit)
         except Denied as error:
             return self._consent.asked(error, request, capability)
+        if isinstance(result, InputRequired):
+            self._asked.note(result.state, key)
+        return result
+
+    def _where_it_waits(self, request: Request, key: str) -> str:
+        """The key of the connection the call is resumed by: its caller may have another token since it was asked.
+
+        What it comes with has been found to be this caller's own.
+        """
+        waits = self._asked.take(request.continuation) if request.continuation else ""
+        caller = self._callers.get(waits)
+        if caller is None or waits == key:
+            return key
+        caller.token.heir = self._tokens.of(key)
+        return waits
 
     async def _call(self, key: str, request: Request, capability: Capability, emit: Emit) -> Result:
         caller = self._callers.get(key)
         if caller is None:
-            upstream = McpHttpUpstream(self._slug, self._settings, self._parts, token=self._tokens.of(key))
-            caller = self._callers[key] = _Caller(upstream=upstream)
+            token = HeritableToken(self._tokens.of(key))
+            upstream = McpHttpUpstream(self._slug, self._settings, self._parts, token=token)
+            caller = self._callers[key] = _Caller(upstream=upstream, token=token)
         self._callers.move_to_end(key)
         caller.calls += 1
         try:

@@ -8,7 +8,7 @@ from adapters.oauth.terms import Agreement
 from adapters.oauth.token_endpoint import Granted
 from gateway.core.errors import Denied
 from gateway.core.model import Request
-from gateway.core.ports.credentials import UpstreamToken
+from gateway.core.ports.credentials import OVER, UpstreamToken
 from gateway.core.ports.world import Clock, Secret
 
 MOST_CALLERS = 4096
@@ -82,7 +82,7 @@ class ExchangedTokens:
         if subject is None:
             raise Denied(
                 f"{self._name} is called by the caller's own access token, and that no longer counts",
-                detail={"policy": "credentials", "rule": "token-over", "sent": False},
+                detail={"policy": "credentials", "rule": OVER, "sent": False},
             )
         terms = await self._agreement.terms()
         return await terms.endpoint.grant(

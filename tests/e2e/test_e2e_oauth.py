@@ -35,7 +35,11 @@ from tests.fakes_upstreams import Exchange, RawServer, raw_server
 pytestmark = pytest.mark.anyio
 
 RULES = [{"when": {"groups": "support"}, "roles": ["support"]}]
-ROLES = {"support": {"allow": ["tool:notes/*", "tool:service/*", "tool:swapped/*", "tool:mine/*", "tool:pets/*"]}}
+ROLES = {
+    "support": {
+        "allow": ["tool:notes/*", "tool:service/*", "tool:swapped/*", "tool:mine/*", "tool:pets/*", "tool:asking/*"]
+    }
+}
 LIES = ("huge", "redirect", "silent", "other", "nonsense")
 CLAIMS = {
     **{name: {"groups": "support"} for name in ("chief", "karl", "eve")},
@@ -57,8 +61,44 @@ PETS: dict[str, Any] = {
 KEY = ECKey.generate_key("P-256")
 
 
+class Asking:
+    """A server of before 2026 that asks in each call, and ends it when it has been told."""
+
+    def __init__(self) -> None:
+        self.calls: list[Exchange] = []
+
+    def say(self, exchange: Exchange) -> None:
+        said = lying.message(exchange) if exchange.body else {}
+        match said.get("method"):
+            case "initialize":
+                hello: dict[str, Any] = {
+                    "protocolVersion": "2025-11-25",
+                    "capabilities": {"tools": {}},
+                    "serverInfo": {},
+                }
+                exchange.answer(lying.answer(exchange, hello), more="mcp-session-id: s1\r\n")
+            case "tools/list":
+                exchange.answer(lying.answer(exchange, {"tools": [{"name": "say", "inputSchema": {"type": "object"}}]}))
+            case "tools/call":
+                self.calls.append(exchange)
+                question = {"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": {"message": "?"}}
+                exchange.stream(json.dumps(question).encode())
+            case None if said:
+                exchange.answer(b"", status=202)
+                self.calls[-1].event(lying.answer(self.calls[-1], {"content": [{"type": "text", "text": "told"}]}))
+                self.calls[-1].end()
+            case _:
+                exchange.answer(b"", status=202 if "id" not in said and said else 405)
+
+
+ASKING = Asking()
+
+
 def say(exchange: Exchange) -> None:
     """A server with one tool, which says nothing of interest; and a service, which says less."""
+    if exchange.target == b"/asking":
+        ASKING.say(exchange)
+        return
     if exchange.method == b"GET":
         exchange.answer(b"[]")
         return
@@ -93,6 +133,7 @@ class Place:
                         client_key="env:CLIENT_KEY",
                     ),
                     "swapped": self.server("swapped", "token_exchange"),
+                    "asking": {**self.server("asking", "token_exchange"), "transport": "http"},
                     "pets": self.service(pets),
                     "mine": {**self.server("mine", "user", client_id="web", client_secret=""), "tenant": "*"},
                 },
@@ -342,6 +383,20 @@ async def test_each_upstream_sees_a_token_made_for_it_and_never_the_callers(plac
     assert all(about[token]["aud"].endswith(f"/{tool}") for tool in seen for token in seen[tool])
     everything = b"".join(each.headers.get(b"authorization", b"") for each in place.upstream.exchanges)
     assert not any(token.encode() in everything for token in mine.values())
+
+
+async def test_an_answer_under_a_renewed_token_reaches_the_call_that_waits_for_it(place: Place) -> None:
+    before, renewed = (place.acme.token("app", place.resource) for _ in range(2))
+    able: dict[str, Any] = {f"{META}clientCapabilities": {"elicitation": {}}}
+    pay: dict[str, Any] = {"name": "asking__say", "arguments": {}, "_meta": able}
+    async with place.caller(before) as caller:
+        asked = answer_in(await caller.modern("tools/call", pay))["result"]
+    answers: dict[str, Any] = {"question": {"action": "accept", "content": {}}}
+    async with place.caller(renewed) as caller:
+        again = {**pay, "inputResponses": answers, "requestState": asked["requestState"]}
+        told = answer_in(await caller.modern("tools/call", again))
+    assert before != renewed
+    assert (text_of(told), len(ASKING.calls)) == ("told", 1)
 
 
 async def test_a_service_with_a_document_is_called_in_each_callers_name(place: Place) -> None:

@@ -5,6 +5,9 @@ from typing import Protocol
 from gateway.core.model import Request
 from gateway.core.ports.world import Secret
 
+OVER = "token-over"
+"""The `rule` of a `Denied` that says that what a token was made from counts no longer."""
+
 
 class UpstreamToken(Protocol):
     """The access token for one upstream, in one name."""
