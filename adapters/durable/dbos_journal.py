@@ -160,11 +160,12 @@ class DbosJournal:
 
     async def _accept(self, run_id: str, spec: JsonObject) -> None:
         try:
-            await outside(self._begin(run_id, spec))
+            handle = await outside(self._begin(run_id, spec))
         except BaseException:
             self._pending.discard(run_id)
             raise
-        if run_id not in self._tasks and await self.state(run_id) != "pending":
+        # One of a run that is executed here has its task, and `_ended` tells when that is over.
+        if getattr(handle, "task", None) is None and await self.state(run_id) != "pending":
             self._pending.discard(run_id)
 
     async def _under_way(self) -> int:
@@ -330,11 +331,11 @@ class DbosJournal:
             if self._keeper is None or not self._keeper.goes_on(run_id):
                 self._pending.discard(run_id)
 
-    async def _begin(self, run_id: str, spec: JsonObject) -> None:
+    async def _begin(self, run_id: str, spec: JsonObject) -> object:
         if self._workflow is None or self._engine is None:
             raise Unavailable("the durable engine is not running")
         with SetWorkflowID(run_id):
-            await DBOS.start_workflow_async(self._workflow, run_id, spec)
+            return await DBOS.start_workflow_async(self._workflow, run_id, spec)
 
     def _running(self) -> Engine:
         if self._engine is None:
