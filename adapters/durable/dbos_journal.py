@@ -95,6 +95,8 @@ class DbosJournal:
         self._pending: set[str] = set()
         self._accepting = Accepting()
         self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._ends: dict[str, asyncio.Future[Any]] = {}
+        """Of runs that were accepted here, also of those whose task has not begun."""
         self._engine: Engine | None = None
         self._workflow: Callable[[str, JsonObject], Coroutine[Any, Any, JsonObject]] | None = None
 
@@ -164,8 +166,12 @@ class DbosJournal:
         except BaseException:
             self._pending.discard(run_id)
             raise
-        # One of a run that is executed here has its task, and `_ended` tells when that is over.
-        if getattr(handle, "task", None) is None and await self.state(run_id) != "pending":
+        # Of a run that is executed here it has the end, and `_ended` tells when that has come.
+        end: asyncio.Future[Any] | None = getattr(handle, "task", None)
+        if end is not None:
+            self._ends[run_id] = end
+            end.add_done_callback(lambda _: self._ends.pop(run_id, None))
+        elif await self.state(run_id) != "pending":
             self._pending.discard(run_id)
 
     async def _under_way(self) -> int:
@@ -191,9 +197,8 @@ class DbosJournal:
     async def wait(self, run_id: str) -> JsonObject:
         await self._accepting.settled(run_id)
         while True:
-            task = self._tasks.get(run_id)
-            if task is not None:
-                await asyncio.wait((task,))
+            if (end := self._tasks.get(run_id, self._ends.get(run_id))) is not None:
+                await asyncio.wait((end,))
             status = await self._status(run_id)
             if status is None:
                 raise _no_run(run_id)
