@@ -107,6 +107,8 @@ class AuditFile:
         """See `AuditLog.record_durably`. A record whose waiter gives up is written all the same."""
         if self._failing:
             raise Unavailable("the audit log cannot write just now", retry_after_s=_RETRY_S)
+        # Before the writer wakes: it would find a record that can wait, and have to be woken again.
+        self._urgent.set()
         self.record(record)
         await self.flush()
 
