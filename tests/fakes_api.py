@@ -25,7 +25,7 @@ from gateway.core.ports.costs import Spent
 from gateway.core.ports.dead_letters import DeadLetter, DeadState
 from gateway.core.ports.gateway import Identity
 from gateway.core.ports.memory import MemoryType
-from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
+from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Standing, Told
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 from gateway.core.record import Record
@@ -266,6 +266,10 @@ class MemoryRuns:
 
     async def hold(self, run_id: str, by_us: int) -> None:
         self.runs[run_id] = replace(self.runs[run_id], held_us=self.runs[run_id].held_us + by_us)
+
+    async def standing(self, run_id: str) -> Standing | None:
+        run = self.runs.get(run_id)
+        return run and Standing(state=run.state, paused=run.paused_at_us > 0, held_us=run.held_us)
 
     async def find(self, tenant: str, run_id: str) -> Run | None:
         run = self.runs.get(run_id)

@@ -9,7 +9,7 @@ from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.labels import Labels
 from gateway.core.limits import Usage
-from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
+from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Standing, Told
 from gateway.core.ports.storage import (
     ApiKey,
     OpenStep,
@@ -185,6 +185,10 @@ class MemoryRunStore:
     async def hold(self, run_id: str, by_us: int) -> None:
         run = self._existing(run_id)
         self._runs[run_id] = replace(run, held_us=run.held_us + by_us)
+
+    async def standing(self, run_id: str) -> Standing | None:
+        run = self._runs.get(run_id)
+        return run and Standing(state=run.state, paused=run.paused_at_us > 0, held_us=run.held_us)
 
     async def find(self, tenant: str, run_id: str) -> Run | None:
         run = self._runs.get(run_id)

@@ -12,7 +12,7 @@ from sqlalchemy import BindParameter, Connection, Delete, Dialect, Insert, Selec
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 
-Statement: TypeAlias = "Select[Any] | Insert | Update | Delete"
+Statement: TypeAlias = "Select[*tuple[Any, ...]] | Insert | Update | Delete"
 _Bind: TypeAlias = Callable[[Any], Any]
 _Parameter: TypeAlias = "tuple[str, bool, Any, _Bind | None]"
 """Its name; whether its value is given or else a constant, and which; what turns a value into the driver's."""
@@ -48,6 +48,13 @@ class Prepared:
         # SQLite commits nothing while a statement has rows left.
         cursor.close()
         return row
+
+    def all(self, connection: Connection, values: Mapping[str, Any]) -> "list[tuple[Any, ...]]":
+        """Every row it gives, as the driver gives them. Otherwise as `run`."""
+        cursor = self._executed(connection, values)
+        rows = cursor.fetchall()
+        cursor.close()
+        return [*rows]
 
     def _executed(self, connection: Connection, values: Mapping[str, Any]) -> DBAPICursor:
         dialect = connection.dialect

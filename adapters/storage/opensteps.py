@@ -7,6 +7,7 @@ Where other processes open and close steps too, the rows are looked at whenever 
 for steps that this process has opened or closed since: there the mirror is ahead of what was read.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -49,6 +50,8 @@ _CLOSE_ENDED = delete(open_steps).where(_c.run_id.in_(_ENDED))
 _ALL = select(open_steps)
 _OF_AGENT = _ALL.where(_c.agent == bindparam("of_agent"))
 _OF_RUN = _ALL.where(_c.run_id == bindparam("of_run"))
+_HEARD = Prepared(select(_c.step_id, _c.labels).where(_c.run_id == bindparam("of_run")))
+"""All that changes of a step that is open."""
 
 _KINDS: dict[str, PrincipalKind] = {
     "client": "client",
@@ -149,8 +152,20 @@ class SqlOpenSteps:
 
     async def look_at_run(self, run_id: str) -> None:
         """See `OpenSteps.look_at_run`."""
-        if self._database.shared:
+        if self._database.shared and not await self._is_as_known(run_id):
             await self._compare(lambda step: step.run_id == run_id, _OF_RUN, {"of_run": run_id})
+
+    async def _is_as_known(self, run_id: str) -> bool:
+        """Whether the run's steps are those this process knows, as it knows them. Asked at the end of every step."""
+        look, place = _Look(ours=set(self._writing)), {"of_run": run_id}
+        self._looking.add(look)
+        try:
+            rows = await self._database.read(lambda connection: _HEARD.all(connection, place))
+        finally:
+            self._looking.discard(look)
+        there = {(run_id, step_id): json.loads(labels or "null") for step_id, labels in rows}
+        known = {key: step.labels.to_json() for key, step in self._steps.items() if step.run_id == run_id}
+        return all(there.get(key) == known.get(key) for key in there.keys() | known.keys() if key not in look.ours)
 
     async def _compare(
         self, concerned: Callable[[OpenStep], bool], query: Select[Any], place: Mapping[str, str]

@@ -25,7 +25,7 @@ from adapters.storage.transactions import Transactions
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
-from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
+from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Standing, Told
 from gateway.core.task import TaskState
 
 T = TypeVar("T")
@@ -62,6 +62,8 @@ _REOPEN = (
     .where(runs.c.id == _RUN, _ENDED)
     .values(state=TaskState.WORKING.value, updated_at_us=_NOW_US, error="", held_us=_HELD)
 )
+
+_STANDING = Prepared(select(runs.c.state, runs.c.paused_at_us, runs.c.held_us).where(runs.c.id == _RUN))
 
 _s = run_steps.c
 _STEP_VALUES = [bindparam(name, type_=_s[name].type) for name in STEP_COLUMNS]
@@ -203,6 +205,11 @@ class SqlRunStore:
         place = {"of_tenant": tenant, "of_run": run_id}
         row = await self._database.read(lambda connection: connection.execute(_FIND, place).mappings().first())
         return None if row is None else run_from_row(row)
+
+    async def standing(self, run_id: str) -> Standing | None:
+        place = {"of_run": run_id}
+        row = await self._database.read(lambda connection: _STANDING.first(connection, place))
+        return None if row is None else Standing(state=row[0], paused=row[1] is not None, held_us=row[2])
 
     async def list(
         self, tenant: str, *, owner: str = "", workflow: str = "", context_id: str = "", limit: int = 50

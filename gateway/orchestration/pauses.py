@@ -71,11 +71,11 @@ class Gate:
 
     async def _is_paused(self) -> bool:
         runs = self._wiring.runs
-        run = await persistently(lambda: runs.find(self._run.tenant, self._run.id))
-        if run is None:
+        standing = await persistently(lambda: runs.standing(self._run.id))
+        if standing is None:
             return False
-        self._closed, self.held_us = run.paused_at_us > 0, run.held_us
-        if run.state == TaskState.CANCELED.value:
+        self._closed, self.held_us = standing.paused, standing.held_us
+        if standing.state == TaskState.CANCELED.value:
             self.canceled.set()
         return self._closed
 

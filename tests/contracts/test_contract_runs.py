@@ -13,7 +13,7 @@ from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.labels import Labels
 from gateway.core.limits import Usage
-from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, RunStore, Told
+from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, RunStore, Standing, Told
 from tests.contracts.databases import STORES, opened
 from tests.fakes_storage import MemoryRunStore
 
@@ -305,10 +305,14 @@ async def test_a_pause_begins_once_ends_once_and_is_counted(store: RunStore) -> 
     assert await store.pause("run_1", 10)
     assert not await store.pause("run_1", 15)
     assert await store.find("default", "run_1") == replace(RUN, paused_at_us=10)
+    assert await store.standing("run_1") == Standing(state=RUN.state, paused=True, held_us=0)
     assert await store.unpause("run_1", 30)
     assert not await store.unpause("run_1", 40)
     await store.hold("run_1", 2**40)
     assert await store.find("default", "run_1") == replace(RUN, held_us=20 + 2**40)
+    await store.update("run_1", state="canceled", at_us=50)
+    assert await store.standing("run_1") == Standing(state="canceled", paused=False, held_us=20 + 2**40)
+    assert await store.standing("run_2") is None
 
 
 async def test_a_run_that_has_ended_goes_on_once_however_many_let_it(store: RunStore) -> None:

@@ -92,6 +92,17 @@ class Moved:
     usage: Usage | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What others may have done to a run that is under way."""
+
+    state: str
+    """A `TaskState` value."""
+    paused: bool
+    held_us: int
+    """As in `Run`."""
+
+
 class RunStore(Protocol):
     """Runs, their steps and their event logs, for whoever asks about them. The journal stays the truth of execution."""
 
@@ -121,6 +132,10 @@ class RunStore(Protocol):
         ...
 
     async def find(self, tenant: str, run_id: str) -> Run | None: ...
+
+    async def standing(self, run_id: str) -> Standing | None:
+        """How the run stands, at a fraction of what it costs to find it: every step of a run asks."""
+        ...
 
     async def list(
         self, tenant: str, *, owner: str = "", workflow: str = "", context_id: str = "", limit: int = 50
