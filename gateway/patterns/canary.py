@@ -12,7 +12,7 @@ from gateway.core.json import Json, JsonObject, canonical_json, json_object
 from gateway.core.ports.orchestration import Node, Note, Outcome, StepError, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.nested import gaps_in, notices_in
-from gateway.patterns.settings import target_in, whole
+from gateway.patterns.settings import slug_of, target_in, whole
 
 TOPIC = "canary"
 ROLLED_BACK = "rolled back"
@@ -62,6 +62,8 @@ class Canary:
         result = await steps.call(Node(target=target, input=_given(task)))
         if result.error not in NOT_ITS_FAULT:
             await self._noted(target, task, result, steps)
+        if result.ok:
+            await steps.part(slug_of(target), result.answer, text=result.text)
         return _outcome(result)
 
     async def _chosen(self, task: Task, steps: Steps) -> tuple[str, str]:

@@ -78,6 +78,8 @@ class Router:
             asked.add(route.worker)
             onward = await self._onward(route, served, asked, task, steps)
             if onward.kind not in ("back", "to"):
+                if served.result.ok:
+                    await steps.part(slug_of(route.worker), served.result.answer, text=served.result.text)
                 return answered(route, served, () if self._multi_intent else dropped_of(route))
             route = await self._rerouted(onward, route, request, steps, frozenset(asked))
 

@@ -14,7 +14,8 @@ from gateway.patterns.loops import digest
 from gateway.patterns.roles import Role, role_in
 from gateway.patterns.routing_rules import Intent, Judgement, Rule, judged, normalised, rules_in
 from gateway.patterns.settings import slug_of, target_in, workers_in
-from gateway.patterns.verdicts import WORDS, worker_named
+from gateway.patterns.verdicts import WORDS, Verdict, worker_named
+from gateway.patterns.verdicts_kept import kept_of, verdict_kept
 
 ROUTE = "route"
 """Topic of the notes that are the cache."""
@@ -178,10 +179,8 @@ class Routing:
         key = digest({"message": normalised(request.message), "data": request.data, "version": self.version})
         keeps = cached and self.cache_ttl_s > 0
         known = json_object(next(iter(await steps.recall(ROUTE, key)), None)) if keeps else {}
-        worker, confidence = json_text(known.get("worker")), known.get("confidence")
-        if worker in candidates and isinstance(confidence, int | float):
-            because = "the classifier said so of the same request before"
-            return Route(worker=worker, by="cache", confidence=float(confidence), because=because)
+        if before := verdict_kept(known, request.message, candidates):
+            return _route_of(before, "cache", because="the classifier said so of the same request before")
         said = await verdict_on(role, request, steps, candidates, judgement)
         if isinstance(said, str):
             return Route(worker="", by="", confidence=0.0, because=said)
@@ -191,17 +190,11 @@ class Routing:
         if verdict.confidence < self.threshold:
             because = f"the classifier is not sure of {slug_of(verdict.worker) or 'anybody'} ({verdict.confidence:.2f})"
             return Route(worker="", by="", confidence=verdict.confidence, because=because)
-        if keeps and not verdict.intents:
-            value: JsonObject = {"worker": verdict.worker, "confidence": verdict.confidence}
+        value = kept_of(verdict, request.message) if keeps else None
+        if value is not None:
             await steps.note(Note(topic=ROUTE, key=key, value=value, ttl_s=self.cache_ttl_s))
-        return Route(
-            worker=verdict.worker or verdict.intents[0].worker,
-            by="classifier",
-            confidence=verdict.confidence,
-            because=f"the classifier says so ({verdict.confidence:.2f})",
-            intents=verdict.intents,
-            labels=labels,
-        )
+        because = f"the classifier says so ({verdict.confidence:.2f})"
+        return replace(_route_of(verdict, "classifier", because=because), labels=labels)
 
     async def _asked(self, request: Request, steps: Steps, candidates: Sequence[str], unsure: str) -> Route:
         """What a person says, where there is one to ask."""
@@ -224,6 +217,16 @@ class Routing:
         if not worker:
             return replace(nobody, because=f"{unsure}; a person knows nobody for it either")
         return Route(worker=worker, by="person", confidence=1.0, because=f"a person says so ({unsure})")
+
+
+def _route_of(verdict: Verdict, by: str, *, because: str) -> Route:
+    return Route(
+        worker=verdict.worker or verdict.intents[0].worker,
+        by=by,
+        confidence=verdict.confidence,
+        because=because,
+        intents=verdict.intents,
+    )
 
 
 def _choice_in(value: Json) -> Json:

@@ -43,6 +43,14 @@ async def test_each_conversation_keeps_its_version_and_the_share_is_kept() -> No
     assert 10 <= first.count("new") <= 30
 
 
+async def test_the_versions_answer_is_shown_before_the_end() -> None:
+    around = world(share=1.0)
+    async with around.up():
+        await asked(around, 1)
+    [log] = around.runs.log.values()
+    assert [each.body["name"] for each in log.values() if each.body["kind"] == "artifact"] == ["part-new", "answer"]
+
+
 async def test_a_version_that_fails_more_often_is_rolled_back_for_good() -> None:
     around = world()
 

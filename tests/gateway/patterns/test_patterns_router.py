@@ -293,6 +293,30 @@ async def test_a_classifier_may_find_several_and_its_words_taint_what_they_reach
     assert paid.request.labels == Labels(untrusted=frozenset({"agent:triage"}))
 
 
+async def test_several_wishes_are_remembered_by_where_they_stand_in_the_request() -> None:
+    intents: list[Json] = [{"worker": "refunds", "text": "Pay me back"}, {"worker": "billing", "text": "send a bill"}]
+    around = world(classifier="triage")
+    around.agents.answers["agent:triage"] = classifying("refunds", 0.9, intents=intents)
+    async with around.up():
+        first = await around.ask("Pay me back, and send a bill.")
+        again = await around.ask("  pay me BACK, and   send a bill. ")
+    assert [route(each)["by"] for each in (first, again)] == ["classifier", "cache"]
+    assert [route(each)["workers"] for each in (first, again)] == [["refunds", "billing"]] * 2
+    assert [each.text for each in around.agents.asked_of("agent:billing")] == ["send a bill", "send a bill."]
+    assert len(around.agents.asked_of("agent:triage")) == 1
+
+
+async def test_the_answer_of_the_one_worker_is_shown_before_the_end() -> None:
+    around = world()
+    async with around.up():
+        await around.ask("a refund please")
+        around.agents.answers["agent:refunds"] = down
+        await around.ask("another refund please")
+    logs = [[each.body["name"] for each in log.values() if each.body["kind"] == "artifact"]
+            for log in around.runs.log.values()]  # fmt: skip
+    assert logs == [["part-refunds", "answer"], ["answer"]]
+
+
 async def test_which_worker_a_classifier_names_taints_nothing() -> None:
     async def triage(asked: Asked) -> Complete:
         said: JsonObject = {"worker": "refunds", "confidence": 0.9}
