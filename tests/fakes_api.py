@@ -10,7 +10,16 @@ import anyio
 import uvicorn
 
 from adapters.http.api import Api, ApiParts
-from adapters.http.api_ports import AgentEntry, AuditQuery, IssuerState, KeyOrder, NotOffered, ToolsOfRun, UpstreamState
+from adapters.http.api_ports import (
+    AgentEntry,
+    AuditQuery,
+    IssuerState,
+    KeyOrder,
+    NotOffered,
+    ToolsGranted,
+    ToolsOfRun,
+    UpstreamState,
+)
 from gateway.app.accounts import ConnectedAccounts
 from gateway.app.pins import PinsOfGateway
 from gateway.core.answers import AnswersView
@@ -425,9 +434,12 @@ class ListDeadLetters:
 class Advised:
     """Says what it was asked about, and which tools it was told of."""
 
-    async def advise(self, who: Principal, tools: ToolsOfRun, *, run_id: str = "", workflow: str = "") -> JsonObject:
+    async def advise(
+        self, who: Principal, tools: ToolsOfRun, granted: ToolsGranted, *, run_id: str = "", workflow: str = ""
+    ) -> JsonObject:
         used = await tools(run_id or "run_1")
-        return {"about": run_id or workflow, "tools": {subject: [*sorted(names)] for subject, names in used.items()}}
+        called: JsonObject = {subject: [*sorted(names)] for subject, names in used.items()}
+        return {"about": run_id or workflow, "tools": called, "granted": [*sorted(granted("bea"))]}
 
 
 class NoExplaining:

@@ -177,7 +177,9 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
     approvals = ApprovalEndpoints(approving=parts.approving, recorder=recorder)
     costs = CostEndpoints(costs=parts.costs, runs=parts.runs, clock=parts.clock)
     memory = MemoryEndpoints(memories=parts.memories, recorder=recorder)
-    advice = AdviceEndpoints(advising=parts.advising, audit=parts.audit)
+    advice = AdviceEndpoints(
+        advising=parts.advising, audit=parts.audit, gateway=parts.gateway, principals=parts.principals
+    )
     load = LoadEndpoints(load=parts.load, chaos=parts.chaos, recorder=recorder)
     chaos = ChaosReportEndpoints(audit=parts.audit, explaining=parts.explaining)
     accounts = AccountEndpoints(accounts=parts.accounts, recorder=recorder)

@@ -1,6 +1,8 @@
 """Costs over REST: what was spent, by whatever it is asked for, and how much of the budgets that is."""
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
 
 from starlette.responses import Response
 
@@ -8,13 +10,13 @@ from adapters.http.api_call import LIST_LIMIT, Call, answer
 from adapters.http.api_ports import Costs
 from adapters.http.api_views import us_from_rfc3339, usage_view
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject
-from gateway.core.limits import Usage
+from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.limits import Usage, usage_from_json
 from gateway.core.ports.costs import Spent
-from gateway.core.ports.runs import RunStore
+from gateway.core.ports.runs import Run, RunStep, RunStore
 from gateway.core.ports.world import Clock
 
-BY = ("agent", "tool", "workflow", "tenant", "day", "run")
+BY = ("agent", "tool", "workflow", "tenant", "day", "run", "step", "stage")
 DAYS = 30
 """How many days are added up where nobody says since when."""
 
@@ -33,7 +35,9 @@ class CostEndpoints:
         since = _day(call.text("since"), "since") or today - timedelta(days=DAYS - 1)
         until = _day(call.text("until"), "until") or today
         if by == "run":
-            sums = await self._by_run(call.tenant, since, until)
+            sums = {run.id: run.usage for run in await self._runs_of(call.tenant, since, until)}
+        elif by in ("step", "stage"):
+            sums = await self._by_part(by, await self._runs_of(call.tenant, since, until))
         else:
             sums = _by(by, await self._costs.spent(call.tenant, since.isoformat(), until.isoformat()))
         rows: list[Json] = [{"name": name, "usage": usage_view(usage)} for name, usage in sums.items()]
@@ -47,11 +51,47 @@ class CostEndpoints:
         }
         return answer(said)
 
-    async def _by_run(self, tenant: str, since: date, until: date) -> dict[str, Usage]:
+    async def _by_part(self, by: str, runs: Iterable[Run]) -> dict[str, Usage]:
+        """By `WORKFLOW/STEP`, or `WORKFLOW/STAGE`, the dearest first."""
+        sums: dict[str, Usage] = {}
+        for run in runs:
+            parts = of_stages(run) if by == "stage" else of_steps(await self._runs.steps(run.id))
+            for name, usage in parts:
+                place = f"{run.workflow}/{name}"
+                sums[place] = sums.get(place, Usage()) + usage
+        return _dearest_first(sums)
+
+    async def _runs_of(self, tenant: str, since: date, until: date) -> list[Run]:
         begin_us = us_from_rfc3339(f"{since.isoformat()}T00:00:00Z", "since")
         end_us = us_from_rfc3339(f"{(until + timedelta(days=1)).isoformat()}T00:00:00Z", "until")
         runs = await self._runs.list(tenant, limit=LIST_LIMIT)
-        return {run.id: run.usage for run in runs if begin_us <= run.created_at_us < end_us}
+        return [run for run in runs if begin_us <= run.created_at_us < end_us]
+
+
+def of_steps(steps: Iterable[RunStep]) -> list[tuple[str, Usage]]:
+    """What each step of a run used, by the name the pattern gave it, or else what it called. Without those that were
+    runs of other workflows: they have steps of their own."""
+    found: list[tuple[str, Usage]] = []
+    ordered = sorted(steps, key=lambda each: (each.id, each.attempt))
+    for step_id, attempts in groupby(ordered, key=lambda each: each.id):
+        own = [each for each in attempts if not each.target.startswith("workflow:")]
+        for each in own:
+            # An attempt that never got there is counted with the one that followed.
+            if each is own[-1] or each.state != "unavailable":
+                last = step_id.rpartition("/")[2]
+                name = each.target.rpartition(":")[2].rpartition("/")[2] if last.isdigit() else last
+                found.append((name, each.usage))
+    return found
+
+
+def of_stages(run: Run) -> list[tuple[str, Usage]]:
+    """What each stage of a sequential run used, by its name; nothing of other runs."""
+    content = json_object(json_object(run.output).get("content"))
+    stages = json_object(json_object(json_object(content.get("structured")).get("why")).get("stages"))
+    return [
+        (name, usage_from_json({**json_object(said), "calls": json_object(said).get("attempts")}))
+        for name, said in stages.items()
+    ]
 
 
 def _by(by: str, spent: tuple[Spent, ...]) -> dict[str, Usage]:
@@ -67,6 +107,10 @@ def _by(by: str, spent: tuple[Spent, ...]) -> dict[str, Usage]:
             sums[name] = sums.get(name, Usage()) + each.usage
     if by == "day":
         return dict(sorted(sums.items(), reverse=True))
+    return _dearest_first(sums)
+
+
+def _dearest_first(sums: dict[str, Usage]) -> dict[str, Usage]:
     return dict(sorted(sums.items(), key=lambda each: (-each[1].cost_usd, -each[1].tokens, each[0])))
 
 

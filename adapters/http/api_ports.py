@@ -222,8 +222,14 @@ ToolsOfRun: TypeAlias = Callable[[str], Awaitable[Mapping[str, frozenset[str]]]]
 """Run id -> which tools each agent called in it, by subject and capability name."""
 
 
+ToolsGranted: TypeAlias = Callable[[str], frozenset[str]]
+"""Subject of an agent -> capability names of all tools it may call."""
+
+
 class Advising(Protocol):
-    async def advise(self, who: Principal, tools: ToolsOfRun, *, run_id: str = "", workflow: str = "") -> JsonObject:
+    async def advise(
+        self, who: Principal, tools: ToolsOfRun, granted: ToolsGranted, *, run_id: str = "", workflow: str = ""
+    ) -> JsonObject:
         """What the record suggests of one run, or of a workflow's latest: `runs`, `findings`, `warnings`.
 
         Raises: NotFound.

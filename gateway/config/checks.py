@@ -200,7 +200,7 @@ def _targets(path: str, settings: object) -> Iterator[tuple[str, str, str]]:
     fallback = cast("Mapping[str, object]", getattr(settings, "fallback", None) or {})
     for failed, instead in fallback.items():
         if isinstance(instead, str):
-            yield child(child(path, "fallback"), failed), "agents", instead
+            yield child(child(path, "fallback"), failed), "servers" if "/" in instead else "agents", instead
     yield from _targets_below(path, settings)
 
 

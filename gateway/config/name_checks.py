@@ -27,7 +27,12 @@ def workers_named(registered: Mapping[str, Collection[str]]) -> Check:
         for workflow, settings in _entries(configuration, "workflows").items():
             at = child("workflows", workflow)
             for failed in _mapping(settings, "fallback"):
-                if failed not in agents:
+                server, slash, _ = failed.partition("/")
+                if slash and server not in servers:
+                    path = child(child(at, "fallback"), failed)
+                    message = f"there is no server {server!r} from whose tool anybody could take over"
+                    yield configuration.problem(path, message, name=server, known=sorted(servers))
+                elif not slash and failed not in agents:
                     message = f"there is no agent {failed!r} from which anybody could take over"
                     path = child(child(at, "fallback"), failed)
                     yield configuration.problem(path, message, name=failed, known=sorted(agents))

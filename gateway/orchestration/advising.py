@@ -6,7 +6,7 @@ from typing import TypeAlias
 from gateway.core.errors import NotFound
 from gateway.core.json import JsonObject
 from gateway.core.model import Principal
-from gateway.orchestration.advice.answers import on_record
+from gateway.orchestration.advice.answers import agents_in, on_record
 from gateway.orchestration.runs import Runs, RunTree
 from gateway.orchestration.wiring import Wiring
 
@@ -16,6 +16,10 @@ ToolsOfRun: TypeAlias = Callable[[str], Awaitable[Mapping[str, frozenset[str]]]]
 """Run id -> which tools each agent called in it, by subject and capability name."""
 
 
+ToolsGranted: TypeAlias = Callable[[str], frozenset[str]]
+"""Subject of an agent -> capability names of all tools it may call."""
+
+
 class Advising:
     """For whoever may see the runs."""
 
@@ -23,7 +27,9 @@ class Advising:
         self._wiring = wiring
         self._runs = runs
 
-    async def advise(self, who: Principal, tools: ToolsOfRun, *, run_id: str = "", workflow: str = "") -> JsonObject:
+    async def advise(
+        self, who: Principal, tools: ToolsOfRun, granted: ToolsGranted, *, run_id: str = "", workflow: str = ""
+    ) -> JsonObject:
         """See `advice.answers.on_record`: on one run, or on the latest of a workflow.
 
         Raises: NotFound: there is none, or it is another's.
@@ -33,7 +39,7 @@ class Advising:
         for tree in trees:
             for subject, called in (await tools(tree.run.id)).items():
                 used[subject] = used.get(subject, frozenset()) | called
-        return on_record(trees, used)
+        return on_record(trees, used, {agent: granted(agent) for agent in agents_in(trees)})
 
     async def _trees(self, who: Principal, run_id: str, workflow: str) -> list[RunTree]:
         if run_id:

@@ -146,7 +146,7 @@ class WorkflowSettings(BaseModel):
     summariser: Role = ""
     """Who shortens what would not fit, and says what earlier rounds and earlier turns came to."""
     fallback: dict[str, str | FallbackSettings] = Field(default_factory=dict[str, "str | FallbackSettings"])
-    """Who takes over from an agent that failed: `{refunds: refunds-b}`."""
+    """Who takes over from an agent or a tool that failed: `{refunds: refunds-b, orders/find: archive/find}`."""
     plan: tuple[PlanStepSettings, ...] = ()
     """A fixed plan instead of a planner."""
     stages: tuple[StageSettings, ...] = ()
@@ -211,11 +211,12 @@ class WorkflowSettings(BaseModel):
     @property
     def targets(self) -> frozenset[str]:
         """Everything runs of this workflow may call: what its role is granted, and nothing else."""
-        slugs = [*self.agents, *self.fallback.values(), *(getattr(self, each) for each in ROLES)]
+        instead = [each for each in self.fallback.values() if isinstance(each, str)]
+        slugs = [*self.agents, *(each for each in instead if "/" not in each), *(getattr(self, each) for each in ROLES)]
         return frozenset(
             {
                 *(f"agent:{each}" for each in slugs if isinstance(each, str) and each),
-                *(f"tool:{each}" for each in self.tools),
+                *(f"tool:{each}" for each in (*self.tools, *(each for each in instead if "/" in each))),
                 *(f"workflow:{each}" for each in self.workflows),
                 *targets_in(self),
             }

@@ -40,14 +40,19 @@ class StandIn:
 
 
 def stand_ins(settings: JsonObject) -> dict[str, StandIn]:
-    """Who takes over from an agent that failed, by the capability name of the agent."""
+    """Who takes over from an agent or a tool that failed, by the capability name of that one."""
     found: dict[str, StandIn] = {}
     for failed, said in json_object(settings.get("fallback")).items():
-        entry: JsonObject = {"agent": said} if isinstance(said, str) else json_object(said)
+        entry: JsonObject = {_kind_of(said): said} if isinstance(said, str) else json_object(said)
         target = target_in(entry)
         notice = json_text(entry.get("notice")) or f"{slug_of(target)} stood in for {failed}"
-        found[f"agent:{failed}"] = StandIn(target=target, notice=notice)
+        found[f"{_kind_of(failed)}:{failed}"] = StandIn(target=target, notice=notice)
     return found
+
+
+def _kind_of(name: str) -> str:
+    """What a name in `fallback` names: a tool is written with its server."""
+    return "tool" if "/" in name else "agent"
 
 
 def slug_of(target: str) -> str:

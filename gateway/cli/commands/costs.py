@@ -14,7 +14,7 @@ from gateway.core.json import Json, JsonObject, json_list, json_object, json_tex
 
 app = single_command()
 
-BY = ("agent", "tool", "workflow", "tenant", "day", "run")
+BY = ("agent", "tool", "workflow", "tenant", "day", "run", "step", "stage")
 
 
 @app.command()
@@ -26,7 +26,7 @@ def costs(
     config: ConfigPath = None,
     data: DataPath = None,
 ) -> None:
-    """Calls, tokens and US dollars, by agent, tool, workflow, tenant, day or run."""
+    """Calls, tokens and US dollars, by agent, tool, workflow, tenant, day, run, step or stage."""
     if by not in BY:
         raise Failure(f"nothing is added up by {by}", f"Say one of {', '.join(BY)}.", code=USAGE)
     with connect(place(config, data)) as remote:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from gateway.core.json import Json, JsonObject
 from gateway.orchestration.advice.choice import TOOLS_AT_MOST, Case, cases
-from gateway.orchestration.advice.findings import findings
+from gateway.orchestration.advice.findings import always_in_order, findings
 from gateway.orchestration.advice.prediction import predicted
 from gateway.orchestration.advice.starts import start_of
 from gateway.orchestration.advice.traits import Traits
@@ -34,9 +34,15 @@ def on_traits(traits: Traits) -> JsonObject:
     }
 
 
-def on_record(trees: Sequence[RunTree], tools: Mapping[str, frozenset[str]]) -> JsonObject:
-    """`runs` looked at, `findings`, `warnings`. `tools`: what each agent called in these runs."""
-    agents = sorted({step.target for tree in trees for step in tree.steps if step.target.startswith("agent:")})
+def on_record(
+    trees: Sequence[RunTree], tools: Mapping[str, frozenset[str]], granted: Mapping[str, frozenset[str]]
+) -> JsonObject:
+    """`runs` looked at, `findings`, `warnings`. `tools`: what each agent called in these runs; `granted`: what it may
+    call."""
+    agents = agents_in(trees)
+    said = findings(trees, tools, granted)
+    known = {each.targets for each in said if each.what == "sequential_and_sharing"}
+    in_order = [pair for pair in always_in_order(trees) if pair not in known]
     found: list[Json] = [
         {
             "what": each.what,
@@ -44,9 +50,14 @@ def on_record(trees: Sequence[RunTree], tools: Mapping[str, frozenset[str]]) -> 
             "evidence": each.evidence,
             "suggestion": each.suggestion,
         }
-        for each in findings(trees, tools)
+        for each in said
     ]
-    return {"runs": len(trees), "findings": found, "warnings": [*of_workflow(agents, tools, ())]}
+    return {"runs": len(trees), "findings": found, "warnings": [*of_workflow(agents, granted, in_order)]}
+
+
+def agents_in(trees: Sequence[RunTree]) -> list[str]:
+    """Capability names of all that took part, sorted."""
+    return sorted({step.target for tree in trees for step in tree.steps if step.target.startswith("agent:")})
 
 
 def _reasons(case: Case, *, for_it: bool) -> list[Json]:

@@ -5,11 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from gateway.core.json import json_list, json_object
 from gateway.core.ports.runs import RunStep
 from gateway.orchestration.runs import RunTree, StepTree
 
 NOTABLE_SHARE = 0.2
 """Of a target's steps that had to be tried again, from which on it is worth a word."""
+LEAST_RUNS = 5
+"""From so many runs on it means something that a worker or a tool was used in none of them."""
+_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,19 +27,25 @@ class Finding:
     suggestion: str
 
 
-def findings(trees: Sequence[RunTree], tools: Mapping[str, frozenset[str]]) -> tuple[Finding, ...]:
-    """Of runs of one workflow. `tools`: what each agent called in them, by capability name."""
+def findings(
+    trees: Sequence[RunTree], tools: Mapping[str, frozenset[str]], granted: Mapping[str, frozenset[str]]
+) -> tuple[Finding, ...]:
+    """Of runs of one workflow, the latest first. `tools`: what each agent called in them, by capability name;
+    `granted`: what it may call."""
     return (
         *_sharing(trees, tools),
         *_retries(trees),
         *_waiting(trees),
         *_bottleneck(trees),
         *_stopped(trees),
+        *_never_asked(trees),
+        *_never_called(trees, tools, granted),
     )
 
 
-def _sharing(trees: Sequence[RunTree], tools: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
-    """Pairs that followed each other, without overlap, in every run in which both took part, and call the same."""
+def always_in_order(trees: Sequence[RunTree]) -> dict[tuple[str, str], int]:
+    """Pairs of agents of which the second began after the first had ended in every run in which both took part, and how
+    many runs that were."""
     together: Counter[tuple[str, str]] = Counter()
     in_order: Counter[tuple[str, str]] = Counter()
     for tree in trees:
@@ -45,9 +55,18 @@ def _sharing(trees: Sequence[RunTree], tools: Mapping[str, frozenset[str]]) -> I
                 if first != second and spans[first][0] <= spans[second][0]:
                     together[first, second] += 1
                     in_order[first, second] += spans[first][1] <= spans[second][0]
-    for (first, second), times in sorted(together.items()):
+    return {
+        (first, second): times
+        for (first, second), times in sorted(together.items())
+        if in_order[first, second] == times and not together[second, first]
+    }
+
+
+def _sharing(trees: Sequence[RunTree], tools: Mapping[str, frozenset[str]]) -> Iterator[Finding]:
+    """Pairs that always follow each other, and call the same."""
+    for (first, second), times in always_in_order(trees).items():
         shared = tools.get(first, frozenset()) & tools.get(second, frozenset())
-        if shared and in_order[first, second] == times and not together[second, first]:
+        if shared:
             yield Finding(
                 what="sequential_and_sharing",
                 targets=(first, second),
@@ -129,6 +148,47 @@ def _stopped(trees: Sequence[RunTree]) -> Iterator[Finding]:
             evidence=f"{len(stopped)} of {len(trees)} runs were stopped by their budget or deadline",
             suggestion="raise the limit, or give the work fewer rounds",
         )
+
+
+def _never_asked(trees: Sequence[RunTree]) -> Iterator[Finding]:
+    """Workers of the latest version that no run gave any work."""
+    if len(trees) < LEAST_RUNS:
+        return
+    settings = json_object(trees[0].run.spec.get("settings"))
+    kinds = (("agent", "agents"), ("tool", "tools"), ("workflow", "workflows"))
+    workers = [f"{kind}:{name}" for kind, setting in kinds for name in json_list(settings.get(setting))]
+    called = {step.target for step in _steps(trees)}
+    idle = tuple(each for each in workers if each not in called)
+    if idle:
+        yield Finding(
+            what="never_used",
+            targets=idle,
+            evidence=f"in {len(trees)} runs nothing was given to {_some(idle)}",
+            suggestion="take it out of the workflow, or find out why it is never chosen",
+        )
+
+
+def _never_called(
+    trees: Sequence[RunTree], tools: Mapping[str, frozenset[str]], granted: Mapping[str, frozenset[str]]
+) -> Iterator[Finding]:
+    """Agents that may call what they called in none of the runs in which they took part."""
+    took_part = Counter(target for tree in trees for target in {step.target for step in tree.steps})
+    for agent, may in sorted(granted.items()):
+        idle = tuple(sorted(may - tools.get(agent, frozenset())))
+        if idle and took_part[agent] >= LEAST_RUNS:
+            yield Finding(
+                what="never_used",
+                targets=(agent, *idle),
+                evidence=f"{agent} may call {len(may)} tools, and in {took_part[agent]} runs never called "
+                f"{_some(idle)}",
+                suggestion=f"take them from the roles of {agent}: what it is not granted it can neither misuse nor "
+                "choose by mistake",
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return f"{', '.join(names[:_NAMED])}{f' and {more} more' if more > 0 else ''}"
 
 
 def _steps(trees: Sequence[RunTree]) -> Iterator[StepTree]:

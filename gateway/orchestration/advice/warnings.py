@@ -1,7 +1,6 @@
 """What is wrong with a workflow as it is built: too many agents, too many tools, agents that are one. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gateway.orchestration.advice.choice import TOOLS_AT_MOST
 
@@ -9,8 +8,10 @@ AGENTS_AT_MOST = 10
 """In one workflow; with more, coordination costs more than it gains."""
 
 
-def of_workflow(agents: Sequence[str], tools: Mapping[str, frozenset[str]], in_order: Sequence[str]) -> Iterator[str]:
-    """`tools`: which tools each agent may call; `in_order`: agents that are always called one after another."""
+def of_workflow(
+    agents: Sequence[str], tools: Mapping[str, frozenset[str]], in_order: Iterable[tuple[str, str]]
+) -> Iterator[str]:
+    """`tools`: which tools each agent may call; `in_order`: agents of which one is always called after the other."""
     if len(agents) > AGENTS_AT_MOST:
         yield (
             f"{len(agents)} agents are more than {AGENTS_AT_MOST}: group them into workflows of their own, or give "
@@ -19,8 +20,9 @@ def of_workflow(agents: Sequence[str], tools: Mapping[str, frozenset[str]], in_o
     for agent in agents:
         own = tools.get(agent, frozenset())
         if len(own) > TOOLS_AT_MOST:
-            yield f"{agent} calls {len(own)} tools, more than the {TOOLS_AT_MOST} an agent chooses among well: split it"
-    for first, second in pairwise(in_order):
+            most = f"more than the {TOOLS_AT_MOST} an agent chooses among well"
+            yield f"{agent} may call {len(own)} tools, {most}: split it, or grant it less"
+    for first, second in in_order:
         shared = tools.get(first, frozenset()) & tools.get(second, frozenset())
         smaller = min(len(tools.get(first, frozenset())), len(tools.get(second, frozenset())))
         if shared and 2 * len(shared) >= smaller:

@@ -414,6 +414,9 @@ async def test_costs_are_added_up_by_what_is_asked_for() -> None:
         assert await by("day", since=day) == {day: 3}
         assert await by("run", since="1970-01-01") == {"run_1": 3}
         assert await by("run") == {}
+        await bench.runs.note_step(replace(a_step("run_1/2/pay"), usage=Usage(calls=2)))
+        assert await by("step", since="1970-01-01") == {"help/pay": 2}
+        assert await by("stage", since="1970-01-01") == {}
         said = (await client.get("/costs")).json()
         assert said["total"]["costUsd"] == "0.1"
         assert said["budgets"] == bench.costs.limits
@@ -427,6 +430,7 @@ async def test_advice_is_on_a_run_or_on_a_workflow_and_not_on_both() -> None:
         both = await client.get("/advice", params={"run": "run_1", "workflow": "help"})
         neither = await client.get("/advice")
     assert said["about"] == "run_1"
+    assert said["granted"] == [each.name for each in ApiBench().gateway.shown["bea"] if each.kind == "tool"]
     assert (both.status_code, neither.status_code) == (400, 400)
 
 

@@ -111,7 +111,7 @@ servers: {orders: {}}
 agents: {refunds: {}, triage: {}}
 workflows:
   help:
-    fallback: {refunds: foreign}
+    fallback: {refunds: foreign, orders/look: orders/seek}
     scratchpad: {price: {writers: [refunds, orders/find], readers: [triage, help]}}
     router: {person: lead}
     stages: [{agent: refunds}, {agent: refunds, approve: {role: lead}}]
@@ -131,6 +131,8 @@ def test_what_fits_together_is_left_alone(text: str) -> None:
     ("old", "new", "severity", "path", "suggestion"),
     [
         ("fallback: {refunds", "fallback: {refund", "error", "workflows.help.fallback.refund", "refunds"),
+        ("orders/look", "oders/look", "error", 'workflows.help.fallback["oders/look"]', "orders"),
+        ("orders/seek", "oders/seek", "error", 'workflows.help.fallback["orders/look"]', "orders"),
         ("[refunds, ord", "[refnds, ord", "error", "workflows.help.scratchpad.price.writers[0]", "refunds"),
         ("orders/find], ", "oders/find], ", "error", "workflows.help.scratchpad.price.writers[1]", ""),
         ("[triage, help]", "[triage, hlp]", "error", "workflows.help.scratchpad.price.readers[1]", "help"),

@@ -1,5 +1,7 @@
 """Advice: the pattern that fits, what it takes, and what a record suggests."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,10 +110,10 @@ def test_every_trait_has_a_question() -> None:
 
 def test_agents_that_are_one_and_agents_that_are_too_many_are_warned_of() -> None:
     tools = {"a": frozenset({"t1", "t2"}), "b": frozenset({"t1", "t2"}), "c": frozenset(map(str, range(30)))}
-    said = " ".join(of_workflow(["a", "b", "c", *map(str, range(9))], tools, ["a", "b", "c"]))
+    said = " ".join(of_workflow(["a", "b", "c", *map(str, range(9))], tools, [("a", "b"), ("b", "c")]))
     assert "12 agents" in said
     assert "a and b are always called" in said
-    assert "c calls 30 tools" in said
+    assert "c may call 30 tools" in said
     assert "b and c" not in said
 
 
@@ -150,7 +152,7 @@ def tree(*steps: StepTree) -> RunTree:
 
 
 def found(*trees: RunTree, **tools: frozenset[str]) -> dict[str, JsonObject]:
-    said = on_record(trees, {f"agent:{slug}": names for slug, names in tools.items()})
+    said = on_record(trees, {f"agent:{slug}": names for slug, names in tools.items()}, {})
     return {json_text(json_object(each)["what"]): json_object(each) for each in json_list(said["findings"])}
 
 
@@ -184,4 +186,42 @@ def test_whoever_takes_most_of_the_time_and_whatever_stopped_runs_is_named() -> 
 
 
 def test_a_record_without_anything_to_say_says_nothing() -> None:
-    assert on_record([tree(step("a", 1, 2), step("b", 1, 2))], {}) == {"runs": 1, "findings": [], "warnings": []}
+    assert on_record([tree(step("a", 1, 2), step("b", 1, 2))], {}, {}) == {"runs": 1, "findings": [], "warnings": []}
+
+
+def test_workers_that_no_run_gave_anything_are_named_once_there_are_enough_runs() -> None:
+    used = tree(step("a", 1, 2))
+    settings: JsonObject = {"agents": ["a", "b"], "tools": ["orders/find"], "workflows": ["other"]}
+    latest = replace(used, run=replace(used.run, spec={"settings": settings}))
+    finding = found(latest, used, used, used, used)["never_used"]
+    assert finding["targets"] == ["agent:b", "tool:orders/find", "workflow:other"]
+    assert "in 5 runs" in json_text(finding["evidence"])
+    assert "never_used" not in found(latest, used, used, used)
+    assert "never_used" not in found(*[tree(step("a", 1, 2))] * 5), "of a plug-in's workers nobody knows"
+
+
+def test_tools_that_an_agent_may_call_and_never_called_are_named() -> None:
+    runs = [tree(step("a", 1, 2), step("b", 1, 2)) for _ in range(5)]
+    granted = {"agent:a": frozenset({"tool:o/x", "tool:o/y"}), "agent:b": frozenset({"tool:o/x"})}
+    called = {"agent:a": frozenset({"tool:o/x"}), "agent:b": frozenset({"tool:o/x"})}
+    [finding] = map(json_object, json_list(on_record(runs, called, granted)["findings"]))
+    assert (finding["what"], finding["targets"]) == ("never_used", ["agent:a", "tool:o/y"])
+    assert on_record(runs[:4], called, granted)["findings"] == []
+
+
+def test_agents_always_in_a_row_that_may_call_the_same_are_warned_of_unless_that_is_found_already() -> None:
+    runs = [tree(step("a", 1, 2), step("b", 4, 2)) for _ in range(3)]
+    shared = frozenset({"tool:orders/find"})
+    granted = {"agent:a": shared, "agent:b": shared}
+    assert "agent:a and agent:b are always called one after the other" in str(on_record(runs, {}, granted)["warnings"])
+    both = on_record(runs, granted, granted)
+    assert "sequential_and_sharing" in str(both["findings"])
+    assert both["warnings"] == []
+
+
+def test_what_an_agent_may_call_counts_and_not_what_it_called() -> None:
+    runs = [tree(step("a", 1, 2))]
+    many = frozenset(f"tool:o/{number}" for number in range(21))
+    [warning] = json_list(on_record(runs, {}, {"agent:a": many})["warnings"])
+    assert "agent:a may call 21 tools" in str(warning)
+    assert on_record(runs, {"agent:a": many}, {})["warnings"] == []

@@ -19,7 +19,7 @@ def test_a_workflow_may_call_exactly_what_it_names() -> None:
             "agents": ["refunds"],
             "tools": ["orders/find"],
             "workflows": ["other"],
-            "fallback": {"refunds": "refunds-b"},
+            "fallback": {"refunds": "refunds-b", "orders/find": "archive/find"},
             "plan": [{"id": "a", "agent": "scheduling"}],
             "stages": [{"tool": "orders/refund", "undo": {"tool": "orders/undo"}}],
         }
@@ -31,6 +31,7 @@ def test_a_workflow_may_call_exactly_what_it_names() -> None:
         "agent:refunds-b",
         "agent:scheduling",
         "tool:orders/find",
+        "tool:archive/find",
         "tool:orders/refund",
         "tool:orders/undo",
         "workflow:other",

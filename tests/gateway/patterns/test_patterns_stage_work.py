@@ -93,6 +93,17 @@ async def test_who_takes_over_a_stage_is_named_in_the_answer() -> None:
     assert result["gaps"] == []
 
 
+async def test_a_tool_takes_over_from_a_tool_and_is_named_too() -> None:
+    stage: JsonObject = {"tool": "orders/find", "input": {"id": 7}}
+    around = world(stage, fallback={"orders/find": "archive/find"}, limits={"max_rounds": 1})
+    around.agents.answers |= {"tool:orders/find": fails, "tool:archive/find": says({"by": "archive"})}
+    async with around.up():
+        result = told(await ask(around))
+    assert result["answer"] == {"by": "archive"}
+    assert result["notices"] == ["archive/find stood in for orders/find"]
+    assert [each.input for each in around.agents.asked] == [{"id": 7}, {"id": 7}]
+
+
 @pytest.mark.parametrize(
     ("reply", "failed", "tries"), [("retry", False, 2), ("skip", False, 1), ("fail", True, 1), ("perhaps", True, 1)]
 )
