@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidRequest
@@ -265,6 +265,7 @@ async def test_a_canceled_plan_undoes_what_it_has_done_and_what_was_under_way(pa
     assert around.agents.asked_of("agent:ship") == []
 
 
+@settings(deadline=None)
 @given(
     ends=st.lists(st.integers(0, 9), min_size=1, max_size=7),
     edges=st.sets(st.tuples(st.integers(0, 6), st.integers(0, 6))),

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.json import JsonObject
@@ -20,6 +20,7 @@ def verdict(*texts: str) -> Verdict:
     return Verdict(worker="agent:a", confidence=0.9, intents=intents)
 
 
+@settings(deadline=None)
 @given(words=WORDS, data=st.data())
 def test_wishes_in_the_requests_own_words_come_back(words: list[str], data: st.DataObject) -> None:
     first = data.draw(st.integers(0, len(words) - 1))
