@@ -26,6 +26,7 @@ from tests.fakes_orchestration import ANA, Answering, Asked, answer, says
 from tests.gateway.orchestration.test_orchestration_crashes import failing_stages, shipping
 from tests.gateway.patterns import test_patterns_event_driven as event_driven
 from tests.gateway.patterns import test_patterns_mesh as mesh
+from tests.gateway.patterns import test_patterns_plan_undoing as plan_undoing
 from tests.gateway.patterns import test_patterns_reflection as reflection
 from tests.gateway.patterns import test_patterns_router as router
 from tests.gateway.patterns.test_patterns_concurrent_crashes import due_diligence
@@ -55,6 +56,8 @@ SCENES: Mapping[str, Scene] = {
     "reflection": reflection.rich(),
     "event_driven": event_driven.SCENE,
     "canary": CANARY,
+    "undone-commits": plan_undoing.scene("supervisor", propose=True),
+    "undone-steps": plan_undoing.scene("plan_execute"),
 }
 
 
