@@ -9,11 +9,11 @@ from typing import Literal
 from msgspec import Raw, structs
 
 from adapters.mcp.asking import MOST_ROUNDS, PATIENCE_S, ask, questions_to, replied, resumed
-from adapters.mcp.classify import ABSENT, NAME_HEADER, PARAM_PREFIX, Headers, Message
+from adapters.mcp.classify import Message
 from adapters.mcp.entries import Entry
 from adapters.mcp.exchange import Exchange
 from adapters.mcp.extensions import KIND
-from adapters.mcp.headers import check_params, param_headers
+from adapters.mcp.headers import param_headers
 from adapters.mcp.knock import Knock
 from adapters.mcp.presets import Preset
 from adapters.mcp.refusals import (
@@ -30,8 +30,9 @@ from adapters.mcp.refusals import (
 )
 from adapters.mcp.render import result_bytes
 from adapters.mcp.revisions import in_words_of
+from adapters.mcp.sent_headers import as_sent, check_param_headers, sent_on, traceparent_of
 from adapters.mcp.sessions import Session
-from adapters.mcp.tasks import EXTENSION, parts_of
+from adapters.mcp.tasks import EXTENSION, TASK_ID, parts_of
 from adapters.mcp.tasks import OPERATIONS as TASKS
 from adapters.mcp.uris import Outward, rewritten_result
 from adapters.mcp.views import View
@@ -56,7 +57,6 @@ from gateway.core.ports.world import Clock, Ids
 
 KEY_LENGTH = 256
 """Longest idempotency key, characters."""
-TRACEPARENT_LENGTH = 55
 FOLLOWED_S = 30 * 86_400.0
 """No stream that tells of changes lives longer."""
 USUAL_LOG_LEVEL = "info"
@@ -128,6 +128,17 @@ class Calls:
         budget = structs.replace(request.budget, deadline_s=self._clock.monotonic_s() + FOLLOWED_S)
         await self._gateway.call(structs.replace(request, body=body, budget=budget), emit)
 
+    async def of_task(self, knock: Knock, view: View, task_id: str, operation: Operation, emit: Emit) -> Result:
+        """What is asked of a task beside the requests of its caller. Raises: RpcRefusal: no id of one; GatewayError."""
+        name, entry = self._tool_of(view, task_id)
+        request = self._request(knock, operation, name, entry)
+        members = {TASK_ID: Raw(encode(task_id)), "_meta": knock.message.params["_meta"]}
+        budget = request.budget
+        if operation == "task.subscribe":
+            budget = structs.replace(budget, deadline_s=self._clock.monotonic_s() + FOLLOWED_S)
+        request = structs.replace(request, body=Params(members, era=knock.era), budget=budget)
+        return await self._gateway.call(request, emit)
+
     async def _called(self, request: Request, knock: Knock, exchange: Exchange, entry: Entry | None) -> Result:
         """The result, once a legacy client has been asked whatever the server wanted to know before it."""
         result = await self._gateway.call(request, exchange.emit)
@@ -169,7 +180,7 @@ class Calls:
                 raise RpcRefusal(INVALID_PARAMS, "arguments must be an object")
             del params["arguments"]
         if entry is not None and entry.mirrors and knock.era == "modern" and not knock.wrapped:
-            _check_param_headers(knock, entry)
+            check_param_headers(knock, entry)
         return name, entry
 
     def _completed(self, knock: Knock, view: View) -> tuple[str, Entry | None]:
@@ -194,16 +205,25 @@ class Calls:
                 raise RpcRefusal(METHOD_NOT_FOUND, "its server offers no completions")
         return name, entry
 
-    def _with_task(self, knock: Knock, view: View) -> tuple[str, Entry | None]:
-        """The tool whose task is asked about."""
+    def has_tasks(self, knock: Knock, view: View) -> bool:
+        """Whether any server the caller sees here has tasks. Raises: RpcRefusal: the client says nothing of them."""
         if knock.era == "legacy" or not self._offered(view, EXTENSION):
-            raise RpcRefusal(METHOD_NOT_FOUND, "Method not found", data=knock.message.method)
+            return False
         declared = json_object(decode_value(bytes(knock.message.meta.capabilities)))
         if EXTENSION not in json_object(declared.get("extensions")):
             needed: JsonObject = {"requiredCapabilities": {"extensions": {EXTENSION: {}}}}
             raise RpcRefusal(MISSING_CAPABILITY, "this needs a client that declares tasks", data=needed)
+        return True
+
+    def _with_task(self, knock: Knock, view: View) -> tuple[str, Entry | None]:
+        """The tool whose task is asked about."""
+        if not self.has_tasks(knock, view):
+            raise RpcRefusal(METHOD_NOT_FOUND, "Method not found", data=knock.message.method)
+        return self._tool_of(view, _required(knock.message, TASK_ID))
+
+    def _tool_of(self, view: View, task_id: str) -> tuple[str, Entry | None]:
         try:
-            name = parts_of(_required(knock.message, "taskId"))[0]
+            name = parts_of(task_id)[0]
         except InvalidRequest as error:
             raise RpcRefusal(INVALID_PARAMS, error.message) from error
         entry = next((each for each in view.entries("tools").values() if each.capability.name == name), None)
@@ -231,12 +251,12 @@ class Calls:
                 message.params,
                 era=knock.era,
                 size_bytes=message.size_bytes,
-                headers=_sent_on(knock, operation, entry) if knock.era == "modern" else (),
+                headers=sent_on(knock, operation, entry) if knock.era == "modern" else (),
                 said_before=_said_before(knock.session),
             ),
             protocol="mcp",
             labels=identity.labels,
-            traceparent=_traceparent(knock) or identity.traceparent,
+            traceparent=traceparent_of(knock) or identity.traceparent,
             run_id=identity.run_id,
             step_id=identity.step_id,
             phase=identity.phase,
@@ -278,7 +298,7 @@ def _settled(request: Request, preset: Preset) -> Request:
     arguments = preset.filled({} if raw is None else json_object(decode_strictly(bytes(raw))))
     body = body.with_members({**body.members, "arguments": Raw(encode(arguments))})
     if preset.mirrors and body.era == "modern":
-        body.headers = _as_sent(param_headers(preset.mirrors, arguments))
+        body.headers = as_sent(param_headers(preset.mirrors, arguments))
     return structs.replace(request, body=body)
 
 
@@ -347,45 +367,3 @@ def _required(message: Message, key: Literal["name", "uri", "taskId"]) -> str:
     if value is None:
         raise RpcRefusal(INVALID_PARAMS, f"{key} must be a string")
     return value
-
-
-def _sent_on(knock: Knock, operation: Operation, entry: Entry | None) -> tuple[tuple[bytes, bytes], ...]:
-    """Headers for the server beside its own; what a method's name mirrors, only whoever sent it knows."""
-    named = knock.headers.get(NAME_HEADER) if operation == "method" else None
-    more = () if named is None else ((NAME_HEADER, named.strip(b" \t")),)
-    return (*_param_headers(knock, entry), *more)
-
-
-def _param_headers(knock: Knock, entry: Entry | None) -> tuple[tuple[bytes, bytes], ...]:
-    if not knock.wrapped:
-        return _sent_headers(knock.headers)
-    if entry is None or not entry.mirrors:
-        return ()
-    arguments = json_object(decode_value(bytes(knock.message.params.get("arguments", Raw(b"null")))))
-    return _as_sent(param_headers(entry.mirrors, arguments))
-
-
-def _as_sent(headers: dict[str, str]) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple((name.lower().encode(), value.encode()) for name, value in headers.items())
-
-
-def _sent_headers(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
-    if PARAM_PREFIX not in b"\n".join(headers):
-        return ()
-    return tuple((name, value.strip(b" \t")) for name, value in headers.items() if name.startswith(PARAM_PREFIX))
-
-
-def _check_param_headers(knock: Knock, entry: Entry) -> None:
-    arguments = json_object(decode_value(bytes(knock.message.params.get("arguments", Raw(b"null")))))
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in _sent_headers(knock.headers)}
-    check_params(entry.mirrors, arguments, headers)
-
-
-def _traceparent(knock: Knock) -> str:
-    """The caller's trace context, by its body before its header; what is not shaped like one is dropped."""
-    raw = knock.message.meta.traceparent
-    said = knock.headers.get(b"traceparent", b"") if raw is ABSENT else bytes(raw)[1:-1]
-    if not said:
-        return ""
-    shaped = len(said) == TRACEPARENT_LENGTH and said.isascii() and said.count(b"-") == 3
-    return said.decode() if shaped else ""

@@ -4,6 +4,7 @@ Knows neither eras nor sessions; those are headers to it.
 """
 
 from collections.abc import Awaitable, Callable
+from copy import copy
 from dataclasses import dataclass
 from itertools import count
 from typing import TypeAlias
@@ -94,6 +95,12 @@ class Wire:
         self._on_request = on_request
         self.updates = updates
         self._numbers = count(1)
+
+    def over(self, pool: Pool) -> "Wire":
+        """To the same server by other connections."""
+        other = copy(self)
+        other.pool = pool
+        return other
 
     def number(self) -> int:
         """A request id no other request to this server has or will have."""

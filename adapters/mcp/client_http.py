@@ -16,6 +16,7 @@ from adapters.mcp.client_pages import OPENED, asked_in, begun_anew, pages_asked
 from adapters.mcp.client_params import outgoing, uri_of
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_sse import MOST_STREAMS, LegacySse
+from adapters.mcp.client_tasks import follow_task
 from adapters.mcp.client_updates import Updates
 from adapters.mcp.client_watch import announces_changes, first_of, keep_listening, listen_modern
 from adapters.mcp.client_wire import UNSUPPORTED_VERSION, Message
@@ -94,6 +95,7 @@ class McpHttpUpstream:
             PoolLimits(connections=MOST_STREAMS, connect_timeout_s=limits.connect_timeout_s),
             token,
         )
+        self._streams = streams
         self._legacy = Legacy(self._wire, parts.limits, parts.clock, connections=limits.connections, streams=streams)
         self._sse = LegacySse(
             self._wire,
@@ -233,6 +235,9 @@ class McpHttpUpstream:
         state, task_id = answers.state_for(request, capability), answers.task_for(request, capability)
         if state == OPENED:
             request, state = begun_anew(request), None
+        if request.operation == "task.subscribe" and era == "modern":
+            # No tool's own bound on a call is one on how long its tasks are followed.
+            await follow_task(self._wire.over(self._streams), request, capability, task_id, emit)
         out = outgoing(request, capability, era, state, task_id)
         try:
             raw = await face.call(out, request, capability, emit, deadline_s)

@@ -1,4 +1,4 @@
-"""What a stream hears of single resources, and that it goes on hearing of them. Knows no client and no transport."""
+"""What a stream hears of single resources and tasks, and that it goes on hearing of them. Knows no transport."""
 
 import math
 from collections.abc import Awaitable, Callable
@@ -21,10 +21,12 @@ AGAIN_S = (1.0, 60.0)
 
 
 class News:
-    """What a stream has to tell next; several changes of one resource are one."""
+    """What a stream has to tell next; several changes of one resource or task are one."""
 
     def __init__(self) -> None:
         self.uris: dict[str, None] = {}
+        self._tasks: dict[str, bytes] = {}
+        self._told: dict[str, bytes] = {}
         self._some = anyio.Event()
 
     def stir(self) -> None:
@@ -33,6 +35,16 @@ class News:
     async def wait(self) -> None:
         await self._some.wait()
         self._some = anyio.Event()
+
+    def task_is(self, task_id: str, state: bytes) -> None:
+        """All there is to say of a task by now, a JSON object, raw; what it says newly is told."""
+        if self._told.get(task_id) != state:
+            self._told[task_id] = self._tasks[task_id] = state
+            self.stir()
+
+    def take_tasks(self) -> list[bytes]:
+        states, self._tasks = [*self._tasks.values()], {}
+        return states
 
     def take(self) -> list[str]:
         uris, self.uris = [*self.uris], {}

@@ -26,6 +26,8 @@ from adapters.mcp.sessions import Session, Sessions, negotiated
 from adapters.mcp.streams import NOTICES, Notice, Streams, Subscription
 from adapters.mcp.subscribing import Subscribing
 from adapters.mcp.tapes import Tape, Tapes
+from adapters.mcp.task_news import TaskNews
+from adapters.mcp.tasks import TASK_IDS
 from adapters.mcp.unread import Unread
 from adapters.mcp.views import ListKind, View, Views
 from adapters.mcp.wire import as_text, askable, decode_value
@@ -84,6 +86,7 @@ class Methods:
         self._finding = Finding()
         self._calls = Calls(gateway=gateway, clock=clock, ids=ids, limits=limits)
         self._subscribing = Subscribing(gateway, self._calls)
+        self._task_news = TaskNews(self._calls, MOST_WATCHED)
         self._beyond = Beyond(
             gateway=gateway,
             calls=self._calls,
@@ -263,10 +266,11 @@ class Methods:
         if len(uris) > MOST_WATCHED:
             raise RpcRefusal(INVALID_PARAMS, f"no more than {MOST_WATCHED} resources can be watched at once")
         seen = await self._subscribing.allowed(knock, view, uris)
+        tasks = await self._task_news.allowed(knock, view, wanted.get(TASK_IDS))
         for_ever = anyio.Event()
         exchange.close()
         subscription = self._subscription(knock, notices, (), lambda: (seen, for_ever))
-        await self._streams.serve(subscription, knock.receive, knock.send)
+        await self._streams.serve(replace(subscription, tasks=tasks), knock.receive, knock.send)
 
     async def _watch(self, knock: Knock, session: Session, exchange: Exchange, *, wanted: bool) -> None:
         """`resources/subscribe` and its opposite: what changes is told on the session's own stream."""
@@ -291,11 +295,13 @@ class Methods:
     ) -> Subscription:
         principal, credential = knock.identity.principal, knock.headers.get(b"authorization", b"")
 
-        async def follow(uri: str, emit: Emit) -> None:
+        async def seen() -> tuple[Knock, View]:
             # Judged each time as whoever the credential stands for by now.
             identity = await self._streams.identified(credential, knock.scope)
-            view = self._views.of(identity.principal, knock.scope)
-            await self._calls.follow(replace(knock, identity=identity), view, uri, emit)
+            return replace(knock, identity=identity), self._views.of(identity.principal, knock.scope)
+
+        async def follow(uri: str, emit: Emit) -> None:
+            await self._calls.follow(*(await seen()), uri, emit)
 
         return Subscription(
             principal=principal,
@@ -307,6 +313,7 @@ class Methods:
             told=self._streams.current(principal, knock.scope, notices),
             watched=watched,
             follow=follow,
+            follow_task=lambda task_id, tell: self._task_news.follow(task_id, seen, tell),
             request_id=knock.message.id,
             headers=headers,
             tape=tape,

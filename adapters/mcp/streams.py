@@ -4,7 +4,7 @@ A stream speaks only of what its caller may see: a change elsewhere stays unment
 again on each change and with each sign of life.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -19,9 +19,11 @@ from adapters.mcp.refusals import error_bytes, refusal_from
 from adapters.mcp.render import notification_bytes, response_bytes, sse_bytes
 from adapters.mcp.sessions import Ear, owner_of
 from adapters.mcp.tapes import Tape
+from adapters.mcp.task_news import Tell
+from adapters.mcp.tasks import NOTIFICATION, TASK_IDS
 from adapters.mcp.unread import KEPT, NOT_KEPT, Unread, unread
 from adapters.mcp.views import ListKind, View, Views
-from adapters.mcp.wire import META_PREFIX, encode
+from adapters.mcp.wire import ACKNOWLEDGED, META_PREFIX, decode_members, encode
 from gateway.core.errors import Exhausted, Unauthenticated, Unavailable
 from gateway.core.json import JsonObject
 from gateway.core.model import Emit, Principal
@@ -29,7 +31,6 @@ from gateway.core.ports.gateway import Authenticator, Gateway, Identity
 
 SUBSCRIPTION_KEY = META_PREFIX + "subscriptionId"
 
-ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 GONE = b": what came next is no longer kept\n\n"
 SHARE = 4
 """One caller may hold at most this fraction of all streams."""
@@ -63,6 +64,10 @@ async def _never(uri: str, emit: Emit) -> None:
     await anyio.sleep_forever()
 
 
+async def _never_told(task_id: str, tell: Tell) -> None:
+    await anyio.sleep_forever()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
     """What one stream was opened for."""
@@ -84,6 +89,9 @@ class Subscription:
     follow: Follow = _never
     ear: Ear | None = None
     """What a session is told beside its calls."""
+    tasks: frozenset[str] = frozenset()
+    """Of which it tells where they stand, by the ids their caller knows them by."""
+    follow_task: Callable[[str, Tell], Awaitable[None]] = _never_told
     request_id: bytes = b""
     """Raw JSON id of a `subscriptions/listen`; empty for a GET stream."""
     headers: HeaderLines = ()
@@ -189,9 +197,19 @@ class Streams:
                 if subscription.ear is not None:
                     group.start_soon(_notice_words, subscription.ear, news)
                 group.start_soon(follow_all, subscription.watched, subscription.follow, news, self._gateway)
+                if subscription.tasks:
+                    group.start_soon(self._follow_tasks, subscription, news)
                 last_words = await self._talk(subscription, send, news)
             await self._take_leave(send, last_words)
             group.cancel_scope.cancel()
+
+    async def _follow_tasks(self, subscription: Subscription, news: News) -> None:
+        always = anyio.Event()
+
+        async def follow(task_id: str, emit: Emit) -> None:
+            await subscription.follow_task(task_id, news.task_is)
+
+        await follow_all(lambda: (subscription.tasks, always), follow, news, self._gateway)
 
     async def _notice_changes(self, version: str, news: News) -> None:
         while True:
@@ -212,6 +230,7 @@ class Streams:
             if holder is not None:
                 subscription = replace(subscription, principal=holder)
                 chunks = [*self._news(subscription), *self._updates(news.take(), subscription), *_words(subscription)]
+                chunks += [_task(state, subscription) for state in news.take_tasks()]
                 said = await self._say(send, [_kept(each, subscription) for each in chunks] or [KEEP_ALIVE])
         return _farewell(subscription) if said else self._left_unread(subscription)
 
@@ -310,6 +329,8 @@ def _greeting(subscription: Subscription) -> bytes:
     watched = subscription.watched()[0]
     if watched:
         honoured["resourceSubscriptions"] = [*sorted(watched)]
+    if subscription.tasks:
+        honoured[TASK_IDS] = [*sorted(subscription.tasks)]
     return sse_bytes(notification_bytes(ACKNOWLEDGED, {"notifications": honoured, **_meta(subscription)}))
 
 
@@ -324,6 +345,13 @@ def _notice(notice: Notice, subscription: Subscription) -> bytes:
 
 def _updated(uri: str, subscription: Subscription) -> bytes:
     return sse_bytes(notification_bytes("notifications/resources/updated", {"uri": uri, **_meta(subscription)}))
+
+
+def _task(state: bytes, subscription: Subscription) -> bytes:
+    """SEP-2663, "task status notifications": what `tasks/get` answers, but for what makes it an answer."""
+    said: dict[str, object] = {**decode_members(state)}
+    said.pop("resultType", None)
+    return sse_bytes(notification_bytes(NOTIFICATION, {**said, **_meta(subscription)}))
 
 
 def _farewell(subscription: Subscription) -> bytes:

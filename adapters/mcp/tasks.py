@@ -19,6 +19,11 @@ OPERATIONS: dict[str, Operation] = {
     "tasks/cancel": "task.cancel",
 }
 TASK_ID = "taskId"
+TASK_IDS = "taskIds"
+"""What a stream is asked to tell of, and tells that it will."""
+NOTIFICATION = "notifications/tasks"
+OVER = frozenset({b"completed", b"failed", b"cancelled"})
+"""Where a task ends."""
 
 
 def exposed_id(capability: str, sealed: str) -> str:

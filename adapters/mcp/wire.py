@@ -49,6 +49,8 @@ ASKED: Mapping[str, str] = {
     "roots/list": "roots",
 }
 """What a server may ask a client for while it answers, by method: the capability that a client needs for it."""
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+"""The first a modern server says on a stream that tells of changes."""
 FOLLOWED = "mcp/followed"
 """Text of the event that says that a resource is followed from now on; whoever had followed it before may have missed
 something."""
