@@ -1,20 +1,23 @@
-"""JSON-RPC with one running program: many callers' requests over one pair of pipes, each answered to its own caller.
+"""JSON-RPC with one running program: requests over one pair of pipes, each answered to its own caller.
 
-Ids and progress tokens are ours, so two callers' can never meet. What a program says to nobody in particular reaches a
-caller only while the program has served nobody else.
+Ids and progress tokens are ours, so two callers' can never meet. What a program asks or says to nobody in particular
+goes to the newest call where the program is one caller's own. A program that many share can ask nobody, and what it
+says so reaches a call only while no other caller's can have caused it.
 """
 
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 
 import anyio
+import structlog
 from msgspec import Raw
 
 from adapters.mcp.client_answers import Answers
-from adapters.mcp.client_exchange import message_from
+from adapters.mcp.client_channel import Call
+from adapters.mcp.client_exchange import Asked, MayAsk, message_from, nothing
+from adapters.mcp.client_levels import LowestLevel
 from adapters.mcp.client_params import Outgoing, restore_token, swap_token
 from adapters.mcp.client_process import Process
+from adapters.mcp.client_questions import Questions
 from adapters.mcp.client_sessions import GATEWAY, Key
 from adapters.mcp.client_updates import UPDATED, Updates
 from adapters.mcp.client_wire import (
@@ -28,26 +31,16 @@ from adapters.mcp.client_wire import (
 from adapters.mcp.wire import encode
 from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, Unavailable, UpstreamFailed
 from gateway.core.json import JsonObject
-from gateway.core.model import Emit, Event, ignore_event
+from gateway.core.model import Emit, ignore_event
 from gateway.core.ports.world import Clock
+
+log = structlog.get_logger(__name__)
 
 MOST_GARBAGE = 1000
 """Lines that are not JSON-RPC, beyond which a program counts as broken."""
-_MOST_EVENTS = 256
-"""Of one call that wait for a slow caller; newer ones are dropped, for the others' sake."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Waiting:
-    """A request under way."""
-
-    who: Key
-    token: Raw | None
-    events: deque[tuple[Event, int]] = field(default_factory=deque[tuple[Event, int]])
-    """Each with its size, bytes."""
-    size_bytes: int = 0
-    answer: Message | GatewayError | None = None
-    wake: anyio.Event = field(default_factory=anyio.Event)
+_MOST_UNFINISHED = 100
+"""Calls given up and not answered whose callers are told apart."""
+_MOST_SHOWN = 100
 
 
 class Conversation:
@@ -55,21 +48,24 @@ class Conversation:
 
     def __init__(
         self,
-        slug: str,
         answers: Answers,
         clock: Clock,
         on_changed: Callable[[], None],
         updates: Updates,
         *,
         event_bytes: int,
+        shared: bool = True,
     ) -> None:
-        """`event_bytes`: the most that waits for one slow caller."""
+        """`event_bytes`: the most that waits for one slow caller. `shared`: it is not one caller's alone."""
         self._event_bytes = event_bytes
+        self._shared = shared
         self.garbage = 0
         """Lines that were not JSON-RPC."""
         self.over = False
         self.process: Process | None = None
-        self._slug = slug
+        self.logs = False
+        """Whether the program takes being told which log lines are wanted."""
+        self._levels = LowestLevel()
         self._answers = answers
         self._clock = clock
         self._on_changed = on_changed
@@ -77,40 +73,48 @@ class Conversation:
         self.subscribed: dict[str, int] = {}
         """Resources the program has been asked to tell of, each with the number of the request."""
         self._last = 0
-        self._waiting: dict[int, _Waiting] = {}
-        self._served: set[Key] = set()
-        """Callers, as far as it has to be known whether they are more than one."""
+        self._calls: dict[int, Call] = {}
+        self._callers: dict[int, Key] = {}
+        self._unfinished: dict[int, Key] = {}
+        """Whose the calls were that have been given up, and may be worked on all the same."""
+        self._mixed = False
+        """They were too many to be told apart."""
+        self._questions = Questions()
 
-    async def request(self, out: Outgoing, *, who: Key, emit: Emit, deadline_s: float, withdraw: bool = True) -> Raw:
-        """The result of a request; events before it in order. `withdraw`: say so when it is no longer wanted.
+    async def request(
+        self, out: Outgoing, *, who: Key, emit: Emit, deadline_s: float, may_ask: MayAsk = nothing, level: str = ""
+    ) -> Raw | Asked:
+        """The result of a request, or what its caller is asked first; events in order. `level`: of logs it wants.
 
         Raises: Unavailable: never sent; UpstreamFailed: the program died or answered wrongly; DeadlineExceeded; what
             the server's error stands for.
         """
-        number = self._number()
-        waiting = _Waiting(who=who, token=swap_token(out.members, number))
-        if who != GATEWAY and len(self._served) < 2:
-            self._served.add(who)
-        message = message_from(number, out)
-        self._waiting[number] = waiting
+        call = self._call(deadline_s, may_ask, self._give_up)
+        call.token = swap_token(out.members, call.number)
+        told = self._levels.want(call.number, level) if self.logs else ""
+        if told:
+            self.begin(Outgoing(method="logging/setLevel", members={"level": Raw(encode(told))}))
+        return await self._heard(call, message_from(call.number, out), who, emit)
+
+    async def go_on(self, asked: Asked, reply: bytes, emit: Emit, deadline_s: float) -> Raw | Asked:
+        """Bring the answer to what was asked in a call, and hear what comes of it. Raises: see `request`."""
+        call = asked.stream
+        if not isinstance(call, Call):
+            raise TypeError("a call is resumed by the transport that asked")
+        call.deadline_s = deadline_s
+        wanted = self._questions.close(bytes(asked.question.id)) == call.number and not self.over
+        who = self._callers.get(call.number, GATEWAY)
         try:
-            self._send(message)
-            with anyio.fail_after(max(0.0, deadline_s - self._clock.monotonic_s())):
-                return self._answers.result_of(number, await self._answer(waiting, emit))
-        except TimeoutError as error:
-            if withdraw:
-                self._withdraw(number)
-            raise DeadlineExceeded(f"{self._slug} did not answer in time") from error
-        except (anyio.get_cancelled_exc_class(), Denied):
-            if withdraw:
-                self._withdraw(number)
-            raise
-        finally:
-            del self._waiting[number]
+            return await self._heard(call, reply if wanted else b"", who, emit)
+        except Unavailable as error:
+            raise UpstreamFailed(error.message) from error  # the call itself was sent long ago
 
     async def ask(self, out: Outgoing, deadline_s: float, *, withdraw: bool = True) -> JsonObject:
-        """The result of a request in the gateway's own name."""
-        raw = await self.request(out, who=GATEWAY, emit=ignore_event, deadline_s=deadline_s, withdraw=withdraw)
+        """The result of a request in the gateway's own name. `withdraw`: say so when it is no longer wanted."""
+        call = self._call(deadline_s, nothing, self._give_up if withdraw else self._forget)
+        raw = await self._heard(call, message_from(call.number, out), GATEWAY, ignore_event)
+        if isinstance(raw, Asked):
+            raise self._answers.failed("asks the gateway itself")
         return self._answers.members(raw)
 
     def tell(self, said: JsonObject) -> None:
@@ -125,20 +129,47 @@ class Conversation:
 
     def withdraw(self, number: int) -> None:
         """Say that a request is no longer wanted."""
-        self._withdraw(number)
+        params: JsonObject = {"requestId": number, "reason": "no longer wanted"}
+        self._say(encode({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
 
-    async def _answer(self, waiting: _Waiting, emit: Emit) -> Message:
+    def _call(self, deadline_s: float, may_ask: MayAsk, give_up: Callable[[Call], None]) -> Call:
+        number = self._number()
+        return Call(number=number, token=None, may_ask=may_ask, deadline_s=deadline_s, give_up=give_up)
+
+    async def _heard(self, call: Call, message: bytes, who: Key, emit: Emit) -> Raw | Asked:
+        """Send a message, if it is one, and hear what comes of the call."""
+        self._calls[call.number], self._callers[call.number] = call, who
+        asked = False
+        try:
+            if message:
+                self._send(message)
+            with anyio.fail_after(max(0.0, call.deadline_s - self._clock.monotonic_s())):
+                answer = await self._next(call, emit)
+                asked = isinstance(answer, Asked)
+                return answer
+        except TimeoutError as error:
+            call.close()
+            raise DeadlineExceeded(f"{self._answers.name} did not answer in time") from error
+        except (anyio.get_cancelled_exc_class(), Denied):
+            call.close()
+            raise
+        finally:
+            if not asked:
+                self._forget(call)
+
+    async def _next(self, call: Call, emit: Emit) -> Raw | Asked:
         while True:
-            while waiting.events:
-                event, size_bytes = waiting.events.popleft()
-                waiting.size_bytes -= size_bytes
-                await emit(event)
-            if isinstance(waiting.answer, GatewayError):
-                raise waiting.answer
-            if waiting.answer is not None:
-                return waiting.answer
-            waiting.wake = anyio.Event()
-            await waiting.wake.wait()
+            while call.waiting:
+                message, raw = call.take()
+                if message.kind == "request":
+                    return Asked(message, call)
+                await emit(event_from_notification(message, raw))
+            if isinstance(call.answer, GatewayError):
+                raise call.answer
+            if call.answer is not None:
+                return self._answers.result_of(call.number, call.answer)
+            call.wake = anyio.Event()
+            await call.wake.wait()
 
     def _number(self) -> int:
         self._last += 1
@@ -146,15 +177,32 @@ class Conversation:
 
     def _send(self, line: bytes) -> None:
         if self.process is None:
-            raise Unavailable(f"{self._slug} is not running", detail={"sent": False})
+            raise Unavailable(f"{self._answers.name} is not running", detail={"sent": False})
         self.process.send(line)
 
-    def _withdraw(self, number: int) -> None:
-        params: JsonObject = {"requestId": number, "reason": "no longer wanted"}
+    def _say(self, line: bytes) -> None:
+        """Send it to the program, if it is there."""
         try:
-            self.tell({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+            self._send(line)
         except Unavailable:
-            return  # whoever is gone works on nothing
+            return  # whoever is gone works on nothing, and waits for nothing
+
+    def _give_up(self, call: Call) -> None:
+        """Nobody wants the answer any more, and the program is told."""
+        self.withdraw(call.number)
+        who = self._callers.get(call.number, GATEWAY)
+        if self._shared and call.answer is None and who != GATEWAY:
+            self._mixed = self._mixed or len(self._unfinished) >= _MOST_UNFINISHED
+            self._unfinished[call.number] = who
+        self._forget(call)
+
+    def _forget(self, call: Call) -> None:
+        self._calls.pop(call.number, None)
+        self._callers.pop(call.number, None)
+        self._levels.forget(call.number)
+        for question in self._questions.forget(call.number):
+            error: JsonObject = {"code": -32603, "message": "the call this was asked in is over"}
+            self._say(encode({"jsonrpc": "2.0", "id": Raw(question), "error": error}))
 
     # See `Lines`.
 
@@ -168,61 +216,95 @@ class Conversation:
             case "notification":
                 self._notified(message, raw)
             case "request":
-                self._refuse(message)
+                self._question(message, raw)
             case "answer":
-                number = _number(message.id)
-                waiting = self._waiting.get(number)
-                if waiting is not None and waiting.answer is None:
-                    waiting.answer = message
-                    waiting.wake.set()
-                elif not 0 < number <= self._last:
-                    self._count_garbage()  # other than those that come too late
+                self._answered(message)
 
     def overlong(self, head: bytes) -> None:
         _, found, rest = head.partition(b'"id":')
         digits = rest.lstrip()[:20].partition(b",")[0].rstrip(b"} ")
-        waiting = self._waiting.get(_number(Raw(digits))) if found else None
-        if waiting is not None and waiting.answer is None:
-            waiting.answer = self._answers.failed("answered with more bytes than are allowed")
-            waiting.wake.set()
+        call = self._calls.get(_number(Raw(digits))) if found else None
+        if call is not None and call.answer is None:
+            call.settle(self._answers.failed("answered with more bytes than are allowed"))
         self._count_garbage()
 
     def ended(self) -> None:
         self.over = True
         self._updates.end()
-        for waiting in self._waiting.values():
-            if waiting.answer is None:
+        for call in self._calls.values():
+            if call.answer is None:
                 # Not `Unavailable`: that would say that nothing was done, and nobody knows.
-                waiting.answer = self._answers.failed("ended before it answered")
-                waiting.wake.set()
+                call.settle(self._answers.failed("ended before it answered"))
+
+    def _answered(self, message: Message) -> None:
+        number = _number(message.id)
+        self._unfinished.pop(number, None)
+        call = self._calls.get(number)
+        if call is not None and call.answer is None:
+            call.settle(message)
+        elif not 0 < number <= self._last:
+            self._count_garbage()  # other than those that come too late
+
+    def _question(self, message: Message, raw: bytes) -> None:
+        asked = bytes(message.id)
+        if asked in self._questions:
+            # An answer could be the first one's or this one's: whoever asks twice under one name is heard once.
+            self._count_garbage()
+            return
+        for call in self._by_likelihood():
+            if not call.may_ask(message.method):
+                continue
+            if self._questions.too_many(call.number):
+                call.settle(self._answers.failed("asks without end"))
+                self.withdraw(call.number)
+                break
+            if call.add(message, raw, self._event_bytes):
+                self._questions.put(asked, call.number)
+                return
+        self._say(encode(own_answer(message)))
+
+    def _by_likelihood(self) -> Iterator[Call]:
+        """To which call something belongs that is said to no one in particular: the newest that waits for no answer."""
+        asked = self._questions.calls
+        newest_first = [*reversed(self._calls.values())]
+        yield from (call for call in newest_first if call.number not in asked)
+        yield from (call for call in newest_first if call.number in asked)
 
     def _notified(self, message: Message, raw: bytes) -> None:
         if message.method in LIST_CHANGED:
             self._on_changed()
         elif message.method == UPDATED:
             self._updates.publish(params_of(message))
+        elif message.method == "notifications/cancelled":
+            self._taken_back(encode(params_of(message).get("requestId")))
         elif message.method == "notifications/progress":
-            waiting = self._waiting.get(progress_token(message) or 0)
-            if waiting is not None and waiting.token is not None:
-                raw = restore_token(raw, waiting.token)
-                self._add(waiting, self._answers.message(raw), raw)
-        elif message.method == "notifications/message" and len(self._served) == 1:
-            callers = [waiting for waiting in self._waiting.values() if waiting.who != GATEWAY]
-            if callers:
-                self._add(callers[-1], message, raw)
+            call = self._calls.get(progress_token(message) or 0)
+            if call is not None and call.token is not None and len(raw) <= self._event_bytes:
+                raw = restore_token(raw, call.token)
+                call.add(self._answers.message(raw), raw, self._event_bytes)
+        else:
+            call = self._only_one()
+            if call is None or not call.add(message, raw, self._event_bytes):
+                said = message.method[:_MOST_SHOWN]
+                log.debug("dropped what an MCP server said to no call", server=self._answers.name, said=said)
 
-    def _add(self, waiting: _Waiting, message: Message, raw: bytes) -> None:
-        full = len(waiting.events) >= _MOST_EVENTS or waiting.size_bytes + len(raw) > self._event_bytes
-        if waiting.answer is None and not full:
-            waiting.events.append((event_from_notification(message, raw), len(raw)))
-            waiting.size_bytes += len(raw)
-            waiting.wake.set()
+    def _only_one(self) -> Call | None:
+        """The call that something belongs to which names none; None where it could be another caller's."""
+        if not self._shared:
+            return next(self._by_likelihood(), None)
+        if self._mixed or len(self._calls) != 1:
+            return None
+        ((number, call),) = self._calls.items()
+        return call if {self._callers[number], *self._unfinished.values()} == {self._callers[number]} else None
 
-    def _refuse(self, message: Message) -> None:
-        try:
-            self.tell(own_answer(message))
-        except Unavailable:
-            return
+    def _taken_back(self, question: bytes) -> None:
+        """The program no longer wants to know."""
+        call = self._calls.get(self._questions.close(question))
+        if call is not None:
+            for message, raw in [each for each in call.waiting if each[0].kind == "request"]:
+                if bytes(message.id) == question:
+                    call.waiting.remove((message, raw))
+                    call.size_bytes -= len(raw)
 
     def _count_garbage(self) -> None:
         self.garbage += 1

@@ -49,9 +49,7 @@ class Parking(Generic[SessionT]):
     @property
     def waiting(self) -> int:
         """How many calls wait; those that waited too long are given up first."""
-        now_s = self._clock.monotonic_s()
-        while self._parked and self._oldest().until_s <= now_s:
-            self._parked.popitem(last=False)[1].asked.stream.close()
+        self._give_up_late()
         return len(self._parked)
 
     def park(self, key: Key, session: SessionT, asked: Asked) -> Raw:
@@ -68,8 +66,9 @@ class Parking(Generic[SessionT]):
 
     def take(self, ticket: str, key: Key) -> Parked[SessionT]:
         """The call that waits under this ticket. Raises: InvalidRequest: none of this caller's does, or no longer."""
+        self._give_up_late()
         parked = self._parked.get(ticket)
-        if parked is None or parked.key != key or parked.until_s <= self._clock.monotonic_s():
+        if parked is None or parked.key != key:
             raise not_awaited()
         del self._parked[ticket]
         return parked
@@ -78,6 +77,11 @@ class Parking(Generic[SessionT]):
         """Give all of them up."""
         while self._parked:
             self._parked.popitem()[1].asked.stream.close()
+
+    def _give_up_late(self) -> None:
+        now_s = self._clock.monotonic_s()
+        while self._parked and self._oldest().until_s <= now_s:
+            self._parked.popitem(last=False)[1].asked.stream.close()
 
     def _oldest(self) -> Parked[SessionT]:
         return next(iter(self._parked.values()))

@@ -108,6 +108,9 @@ class ServerSettings(BaseModel):
     """Added to a minimal environment (PATH, HOME, LANG); values may be secret references."""
     cwd: str = ""
     """Working directory of the command; by default the one the gateway was started in."""
+    processes: Annotated[int, Field(ge=0, le=1000)] = 16
+    """Most processes of a command for callers that it may ask something, each with one of its own, where it speaks a
+    revision before 2026-07-28; one more serves everybody else. 0: it serves everybody, and can ask nobody."""
     headers: dict[str, str] = Field(default_factory=dict)
     """Sent with each request, for example the server's credential; values may be secret references."""
     auth: AuthSettings | None = None
@@ -165,8 +168,8 @@ class ServerSettings(BaseModel):
             raise ValueError("give either url (HTTP), command (a program on stdio) or openapi (a document)")
         if not self.url and self.transport != "auto":
             raise ValueError("transport belongs to a url")
-        if not self.command and (self.env or self.cwd):
-            raise ValueError("env and cwd belong to a command, not to a url")
+        if not self.command and (self.env or self.cwd or "processes" in self.model_fields_set):
+            raise ValueError("env, cwd and processes belong to a command, not to a url")
         if self.command and (self.headers or self.auth):
             raise ValueError("headers and auth belong to a url or a document, not to a command")
         if self.auth and any(name.lower() == "authorization" for name in self.headers):

@@ -16,6 +16,7 @@ from adapters.mcp.client_consent import ConsentedUpstream
 from adapters.mcp.client_http import McpHttpUpstream
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_seal import Seal
+from adapters.mcp.client_stdio import McpStdioUpstream
 from adapters.mcp.settings import ServerSettings, is_reference
 from adapters.net.address import Address
 from adapters.net.egress import EgressGuard
@@ -36,6 +37,8 @@ from gateway.core.ports.world import Ids
 
 Settings: TypeAlias = ServerSettings | AgentSettings | BusSettings
 CARD_BYTES = 256 * 1024
+_WATCHING = (McpHttpUpstream, McpCallersUpstream, McpStdioUpstream, BusUpstream)
+"""Those that have something to do between the calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +128,7 @@ class Neighbours:
         for slug, upstream in upstreams.items():
             if isinstance(upstream, BusUpstream):
                 self._buses[slug] = upstream.bus
-            watch = upstream.watch if isinstance(upstream, McpHttpUpstream | McpCallersUpstream | BusUpstream) else None
+            watch = upstream.watch if isinstance(upstream, _WATCHING) else None
             self._lists.add(upstream, new[slug].tenant, watch)
         self._foundation.accounts.only([slug for slug, each in wanted.items() if by_account(each.settings)])
         self._present = dict(wanted)

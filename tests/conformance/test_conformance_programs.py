@@ -8,11 +8,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 
 from tests.conformance.conftest import KEY_OF
-from tests.conformance.test_conformance_sdk import connected, text
+from tests.conformance.test_conformance_sdk import complete, connected, fill_in, no_roots, text
 from tests.e2e.gateways import META, Caller, Gateway, answer_in, free_port, key_of
 from tests.node_tools import FOLDER, MODULES, environment, node
 
@@ -127,6 +128,19 @@ async def test_the_typescript_everything_server_serves_either_era(
         assert steps == [1, 2]
         assert (await client.list_prompts()).prompts
         assert (await client.list_resources()).resources
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_the_typescript_everything_server_asks_over_stdio(before_foreign_servers: Gateway, mode: str) -> None:
+    asking = "trigger-elicitation-request"
+    able = {"elicitation_callback": fill_in, "sampling_callback": complete, "list_roots_callback": no_roots}
+    async with connected(before_foreign_servers, "program", mode, **able) as client:
+        # Which tools it shows to such clients alone is found out aside, by another process.
+        while asking not in {tool.name for tool in (await client.list_tools(cache_mode="refresh")).tools}:  # noqa: ASYNC110
+            await anyio.sleep(0.2)
+        assert "User provided" in text(await client.call_tool(asking, {}))
+        assert "Paris" in text(await client.call_tool("trigger-sampling-request", {"prompt": "?"}))
 
 
 @pytest.mark.anyio

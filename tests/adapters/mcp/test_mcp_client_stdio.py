@@ -37,6 +37,7 @@ MODERN = {"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabi
 LEGACY = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "old"}}
 def discover(m): answer(m, MODERN)
 def initialize(m): answer(m, LEGACY)
+def listing(m): answer(m, {"tools": [{"name": "refund"}]})
 def other(m): pass
 def on(m): done(m)
 """
@@ -47,18 +48,22 @@ for line in sys.stdin:
     method = m.get("method")
     if method == "server/discover": discover(m)
     elif method == "initialize": initialize(m)
-    elif method == "tools/list": answer(m, {"tools": [{"name": "refund"}]})
+    elif method == "tools/list": listing(m)
     elif method == "tools/call": on(m)
     else: other(m)
 """
+
+
+def command(code: str) -> tuple[str, ...]:
+    """The program, with what it does otherwise."""
+    return (sys.executable, "-S", "-E", "-u", "-c", BEGINNING + code + LOOP)
 
 
 @asynccontextmanager
 async def program(
     code: str = "", *, limits: Limits | None = None, probe_s: float = 3.0, **settings: object
 ) -> AsyncGenerator[McpStdioUpstream, None]:
-    command = (sys.executable, "-S", "-E", "-u", "-c", BEGINNING + code + LOOP)
-    configured = ServerSettings.model_validate({"command": command, **settings})
+    configured = ServerSettings.model_validate({"command": command(code), **settings})
     upstream = McpStdioUpstream(
         "shop", configured, parts(limits=limits, secrets={"env:TOKEN": "s3cret"}), probe_s=probe_s
     )
@@ -415,8 +420,7 @@ async def test_a_program_that_does_not_read_meets_the_deadline_and_a_bound() -> 
 async def test_a_change_of_the_lists_is_told() -> None:
     changed = anyio.Event()
     code = "def on(m):\n    say({'jsonrpc': '2.0', 'method': 'notifications/tools/list_changed'})\n    done(m)"
-    command = (sys.executable, "-S", "-E", "-u", "-c", BEGINNING + code + LOOP)
-    upstream = McpStdioUpstream("shop", ServerSettings(command=command), parts(), changed.set)
+    upstream = McpStdioUpstream("shop", ServerSettings(command=command(code)), parts(), changed.set)
     with anyio.fail_after(10):
         seen = Seen()
         await upstream.call(a_request(), tool(), seen)

@@ -4,7 +4,7 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -81,17 +81,17 @@ async def connected(
             limits=limits,
         )
         door = McpDoor(gateway=pipeline, authenticator=Badges(), clock=clock, ids=Counting(), limits=limits)
-        with anyio.fail_after(within_s):
+        with anyio.fail_after(within_s), ExitStack() as closing:
             async with door.running(), together() as group, together() as watching:
                 if not isinstance(upstream, McpStdioUpstream):
                     watching.start_soon(upstream.watch)
-                listener = socket.create_server(("127.0.0.1", 0))
+                listener = closing.enter_context(socket.create_server(("127.0.0.1", 0)))
                 serving = uvicorn.Server(
                     uvicorn.Config(door, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
                 )
                 group.start_soon(serving.serve, [listener])
                 target = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-                async with httpx2.AsyncClient(headers={"authorization": "Bearer ana"}) as http:
+                async with httpx2.AsyncClient(headers={"authorization": "Bearer ana"}, timeout=within_s) as http:
                     transport = streamable_http_client(target, http_client=http)
                     async with Client(transport, mode=mode, **more) as client:
                         yield client
