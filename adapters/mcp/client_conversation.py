@@ -14,13 +14,15 @@ from msgspec import Raw
 from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_channel import Call
 from adapters.mcp.client_exchange import Asked, MayAsk, message_from, nothing
-from adapters.mcp.client_levels import LowestLevel
+from adapters.mcp.client_pages import COMPLETE
 from adapters.mcp.client_params import Outgoing, restore_token, swap_token
 from adapters.mcp.client_process import Process
 from adapters.mcp.client_questions import Questions
 from adapters.mcp.client_sessions import GATEWAY, Key
+from adapters.mcp.client_told import ROOTS_CHANGED, Told
 from adapters.mcp.client_updates import UPDATED, Updates
 from adapters.mcp.client_wire import (
+    BETWEEN,
     LIST_CHANGED,
     Message,
     event_from_notification,
@@ -31,7 +33,7 @@ from adapters.mcp.client_wire import (
 from adapters.mcp.wire import encode
 from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, Unavailable, UpstreamFailed
 from gateway.core.json import JsonObject
-from gateway.core.model import Emit, ignore_event
+from gateway.core.model import Emit, Request, ignore_event
 from gateway.core.ports.world import Clock
 
 log = structlog.get_logger(__name__)
@@ -63,9 +65,8 @@ class Conversation:
         """Lines that were not JSON-RPC."""
         self.over = False
         self.process: Process | None = None
-        self.logs = False
-        """Whether the program takes being told which log lines are wanted."""
-        self._levels = LowestLevel()
+        self.told: Told | None = None
+        """What a legacy program knows of those who use it, once it has been greeted."""
         self._answers = answers
         self._clock = clock
         self._on_changed = on_changed
@@ -82,18 +83,17 @@ class Conversation:
         self._questions = Questions()
 
     async def request(
-        self, out: Outgoing, *, who: Key, emit: Emit, deadline_s: float, may_ask: MayAsk = nothing, level: str = ""
+        self, out: Outgoing, *, asker: Request, emit: Emit, deadline_s: float, may_ask: MayAsk = nothing
     ) -> Raw | Asked:
-        """The result of a request, or what its caller is asked first; events in order. `level`: of logs it wants.
+        """The result of a caller's request, or what the caller is asked first; events before it in order.
 
         Raises: Unavailable: never sent; UpstreamFailed: the program died or answered wrongly; DeadlineExceeded; what
             the server's error stands for.
         """
         call = self._call(deadline_s, may_ask, self._give_up)
         call.token = swap_token(out.members, call.number)
-        told = self._levels.want(call.number, level) if self.logs else ""
-        if told:
-            self.begin(Outgoing(method="logging/setLevel", members={"level": Raw(encode(told))}))
+        self._introduce(call.number, asker)
+        who = (asker.principal.tenant, asker.principal.subject, "")
         return await self._heard(call, message_from(call.number, out), who, emit)
 
     async def go_on(self, asked: Asked, reply: bytes, emit: Emit, deadline_s: float) -> Raw | Asked:
@@ -131,6 +131,17 @@ class Conversation:
         """Say that a request is no longer wanted."""
         params: JsonObject = {"requestId": number, "reason": "no longer wanted"}
         self._say(encode({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}))
+
+    def _introduce(self, number: int, asker: Request) -> None:
+        """Tell the program what is told once, where this call changes it."""
+        if self.told is None:
+            return
+        self.told.met(asker)
+        if self.told.other_roots(asker):
+            self.tell(ROOTS_CHANGED)
+        level = self.told.new_level(number, asker)
+        if level:
+            self.begin(Outgoing(method="logging/setLevel", members={"level": Raw(encode(level))}))
 
     def _call(self, deadline_s: float, may_ask: MayAsk, give_up: Callable[[Call], None]) -> Call:
         number = self._number()
@@ -199,7 +210,8 @@ class Conversation:
     def _forget(self, call: Call) -> None:
         self._calls.pop(call.number, None)
         self._callers.pop(call.number, None)
-        self._levels.forget(call.number)
+        if self.told is not None:
+            self.told.forget(call.number)
         for question in self._questions.forget(call.number):
             error: JsonObject = {"code": -32603, "message": "the call this was asked in is over"}
             self._say(encode({"jsonrpc": "2.0", "id": Raw(question), "error": error}))
@@ -282,7 +294,9 @@ class Conversation:
             if call is not None and call.token is not None and len(raw) <= self._event_bytes:
                 raw = restore_token(raw, call.token)
                 call.add(self._answers.message(raw), raw, self._event_bytes)
-        else:
+        elif message.method == COMPLETE and self.told is not None and not self._shared:
+            self.told.say(raw)
+        elif message.method not in BETWEEN:
             call = self._only_one()
             if call is None or not call.add(message, raw, self._event_bytes):
                 said = message.method[:_MOST_SHOWN]

@@ -16,16 +16,17 @@ from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_conversation import Conversation
 from adapters.mcp.client_exchange import Asked
 from adapters.mcp.client_greeting import discovered, initialized, own_request
-from adapters.mcp.client_levels import level_of
+from adapters.mcp.client_legacy import able_of
 from adapters.mcp.client_params import Outgoing
 from adapters.mcp.client_parked import Parking, reply_from
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_process import Process, minimal_environment
 from adapters.mcp.client_sessions import GATEWAY, Key
+from adapters.mcp.client_told import Told
 from adapters.mcp.client_updates import Updates
 from adapters.mcp.client_watch import EVERY_LIST
 from adapters.mcp.settings import ServerSettings, resolved
-from adapters.mcp.wire import ASKED, Era, Params, as_text, decode_value
+from adapters.mcp.wire import ASKED, Era, as_text
 from gateway.core.errors import DeadlineExceeded, InvalidRequest, Unavailable, UpstreamFailed
 from gateway.core.json import JsonObject, json_object
 from gateway.core.model import Emit, Request
@@ -65,7 +66,7 @@ class Program:
         self._clock = recipe.parts.clock
         self._answers = recipe.answers
         self._key = key
-        self._able = json_object(decode_value(key[2].encode())) if key[2] else {}
+        self._able = able_of(key)
         self._updates = Updates()
         self._parking = Parking[Conversation](most=MOST_PARKED, clock=self._clock)
         self._conversation: Conversation | None = None
@@ -77,7 +78,6 @@ class Program:
         """Who wait to hear that a resource of it changed."""
         self.used_s = 0.0
         """When it was last used, monotonic seconds."""
-        self._roots: object = None
         self._starting = anyio.Lock()
         self._began_s = 0.0
         self._deaths = 0
@@ -112,10 +112,8 @@ class Program:
             conversation, answer = await self._told(out, request, emit, deadline_s)
         else:
             conversation = await self.running(deadline_s)
-            self._mention_roots(conversation, request)
-            who = (request.principal.tenant, request.principal.subject, "")
             answer = await conversation.request(
-                out, who=who, emit=emit, deadline_s=deadline_s, may_ask=self._may_ask, level=level_of(request)
+                out, asker=request, emit=emit, deadline_s=deadline_s, may_ask=self._may_ask
             )
         return answer if isinstance(answer, Raw) else self._parking.park(self._key, conversation, answer)
 
@@ -159,15 +157,6 @@ class Program:
 
     def _may_ask(self, method: str) -> bool:
         return ASKED.get(method) in self._able
-
-    def _mention_roots(self, conversation: Conversation, request: Request) -> None:
-        """What a client says between its calls reaches the program before the next."""
-        said = request.body.said_before if isinstance(request.body, Params) else None
-        if said is None:
-            return
-        before, self._roots = self._roots, said.roots
-        if before not in (None, said.roots) and json_object(self._able.get("roots")).get("listChanged") is True:
-            conversation.tell({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"})
 
     async def _subscribe(self, conversation: Conversation, uri: str, deadline_s: float) -> None:
         """Once for all who follow it: who hears of it is up to `Updates`."""
@@ -253,7 +242,7 @@ class Program:
         process = await Process.start(
             settings.command, env=env, cwd=settings.cwd, lines=conversation, limit_bytes=parts.limits.result_bytes
         )
-        self._conversation, self._roots = conversation, None
+        self._conversation = conversation
         conversation.process = process
         self._check_open()  # it may have been closed meanwhile; whoever starts it stops it then
         return conversation
@@ -285,5 +274,5 @@ class Program:
         if self.era == "modern":
             conversation.begin(own_request("subscriptions/listen", {"notifications": EVERY_LIST}, "modern"))
         else:
-            conversation.logs = "logging" in json_object(about.get("capabilities"))
+            conversation.told = Told(self._able, json_object(about.get("capabilities")))
         return about

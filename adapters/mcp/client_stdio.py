@@ -13,6 +13,7 @@ import msgspec
 
 from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_listing import read_listing
+from adapters.mcp.client_pages import OPENED, asked_in, begun_anew, pages_asked
 from adapters.mcp.client_params import client_capabilities, outgoing, uri_of
 from adapters.mcp.client_parked import not_awaited
 from adapters.mcp.client_parts import ServerParts
@@ -22,6 +23,7 @@ from adapters.mcp.client_sessions import Key
 from adapters.mcp.client_shown import Shown
 from adapters.mcp.settings import ServerSettings
 from adapters.mcp.wire import ASKED
+from gateway.core.errors import GatewayError
 from gateway.core.model import Capability, Emit, Request, Result
 from gateway.core.ports.upstream import Listing
 
@@ -78,15 +80,23 @@ class McpStdioUpstream:
             deadline_s = min(deadline_s, self._clock.monotonic_s() + capability.timeout_s)
         if not self._shared.about:
             await self._shared.running(deadline_s)
+        answers = self._answers
+        state, task_id = answers.state_for(request, capability), answers.task_for(request, capability)
+        if state == OPENED:
+            request, state = begun_anew(request), None
         key = self._key(request)
         if request.operation == "subscribe":
             async with self._own.follow(key, deadline_s) if key else nullcontext(self._shared) as program:
                 await program.follow(uri_of(request, capability), emit, deadline_s)
         async with self._program(key, request, deadline_s) as program:
-            answers = self._answers
-            state, task_id = answers.state_for(request, capability), answers.task_for(request, capability)
             out = outgoing(request, capability, program.era, state, task_id)
-            raw = await program.call(out, request, emit, deadline_s)
+            try:
+                raw = await program.call(out, request, emit, deadline_s)
+            except GatewayError as error:
+                pages = pages_asked(error, request)
+                if program.era == "modern" or not pages:
+                    raise
+                raw = asked_in(pages)
             return answers.result(raw, request, capability, program.era)
 
     @property

@@ -84,7 +84,7 @@ async def by_program(noise: list[bytes]) -> None:
 
     async def ask() -> None:
         try:
-            answer = await conversation.request(out, who=("t", "ana", ""), emit=ignore_event, deadline_s=1e12)
+            answer = await conversation.request(out, asker=a_request(), emit=ignore_event, deadline_s=1e12)
             raw.append(b"" if isinstance(answer, Asked) else bytes(answer))
         except GatewayError:
             raw.append(b"")  # one of the lines was an answer to it
