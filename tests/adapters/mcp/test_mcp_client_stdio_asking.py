@@ -13,7 +13,7 @@ from adapters.mcp.client_program import MOST_PARKED
 from adapters.mcp.client_questions import MOST_QUESTIONS
 from adapters.mcp.client_stdio import McpStdioUpstream
 from adapters.mcp.settings import ServerSettings
-from adapters.mcp.wire import Era, SaidBefore
+from adapters.mcp.wire import Era, SaidBefore, decode_value
 from gateway.core.errors import DeadlineExceeded, Exhausted, InvalidRequest, UpstreamFailed
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.limits import Limits
@@ -487,6 +487,52 @@ async def test_changed_roots_are_told_to_the_callers_own_process_before_its_next
         for who, stands_for in (("ana", roots), ("bob", roots), ("ana", roots), ("ana", object()), ("bob", roots)):
             told.append(structured(await call(upstream, tool(), legacy(who, stands_for)))["told"])
     assert [json_list(each)[1:] for each in told] == [[], [], [], ["notifications/roots/list_changed"], []]
+
+
+PAGES = (
+    ASKING
+    + """
+def on(m):
+    if "tools/call" not in told:
+        told.append("tools/call")
+        data = {"elicitations": [{"mode": "url", "url": "https://x.example", "message": "go", "elicitationId": "e"}]}
+        say({"jsonrpc": "2.0", "id": m["id"], "error": {"code": -32042, "message": "open", "data": data}})
+    else:
+        say({"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": {"elicitationId": "e"}})
+        done(m, params=sorted(m["params"]))
+"""
+)
+
+
+class Listening:
+    """A legacy client beside its calls."""
+
+    def __init__(self) -> None:
+        self.heard: list[Json] = []
+
+    def say(self, message: bytes) -> None:
+        self.heard.append(json_object(decode_value(message))["method"])
+
+
+async def test_a_page_that_is_needed_becomes_a_question_and_the_call_begins_anew() -> None:
+    ana, bob = Listening(), Listening()
+
+    def legacy(who: str, client: Listening) -> Request:
+        body = params("legacy")
+        body.said_before = SaidBefore(capabilities=ABLE, log_level="", client=client)
+        return a_request(body, subject=who, within_s=WITHIN_S)
+
+    async with program(PAGES) as upstream:
+        result = await asked(upstream, arguments={})
+        page = json_object(question_in(result)["params"])
+        assert page == {"mode": "url", "url": "https://x.example", "message": "go"}
+        back = of({}, inputResponses={"page-1": {"action": "accept"}}, requestState=result.state)
+        assert structured(await call(upstream, tool(), back))["params"] == ["arguments", "name"]
+        with pytest.raises(UpstreamFailed):  # an older client gets the error as it is
+            await call(upstream, tool(), legacy("bob", bob))
+        for who, client in (("ana", ana), ("bob", bob)):
+            await call(upstream, tool(), legacy(who, client))
+    assert ana.heard == bob.heard == ["notifications/elicitation/complete"]
 
 
 SHOWING = (
