@@ -4,7 +4,7 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -24,9 +24,11 @@ from adapters.mcp.door import McpDoor
 from adapters.mcp.settings import ServerSettings
 from gateway.core.catalog import Shelf
 from gateway.core.effects import Effects
+from gateway.core.errors import DeadlineExceeded
 from gateway.core.limits import Limits
 from gateway.core.pipeline import Pipeline
 from gateway.core.plans import Policies, Snapshot
+from gateway.core.ports.upstream import Listing, Upstream
 from gateway.core.ports.world import Secret
 from tests.fakes import GRANT, DictLedger, ListAudit, Says
 from tests.fakes_mcp_door import Badges, Counting, Ticking, together
@@ -52,6 +54,14 @@ def url(request: pytest.FixtureRequest) -> Generator[str, None, None]:
         yield url
 
 
+async def listed(upstream: Upstream) -> Listing:
+    """What it offers; asked again where a busy machine was too slow to start it."""
+    for _ in range(3):
+        with suppress(DeadlineExceeded):
+            return await upstream.capabilities()
+    return await upstream.capabilities()
+
+
 @asynccontextmanager
 async def connected(
     server: str | dict[str, Any],
@@ -71,7 +81,7 @@ async def connected(
     try:
         shelf = Shelf()
         shelf.add(upstream, "default")
-        shelf.arrived("shop", await upstream.capabilities())
+        shelf.arrived("shop", await listed(upstream))
         pipeline = Pipeline(
             snapshot=Snapshot(version="1", catalog=shelf.catalog(), policies=Policies(requests=[Says(GRANT)])),
             audit=ListAudit(),
