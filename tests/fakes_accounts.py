@@ -36,6 +36,11 @@ class Begun:
     def asked(self) -> dict[str, str]:
         return asked_of(self.url)
 
+    @property
+    def mark(self) -> str:
+        """Of the issuer, in the address the browser is to come back to."""
+        return self.asked["redirect_uri"].partition("/oauth/callback")[2].removeprefix("/")
+
     def answer(self, **changed: str) -> dict[str, str]:
         """What the issuer sends it back with."""
         return {"code": "c0de", "state": self.asked["state"], "iss": ISSUER, **changed}
@@ -89,8 +94,12 @@ class AccountHouse:
         return Begun(await self.accounts.connecting.begin(self.ticket(owner), browser), browser)
 
     async def connect(self, owner: Owner = ANA) -> None:
-        begun = await self.begin(owner)
-        await self.accounts.connecting.finish(begun.answer(), begun.cookie)
+        await self.finish(await self.begin(owner))
+
+    async def finish(self, begun: Begun, **changed: str) -> None:
+        """As the issuer's answer brings it to the address it was asked to send the browser back to."""
+        answer = begun.answer(**changed)
+        await self.accounts.connecting.finish(answer, begun.cookie, begun.mark)
 
     async def get(self, owner: Owner = ANA) -> str:
         token = self.accounts.tokens.of(self.connection, owner)

@@ -22,7 +22,7 @@ from gateway.core.json import JsonObject, json_text
 from gateway.core.record import Outcome
 
 CALLBACK = "/oauth/callback"
-CLIENT_DOCUMENT = "/oauth/client.json"
+CLIENT_DOCUMENT, MARKED_DOCUMENT = "/oauth/client.json", "/oauth/client/{}.json"
 CONNECT = "/oauth/connect/"
 Note = Callable[[str, str, JsonObject, Outcome], None]
 """Tenant, operation, detail, outcome: for the audit log."""
@@ -108,8 +108,10 @@ class Connecting:
             )
         return await self._to_account(asked, browser, {name: said[name] for name in _CARRIED})
 
-    async def finish(self, query: Mapping[str, str], browser: str) -> Asked:
+    async def finish(self, query: Mapping[str, str], browser: str, mark: str = "") -> Asked:
         """Take what the issuer sent the browser back with, and keep the tokens it stands for.
+
+        `mark`: of the issuer, by the address the browser came back to.
 
         Raises: see `CodeFlow.came_back`, `CodeFlow.granted`; NotFound: the server is gone.
         """
@@ -119,6 +121,8 @@ class Connecting:
         if self.tokens is None:
             raise NotFound("nobody's accounts are kept here")
         terms = await connection.agreement.terms()
+        if mark != terms.mark:
+            raise Denied("the answer came to an address that is another issuer's")
         granted = await self._granted(connection, terms, said, query)
         await self.tokens.vault.put(connection, owner, terms, granted, asked.scopes)
         self.tokens.forget(connection.slug, owner)
@@ -127,13 +131,13 @@ class Connecting:
         self._on_connected(connection.slug)
         return asked
 
-    def client_document(self) -> JsonObject:
-        """What the gateway is as a client, for issuers that look it up under its id (CIMD)."""
+    def client_document(self, mark: str = "") -> JsonObject:
+        """What the gateway is as a client, for issuers that look it up under its id (CIMD), of the one with a mark."""
         return {
-            "client_id": self.base + CLIENT_DOCUMENT,
+            "client_id": f"{self.base}{MARKED_DOCUMENT.format(mark)}" if mark else self.base + CLIENT_DOCUMENT,
             "client_name": "Drawbridge",
             "client_uri": self.base,
-            "redirect_uris": [self.base + CALLBACK],
+            "redirect_uris": [self._callback(mark)],
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
             "token_endpoint_auth_method": "none",
@@ -157,7 +161,10 @@ class Connecting:
             raise
 
     def _to(self, terms: Terms) -> Flow:
-        return Flow(kind="state", redirect_uri=self.base + CALLBACK, endpoint=terms.endpoint)
+        return Flow(kind="state", redirect_uri=self._callback(terms.mark), endpoint=terms.endpoint)
+
+    def _callback(self, mark: str) -> str:
+        return f"{self.base}{CALLBACK}/{mark}" if mark else self.base + CALLBACK
 
     def _asked(self, said: JsonObject) -> Asked:
         connection = self.connections.get(json_text(said.get("server")))

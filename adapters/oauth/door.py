@@ -11,13 +11,16 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from adapters.oauth.code_flow import VALID_S
-from adapters.oauth.connecting import CALLBACK, CLIENT_DOCUMENT, CONNECT, Connecting, new_browser
+from adapters.oauth.connecting import CALLBACK, CLIENT_DOCUMENT, CONNECT, MARKED_DOCUMENT, Connecting, new_browser
 from adapters.oauth.login import LOGIN_CALLBACK
 from gateway.core.errors import Denied, GatewayError, NotFound
 
 log = structlog.get_logger(__name__)
 
 COOKIE = "drawbridge-connect"
+_MARK = "([0-9a-f]{32})"
+_CALLBACK = re.compile(rf"{CALLBACK}(?:/{_MARK})?")
+_DOCUMENT = re.compile(f"{re.escape(CLIENT_DOCUMENT)}|{MARKED_DOCUMENT.format(_MARK).replace('.', '[.]')}")
 _BROWSER = re.compile(r"[A-Za-z0-9_-]{32}")
 LONGEST_QUERY = 16 * 1024
 _PAGE_HEADERS = (
@@ -47,11 +50,11 @@ class ConnectDoor:
 
     async def _serve(self, scope: Scope, send: Send) -> None:
         path, method = scope["path"], scope["method"]
-        if path == CLIENT_DOCUMENT and method == "GET":
-            body = orjson.dumps(self._connecting.client_document())
+        if method == "GET" and (document := _DOCUMENT.fullmatch(path)):
+            body = orjson.dumps(self._connecting.client_document(document[1] or ""))
             await _answer(send, 200, [(b"content-type", b"application/json")], body)
-        elif path == CALLBACK and method == "GET":
-            await self._finish(scope, send)
+        elif method == "GET" and (callback := _CALLBACK.fullmatch(path)):
+            await self._finish(scope, send, callback[1] or "")
         elif path == LOGIN_CALLBACK and method == "GET":
             browser = self._known(scope)
             await self._go(send, await self._connecting.logged_in(_query(scope), browser), browser)
@@ -85,8 +88,8 @@ class ConnectDoor:
         where = (b"location", url.encode())
         await _answer(send, 303, [where, (b"cache-control", b"no-store"), self._cookie(browser)], b"")
 
-    async def _finish(self, scope: Scope, send: Send) -> None:
-        asked = await self._connecting.finish(_query(scope), self._known(scope))
+    async def _finish(self, scope: Scope, send: Send, mark: str) -> None:
+        asked = await self._connecting.finish(_query(scope), self._known(scope), mark)
         slug, subject = asked.connection.slug, asked.owner[1]
         said = f"Your account at {slug} is connected for {subject}. You can close this page and go on where you were."
         await _page(send, 200, "Connected", said)

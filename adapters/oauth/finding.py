@@ -1,11 +1,14 @@
 """Terms that are found out: from the server, its issuer, and the configuration, whose word goes before theirs.
 
 A server's word alone sends no secret anywhere: one that stands in the configuration goes to the issuer that stands
-beside it, or to the server's own origin; what an issuer registered the gateway with goes to that issuer.
+beside it, or to the server's own origin; what an issuer registered the gateway with goes to that issuer. From an issuer
+that a server named people come back to an address of its own, so that no code of another's can be passed for one of
+its (RFC 9700, section 4.4, "mix-up"), whether or not that other says who it is (RFC 9207).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 
 import anyio
 
@@ -37,13 +40,20 @@ class Known:
     token_url: str = ""
     client: Client | None = None
     """As it was registered by hand."""
-    document: Callable[[], JsonObject]
-    """What the gateway is as a client, its `client_id` the address where an issuer finds that."""
+    document: Callable[[str], JsonObject]
+    """What the gateway is as a client of the issuer with a mark; its `client_id` is where an issuer finds that."""
+    one_document: bool = False
+    """Whether there is only the one without a mark."""
     people: bool = True
     """Whether it is people who get tokens, rather than the gateway for itself."""
     scopes: tuple[str, ...] = ()
     resource: str | None = None
     audience: str = ""
+
+
+def mark_of(issuer: str) -> str:
+    """What tells an issuer from all others, in an address."""
+    return sha256(issuer.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +104,8 @@ class Finding:
         if terms is None or self._known.client is not None:
             return False
         endpoint = terms.endpoint
-        given_up = await self._registrations.give_up(
-            self._known.slug, endpoint.server, self._known.document(), endpoint.client
-        )
+        document = self._known.document(terms.mark)
+        given_up = await self._registrations.give_up(self._known.slug, endpoint.server, document, endpoint.client)
         if given_up:
             self._terms = None
         return given_up
@@ -122,9 +131,9 @@ class Finding:
         protected = Protected(issuer=known.issuer) if known.issuer else await protected_by(known.place, self._reach)
         server = self._server(protected)
         about = await server.metadata()
-        client = known.client
+        client, mark = known.client, ""
         if client is None:
-            client = await self._client(server, about)
+            client, mark = await self._client(server, about)
         elif not known.issuer and client.secret is not None and origin_of(server.issuer) != origin_of(known.place):
             raise UpstreamFailed(
                 f"{known.slug} names an issuer elsewhere, and the client_secret goes there only where the configuration"
@@ -137,6 +146,7 @@ class Finding:
                 scopes=known.scopes or self._scopes(protected, about),
                 audience=known.audience,
             ),
+            mark=mark,
         )
 
     def _server(self, protected: Protected) -> RegisteringServer:
@@ -145,16 +155,21 @@ class Finding:
         origin = origin_of(self.place)
         return self._reach.server(origin, defaults_at(origin))
 
-    async def _client(self, server: RegisteringServer, about: JsonObject) -> Client:
-        """MCP 2026-07-28, "client registration": who is known by hand first, then by its document, then registered."""
-        document = self._known.document()
-        name = json_text(document.get("client_id"))
+    async def _client(self, server: RegisteringServer, about: JsonObject) -> tuple[Client, str]:
+        """MCP 2026-07-28, "client registration": who is known by hand first, then by its document, then registered.
+
+        With the mark of the issuer.
+        """
+        known = self._known
+        mark = "" if known.issuer else mark_of(server.issuer)
+        marked = "" if known.one_document else mark
+        name = json_text(known.document(marked).get("client_id"))
         if about.get("client_id_metadata_document_supported") is True and name.startswith("https://"):
-            return Client(id=name)
+            return Client(id=name), marked
         if about.get("registration_endpoint") is not None:
-            return await self._registrations.client(self._known.slug, server, document)
-        if self._known.issuer:
-            return Client(id=name)
+            return await self._registrations.client(known.slug, server, known.document(mark)), mark
+        if known.issuer:
+            return Client(id=name), marked
         raise UpstreamFailed(
             f"the issuer of {self._known.slug}'s tokens registers nobody: register the gateway there by hand, and set"
             f" issuer and client_id of servers.{self._known.slug}.auth"

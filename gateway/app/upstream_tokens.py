@@ -93,8 +93,8 @@ def _agreement(asking: Asking, ground: Ground, guard: EgressGuard) -> Agreement:
         endpoint = TokenEndpoint(reach.server(auth.issuer), client, auth.token_url)
         return Fixed(Terms(endpoint=endpoint, wish=wish), asking.url)
 
-    def document() -> JsonObject:
-        said = ground.accounts.connecting.client_document()
+    def document(mark: str) -> JsonObject:
+        said = ground.accounts.connecting.client_document(mark)
         return {**said, "client_id": auth.client_id or said["client_id"]}
 
     known = Known(
@@ -104,6 +104,7 @@ def _agreement(asking: Asking, ground: Ground, guard: EgressGuard) -> Agreement:
         token_url=auth.token_url,
         client=client,
         document=document,
+        one_document=auth.client_id != "",
         people=auth.kind == "user",
         scopes=auth.scopes,
         resource=auth.resource,

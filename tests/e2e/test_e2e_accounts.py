@@ -73,7 +73,7 @@ class Place:
         path = exchange.target.decode()
         if path == WELL_KNOWN:
             said = {"resource": f"{self.root}/found", "authorization_servers": [self.issuer.url]}
-            exchange.answer(json.dumps(said).encode())
+            exchange.answer(json.dumps({**said, "scopes_supported": ["read"]}).encode())
         elif path.startswith("/helper") and exchange.method == b"GET":
             exchange.answer(json.dumps(lying.card(f"{self.root}/helper", "Helps.")).encode())
         elif path == "/found" and lying.message(exchange)["method"] in FREE:

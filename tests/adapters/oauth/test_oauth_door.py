@@ -130,3 +130,34 @@ async def test_what_a_page_repeats_is_no_markup() -> None:
         page = await mallory.get(house.accounts.connecting.link(house.connection, ("default", "<b>ana</b>")))
 
     assert "<b>ana" not in page.text and "&lt;b&gt;ana" in page.text
+
+
+async def test_an_issuer_a_server_named_has_a_document_and_a_way_back_of_its_own() -> None:
+    house, mark = AccountHouse(), "0a" * 16
+
+    async with browser(house) as ana:
+        said = (await ana.get(f"/oauth/client/{mark}.json")).json()
+        page = await ana.get(link_of(house))
+        sent = await ana.post(page.url)
+        answer = {"code": "c0de", "state": asked_of(sent.headers["location"])["state"], "iss": house.server.issuer}
+        elsewhere = await ana.get(f"/oauth/callback/{mark}", params=answer)
+        lost = [
+            (await ana.get(path)).status_code
+            for path in (f"/oauth/client/{mark}", f"/oauth/client/{mark[1:]}.json", f"/oauth/callback/{mark}/x")
+        ]
+
+    assert said["client_id"] == f"https://gateway.test/oauth/client/{mark}.json"
+    assert said["redirect_uris"] == [f"https://gateway.test/oauth/callback/{mark}"]
+    assert elsewhere.status_code == 403 and house.server.forms == []
+    assert lost == [404, 404, 404]
+
+
+async def test_what_a_server_wants_more_is_shown_as_it_is_written() -> None:
+    house = AccountHouse()
+
+    async with browser(house) as ana:
+        page = await ana.get(house.accounts.connecting.link(house.connection, ANA, ("crm", "<script>")))
+        sent = await ana.post(page.url)
+
+    assert "crm, &lt;script&gt;" in page.text
+    assert asked_of(sent.headers["location"])["scope"] == "crm <script>"

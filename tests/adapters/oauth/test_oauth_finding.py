@@ -12,7 +12,7 @@ from adapters.net.authorization_server import NotThere
 from adapters.net.challenge import NO_CHALLENGE, Challenge
 from adapters.net.client_auth import Client
 from adapters.oauth.discovery import covers
-from adapters.oauth.finding import KEPT_S, Finding, Known
+from adapters.oauth.finding import KEPT_S, Finding, Known, mark_of
 from adapters.oauth.kept import NO_SOONER_S
 from adapters.oauth.registrations import MOST, SHORTEST_S
 from adapters.oauth.terms import Terms
@@ -104,7 +104,7 @@ async def test_a_server_says_who_gives_tokens_and_the_gateway_registers_there_on
     assert house.server.told == [
         {
             "client_name": "Drawbridge",
-            "redirect_uris": ["https://gateway.test/oauth/callback"],
+            "redirect_uris": [f"https://gateway.test/oauth/callback/{mark_of(ISSUER)}"],
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
             "token_endpoint_auth_method": "client_secret_basic",
@@ -119,7 +119,7 @@ async def test_whoever_looks_the_document_up_is_not_registered_with() -> None:
     house = FindingHouse()
     house.server.about = REGISTERS | LOOKS_UP
 
-    assert (await house.terms()).endpoint.client.id == "https://gateway.test/oauth/client.json"
+    assert (await house.terms()).endpoint.client.id == f"https://gateway.test/oauth/client/{mark_of(ISSUER)}.json"
     assert house.server.told == []
 
 
@@ -304,13 +304,30 @@ async def test_a_server_that_has_moved_to_another_issuer_is_connected_anew_and_s
         await house.get()
     begun = await house.begin()
     with pytest.raises(Denied, match="another issuer"):
-        await house.accounts.connecting.finish(begun.answer(iss=ISSUER), begun.cookie)
+        await house.finish(begun, iss=ISSUER)
     begun = await house.begin()
-    await house.accounts.connecting.finish(begun.answer(iss="https://other.test"), begun.cookie)
+    await house.finish(begun, iss="https://other.test")
 
     assert await house.get() == "the-others"
     assert len(other.told) == 1 and [form["grant_type"] for form in other.forms] == ["authorization_code"]
     assert [form["grant_type"] for form in house.server.forms] == ["authorization_code"]
+
+
+async def test_a_code_of_another_issuer_is_not_passed_for_one_of_the_issuer_a_server_names() -> None:
+    # Where it is asked to agree, the server's issuer sends the browser to one that does not say who it is.
+    house, honest = FindingHouse(), AccountHouse()
+    begun, elsewhere = await house.begin(), await honest.begin()
+    answer = begun.answer()
+    del answer["iss"]
+    house.server.about = {**REGISTERS, "authorization_response_iss_parameter_supported": False}
+
+    for mark in (elsewhere.mark, mark_of("https://other.test")):
+        with pytest.raises(Denied, match="another issuer's"):
+            await house.accounts.connecting.finish(answer, begun.cookie, mark)
+
+    assert house.server.forms == []
+    await house.accounts.connecting.finish(answer, begun.cookie, begun.mark)
+    assert len(house.server.forms) == 1
 
 
 async def test_what_was_begun_under_one_name_is_not_finished_under_another() -> None:
@@ -320,7 +337,7 @@ async def test_what_was_begun_under_one_name_is_not_finished_under_another() -> 
     assert await house.finding.unknown()
 
     with pytest.raises(Denied, match="another name"):
-        await house.accounts.connecting.finish(begun.answer(), begun.cookie)
+        await house.finish(begun)
 
     assert house.server.forms == []
 
@@ -336,7 +353,7 @@ async def test_an_issuer_that_forgot_the_gateway_has_it_registered_anew_once() -
     assert refused.value.detail["rule"] == "not-connected"
     begun = await house.begin()
     with pytest.raises(UpstreamFailed, match="invalid_client"):
-        await house.accounts.connecting.finish(begun.answer(), begun.cookie)
+        await house.finish(begun)
     assert len(house.server.told) == 2, "and not again while the new one is young"
     house.server.status, house.server.changed = 200, {}
     await house.connect()
@@ -352,7 +369,7 @@ async def test_whoever_comes_back_to_an_issuer_that_forgot_the_gateway_opens_the
     house.server.status, house.server.changed = 400, {"error": "invalid_client"}
 
     with pytest.raises(Conflict, match="open the link again"):
-        await house.accounts.connecting.finish(begun.answer(), begun.cookie)
+        await house.finish(begun)
 
     house.server.status, house.server.changed = 200, {}
     await house.connect()
@@ -370,7 +387,7 @@ async def test_an_owner_is_asked_for_all_they_had_and_what_the_server_wants_more
     assert asked is not None and asked["rule"] == "scope" and "scopes" not in asked
     ticket = json_text(asked["url"]).rpartition("/")[2]  # pyright: ignore[reportArgumentType] - of a JSON object
     begun = Begun(await house.accounts.connecting.begin(ticket, "a browser"), "a browser")
-    await house.accounts.connecting.finish(begun.answer(), begun.cookie)
+    await house.finish(begun)
 
     assert begun.asked["scope"] == "read write"
     assert (await house.store.all("default"))[0].scope == "read write"
@@ -388,7 +405,7 @@ async def test_a_server_that_is_never_content_is_not_asked_for_for_ever() -> Non
         times += 1
         ticket = json_text(asked["url"]).rpartition("/")[2]  # pyright: ignore[reportArgumentType] - of a JSON object
         begun = Begun(await house.accounts.connecting.begin(ticket, "a browser"), "a browser")
-        await house.accounts.connecting.finish(begun.answer(), begun.cookie)
+        await house.finish(begun)
         assert times < 10
 
     assert times == 3
