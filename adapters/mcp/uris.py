@@ -50,7 +50,9 @@ class Uris:
         self._marks = {mark(owner)[:-1]: owner for owner in owners} if len(owners) > 1 else {}
         self._may_have = may_have
         self._contested = contested(listed, made, lambda text: bool(self.unmarked(text)[0]))
-        self._listed = frozenset(listed)
+        self._bare = {text: owner for owner, text in listed if text not in self._contested.get(owner, ())}
+        bare = [(owner, text) for owner, text in made if text not in self._contested.get(owner, ())]
+        self._makers = TemplateIndex((template_from(text), owner) for owner, text in bare)
         self._owners = owners
         templates_of: dict[str, list[tuple[Template, bool]]] = {owner: [] for owner in owners}
         for owner, text in made:
@@ -79,12 +81,15 @@ class Uris:
         """Whether the URI could mean another's, or nothing, without a mark."""
         if uri in self._contested.get(owner, ()) or self.unmarked(uri)[0]:
             return True
-        if (owner, uri) in self._listed:
+        if self._bare.get(uri) == owner:
             return False
         made_from_ambiguous = self._templates[owner].find(uri, effort)
         if made_from_ambiguous is not None or effort.spent:
             return made_from_ambiguous is not False
-        return _OF_THE_WEB.match(uri) is None and self._may_have(owner, uri)
+        if _OF_THE_WEB.match(uri) is None and self._may_have(owner, uri):
+            return True
+        # Nothing is there to be read, which is better than what is another's.
+        return uri in self._bare or self._makers.find(uri, effort) is not None or effort.spent
 
 
 def mark(owner: str) -> str:
