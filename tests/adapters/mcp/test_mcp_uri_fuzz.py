@@ -84,7 +84,11 @@ def shop(drawn: dict[str, Any], links: list[str]) -> ShopGateway:
     async def answer(request: Request, emit: Emit) -> Result:
         found = gateway.find(request.principal, request.capability)
         assert found is not None
-        said = linked if found.kind == "tool" else {"contents": [{"uri": "", "text": whose(request, found)}]}
+        said: JsonObject = linked
+        if request.operation in ("get", "complete"):
+            said = {"messages": [], "completion": {"values": []}}
+        elif request.operation == "read":
+            said = {"contents": [{"uri": "", "text": whose(request, found)}]}
         return Complete(body=Answer(json.dumps({**said, "resultType": "complete"}).encode(), era="modern"))
 
     linked: JsonObject = {"content": [{"type": "resource_link", "uri": uri, "name": "x"} for uri in links]}
