@@ -212,6 +212,9 @@ class DbosJournal:
     def holds(self) -> bool:
         return self._keeper is None or self._keeper.holds()
 
+    def executes(self, run_id: str) -> bool:
+        return run_id in self._tasks and self.holds()
+
     async def state(self, run_id: str) -> str:
         status = await self._status(run_id)
         return "" if status is None else _STATES.get(status.status, "failed")

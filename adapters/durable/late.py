@@ -39,6 +39,9 @@ class LateJournal:
     def holds(self) -> bool:
         return self._made is None or self._made.holds()
 
+    def executes(self, run_id: str) -> bool:
+        return self._made is not None and self._made.executes(run_id)
+
     async def state(self, run_id: str) -> str:
         return await self._journal.state(run_id)
 

@@ -103,6 +103,9 @@ class MemoryJournal:
     def holds(self) -> bool:
         return not self.crashed.is_set()
 
+    def executes(self, run_id: str) -> bool:
+        return run_id in self._live
+
     async def state(self, run_id: str) -> str:
         entry = self.entries.get(run_id)
         return "" if entry is None else entry.state

@@ -8,7 +8,7 @@ from gateway.orchestration.runs import Runs
 from gateway.orchestration.wiring import Wiring
 
 LOOK_AGAIN_S = 5.0
-"""How long to wait for an event before looking whether the run still lives."""
+"""How long to wait for an event before looking whether the run still lives, unless it is executed here: it does."""
 
 
 class Watching:
@@ -31,7 +31,9 @@ class Watching:
                 await emit(event_of(run, each))
                 if ends(each) and (ended := await self._ended(run)):
                     return ended
-            if not kept and (ended := await self._ended(run)):
+            if kept or self._wiring.journal.executes(run.id):
+                continue
+            if ended := await self._ended(run):
                 return await self._rest(ended, after, emit)
 
     async def _ended(self, run: Run) -> Run | None:

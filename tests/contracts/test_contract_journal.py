@@ -114,6 +114,21 @@ async def test_what_nobody_started_is_not_there(engines: Engines) -> None:
             await journal.send("run_x", "topic", 1, "key")
 
 
+async def test_a_run_is_executed_here_while_its_body_is(engines: Engines) -> None:
+    seen: list[bool] = []
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        seen.append(journal.executes(run_id))
+        return {}
+
+    async with engines.open(body) as journal:
+        assert not journal.executes("run_1")
+        await journal.start("run_1", {})
+        await journal.wait("run_1")
+        assert seen == [True]
+        assert not journal.executes("run_1")
+
+
 async def test_a_body_that_raises_ends_the_run_as_failed(engines: Engines) -> None:
     async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
         raise Internal("broken")

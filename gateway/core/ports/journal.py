@@ -88,6 +88,10 @@ class Journal(Protocol):
         them from then on is no longer this process's business."""
         ...
 
+    def executes(self, run_id: str) -> bool:
+        """Whether the run's body is being executed by this process: then it has not ended. Asks nobody."""
+        ...
+
     async def state(self, run_id: str) -> str:
         """`pending`, `done`, `failed`, `canceled`, `dead`, or empty where there is no such run."""
         ...
