@@ -134,13 +134,27 @@ def _result(result: JsonObject, outward: Outward) -> JsonObject:
         said["contents"] = [_located(each, outward) for each in json_list(said["contents"])]
     if isinstance(said.get("_meta"), dict):
         said["_meta"] = _app(json_object(said["_meta"]), outward)
+    if isinstance(questions := said.get("inputRequests"), dict):
+        said["inputRequests"] = {key: _question(each, outward) for key, each in questions.items()}
+    if "taskId" in said and isinstance(ended := said.get("result"), dict):
+        said["result"] = _result(ended, outward)
     return said
+
+
+def _question(question: Json, outward: Outward) -> Json:
+    """What a server asks a client's model is made of messages."""
+    params = question.get("params") if isinstance(question, dict) else None
+    if not isinstance(question, dict) or not isinstance(params, dict) or "messages" not in params:
+        return question
+    return {**question, "params": _result(params, outward)}
 
 
 def _message(message: Json, outward: Outward) -> Json:
     if not isinstance(message, dict) or "content" not in message:
         return message
-    return {**message, "content": _block(message["content"], outward)}
+    content = message["content"]
+    said: Json = [_block(each, outward) for each in content] if isinstance(content, list) else _block(content, outward)
+    return {**message, "content": said}
 
 
 def _block(block: Json, outward: Outward) -> Json:

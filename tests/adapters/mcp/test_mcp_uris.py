@@ -9,7 +9,7 @@ from adapters.mcp.offers import Offers
 from adapters.mcp.set_settings import SetSettings
 from adapters.mcp.uris import Uris, mark, rewritten_result
 from adapters.mcp.wire import Params
-from gateway.core.json import JsonObject
+from gateway.core.json import Json, JsonObject
 from tests.fakes_mcp_door import Caller, ShopGateway, answering, opened, prompt, resource, template, tool
 
 pytestmark = pytest.mark.anyio
@@ -145,6 +145,27 @@ def test_a_result_that_names_nothing_ambiguous_keeps_its_bytes() -> None:
     assert outward is not None
     raw = b'{ "content": [ {"type":"resource_link","uri":"file:///z"}, 7 ], "contents": [null], "messages": [{}] }'
     assert rewritten_result(raw, outward) is raw
+
+
+def test_the_end_of_a_task_and_questions_for_a_model_name_uris_as_they_are_said_here() -> None:
+    outward = Uris([resource(A, "a"), resource(A, "b")], ()).outward("a")
+    assert outward is not None
+    link: JsonObject = {"type": "resource_link", "uri": A, "name": "x"}
+    said: JsonObject = {**link, "uri": f"a+{A}"}
+    asked: JsonObject = {"method": "elicitation/create", "params": {"message": A}}
+
+    def results(link: JsonObject) -> list[JsonObject]:
+        messages: list[Json] = [{"role": "user", "content": [link]}, {"role": "user", "content": link}]
+        sampling: JsonObject = {"method": "sampling/createMessage", "params": {"messages": messages}}
+        return [
+            {"taskId": "t", "status": "completed", "result": {"content": [link]}},
+            {"resultType": "input_required", "inputRequests": {"s": sampling, "e": asked, "x": None}},
+        ]
+
+    for before, after in zip(results(link), results(said), strict=True):
+        assert json.loads(rewritten_result(json.dumps(before).encode(), outward)) == after
+    other = json.dumps({"result": {"content": [link]}}).encode()
+    assert rewritten_result(other, outward) is other, "of what is no task nobody knows what it means"
 
 
 async def test_what_one_servers_template_could_have_made_is_read_from_whoever_offers_it() -> None:
