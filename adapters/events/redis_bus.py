@@ -1,8 +1,8 @@
 """Redis Streams (and Valkey) behind the bus: a stream a topic, a consumer group for those who share it.
 
 A stream keeps what was done with, so what waits is counted by the group: what it has not read, and what it has read and
-not acknowledged. An id is marked before its message is added and again after: a mark that was left half made by a crash
-is no reason to believe that the message is there.
+not acknowledged. An id is marked before its message is added, by one at a time, and again after: a mark that was left
+half made by a crash is no reason to believe that the message is there, and gone soon.
 """
 
 import os
@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
+import anyio
 from faststream.redis import RedisBroker, StreamSub
 from redis.exceptions import RedisError, ResponseError
 
@@ -20,6 +21,8 @@ from gateway.core.ports.bus import BusLimits, Message
 _ENVELOPE = b"__data__"
 """Field in which FastStream keeps headers and body."""
 _BEGUN, _THERE = b"begun", b"there"
+BEGUN_MS = 2000
+"""How long one may take to add a message before another does."""
 POLL_MS = 100
 """How long one look at a stream waits for something to come, milliseconds."""
 
@@ -51,8 +54,8 @@ class RedisBus(FaststreamBus):
         if await self._client.get(mark) == _THERE:
             return
         await self._refuse_full(message.topic)
-        keep_ms = int(self.limits.keep_s * 1000)
-        await self._client.set(mark, _BEGUN, px=keep_ms)
+        if not await self._begun(mark):
+            return
         await self.broker.publish(
             message.body,
             stream=message.topic,
@@ -60,7 +63,17 @@ class RedisBus(FaststreamBus):
             headers=self.headers_of(message),
             correlation_id=message.correlation_id or message.id,
         )
-        await self._client.set(mark, _THERE, px=keep_ms)
+        await self._client.set(mark, _THERE, px=int(self.limits.keep_s * 1000))
+
+    async def _begun(self, mark: str) -> bool:
+        """Whether the message is this one's to add. Of several who would at the same moment the others wait for the
+        first, and take over from one that has died meanwhile."""
+        with anyio.move_on_after(BEGUN_MS / 1000):
+            while not await self._client.set(mark, _BEGUN, px=BEGUN_MS, nx=True):
+                if await self._client.get(mark) == _THERE:
+                    return False
+                await anyio.sleep(0.02)
+        return True
 
     def workers(self, topic: str, group: str) -> list[Any]:
         """One for what is new, one for what somebody else has left lying."""

@@ -194,6 +194,33 @@ async def test_an_id_counts_once_whichever_process_publishes_it(broker: Broker) 
     assert inbox.numbers_on(broker) == [1, 2]
 
 
+async def test_an_id_counts_once_when_several_publish_it_at_the_same_moment(urls: dict[str, str]) -> None:
+    broker = Broker(kind="redis", url=urls["redis"])
+    async with broker.stack, redis_client(broker.url) as client:
+        several = [await broker.joined() for _ in range(6)]
+        for bus in several:
+            # All of them connected: nobody is done before the others have begun.
+            await bus.prepare(broker.topic)
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as publishing:
+                for bus in several:
+                    publishing.start_soon(bus.publish, broker.message(1))
+        assert await client.xlen(broker.topic) == 1
+
+
+async def test_a_message_whose_publisher_died_at_it_is_added_by_the_next(urls: dict[str, str]) -> None:
+    broker = Broker(kind="redis", url=urls["redis"])
+    async with broker.stack, redis_client(broker.url) as client:
+        bus, inbox = await broker.joined(), Inbox(1)
+        await bus.prepare(broker.topic)
+        await client.set(f"drawbridge:{broker.topic}:{broker.message(1).id}", b"begun", px=300)
+        async with at_work() as group:
+            group.start_soon(bus.work, broker.topic, broker.topic, inbox.take)
+            await bus.publish(broker.message(1))
+            await inbox.full.wait()
+    assert inbox.numbers == [1]
+
+
 async def test_an_id_counts_once_for_a_process_on_kafka_too(broker: Broker) -> None:
     bus, inbox = await broker.joined(), Inbox(2)
     await bus.prepare(broker.topic)

@@ -29,6 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def serve(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator[Serve]:
     """Gateways that live as long as the module's tests."""
     started: list[Gateway] = request.session.stash.setdefault(STARTED, [])
+    # Several may be started at the same moment, and the first to ask for a folder makes the one they are all in.
+    tmp_path_factory.getbasetemp()
     with ExitStack() as stack:
 
         def start(configuration: Mapping[str, Any], **environment: str) -> Gateway:

@@ -24,6 +24,10 @@ SEEN_WITHIN_S = 5.0
 """README says a second; the machine may be busy with other things."""
 
 
+def says(words: str) -> dict[str, Any]:
+    return {"agent": "helper", "input": {"instruction": words}}
+
+
 def behave(exchange: Exchange) -> None:
     lying.behave(exchange)
 
@@ -56,7 +60,14 @@ def configuration(portal: BlockingPortal, upstream: RawServer, deeds: Deeds) -> 
                 "desk": {
                     "pattern": "sequential",
                     "stages": [{"name": "ask", "agent": "helper", "input": {"instruction": "$task.message"}}],
-                }
+                },
+                "order": {
+                    "pattern": "sequential",
+                    "stages": [
+                        {"name": "reserve", **says("reserve"), "undo": says("give back")},
+                        {"name": "charge", **says("wait for the bank")},
+                    ],
+                },
             },
             "roles": {"all": {"allow": ["*"]}},
             "principals": {"ana": {"roles": ["all"], "key": "env:ANA_KEY"}},
@@ -127,6 +138,35 @@ async def test_a_run_begun_at_one_is_followed_and_read_at_the_other(
         assert len(deeds.messages) == 1
         shown = (await operator_at_b.api(f"/runs/{task_id}")).json()
         assert shown["run"]["state"] == "completed"
+
+
+async def test_a_run_under_way_at_one_and_canceled_at_the_other_is_undone_once(
+    gateways: tuple[Gateway, Gateway], portal: BlockingPortal, deeds: Deeds
+) -> None:
+    a, b = gateways
+    deeds.messages.clear()
+    portal.call(_hold_again, deeds)
+    async with Caller(a, "ana") as at_a, Caller(b, "ana") as at_b, operator(b) as operator_at_b:
+        message = {"messageId": "order-1", "role": "ROLE_USER", "parts": [{"text": "order it"}]}
+        begun = await at_a.a2a(
+            "order", "SendMessage", {"message": message, "configuration": {"returnImmediately": True}}
+        )
+        task_id = begun["result"]["task"]["id"]
+        await eventually(lambda: len(deeds.messages) == 2)
+
+        canceled = await at_b.a2a("order", "CancelTask", {"id": task_id})
+
+        assert canceled["result"]["status"]["state"] == "TASK_STATE_CANCELED"
+        run, steps = dict[str, Any](), list[str]()
+        with anyio.fail_after(120):
+            while steps != ["ok", "canceled", "ok"]:
+                run = (await operator_at_b.api(f"/runs/{task_id}")).json()["run"]
+                steps = [step["state"] for step in run["steps"]]
+                await anyio.sleep(0.1)
+        assert run["state"] == "canceled"
+    assert [each["parts"][0]["text"] for each in deeds.messages] == ["reserve", "wait for the bank", "give back"]
+    assert len(deeds.canceled) == 1
+    portal.call(deeds.release.set)
 
 
 async def test_a_delegation_token_of_one_is_good_at_the_other_while_its_step_is_open(
