@@ -13,7 +13,8 @@ from anyio import lowlevel
 from adapters.mcp.calls import Calls
 from adapters.mcp.knock import Knock
 from adapters.mcp.refusals import INVALID_PARAMS, RpcRefusal
-from adapters.mcp.tasks import OVER
+from adapters.mcp.tasks import OVER, parts_of
+from adapters.mcp.uris import rewritten_result
 from adapters.mcp.views import View
 from adapters.mcp.wire import Answer, decode_members
 from gateway.core.errors import GatewayError, UpstreamFailed
@@ -73,13 +74,14 @@ class TaskNews:
     async def follow(self, task_id: str, seen: Seen, tell: Tell) -> None:
         """Tell where a task stands, now and with each change, until canceled. Raises: GatewayError."""
         knock, view = await seen()
+        outward = view.outward(parts_of(task_id)[0].partition(":")[2].partition("/")[0])
         with anyio.CancelScope() as scope:
 
             async def heard(event: Event) -> None:
                 result = await self._calls.of_task(knock, view, task_id, "task.get", ignore_event)
                 if not isinstance(result, Complete) or not isinstance(result.body, Answer):
                     raise UpstreamFailed("the server did not say where its task stands")
-                tell(task_id, result.body.raw)
+                tell(task_id, result.body.raw if outward is None else rewritten_result(result.body.raw, outward))
                 if bytes(decode_members(result.body.raw).get("status", b"")).strip(b'"') in OVER:
                     scope.cancel()
 

@@ -22,6 +22,7 @@ from tests.adapters.mcp.test_mcp_client_http import MODERN, bench, legacy, messa
 from tests.fakes import GRANT, DictLedger, ListAudit, Says
 from tests.fakes_mcp_client import a_request, call, params, parts, said, tool
 from tests.fakes_mcp_door import Badges, Caller, Counting, ShopGateway, Ticking, opened, together
+from tests.fakes_mcp_door import resource as listed_resource
 from tests.fakes_mcp_door import tool as listed_tool
 from tests.fakes_upstreams import Exchange, RawServer, raw_server
 
@@ -44,6 +45,7 @@ class Work:
 
     def __init__(self, refused: GatewayError | None = None) -> None:
         self.status = "working"
+        self.more: JsonObject = {}
         self.followed = 0
         self.emit: Emit | None = None
         self.following = anyio.Event()
@@ -51,7 +53,7 @@ class Work:
 
     async def __call__(self, request: Request, emit: Emit) -> Result:
         if request.operation == "task.get":
-            state: JsonObject = {"resultType": "complete", "taskId": TASK, "status": self.status}
+            state: JsonObject = {"resultType": "complete", "taskId": TASK, "status": self.status, **self.more}
             return Complete(body=Answer(encode(state), era="modern"))
         assert request.operation == "task.subscribe"
         if self._refused is not None:
@@ -79,6 +81,20 @@ def shop(work: Work) -> ShopGateway:
 def told(visit: Any) -> list[JsonObject]:
     """Where the task stood, by the notifications of a stream."""
     return [each["params"] for each in visit.reply.events if each.get("method") == NOTIFICATION]
+
+
+async def test_a_task_that_is_told_of_names_uris_as_they_are_said_here() -> None:
+    work = Work()
+    link: JsonObject = {"type": "resource_link", "uri": "file:///a", "name": "a"}
+    work.more = {"result": {"content": [link]}}
+    gateway = shop(work)
+    gateway.change(*(listed_resource("file:///a", owner) for owner in ("orders", "stock")))
+    async with opened(gateway) as door, together() as group:
+        visit = Caller(door).modern("subscriptions/listen", listening(TASK), meta=DECLARED)
+        group.start_soon(Caller(door).send, visit)
+        await visit.until(b'"working"')
+        door.stop()
+    assert [each["result"] for each in told(visit)] == [{"content": [{**link, "uri": "orders+file:///a"}]}]
 
 
 async def test_a_stream_tells_where_a_task_stands_until_it_is_over() -> None:
