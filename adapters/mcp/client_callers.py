@@ -1,6 +1,6 @@
 """An MCP server that is called in each caller's own name: one connection for each, and nothing shared between them."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,6 +17,8 @@ from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.upstream import Listing
 
 _CLOSE_S = 5.0
+_TIDY_S = 30.0
+_MOST_LEAVING = 16
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +53,9 @@ class McpCallersUpstream:
         self._own = McpHttpUpstream(slug, settings, parts, on_changed, tokens.own)
         self._callers: OrderedDict[str, _Caller] = OrderedDict()
         self._asked = Asked()
+        self._leaving: deque[McpHttpUpstream] = deque()
+        """Connections that made room for others."""
+        self._left = anyio.Event()
 
     @property
     def name(self) -> str:
@@ -61,11 +66,25 @@ class McpCallersUpstream:
 
     async def watch(self) -> None:
         """See `McpHttpUpstream.watch`."""
-        try:
-            await self._own.watch()
-        finally:
-            for caller in self._callers.values():
-                caller.upstream.desert()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._see_off)
+            try:
+                await self._own.watch()
+            finally:
+                for caller in self._callers.values():
+                    caller.upstream.desert()
+
+    async def _see_off(self) -> None:
+        """Close whoever made room for others, and end sessions that were forgotten, until canceled."""
+        while True:
+            while self._leaving:
+                with anyio.move_on_after(_CLOSE_S, shield=True):
+                    await self._leaving.popleft().aclose()
+            for caller in tuple(self._callers.values()):
+                await caller.upstream.say_goodbyes()
+            self._left = anyio.Event()
+            with anyio.move_on_after(_TIDY_S):
+                await self._left.wait()
 
     async def call(self, request: Request, capability: Capability, emit: Emit) -> Result:
         request = self._consent.resumed(request, capability)
@@ -111,14 +130,17 @@ class McpCallersUpstream:
         everybody, self._callers = [*self._callers.values()], OrderedDict()
         with anyio.move_on_after(_CLOSE_S, shield=True):
             async with anyio.create_task_group() as closing:
-                for upstream in (self._own, *(caller.upstream for caller in everybody)):
+                for upstream in (self._own, *(caller.upstream for caller in everybody), *self._leaving):
                     closing.start_soon(upstream.aclose)
 
     async def _make_room(self) -> None:
         """Let go of whoever called longest ago and is not calling now."""
         if len(self._callers) > self._parts.limits.sessions:
             for key in [key for key, caller in self._callers.items() if not caller.calls][:1]:
-                await self._callers.pop(key).upstream.aclose()
+                self._leaving.append(self._callers.pop(key).upstream)
+                self._left.set()
+                if len(self._leaving) > _MOST_LEAVING:
+                    await self._leaving.popleft().aclose()  # nobody watches, or they are too many
 
 
 async def _follow(caller: _Caller, request: Request, capability: Capability, emit: Emit) -> Result:

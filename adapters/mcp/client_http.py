@@ -146,14 +146,23 @@ class McpHttpUpstream:
         return await self._call(link, request, capability, emit, deadline_s)
 
     async def watch(self) -> None:
-        """Tell `on_changed` whenever the server says so, until canceled; returns where it never will.
+        """Tell `on_changed` whenever the server says so, until canceled; returns where there is nothing to be done.
 
-        For whoever owns a task group. Those who follow a resource are told, and told of the end.
+        For whoever owns a task group. Those who follow a resource are told, and told of the end. Sessions that were
+        forgotten are ended meanwhile.
         """
-        try:
-            await self.attend()
-        finally:
-            self.desert()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._legacy.goodbyes.run)
+            try:
+                await self.attend()
+            finally:
+                self.desert()
+            if self._closed or self._link is None or self._link.face is not self._legacy:
+                group.cancel_scope.cancel()
+
+    async def say_goodbyes(self) -> None:
+        """End the sessions that were forgotten, those that can be now; for who is not watched."""
+        await self._legacy.goodbyes.say()
 
     def desert(self) -> None:
         """Nobody attends to what the server says unasked any more: whoever follows a resource learns of it."""

@@ -17,6 +17,7 @@ from adapters.mcp.client_exchange import (
     trace_line,
     unsent,
 )
+from adapters.mcp.client_goodbyes import Goodbyes
 from adapters.mcp.client_params import CLIENT_INFO, Outgoing, client_capabilities
 from adapters.mcp.client_parked import Parking, reply_from
 from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions
@@ -69,11 +70,17 @@ class Legacy:
         """By session; None of those that say nothing beside their calls."""
         self._clock = clock
         self._sessions = Sessions(
-            self._initialize, self._let_go, most=limits.sessions, idle_s=limits.session_idle_s, clock=clock
+            self._initialize,
+            self._let_go,
+            self._lost,
+            most=limits.sessions,
+            idle_s=limits.session_idle_s,
+            clock=clock,
         )
         self.subscribed = Subscribed(wire, self._sessions, self.ask)
         # What waits keeps its connection; most of them stay free for calls.
         self._parking = Parking[Session](most=max(1, connections // PARKED_SHARE), clock=clock)
+        self.goodbyes = Goodbyes(self._end, self._parking.holds)
 
     async def call(self, out: Outgoing, request: Request, capability: Capability, emit: Emit, deadline_s: float) -> Raw:
         """The result of a caller's request, or what the caller is asked first. Raises: see `Wire.result`."""
@@ -103,15 +110,12 @@ class Legacy:
         replay = capability.effect == "read" or request.operation in READ_OPERATIONS
 
         async def once(session: Session) -> Raw | Asked:
-            if key[2]:
-                await self._hear(session)
-            with self._awaited(session):
-                number = self._wire.number()
-                try:
+            with self.goodbyes.using(session):
+                if key[2]:
+                    await self._hear(session)
+                with self._awaited(session), session.told.noted(self._wire.number()) as number:
                     await self._introduce(session, number, request, deadline_s)
                     return await self._exchange(session, trace, out, emit, deadline_s, may_ask, replay=replay)
-                finally:
-                    session.told.forget(number)
 
         session = await self._session_for_call(key, deadline_s)
         try:
@@ -158,9 +162,10 @@ class Legacy:
             return parked.session, parked.asked
         session, stream = parked.session, parked.asked.stream
         stream.deadline_s = deadline_s
-        await self._hear(session)
-        async with self._withdrawing(stream.number, session):
-            return session, await self._resume(session, stream, reply, emit, may_ask)
+        with self.goodbyes.using(session):
+            await self._hear(session)
+            async with self._withdrawing(stream.number, session):
+                return session, await self._resume(session, stream, reply, emit, may_ask)
 
     async def ask(
         self, method: str, params: JsonObject, deadline_s: float, able: "JsonObject | None" = None
@@ -173,14 +178,18 @@ class Legacy:
         key: Key = ("", "", encode(able).decode()) if able else GATEWAY
         session = await self._sessions.get(key, deadline_s)
         try:
-            raw = await self._exchange(session, b"", out, ignore_event, deadline_s, nothing, replay=True)
+            raw = await self._asked_itself(session, out, deadline_s)
         except SessionGone:
             await self._renew(key, session)
             session = await self._sessions.get(key, deadline_s)
-            raw = await self._exchange(session, b"", out, ignore_event, deadline_s, nothing, replay=True)
+            raw = await self._asked_itself(session, out, deadline_s)
         if isinstance(raw, Asked):
             raise UpstreamFailed(f"{self._wire.pool.name} asks the gateway itself")
         return self._wire.answers.members(raw)
+
+    async def _asked_itself(self, session: Session, out: Outgoing, deadline_s: float) -> Raw | Asked:
+        with self.goodbyes.using(session):
+            return await self._exchange(session, b"", out, ignore_event, deadline_s, nothing, replay=True)
 
     async def about(self, deadline_s: float) -> JsonObject:
         """What the server said of itself in the gateway's own session, opened now if there is none."""
@@ -191,7 +200,7 @@ class Legacy:
         self._parking.close()
         with anyio.move_on_after(GOODBYE_S, shield=True):
             async with anyio.create_task_group() as goodbyes:
-                for session in self._sessions.take_all():
+                for session in (*self._sessions.take_all(), *self.goodbyes.take_all()):
                     if session.id:
                         goodbyes.start_soon(self._end, session)
 
@@ -325,13 +334,19 @@ class Legacy:
             response.leave(until_s)
 
     def _let_go(self, session: Session) -> None:
-        """A session was forgotten. The server ends it in its own time."""
+        """A session was forgotten: its server is told, once no call needs it."""
+        self.goodbyes.add(session)
+        if not self.goodbyes.needed(session):
+            self._lost(session)
+
+    def _lost(self, session: Session) -> None:
+        """The server has forgotten a session."""
         aside = self._asides.pop(session.id, None)
         if aside is not None:
             aside.close()
 
     async def _end(self, session: Session) -> None:
-        self._let_go(session)
+        self._lost(session)
         deadline_s = self._clock.monotonic_s() + GOODBYE_S
         try:
             response = await self._wire.pool.send(

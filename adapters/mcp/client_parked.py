@@ -52,6 +52,10 @@ class Parking(Generic[SessionT]):
         self._give_up_late()
         return len(self._parked)
 
+    def holds(self, session: SessionT) -> bool:
+        """Whether a call in this session waits."""
+        return self.waiting > 0 and any(each.session is session for each in self._parked.values())
+
     def park(self, key: Key, session: SessionT, asked: Asked) -> Raw:
         """The result that asks the caller, in the words of 2026-07-28; its state is the ticket."""
         now_s = self._clock.monotonic_s()

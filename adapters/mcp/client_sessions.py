@@ -45,15 +45,17 @@ class Sessions:
         self,
         open_session: Callable[[Key, float], Awaitable[Session]],
         let_go: Callable[[Session], None],
+        lost: Callable[[Session], None],
         *,
         most: int,
         idle_s: float,
         clock: Clock,
     ) -> None:
         """`open_session` takes whose it is to be, and a deadline, monotonic seconds; `let_go` is told of each session
-        that is forgotten, though calls may still be under way in it."""
+        that is forgotten, though calls may still be under way in it, `lost` of each that its server has forgotten."""
         self._open = open_session
         self._let_go = let_go
+        self._lost = lost
         self._most = most
         self._idle_s = idle_s
         self._clock = clock
@@ -93,7 +95,8 @@ class Sessions:
         """The server no longer knows this session; another that was opened meanwhile stays."""
         place = self._places.get(key)
         if place is not None and place.session is session:
-            self._forget(place)
+            place.session = None
+            self._lost(session)
 
     def take_all(self) -> list[Session]:
         """Every open session, which is then forgotten."""

@@ -274,6 +274,9 @@ class LegacySse(Legacy):
         if channel is not None and channel.over is None:
             await self._send_off(channel, said)
 
+    def _lost(self, session: Session) -> None:
+        self._let_go(session)
+
     async def _end(self, session: Session) -> None:
         self._let_go(session)
 

@@ -3,6 +3,8 @@
 And whom it may tell something that belongs to no call.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from weakref import WeakSet
 
 from adapters.mcp.client_levels import LowestLevel, level_of
@@ -45,6 +47,14 @@ class Told:
     def forget(self, number: int) -> None:
         """A call is over."""
         self._levels.forget(number)
+
+    @contextmanager
+    def noted(self, number: int) -> Generator[int]:
+        """For the time of a call: what it wants is forgotten with it."""
+        try:
+            yield number
+        finally:
+            self.forget(number)
 
     def other_roots(self, request: Request) -> bool:
         """Whether the roots are others than at the last call: the client changed them, or it is another client."""
