@@ -79,6 +79,8 @@ class EgressGuard:
             return True
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             return self._permits(str(address.ipv4_mapped))
+        if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
+            return False  # as private as their successors (RFC 3879), and called global
         if any(address in network for network in _TRANSLATING if network.version == address.version):
             return False
 

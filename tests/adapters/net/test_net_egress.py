@@ -42,6 +42,7 @@ PRIVATE = [
     "fd00:ec2::254",
     "fe80::1",
     "fe80::1%eth0",
+    "fec0::1",
     "ff02::1",
     "not an address",
 ]
