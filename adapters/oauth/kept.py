@@ -31,6 +31,7 @@ class KeptToken:
         self._agreement = agreement
         self._clock = clock
         self._more: tuple[str, ...] = ()
+        """What the token that is kept, and its successors, are good for beyond that."""
         self._widened = 0
         self._token: Secret | None = None
         self._fetched_s = self._renew_at_s = self._ends_at_s = 0.0
@@ -40,13 +41,7 @@ class KeptToken:
         token = self._token
         if token is not None and self._clock.monotonic_s() < self._renew_at_s:
             return token
-        try:
-            with anyio.fail_after(max(0.0, deadline_s - self._clock.monotonic_s())):
-                async with self._turn:
-                    return await self._renewed()
-        except TimeoutError as error:
-            said = "the issuer of the gateway's token did not answer in time"
-            raise DeadlineExceeded(said, detail={"sent": False}) from error
+        return await self._in_turn(self._renewed, deadline_s)
 
     def refused(self, token: Secret) -> None:
         if self._token is token and self._clock.monotonic_s() >= self._fetched_s + NO_SOONER_S:
@@ -55,19 +50,36 @@ class KeptToken:
 
     async def wider(self, token: Secret, scopes: tuple[str, ...], deadline_s: float) -> Secret:
         """See `UpstreamToken.wider`. A server that is never content is asked for no more after a few times."""
-        lacking = tuple(each for each in scopes if each not in self._more)
-        if not lacking and self._token is not None:
-            return self._token
-        if not self._agreement.widens or not lacking or self._widened >= MOST_WIDENED:
+        if not self._agreement.widens:
             return token
-        self._widened += 1
-        before, self._more = self._more, (*self._more, *lacking)
-        self._token = None
+        return await self._in_turn(lambda: self._wider(token, scopes), deadline_s)
+
+    async def _in_turn(self, act: Callable[[], Awaitable[Secret]], deadline_s: float) -> Secret:
         try:
-            return await self.get(deadline_s)
-        except TokenRefused:
-            self._more, self._token = before, token
+            with anyio.fail_after(max(0.0, deadline_s - self._clock.monotonic_s())):
+                async with self._turn:
+                    return await act()
+        except TimeoutError as error:
+            said = "the issuer of the gateway's token did not answer in time"
+            raise DeadlineExceeded(said, detail={"sent": False}) from error
+
+    async def _wider(self, token: Secret, scopes: tuple[str, ...]) -> Secret:
+        lacking = tuple(each for each in scopes if each not in self._more)
+        if not lacking:
+            return await self._renewed()  # somebody else got it meanwhile
+        if self._widened >= MOST_WIDENED:
             return token
+        now_s, more = self._clock.monotonic_s(), (*self._more, *lacking)
+        try:
+            granted = await self._fetch(more)
+        except TokenRefused:
+            granted = None
+        self._widened += 1
+        if granted is None:
+            return token
+        # Only now: what is not given once, or not in time, is not to be asked for ever after.
+        self._more = more
+        return self._keep(granted, now_s)
 
     async def _renewed(self) -> Secret:
         now_s = self._clock.monotonic_s()
@@ -80,6 +92,10 @@ class KeptToken:
                 self._renew_at_s = min(now_s + NO_SOONER_S, self._ends_at_s)
                 return self._token
             raise
+        return self._keep(granted, now_s)
+
+    def _keep(self, granted: Granted, now_s: float) -> Secret:
+        """`now_s`: when it was asked for."""
         lives_s = UNSAID_S if granted.lives_s is None else granted.lives_s
         self._token = granted.access
         self._fetched_s = now_s

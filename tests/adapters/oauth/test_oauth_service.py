@@ -256,3 +256,46 @@ async def test_no_more_is_got_than_the_configuration_names() -> None:
 
     assert await house.wider(first, "root") is first
     assert len(house.server.forms) == 1
+
+
+async def test_two_that_want_more_at_once_both_get_it() -> None:
+    house = House(Wish(resource="https://crm.test/mcp"))
+    first = await house.service.own.get(house.clock.monotonic_s() + 10)
+    house.server.held = anyio.Event()
+    found: dict[str, Secret] = {}
+
+    async def want(scope: str) -> None:
+        found[scope] = await house.wider(first, scope)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for scope in ("read", "write"):
+                tasks.start_soon(want, scope)
+            await anyio.wait_all_tasks_blocked()
+            assert await house.get() == first.reveal(), "nobody else waits for it"
+            house.server.held.set()
+
+    assert sorted(map(str, [form.get("scope") for form in house.server.forms[1:]])) in (
+        ["read", "read write"],
+        ["write", "write read"],
+    )
+    assert len({token.reveal() for token in found.values()}) == 2
+
+
+async def test_what_could_not_be_asked_for_more_is_not_asked_for_it_ever_after() -> None:
+    house = House(Wish(resource="https://crm.test/mcp"))
+    first = await house.service.own.get(house.clock.monotonic_s() + 10)
+    house.server.problem = Unavailable("down")
+    with pytest.raises(Unavailable):
+        await house.wider(first, "root")
+    house.server.problem = None
+    house.server.held = anyio.Event()
+    with pytest.raises(DeadlineExceeded):
+        await house.service.own.wider(first, ("root",), house.clock.monotonic_s() + 0.01)
+    house.server.held = None
+
+    assert await house.get() == "access-1"
+    house.clock.advance(600)
+    await house.get()
+
+    assert house.server.forms[-1].get("scope") is None
