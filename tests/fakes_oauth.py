@@ -36,6 +36,8 @@ class FakeAuthorizationServer:
         self.revoked: list[Mapping[str, str]] = []
         self.clients: list[str] = []
         """Who asked for tokens, one after the other."""
+        self.forgotten: set[str] = set()
+        """Clients it does not know any more."""
         self._numbers = count(1)
 
     async def metadata(self) -> JsonObject:
@@ -56,6 +58,8 @@ class FakeAuthorizationServer:
             await self.held.wait()
         if self.problem is not None:
             raise self.problem
+        if client.id in self.forgotten:
+            return Answered(status=401, said={"error": "invalid_client"})
         number = next(self._numbers)
         said: JsonObject = {"access_token": f"access-{number}", "token_type": "Bearer", "expires_in": 600}
         if form["grant_type"] in ("authorization_code", "refresh_token"):

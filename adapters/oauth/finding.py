@@ -51,9 +51,12 @@ class Known:
     audience: str = ""
 
 
-def mark_of(issuer: str) -> str:
-    """What tells an issuer from all others, in an address."""
-    return sha256(issuer.encode()).hexdigest()[:32]
+def mark_of(slug: str, issuer: str) -> str:
+    """What tells the issuer of one server from all others, in an address.
+
+    Of one server: what people agreed to at an issuer for one is not taken there to be agreed to for the next.
+    """
+    return sha256(f"{slug}\n{issuer}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +119,8 @@ class Finding:
         if terms is not None and age_s < (NO_SOONER_S if self._doubted else KEPT_S):
             return terms
         if self._problem is not None and now_s < self._problem.until_s:
-            raise self._problem.error
+            # Without where it was raised before: that would hold all that was under way there, each time more.
+            raise self._problem.error.with_traceback(None)
         try:
             terms = await self._find()
         except GatewayError as error:
@@ -134,11 +138,8 @@ class Finding:
         client, mark = known.client, ""
         if client is None:
             client, mark = await self._client(server, about)
-        elif not known.issuer and client.secret is not None and origin_of(server.issuer) != origin_of(known.place):
-            raise UpstreamFailed(
-                f"{known.slug} names an issuer elsewhere, and the client_secret goes there only where the configuration"
-                f" says so: set servers.{known.slug}.auth.issuer"
-            )
+        else:
+            self._check_may_know(client, server.issuer)
         return Terms(
             endpoint=TokenEndpoint(server, client, known.token_url),
             wish=Wish(
@@ -148,6 +149,20 @@ class Finding:
             ),
             mark=mark,
         )
+
+    def _check_may_know(self, client: Client, issuer: str) -> None:
+        """Raises: UpstreamFailed: only the configuration can say that the client is known there.
+
+        No secret goes there, and no token is got, by a key either, for which nobody is asked: an issuer that gives the
+        gateway tokens for one server would give them for any other that names it.
+        """
+        known = self._known
+        elsewhere = not known.issuer and origin_of(issuer) != origin_of(known.place)
+        if elsewhere and (client.secret is not None or not known.people):
+            raise UpstreamFailed(
+                f"{known.slug} names an issuer elsewhere, and the gateway shows who it is there only where the"
+                f" configuration says so: set servers.{known.slug}.auth.issuer"
+            )
 
     def _server(self, protected: Protected) -> RegisteringServer:
         if protected.issuer:
@@ -161,7 +176,7 @@ class Finding:
         With the mark of the issuer.
         """
         known = self._known
-        mark = "" if known.issuer else mark_of(server.issuer)
+        mark = "" if known.issuer else mark_of(known.slug, server.issuer)
         marked = "" if known.one_document else mark
         name = json_text(known.document(marked).get("client_id"))
         if about.get("client_id_metadata_document_supported") is True and name.startswith("https://"):

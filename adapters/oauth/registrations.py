@@ -76,10 +76,10 @@ class Registrations:
         """The issuer does not know that client any more; False where there is none such, or it is too young."""
         name = _name(server.issuer, document)
         row = await self._store.find(NOBODY, name, slug)
+        if row is not None and json_text(self._opened(row).get("id")) != client.id:
+            return True  # somebody else has been there before
         if row is None or (self._clock.now_us() - row.connected_at_us) / 1e6 < SHORTEST_S:
             return False
-        if json_text(self._opened(row).get("id")) != client.id:
-            return True  # somebody else has been there before
         log.info("an issuer no longer knows the gateway, which registers again", issuer=server.name)
         return await self._store.drop(row)
 

@@ -45,7 +45,7 @@ class Renewing:
         issuer gave for the old token must be stored.
         """
         # Found out before the account is anybody's alone: it can take longer than that.
-        terms = await connection.agreement.terms()
+        terms = await self._terms(connection, owner)
         name, holder = f"account {connection.slug} {owner[1]}", secrets.token_hex(8)
         while True:
             with anyio.CancelScope(shield=True):
@@ -58,12 +58,21 @@ class Renewing:
                         await self._leave(owner[0], name, holder)
             await anyio.sleep(LOOK_S)
 
+    async def _terms(self, connection: Connection, owner: Owner) -> Terms:
+        terms, account = await connection.agreement.terms(), await self._vault.find(connection, owner)
+        if account is None or self._vault.is_by(account, connection, terms):
+            return terms
+        # Another gateway may have registered anew since, and the account is its successor's.
+        connection.agreement.doubt()
+        return await connection.agreement.terms()
+
     async def _renewed(self, connection: Connection, terms: Terms, owner: Owner, refused: str) -> Account | None:
         account = await self._vault.find(connection, owner)
         if account is None or self._vault.counts(account, connection, refused):
             return account
         refresh = json_text(self._vault.opened(account, connection).get("refresh"))
-        if not refresh:
+        # By the terms at hand, too: others may have been found since, or none.
+        if not refresh or account.issuer != terms.issuer:
             return None
         form = {**terms.wish.form(), "grant_type": "refresh_token", "refresh_token": refresh}
         form.pop("scope", None)

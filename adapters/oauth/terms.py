@@ -29,7 +29,7 @@ class Terms:
     endpoint: TokenEndpoint
     wish: Wish
     mark: str = ""
-    """Of the issuer, in the address people come back to from it; empty: they come back to where all do."""
+    """Of the server's issuer, in the address people come back to from it; empty: they come back to where all do."""
 
     @property
     def issuer(self) -> str:

@@ -88,6 +88,11 @@ class Vault:
         """Its tokens; none where they are another issuer's, or the key is another."""
         return self._opened(account) if connection.agreement.are_from(account.issuer) else {}
 
+    def is_by(self, account: Account, connection: Connection, terms: Terms) -> bool:
+        """Whether its tokens were given to the client of these terms, as far as that was written down."""
+        client = terms.endpoint.client.id
+        return self.opened(account, connection).get("client", client) == client
+
     def counts(self, account: Account, connection: Connection, refused: str) -> bool:
         """Whether its access token can be used there; `refused` is one the server did not take."""
         said = self.opened(account, connection)
@@ -107,6 +112,7 @@ class Vault:
             "expires_at_us": self._clock.now_us() + int(lives_s * 1_000_000),
             "resource": terms.wish.resource,
             "place": connection.agreement.place,
+            "client": terms.endpoint.client.id,
         }
 
     def _account(

@@ -82,7 +82,8 @@ class Crowd:
                 secret = self._gateway.folder / f"{visit.scenario.replace('/', ' ')}.secret"
                 secret.write_text(visit.context[name])
                 auth |= {"client_id": visit.context["client_id"], setting: f"file:{secret}"}
-        return auth | ({"issuer": await _issuer_of(visit)} if "client_secret" in visit.context else {})
+        by_hand = "client_secret" in auth or "client_key" in auth
+        return auth | ({"issuer": await _issuer_of(visit)} if by_hand else {})
 
     async def _connect(self, slug: str, *, works: bool = True) -> None:
         """As its user does it, at the gateway's page."""

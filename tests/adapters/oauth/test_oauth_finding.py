@@ -1,95 +1,26 @@
 """Who gives tokens for a server that says so itself: found, believed as far as it goes, registered with once."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.net.authorization_server import NotThere
 from adapters.net.challenge import NO_CHALLENGE, Challenge
 from adapters.net.client_auth import Client
 from adapters.oauth.discovery import covers
-from adapters.oauth.finding import KEPT_S, Finding, Known, mark_of
+from adapters.oauth.finding import KEPT_S, mark_of
 from adapters.oauth.kept import NO_SOONER_S
 from adapters.oauth.registrations import MOST, SHORTEST_S
-from adapters.oauth.terms import Terms
-from adapters.oauth.vault import Connection
-from gateway.core.errors import Conflict, Denied, GatewayError, Unavailable, UpstreamFailed
+from gateway.core.errors import Conflict, Denied, Unavailable, UpstreamFailed
 from gateway.core.json import JsonObject, json_text
 from gateway.core.ports.world import Secret
 from tests.fakes_accounts import ANA, AccountHouse, Begun
+from tests.fakes_finding import ABOUT, AT, LOOKS_UP, REGISTERS, FindingHouse
 from tests.fakes_oauth import ISSUER, FakeAuthorizationServer
 
 pytestmark = pytest.mark.anyio
 
-PLACE = "https://crm.test/mcp"
-AT = "https://crm.test/.well-known/oauth-protected-resource"
-REGISTERS: JsonObject = {"registration_endpoint": f"{ISSUER}/register"}
-LOOKS_UP: JsonObject = {"client_id_metadata_document_supported": True}
-ABOUT: JsonObject = {"resource": PLACE, "authorization_servers": [ISSUER], "scopes_supported": ["read"]}
-
-
-class FakeReach:
-    """See `Reach`: a server at `PLACE`, and issuers."""
-
-    def __init__(self) -> None:
-        self.challenge = NO_CHALLENGE
-        self.documents: dict[str, JsonObject] = {f"{AT}/mcp": ABOUT}
-        self.issuers = {ISSUER: FakeAuthorizationServer()}
-        self.asked: list[str] = []
-        self.problem: GatewayError | None = None
-
-    async def knock(self) -> Challenge:
-        self.asked.append("knock")
-        if self.problem is not None:
-            raise self.problem
-        return self.challenge
-
-    async def document(self, url: str) -> JsonObject:
-        self.asked.append(url)
-        if url not in self.documents:
-            raise NotThere("there is none")
-        return self.documents[url]
-
-    def server(self, issuer: str, defaults: "JsonObject | None" = None) -> FakeAuthorizationServer:
-        if defaults is not None:
-            self.issuers[issuer] = server = FakeAuthorizationServer(issuer)
-            server.about = defaults
-        return self.issuers[issuer]
-
-
-class FindingHouse(AccountHouse):
-    def __init__(self, beside: "FindingHouse | None" = None, **known: Any) -> None:
-        super().__init__(beside)
-        self.reach = FakeReach() if beside is None else beside.reach
-        self.server = self.reach.issuers[ISSUER]
-        if beside is None:
-            self.server.about = REGISTERS
-        document = self.accounts.connecting.client_document
-        said = Known(slug="crm", place=PLACE, document=document)
-        for name, value in known.items():
-            object.__setattr__(said, name, value)
-        self.finding = Finding(said, self.reach, self.accounts.registrations, self.clock)
-        self.connection = Connection(slug="crm", agreement=self.finding)
-        self.personal = self.accounts.at(self.connection, "default", self.poke)
-
-    async def terms(self) -> Terms:
-        with anyio.fail_after(20):
-            return await self.finding.terms()
-
-    async def asks_for_more(self, *scopes: str) -> "Mapping[str, object] | None":
-        """What its owner is told when the server wants these scopes; None where nobody is asked."""
-        token = self.accounts.tokens.of(self.connection, ANA)
-        deadline_s = self.clock.monotonic_s() + 10
-        shown = await token.get(deadline_s)
-        try:
-            assert await token.wider(shown, scopes, deadline_s) is shown
-        except Denied as refused:
-            return refused.detail
-        return None
+MARK = mark_of("crm", ISSUER)
 
 
 async def test_a_server_says_who_gives_tokens_and_the_gateway_registers_there_once() -> None:
@@ -104,7 +35,7 @@ async def test_a_server_says_who_gives_tokens_and_the_gateway_registers_there_on
     assert house.server.told == [
         {
             "client_name": "Drawbridge",
-            "redirect_uris": [f"https://gateway.test/oauth/callback/{mark_of(ISSUER)}"],
+            "redirect_uris": [f"https://gateway.test/oauth/callback/{MARK}"],
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
             "token_endpoint_auth_method": "client_secret_basic",
@@ -119,7 +50,7 @@ async def test_whoever_looks_the_document_up_is_not_registered_with() -> None:
     house = FindingHouse()
     house.server.about = REGISTERS | LOOKS_UP
 
-    assert (await house.terms()).endpoint.client.id == f"https://gateway.test/oauth/client/{mark_of(ISSUER)}.json"
+    assert (await house.terms()).endpoint.client.id == f"https://gateway.test/oauth/client/{MARK}.json"
     assert house.server.told == []
 
 
@@ -321,7 +252,7 @@ async def test_a_code_of_another_issuer_is_not_passed_for_one_of_the_issuer_a_se
     del answer["iss"]
     house.server.about = {**REGISTERS, "authorization_response_iss_parameter_supported": False}
 
-    for mark in (elsewhere.mark, mark_of("https://other.test")):
+    for mark in (elsewhere.mark, mark_of("crm", "https://other.test")):
         with pytest.raises(Denied, match="another issuer's"):
             await house.accounts.connecting.finish(answer, begun.cookie, mark)
 
