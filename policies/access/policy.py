@@ -27,6 +27,7 @@ AFTERWARDS: frozenset[Operation] = frozenset(
 )
 """Operations about a call rather than calls of their own: covered by the same grant, whatever the arguments were."""
 EVERY_TENANT = "*"
+_PLAINLY = "write the URI without `.` and `..`, what need not be escaped as it is, and its scheme in small letters"
 
 
 class AccessPolicy:
@@ -135,7 +136,7 @@ class AccessPolicy:
         if not uri:
             return Deny(policy=POLICY, rule="no-uri", reason="the request does not say which resource it reads")
         if not is_plain(uri):
-            return Deny(policy=POLICY, rule="odd-uri", reason="write the URI without `.` and `..`, escaped or not")
+            return Deny(policy=POLICY, rule="odd-uri", reason=_PLAINLY)
         return self._check(request, named_resource(capability, uri))
 
 

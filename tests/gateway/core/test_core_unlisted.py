@@ -54,6 +54,7 @@ async def test_it_is_read_where_it_is_granted_and_refused_where_it_is_not() -> N
         *("resource:other/file:///page", "resource:docs/", "resource:docs", "tool:docs/page"),
         *("resource:docs/a\x00b", f"resource:docs/{'x' * 3000}"),
         *("resource:docs/file:///x/../page", "resource:docs/file:///x/%252e%252E/page"),
+        *("resource:docs/FILE:///page", "resource:docs/file:///%70age", "resource:docs/file:/page"),
     ],
 )
 async def test_what_nobody_could_have_is_not_there(name: str) -> None:
