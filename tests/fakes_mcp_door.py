@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -104,8 +104,8 @@ class ShopGateway:
 
     def find(self, principal: Principal, name: str) -> Capability | None:
         owner, _, uri = name.removeprefix("resource:").partition("/")
-        unlisted = resource(uri, owner) if name.startswith("resource:") and owner in self.unlisted and uri else None
-        return self.capabilities.get(name) or unlisted
+        has = name.startswith("resource:") and owner in self.unlisted and bool(uri)
+        return self.capabilities.get(name) or (replace(resource(uri, owner), definition={}) if has else None)
 
     def visible(
         self, principal: Principal, kinds: frozenset[CapabilityKind], owner: str = ""

@@ -61,6 +61,14 @@ class Places:
             found = self._found(owner, own)
         return found, uri if found is None else own
 
+    def sees(self, uri: str) -> bool:
+        """Whether `find` finds what is here; what its server lists, and is not here, its caller no longer sees."""
+        entry = self.find(uri)[0]
+        if entry is None:
+            return False
+        whose = (entry.capability.owner, entry.capability.local)
+        return whose in self._own or whose in self._made_by or not entry.capability.definition
+
     def find_template(self, text: str) -> tuple[Entry | None, str]:
         """The template with this text, or whatever `find` finds."""
         owner, own = self._uris.unmarked(text)

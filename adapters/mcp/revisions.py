@@ -67,7 +67,7 @@ def _message(message: Json, later: frozenset[str]) -> Json:
 
 
 def _block(block: Json, later: frozenset[str]) -> Json:
-    if not isinstance(block, dict) or block.get("type") not in later:
+    if not isinstance(block, dict) or json_text(block.get("type")) not in later:
         return block
     told = _link(block) if block["type"] == "resource_link" else _recording(block)
     kept: JsonObject = {name: block[name] for name in ("annotations", "_meta") if isinstance(block.get(name), dict)}

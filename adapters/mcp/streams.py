@@ -253,7 +253,7 @@ class Streams:
     def _updates(self, uris: list[str], subscription: Subscription) -> list[bytes]:
         """That these resources changed; of what the holder sees no longer nothing is told."""
         view = self._views.of(subscription.principal, subscription.scope)
-        return [_updated(uri, subscription) for uri in uris if view.resource(uri)[1] is not None]
+        return [_updated(uri, subscription) for uri in uris if view.places.sees(uri)]
 
     async def _say(self, send: Send, chunks: list[bytes]) -> bool:
         """Whether the client still reads."""

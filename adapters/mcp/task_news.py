@@ -74,13 +74,16 @@ class TaskNews:
     async def follow(self, task_id: str, seen: Seen, tell: Tell) -> None:
         """Tell where a task stands, now and with each change, until canceled. Raises: GatewayError."""
         knock, view = await seen()
-        outward = view.outward(parts_of(task_id)[0].partition(":")[2].partition("/")[0])
+        owner = parts_of(task_id)[0].partition(":")[2].partition("/")[0]
         with anyio.CancelScope() as scope:
 
             async def heard(event: Event) -> None:
-                result = await self._calls.of_task(knock, view, task_id, "task.get", ignore_event)
+                # Judged each time as whoever the holder is by now.
+                now, seen_now = await seen()
+                result = await self._calls.of_task(now, seen_now, task_id, "task.get", ignore_event)
                 if not isinstance(result, Complete) or not isinstance(result.body, Answer):
                     raise UpstreamFailed("the server did not say where its task stands")
+                outward = seen_now.outward(owner)
                 tell(task_id, result.body.raw if outward is None else rewritten_result(result.body.raw, outward))
                 if bytes(decode_members(result.body.raw).get("status", b"")).strip(b'"') in OVER:
                     scope.cancel()

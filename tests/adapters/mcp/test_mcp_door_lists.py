@@ -380,8 +380,12 @@ async def test_a_session_is_told_what_changed_while_it_had_no_stream(version: st
             gateway.change(prompt("reply"))
 
 
-async def test_nothing_is_told_of_a_resource_that_is_no_longer_seen() -> None:
+@pytest.mark.parametrize(
+    "about", [{}, {"capabilities": {"resources": {"subscribe": True}}}], ids=["silent", "declared"]
+)
+async def test_nothing_is_told_of_a_resource_that_is_no_longer_seen(about: JsonObject) -> None:
     gateway = ShopGateway(resource("file:///a"), resource("file:///b"))
+    gateway.abouts["orders"] = about
     tellers: dict[str, Emit] = {}
     following = {uri: anyio.Event() for uri in ("file:///a", "file:///b")}
     for uri in following:

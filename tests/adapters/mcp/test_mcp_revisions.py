@@ -80,6 +80,14 @@ def test_no_answer_holds_a_kind_its_client_does_not_know(version: str, content: 
         assert (block["type"], isinstance(block["text"], str)) == ("text", True) if kind in later else block == before
 
 
+@pytest.mark.parametrize("kind", [["audio"], {"audio": 1}, 7, None])
+def test_a_kind_that_is_no_text_passes_as_it_came(kind: Any) -> None:
+    content = [{"type": kind, "text": "audio"}]
+    assert said("2024-11-05", {"content": [*content, AUDIO]})["content"][:1] == content
+    params: dict[str, Any] = {"messages": [{"role": "user", "content": content[0]}]}
+    assert question_in_words_of("2025-06-18", "sampling/createMessage", params) == params
+
+
 def test_a_message_of_several_blocks_is_several_of_one_each_before_2025_11_25() -> None:
     text = {"type": "text", "text": "listen"}
     params: dict[str, Any] = {"messages": [{"role": "user", "content": [text, AUDIO]}], "maxTokens": 9}

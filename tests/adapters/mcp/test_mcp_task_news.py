@@ -15,9 +15,10 @@ from gateway.core.effects import Effects
 from gateway.core.errors import Denied, GatewayError, InvalidRequest, Unavailable
 from gateway.core.json import JsonObject, json_object
 from gateway.core.limits import Limits
-from gateway.core.model import Complete, Emit, Event, Log, Request, Result
+from gateway.core.model import Complete, Emit, Event, Log, Request, Result, principal
 from gateway.core.pipeline import Pipeline
 from gateway.core.plans import Policies, Snapshot
+from gateway.core.ports.gateway import Identity
 from tests.adapters.mcp.test_mcp_client_http import MODERN, bench, legacy, message, modern, result
 from tests.fakes import GRANT, DictLedger, ListAudit, Says
 from tests.fakes_mcp_client import a_request, call, params, parts, said, tool
@@ -125,6 +126,21 @@ async def test_a_stream_tells_where_a_task_stands_until_it_is_over() -> None:
         (REFUND, "task.subscribe"),
         (REFUND, "task.get"),
     }
+
+
+async def test_where_a_task_stands_is_asked_as_whoever_the_holder_is_by_now() -> None:
+    work, badges = Work(), Badges()
+    gateway = shop(work)
+    async with opened(gateway, badges=badges) as door, together() as group:
+        visit = Caller(door).modern("subscriptions/listen", listening(TASK), meta=DECLARED)
+        group.start_soon(Caller(door).send, visit)
+        await visit.until(b'"working"')
+        badges.known[b"Bearer ana"] = Identity(principal=principal("ana", roles=frozenset({"guest"})))
+        await work.become("completed")
+        await visit.until(b'"completed"')
+        door.stop()
+    asked = [each.principal.roles for each in gateway.requests if each.operation == "task.get"]
+    assert asked[-1] == {"guest"}
 
 
 @pytest.mark.parametrize("refused", [Denied("no"), InvalidRequest("polls only"), Unavailable("down")])
