@@ -214,7 +214,7 @@ class Channel:
             if call.may_ask(message.method) and call.add(message, raw, self._event_bytes):
                 return
         begun = any(call.may_ask is not nothing for call in self._calls.values())
-        if self._awaited and not begun and message.method in ASKED:
+        if self._awaited and not begun and message.method in ASKED and len(raw) <= self._event_bytes:
             self._early.append((message, raw))
         else:
             self._on_request(self, message)
@@ -225,7 +225,8 @@ class Channel:
         elif message.method == UPDATED:
             self._updates.publish(params_of(message))
         elif message.method == COMPLETE:
-            self.say(raw)
+            if len(raw) <= self._event_bytes:  # it waits for whoever listens
+                self.say(raw)
         elif message.method == "notifications/progress":
             call = self._calls.get(progress_token(message) or 0)
             if call is not None and call.token is not None and len(raw) <= self._event_bytes:

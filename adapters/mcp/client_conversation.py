@@ -18,7 +18,7 @@ from adapters.mcp.client_pages import COMPLETE
 from adapters.mcp.client_params import Outgoing, restore_token, swap_token
 from adapters.mcp.client_process import Process
 from adapters.mcp.client_questions import Questions
-from adapters.mcp.client_sessions import GATEWAY, Key
+from adapters.mcp.client_sessions import GATEWAY, Key, caller_of
 from adapters.mcp.client_told import ROOTS_CHANGED, Told
 from adapters.mcp.client_updates import UPDATED, Updates
 from adapters.mcp.client_wire import (
@@ -93,7 +93,7 @@ class Conversation:
         call = self._call(deadline_s, may_ask, self._give_up)
         call.token = swap_token(out.members, call.number)
         self._introduce(call.number, asker)
-        who = (asker.principal.tenant, asker.principal.subject, "")
+        who = (*caller_of(asker), "")
         return await self._heard(call, message_from(call.number, out), who, emit)
 
     async def go_on(self, asked: Asked, reply: bytes, emit: Emit, deadline_s: float) -> Raw | Asked:
@@ -295,7 +295,8 @@ class Conversation:
                 raw = restore_token(raw, call.token)
                 call.add(self._answers.message(raw), raw, self._event_bytes)
         elif message.method == COMPLETE and self.told is not None and not self._shared:
-            self.told.say(raw)
+            if len(raw) <= self._event_bytes:  # it waits for whoever listens
+                self.told.say(raw)
         elif message.method not in BETWEEN:
             call = self._only_one()
             if call is None or not call.add(message, raw, self._event_bytes):

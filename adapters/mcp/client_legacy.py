@@ -20,7 +20,7 @@ from adapters.mcp.client_exchange import (
 from adapters.mcp.client_goodbyes import Goodbyes
 from adapters.mcp.client_params import CLIENT_INFO, Outgoing, client_capabilities
 from adapters.mcp.client_parked import Parking, reply_from
-from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions
+from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions, caller_of
 from adapters.mcp.client_stream import EVENTS, Held, Stream, TakeUp
 from adapters.mcp.client_subscribed import Subscribed
 from adapters.mcp.client_told import ROOTS_CHANGED, Told
@@ -85,7 +85,7 @@ class Legacy:
     async def call(self, out: Outgoing, request: Request, capability: Capability, emit: Emit, deadline_s: float) -> Raw:
         """The result of a caller's request, or what the caller is asked first. Raises: see `Wire.result`."""
         able = client_capabilities(request)
-        key = (request.principal.tenant, request.principal.subject, encode(able).decode() if able else "")
+        key = (*caller_of(request), encode(able).decode() if able else "")
 
         def may_ask(method: str) -> bool:
             return ASKED.get(method) in able
@@ -163,7 +163,6 @@ class Legacy:
         session, stream = parked.session, parked.asked.stream
         stream.deadline_s = deadline_s
         with self.goodbyes.using(session):
-            await self._hear(session)
             async with self._withdrawing(stream.number, session):
                 return session, await self._resume(session, stream, reply, emit, may_ask)
 
@@ -281,7 +280,12 @@ class Legacy:
         if not isinstance(stream, Stream):
             raise TypeError("a call is resumed by the transport that asked")
         self._wire.pool.watch(stream.deadline_s)
-        response = await self._wire.post(session.lines, reply, deadline_s=stream.deadline_s)
+        try:
+            await self._hear(session)
+            response = await self._wire.post(session.lines, reply, deadline_s=stream.deadline_s)
+        except BaseException:
+            stream.close()  # nobody reads on
+            raise
         response.leave(self._clock.monotonic_s() + TELL_S)
         return await self._wire.read_on(stream, emit, may_ask)
 

@@ -98,8 +98,11 @@ def not_awaited() -> InvalidRequest:
 
 
 def reply_from(question: Message, members: Mapping[str, Raw], request: Request) -> bytes | None:
-    """The caller's answer as a response; None where it brought none to this question."""
-    responses = decode_members(bytes(members.get("inputResponses", Raw(b"{}"))))
+    """The caller's answer as a response; None where it brought none to this question, or nothing that could be one."""
+    try:
+        responses = decode_members(bytes(members.get("inputResponses", Raw(b"{}"))))
+    except InvalidRequest:
+        responses = {}
     if QUESTION in responses:
         return encode({"jsonrpc": "2.0", "id": question.id, "result": responses[QUESTION]})
     refused = json_object(json_object(request.meta.get(REFUSED)).get(QUESTION))

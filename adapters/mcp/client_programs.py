@@ -39,9 +39,9 @@ class Programs:
         return key in self._programs
 
     @asynccontextmanager
-    async def lease(self, key: Key, deadline_s: float) -> AsyncGenerator[Program]:
+    async def lease(self, key: Key, deadline_s: float, *, to_listen: bool = False) -> AsyncGenerator[Program]:
         """The caller's program, which nobody ends meanwhile. Raises: Exhausted; DeadlineExceeded; Unavailable."""
-        program = await self._held(key, deadline_s)
+        program = await self._held(key, deadline_s, to_listen=to_listen)
         try:
             yield program
         finally:
@@ -50,8 +50,8 @@ class Programs:
 
     @asynccontextmanager
     async def follow(self, key: Key, deadline_s: float) -> AsyncGenerator[Program]:
-        """As `lease`, for whoever only listens: it makes room for those who call."""
-        async with self.lease(key, deadline_s) as program:
+        """As `lease`, for whoever only listens: it makes room for those who call, and nobody who listens for it."""
+        async with self.lease(key, deadline_s, to_listen=True) as program:
             program.followers += 1
             program.calls -= 1
             try:
@@ -64,6 +64,8 @@ class Programs:
         """End those that have not been used for long."""
         before_s = self._clock.monotonic_s() - self._idle_s
         for key, program in tuple(self._programs.items()):
+            if self._programs.get(key) is not program:
+                continue  # it made room while another ended, and somebody may use the one in its place
             if not program.busy and not program.followers and program.used_s <= before_s:
                 await self._end(key)
 
@@ -74,12 +76,12 @@ class Programs:
             for key in tuple(self._programs):
                 ending.start_soon(self._end, key)
 
-    async def _held(self, key: Key, deadline_s: float) -> Program:
+    async def _held(self, key: Key, deadline_s: float, *, to_listen: bool) -> Program:
         program = self._programs.get(key)
         if program is None:
             try:
                 with anyio.fail_after(max(0.0, deadline_s - self._clock.monotonic_s())):
-                    program = await self._made(key)
+                    program = await self._made(key, to_listen=to_listen)
             except TimeoutError as error:
                 raise DeadlineExceeded(f"{self._slug} did not start in time", detail={"sent": False}) from error
         else:
@@ -88,11 +90,11 @@ class Programs:
             self._programs.move_to_end(key)
         return program
 
-    async def _made(self, key: Key) -> Program:
+    async def _made(self, key: Key, *, to_listen: bool) -> Program:
         async with self._making:
             while key not in self._programs:
                 self._check_open()
-                leaver = self._leaver(key)
+                leaver = self._leaver(key, to_listen=to_listen)
                 if leaver is None:
                     self._programs[key] = self._make(key)
                     self._programs[key].used_s = self._clock.monotonic_s()
@@ -106,7 +108,7 @@ class Programs:
         if self._closed:
             raise Unavailable(f"{self._slug} has been stopped", detail={"sent": False})
 
-    def _leaver(self, key: Key) -> Key | None:
+    def _leaver(self, key: Key, *, to_listen: bool) -> Key | None:
         """Whose program has to end before another can begin for `key`; None where there is room.
 
         Raises: Exhausted: somebody would miss any of them.
@@ -117,6 +119,8 @@ class Programs:
         if not own and len(self._programs) < self._most:
             return None
         idle = [each for each, program in self._programs.items() if not program.busy and (not own or each[:2] == who)]
+        if to_listen:  # else more listeners than places would take each other's in turn, and start programs without end
+            idle = [each for each in idle if not self._programs[each].followers]
         if not idle:
             whose = "for this caller" if own else "at once"
             raise Exhausted(

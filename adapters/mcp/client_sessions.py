@@ -8,14 +8,23 @@ from typing import TypeAlias
 import anyio
 
 from adapters.mcp.client_told import Told
+from adapters.mcp.wire import encode
 from gateway.core.errors import DeadlineExceeded
 from gateway.core.json import JsonObject
+from gateway.core.model import Request
 from gateway.core.ports.world import Clock
 
 Key: TypeAlias = tuple[str, str, str]
-"""Tenant, subject, and what of the client's capabilities servers make use of, as JSON: servers offer and ask according
-to them, so one caller's two clients are two. Empty strings are the gateway itself."""
+"""Tenant, who calls (see `caller_of`), and what of the client's capabilities servers make use of, as JSON: servers
+offer and ask according to them, so one caller's two clients are two. Empty strings are the gateway itself."""
 GATEWAY: Key = ("", "", "")
+
+
+def caller_of(request: Request) -> tuple[str, str]:
+    """Tenant, and everybody from whoever began it to whoever calls, as JSON: one workflow calls for many, and what is
+    asked of one of them is not the others' to hear or to answer."""
+    who = request.principal
+    return who.tenant, encode(who.chain).decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +113,13 @@ class Sessions:
         return [place.session for place in places.values() if place.session is not None]
 
     def _make_room(self, now_s: float) -> None:
-        while len(self._places) > 1:
-            oldest = next(iter(self._places.values()))
+        for key, oldest in tuple(self._places.items())[:-1]:
+            if oldest.lock.locked():
+                continue  # it is being opened: of one that has no place by then nobody would tell its server the end
             idle = oldest.session is not None and now_s - oldest.used_s > self._idle_s
             if not idle and len(self._places) <= self._most:
                 return
-            self._forget(self._places.popitem(last=False)[1])
+            self._forget(self._places.pop(key))
 
     def _forget(self, place: _Place) -> None:
         session, place.session = place.session, None

@@ -19,7 +19,7 @@ from adapters.mcp.client_parked import not_awaited
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_program import PROBE_S, START_S, Program, Recipe
 from adapters.mcp.client_programs import STOP_S, Programs
-from adapters.mcp.client_sessions import Key
+from adapters.mcp.client_sessions import Key, caller_of
 from adapters.mcp.client_shown import Shown
 from adapters.mcp.settings import ServerSettings
 from adapters.mcp.wire import ASKED
@@ -108,7 +108,7 @@ class McpStdioUpstream:
         able = client_capabilities(request) if self._runs_for_callers else {}
         if not able.keys() & _ASKABLE:
             return None
-        return (request.principal.tenant, request.principal.subject, _ordered(able).decode())
+        return (*caller_of(request), _ordered(able).decode())
 
     @asynccontextmanager
     async def _program(self, key: Key | None, request: Request, deadline_s: float) -> AsyncGenerator[Program]:

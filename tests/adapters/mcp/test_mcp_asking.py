@@ -5,9 +5,9 @@ import pytest
 from msgspec import Raw
 
 from adapters.mcp.wire import Answer, Params, SaidBefore, decode_value, encode
-from gateway.core.errors import InvalidRequest, UpstreamFailed
+from gateway.core.errors import GatewayError, InvalidRequest, UpstreamFailed
 from gateway.core.json import Json, JsonObject, json_object
-from gateway.core.model import Complete, Emit, InputRequired, Request, Result
+from gateway.core.model import Complete, Emit, InputRequired, Request, Result, principal
 from tests.adapters.mcp.test_mcp_client_http import DONE, bench, legacy, message, modern, result
 from tests.fakes_mcp_client import a_request, call, params, said, tool
 from tests.fakes_mcp_door import Caller, Reply, Run, ShopGateway, Visit, opened, together
@@ -186,6 +186,63 @@ async def test_a_legacy_server_learns_what_its_caller_can_be_asked_and_opens_a_s
     ]
     # The first is the gateway's own, which finds out who is there.
     assert heard == [{}, {"elicitation": {}}, {"roots": {"listChanged": True}}]
+
+
+async def test_a_workflow_that_calls_for_several_has_a_session_for_each() -> None:
+    async with bench(legacy(lambda exchange: exchange.answer(result(exchange, DONE)))) as (server, upstream):
+        for who in ("ana", "bob", "ana"):
+            run = principal("workflow:help", kind="workflow", behind=principal(who))
+            await call(upstream, tool(), a_request(params("legacy"), principal=run))
+    opened = [each for each in server.exchanges if message(each).get("method") == "initialize"]
+    assert len(opened) == 3, "the gateway's own, and one for each of two"
+
+
+async def test_an_answer_that_is_none_leaves_the_call_waiting() -> None:
+    calls: list[Exchange] = []
+
+    def then(exchange: Exchange) -> None:
+        calls.append(exchange)
+        exchange.stream()
+        ask_on(exchange, "elicitation/create", 1)
+
+    async with bench(legacy(then)) as (_, upstream):
+        waiting = await call(upstream, tool(), a_request(params("modern")))
+        answers: tuple[Json, ...] = ([], "no", None, {"other": {}})
+        for none in answers:
+            assert isinstance(waiting, InputRequired)
+            body = params("modern", inputResponses=none)
+            waiting = await call(upstream, tool(), a_request(body, continuation=waiting.state))
+        assert isinstance(waiting, InputRequired)
+        calls[0].event(result(calls[0], DONE))
+        calls[0].end()
+        body = params("modern", inputResponses={"question": ACCEPTED})
+        assert said(await call(upstream, tool(), a_request(body, continuation=waiting.state))) == DONE
+    assert len(calls) == 1
+
+
+async def test_a_call_whose_answer_cannot_be_brought_is_not_waited_for() -> None:
+    calls: list[Exchange] = []
+
+    def then(exchange: Exchange) -> None:
+        calls.append(exchange)
+        exchange.stream()
+        ask_on(exchange, "elicitation/create", "e-1")
+
+    serve = legacy(then)
+
+    def behave(exchange: Exchange) -> None:
+        if message(exchange).get("id") == "e-1":
+            exchange.reset()
+        else:
+            serve(exchange)
+
+    async with bench(behave) as (_, upstream):
+        first = await call(upstream, tool(), a_request(params("modern")))
+        assert isinstance(first, InputRequired)
+        body = params("modern", inputResponses={"question": ACCEPTED})
+        with pytest.raises(GatewayError):
+            await call(upstream, tool(), a_request(body, continuation=first.state, within_s=60.0))
+        await calls[0].gone.wait()
 
 
 async def test_another_callers_state_wakes_no_call_that_waits() -> None:

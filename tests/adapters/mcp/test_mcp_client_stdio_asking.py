@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from msgspec import structs
 
 from adapters.mcp.client_program import MOST_PARKED
 from adapters.mcp.client_questions import MOST_QUESTIONS
@@ -17,7 +18,7 @@ from adapters.mcp.wire import Era, SaidBefore, decode_value
 from gateway.core.errors import DeadlineExceeded, Exhausted, InvalidRequest, UpstreamFailed
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.limits import Limits
-from gateway.core.model import InputRequired, Log, Request, Result
+from gateway.core.model import InputRequired, Log, Request, Result, principal
 from tests.adapters.mcp.test_mcp_client_stdio import command
 from tests.fakes_mcp_client import LoopClock, Seen, a_request, call, found, params, parts, structured, tool
 from tests.fakes_mcp_door import together
@@ -192,6 +193,22 @@ async def test_callers_at_once_with_equal_ids_hear_and_answer_only_what_is_their
         assert shared == await pid_of(upstream, "bob", {}) != pids["ana"]
         with pytest.raises(InvalidRequest):  # twice
             await answered(upstream, results["bob"], who="bob", arguments=asking(said={**FORM, "message": "bob"}))
+
+
+async def test_a_workflow_that_calls_for_several_has_a_process_for_each() -> None:
+    def run(who: str, arguments: Json = None, able: JsonObject = ABLE) -> Request:
+        for_whom = principal("workflow:help", kind="workflow", behind=principal(who))
+        return structs.replace(of(arguments, able=able), principal=for_whom)
+
+    async with program() as upstream:
+        pids = [structured(await call(upstream, tool(), run(who)))["pid"] for who in ("ana", "bob", "ana")]
+        assert (pids[0] == pids[2], pids[0] == pids[1]) == (True, False)
+    first, second = Seen(), Seen()
+    async with program(LOGGING) as upstream, together() as group:
+        group.start_soon(upstream.call, run("ana", {"hold": 1}, {}), tool(), first)
+        await first.first.wait()
+        await upstream.call(run("bob", able={}), tool(), second)
+    assert heard(second) == [], "on the process all share it could be about the other's"
 
 
 async def test_whoever_cannot_be_asked_this_is_not() -> None:
@@ -498,7 +515,8 @@ def on(m):
         data = {"elicitations": [{"mode": "url", "url": "https://x.example", "message": "go", "elicitationId": "e"}]}
         say({"jsonrpc": "2.0", "id": m["id"], "error": {"code": -32042, "message": "open", "data": data}})
     else:
-        say({"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": {"elicitationId": "e"}})
+        for id in ("e" * 2**20, "e"):  # the longer one is more than anybody keeps
+            say({"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": {"elicitationId": id}})
         done(m, params=sorted(m["params"]))
 """
 )
