@@ -136,7 +136,8 @@ class StepRecords:
         row = self._row(execution, step)
         writer = self._writers[zlib.crc32(execution.run_id.encode()) % len(self._writers)]
         try:
-            written = await writer.submit(partial(_write, self._insert, row))
+            # Although whoever waits is stopped: what was done would be done once more if it was not on record.
+            written = await asyncio.shield(writer.submit(partial(_write, self._insert, row)))
         except GatewayError:
             written = False
         if not written:

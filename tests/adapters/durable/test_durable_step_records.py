@@ -1,6 +1,7 @@
 """What steps return is written beside DBOS: the rows are its own, and so are the conditions."""
 
 import sqlite3
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import anyio
 import dbos
 import psycopg
 import pytest
+from anyio import to_thread
 from sqlalchemy import Engine, event
 
 from adapters.durable.dbos_journal import DbosJournal
@@ -115,6 +117,8 @@ class Counted:
 
     place: SqliteFile
     commits: int = 0
+    recording: threading.Event = field(default_factory=threading.Event)
+    """Set once rows of steps are on their way to the database."""
 
     @property
     def name(self) -> str:
@@ -135,10 +139,15 @@ class Counted:
     def open(self) -> Engine:
         engine = self.place.open()
         event.listen(engine, "commit", self._on_commit)
+        event.listen(engine, "begin", self._on_begin)
         return engine
 
     def _on_commit(self, _connection: object) -> None:
         self.commits += 1
+
+    def _on_begin(self, _connection: object) -> None:
+        if threading.current_thread().name.startswith("write-steps"):
+            self.recording.set()
 
 
 async def test_steps_that_end_while_a_commit_is_made_share_the_next(tmp_path: Path) -> None:
@@ -167,6 +176,45 @@ async def test_steps_that_end_while_a_commit_is_made_share_the_next(tmp_path: Pa
     assert len(recorded(place.place)) == 20
     # Two of ours; DBOS looks for this and that beside it.
     assert took[0] < 10
+
+
+async def test_what_was_done_is_on_record_although_its_run_was_stopped_before_it_was_written(tmp_path: Path) -> None:
+    place = Counted(SqliteFile(tmp_path / "runs.db"))
+    acted: list[str] = []
+    done, left = anyio.Event(), anyio.Event()
+
+    async def first() -> JsonObject:
+        acted.append("first")
+        # Its row waits for this, and the other one behind it.
+        lock.execute("BEGIN IMMEDIATE")
+        return {}
+
+    async def second() -> JsonObject:
+        await to_thread.run_sync(place.recording.wait, 60)
+        acted.append("second")
+        done.set()
+        return {}
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        one, other = journal.draw(), journal.draw()
+        try:
+            async with anyio.create_task_group() as chains:
+                chains.start_soon(one.run, "first", first)
+                chains.start_soon(other.run, "second", second)
+        finally:
+            left.set()
+        return {}
+
+    with closing(sqlite3.connect(tmp_path / "runs.db", isolation_level=None, timeout=30)) as lock:
+        async with opened(place, body) as journal, anyio.create_task_group() as ending:
+            await journal.start("run_1", {})
+            await done.wait()
+            ending.start_soon(journal.aclose)
+            await left.wait()
+            lock.execute("ROLLBACK")
+    async with opened(place, body) as journal:
+        assert await journal.wait("run_1") == {}
+    assert acted == ["first", "second"]
 
 
 @dataclass(slots=True)
