@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import anyio
 from anyio.abc import TaskGroup
 
+from gateway.core.errors import Unavailable
+from gateway.core.ports.journal import RunInterrupted
 from gateway.orchestration.pauses import Gate
 
 LOOK_AGAIN_S = 1.0
@@ -53,7 +55,8 @@ class Stopping:
             await self._canceled()
             for scope in self._scopes:
                 scope.cancel()
-            await self.withdraw()
+            while not await _answered(self.withdraw):  # noqa: ASYNC110 - nobody tells when a storage is back
+                await anyio.sleep(LOOK_AGAIN_S)
 
     async def _canceled(self) -> None:
         if self.gate.alone:
@@ -61,4 +64,13 @@ class Stopping:
         while not self.gate.canceled.is_set():
             with anyio.move_on_after(LOOK_AGAIN_S):
                 await self.gate.canceled.wait()
-            await self.gate.look()
+            await _answered(self.gate.look)
+
+
+async def _answered(ask: Callable[[], Awaitable[None]]) -> bool:
+    """Whether the storage answered. That it does not is no reason to end a run that needs nothing of it meanwhile."""
+    try:
+        await ask()
+    except (RunInterrupted, Unavailable):
+        return False
+    return True

@@ -10,17 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.errors import Conflict
+from gateway.core.errors import Conflict, Unavailable
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.limits import Budget, Usage
 from gateway.core.model import Accepted, Complete
 from gateway.core.ports.journal import Journal
 from gateway.core.ports.orchestration import Node, Outcome, PatternType, Steps
+from gateway.core.ports.runs import Standing
 from gateway.core.task import Task, TaskState
+from gateway.orchestration import persistence, stopping
 from gateway.orchestration.ledger import Ledger
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
 from gateway.patterns.sequential import Sequential
+from gateway.testing.stores.runs import MemoryRuns
 from tests.fakes_orchestration import ANA, Asked, World, answer, says, told
 
 pytestmark = pytest.mark.anyio
@@ -211,6 +214,45 @@ async def test_a_run_canceled_by_another_process_is_undone_where_it_is() -> None
         await journal.wait(accepted.task.id)
         assert (await orchestrator.runs.find(ANA, accepted.task.id)).state == "canceled"
     assert undone(around) == ["A"]
+
+
+class Away(MemoryRuns):
+    """A storage that can be away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = 0
+        """How often it does not answer when it is asked how a run stands."""
+        self.back = anyio.Event()
+
+    async def standing(self, run_id: str) -> Standing | None:
+        if self.left:
+            self.left -= 1
+            if not self.left:
+                self.back.set()
+            raise Unavailable("the storage is away")
+        return await super().standing(run_id)
+
+
+async def test_a_run_with_something_to_undo_outlives_a_storage_that_is_away_while_a_step_is_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(persistence, "PAUSES_S", ())
+    monkeypatch.setattr(stopping, "LOOK_AGAIN_S", 0.01)
+    runs = Away()
+    around = stages({"agent": "slow"}, world=Shared)
+    around.runs = runs
+
+    async def slow(asked: Asked) -> Json:
+        runs.left = 2
+        await runs.back.wait()
+        return {"slow": True}
+
+    around.agents.answers["agent:slow"] = slow
+    async with around.up():
+        result = await around.ask()
+    assert told(result)["answer"] == {"slow": True}
+    assert undone(around) == []
 
 
 async def test_a_nested_run_whose_outer_one_is_out_of_time_undoes_what_it_has_done() -> None:
