@@ -228,10 +228,11 @@ class RunServer:
         handed = dict(step.given) if step is not None else {}
         if name not in handed:
             raise Denied(f"this step was not handed a result called {name}: {', '.join(handed) or 'none'}")
-        # A step that was tried again is recorded again: the latest counts.
+        # A step that was tried again is recorded again: the latest counts of those that were handed on.
         recorded = await self._journal.recorded(request.run_id)
         results = [json_object(each.result) for _, each in sorted(recorded.items(), reverse=True)]
-        result = next((each for each in results if each.get("id") == handed[name] and "value" in each), None)
+        usable = (each for each in results if "value" in each and each.get("ok") is not False)
+        result = next((each for each in usable if each.get("id") == handed[name]), None)
         if result is None:
             raise InvalidRequest(f"the result of {name} is not recorded")
         return {"step": name, **part_of(result["value"], pointer, offset), "labels": result.get("labels")}

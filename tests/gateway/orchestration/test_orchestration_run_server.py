@@ -222,3 +222,15 @@ async def test_a_step_fetches_what_it_was_handed_and_nothing_else() -> None:
         await served.call("fetch_result", {"step": "quote"}, step_id="run_1/3")
     with pytest.raises(InvalidRequest):
         await served.call("fetch_result", {"step": "quote", "pointer": "lines"})
+
+
+async def test_what_was_handed_on_is_fetched_although_a_later_attempt_at_it_failed() -> None:
+    served = await Served().opened()
+    quote: JsonObject = {"id": "run_1/1", "ok": True, "value": {"price": 5}}
+    broken: JsonObject = {"id": "run_1/1", "ok": False, "error": "schema", "value": {"note": "not for others"}}
+    served.journal.entries["run_1"] = Entry(spec={}, slots={1: ("quote", quote), 2: ("quote", broken)})
+    step = OpenStep(
+        run_id="run_1", step_id="run_1/2", agent="refunds", actor=REFUNDS, phase="", given=(("quote", "run_1/1"),)
+    )
+    await served.open_steps.open(step)
+    assert (await served.said("fetch_result", {"step": "quote"}))["value"] == {"price": 5}
