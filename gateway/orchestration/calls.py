@@ -283,7 +283,7 @@ class Caller:
             step_id=order.id,
             phase=node.phase,
             # The same for every attempt at the step: what one of them brought about, another does not repeat.
-            idempotency_key=order.id if order.kind == "tool" else "",
+            idempotency_key=order.key if order.kind == "tool" else "",
         )
         return Delivery(order=order, request=request, until_s=until_s, resume=None)
 

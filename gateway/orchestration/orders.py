@@ -34,6 +34,8 @@ class Order:
     """The run in which it happens, or happened: another one where it was taken over."""
     group: int = 0
     """Slot of the first of those that were drawn together."""
+    stands_in: bool = False
+    """Another tool was called for this step before, and is known to have failed."""
 
     @property
     def message_id(self) -> str:
@@ -43,6 +45,12 @@ class Order:
             return named
         # Another attempt at a step of another run, which may have made further ones itself.
         return f"{named}@{self.home}"
+
+    @property
+    def key(self) -> str:
+        """Under which a tool does it once, however often it is called for the step: what a tool answered is not
+        another's answer."""
+        return f"{self.id}/{self.slug}" if self.stands_in else self.id
 
     @property
     def kind(self) -> str:

@@ -40,6 +40,9 @@ from gateway.orchestration.scratchpad import RunScratchpad
 from gateway.orchestration.stopping import Stopping
 from gateway.orchestration.undoing import CANCELED, COMPENSATES, Undone, may_undo, undone
 
+_UNSURE = frozenset({"timeout", "in_doubt"})
+"""How a tool's call ends of which nobody knows what it has done."""
+
 
 class RunSteps:
     """See `Steps`."""
@@ -52,6 +55,8 @@ class RunSteps:
         self._spent = Usage()
         self._held_s = 0.0
         self._attempts: dict[str, int] = {}
+        self._tools: dict[str, tuple[str, bool]] = {}
+        """Which tool was called first for a step, and whether nobody knows what it has done."""
         self._emitted = 0
         self._questions = Questions(run)
         self._begun = BegunSteps(run.group, run.gate, self._done)
@@ -302,6 +307,7 @@ class RunSteps:
         # A run that is itself only proposed must not let its own steps commit.
         phase = outer if outer == "propose" else node.phase or outer
         node = node if phase == node.phase else replace(node, phase=phase)
+        tool, unsure = self._tools.get(step_id, (node.target, False))
         return Order(
             run_id=self._run.spec.run_id,
             id=step_id,
@@ -313,10 +319,14 @@ class RunSteps:
             held_s=self._held_s,
             home=home,
             group=(first or slot).number,
+            stands_in=tool != node.target and not unsure,
         )
 
     def _account(self, order: Order, result: StepResult) -> None:
         self._attempts[order.id] = result.attempts
+        if order.kind == "tool":
+            tool, unsure = self._tools.get(order.id, (order.node.target, False))
+            self._tools[order.id] = (tool, unsure or result.error in _UNSURE)
         self._spent = self._spent + result.usage
         self.results.append((order.name, result))
 

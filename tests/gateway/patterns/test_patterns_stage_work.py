@@ -33,6 +33,10 @@ async def fails(asked: Asked) -> Complete:
     return failing("out of order")
 
 
+async def hangs(asked: Asked) -> Json:
+    await anyio.sleep_forever()
+
+
 async def ask(around: World, *replies: str, data: Json = None) -> Complete:
     """Ask, and answer when asked back; with no reply left nothing is said."""
     left = [*replies]
@@ -102,6 +106,22 @@ async def test_a_tool_takes_over_from_a_tool_and_is_named_too() -> None:
     assert result["answer"] == {"by": "archive"}
     assert result["notices"] == ["archive/find stood in for orders/find"]
     assert [each.input for each in around.agents.asked] == [{"id": 7}, {"id": 7}]
+
+
+@pytest.mark.parametrize("first", ["failed", "never answered"])
+async def test_a_tool_that_takes_over_acts_for_itself_unless_nobody_knows_what_the_first_has_done(first: str) -> None:
+    """Under one key an effect happens once, whoever has it: of the first tool's answer the second would be told."""
+    stage: JsonObject = {"tool": "orders/refund", "input": {"id": 7}, "timeout_s": 0.2}
+    around = world(stage, fallback={"orders/refund": "bank/refund"}, limits={"max_rounds": 1})
+    around.agents.answers |= {
+        "tool:orders/refund": fails if first == "failed" else hangs,
+        "tool:bank/refund": says({"by": "bank"}),
+    }
+    async with around.up():
+        await ask(around)
+    keys = [each.request.idempotency_key for each in around.agents.asked]
+    assert keys[0] == around.agents.asked[0].request.step_id
+    assert (keys[1] == keys[0]) is (first != "failed")
 
 
 @pytest.mark.parametrize(
