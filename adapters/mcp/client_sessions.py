@@ -18,6 +18,9 @@ Key: TypeAlias = tuple[str, str, str]
 """Tenant, who calls (see `caller_of`), and what of the client's capabilities servers make use of, as JSON: servers
 offer and ask according to them, so one caller's two clients are two. Empty strings are the gateway itself."""
 GATEWAY: Key = ("", "", "")
+_SHARE = 2
+"""Whoever has more than this fraction of the places makes room for itself: a client can declare what it can be asked in
+many ways."""
 
 
 def caller_of(request: Request) -> tuple[str, str]:
@@ -76,7 +79,7 @@ class Sessions:
         place = self._places.get(key)
         if place is None:
             place = self._places[key] = _Place()
-            self._make_room(now_s)
+            self._make_room(key, now_s)
         else:
             self._places.move_to_end(key)
         if place.session is not None and now_s - place.used_s <= self._idle_s:
@@ -112,14 +115,17 @@ class Sessions:
         places, self._places = self._places, OrderedDict()
         return [place.session for place in places.values() if place.session is not None]
 
-    def _make_room(self, now_s: float) -> None:
+    def _make_room(self, newest: Key, now_s: float) -> None:
+        full = len(self._places) > self._most
+        own = full and sum(each[:2] == newest[:2] for each in self._places) > max(1, self._most // _SHARE)
         for key, oldest in tuple(self._places.items())[:-1]:
             if oldest.lock.locked():
                 continue  # it is being opened: of one that has no place by then nobody would tell its server the end
             idle = oldest.session is not None and now_s - oldest.used_s > self._idle_s
             if not idle and len(self._places) <= self._most:
                 return
-            self._forget(self._places.pop(key))
+            if idle or not own or key[:2] == newest[:2]:
+                self._forget(self._places.pop(key))
 
     def _forget(self, place: _Place) -> None:
         session, place.session = place.session, None

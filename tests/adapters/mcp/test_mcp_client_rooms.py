@@ -49,6 +49,21 @@ async def test_a_session_that_is_being_opened_keeps_its_place() -> None:
     assert len(kept) == 2
 
 
+async def test_no_caller_takes_every_session() -> None:
+    clock = LoopClock()
+    let_go: list[Session] = []
+
+    async def open_session(whose: Key, deadline_s: float) -> Session:
+        return Session(id="/".join(whose).encode(), lines=b"", init={}, told=Told({}, {}))
+
+    sessions = Sessions(open_session, let_go.append, let_go.append, most=4, idle_s=60.0, clock=clock)
+    for whose in (key("bob"), key("cid"), *(("default", "eve", str(number)) for number in range(9))):
+        await sessions.get(whose, clock.monotonic_s() + WITHIN_S)
+    kept = {each.id for each in sessions.take_all()}
+    assert kept == {b"default/bob/", b"default/cid/", b"default/eve/7", b"default/eve/8"}
+    assert len(let_go) == 7
+
+
 class Slow(Program):
     """Takes its time to end, once somebody waits for it."""
 
