@@ -33,7 +33,9 @@ class Accepting:
             await asyncio.wait(self._tasks.values(), timeout=timeout_s)
 
     def _settled(self, run_id: str, task: "asyncio.Task[None]") -> None:
-        del self._tasks[run_id]
+        # Asked for twice at once, a run is written down by both: the later of them is waited for.
+        if self._tasks.get(run_id) is task:
+            del self._tasks[run_id]
         if not task.cancelled():
             # Told to whoever waits for it; nobody does if they went away.
             task.exception()
