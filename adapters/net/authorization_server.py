@@ -76,10 +76,14 @@ class AuthorizationServer:
 
     async def document(self, url: str, *, limit_bytes: int = METADATA_BYTES) -> JsonObject:
         """A JSON object it publishes. Raises: Unavailable; NotThere: there is none; UpstreamFailed."""
-        answered = self._answered(await self._ask(url, None, limit_bytes, ()))
-        if answered.status != 200:
-            raise NotThere(f"{self.name} answered with HTTP status {answered.status}")
-        return answered.said
+        told = await self._ask(url, None, limit_bytes, ())
+        if told.status != 200:
+            raise NotThere(f"{self.name} answered with HTTP status {told.status}")
+        try:
+            return self._answered(told).said
+        except UpstreamFailed as error:
+            # Hosts of web applications answer with a page wherever nothing is.
+            raise NotThere(error.message) from error
 
     async def post(self, url: str, form: Mapping[str, str], client: Client) -> Answered:
         """What it answers to a form. Raises: Unavailable: no answer; UpstreamFailed: none that can be read."""

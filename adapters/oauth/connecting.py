@@ -121,6 +121,10 @@ class Connecting:
         if self.tokens is None:
             raise NotFound("nobody's accounts are kept here")
         terms = await connection.agreement.terms()
+        if json_text(said.get("client")) != terms.endpoint.client.id:
+            # Another gateway, at which it was begun, may have registered anew since.
+            connection.agreement.doubt()
+            terms = await connection.agreement.terms()
         if mark != terms.mark:
             raise Denied("the answer came to an address that is another issuer's")
         granted = await self._granted(connection, terms, said, query)

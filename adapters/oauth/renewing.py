@@ -82,7 +82,8 @@ class Renewing:
             if error.code in _FOR_SOMETHING_ELSE:
                 return None
             # What was given to a client the issuer knows no more is of no use to its successor.
-            if error.code != _OVER and not (error.code == UNKNOWN_CLIENT and await connection.agreement.unknown()):
+            forgotten = error.code == UNKNOWN_CLIENT and await connection.agreement.unknown()
+            if error.code != _OVER and not forgotten and self._vault.is_by(account, connection, terms):
                 raise
             renewed = None
             await self._vault.store.drop(account)

@@ -106,3 +106,31 @@ async def test_a_gateway_learns_at_once_that_another_has_registered_anew() -> No
     assert await beside.finding.unknown()
 
     assert (await beside.terms()).endpoint.client.id == (await house.terms()).endpoint.client.id == "client-2"
+
+
+async def test_an_account_of_a_name_that_is_over_is_connected_anew_whatever_the_issuer_calls_that() -> None:
+    house = FindingHouse()
+    await house.connect()
+    house.clock.advance(600)
+    assert await house.finding.unknown()
+    house.server.status, house.server.changed = 400, {"error": "unauthorized_client"}
+
+    with pytest.raises(Denied) as refused:
+        await house.get()
+
+    assert refused.value.detail["rule"] == "not-connected"
+
+
+async def test_what_was_begun_at_a_gateway_that_registered_anew_is_finished_at_another() -> None:
+    house = FindingHouse()
+    await house.terms()
+    beside = FindingHouse(beside=house)
+    await beside.terms()
+    for each in (house, beside):
+        each.clock.advance(SHORTEST_S)
+    assert await house.finding.unknown()
+
+    await beside.finish(await house.begin())
+
+    assert house.server.clients == ["client-2"]
+    assert await beside.get() == "access-1"

@@ -113,3 +113,14 @@ async def test_a_server_that_never_answers_a_knock_to_its_end_may_still_have_pub
             found = await protected_by(server.url, reach_to(server))
 
     assert (found.issuer, found.scopes) == (origin_of(server.url), ())
+
+
+async def test_a_page_where_metadata_would_be_is_none() -> None:
+    # A web application answers so to whatever it does not know.
+    async with raw_server(lambda exchange: says(exchange)) as server:
+        origin = origin_of(server.url)
+        says = saying({f"{WELL}/mcp": "a page", WELL: {"resource": origin, "authorization_servers": [origin]}})
+        with anyio.fail_after(30):
+            found = await protected_by(server.url, reach_to(server))
+
+    assert (found.issuer, found.resource) == (origin, origin)
