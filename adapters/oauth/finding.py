@@ -68,13 +68,21 @@ class _Problem:
 class Finding:
     """See `Agreement`."""
 
-    def __init__(self, known: Known, reach: Reach, registrations: Registrations, clock: Clock) -> None:
+    def __init__(
+        self,
+        known: Known,
+        reach: Reach,
+        registrations: Registrations,
+        clock: Clock,
+        within_s: float = WITHIN_S,
+    ) -> None:
         self.place = known.place
         self.widens = not known.scopes
         self._known = known
         self._reach = reach
         self._registrations = registrations
         self._clock = clock
+        self._within_s = within_s
         self._turn = anyio.Lock()
         self._terms: Terms | None = None
         self._found_s = 0.0
@@ -83,12 +91,14 @@ class Finding:
 
     async def terms(self) -> Terms:
         try:
-            with anyio.fail_after(WITHIN_S):
+            with anyio.fail_after(self._within_s):
                 async with self._turn:
                     return await self._looked_up()
         except TimeoutError as error:
             said = f"it cannot be found out in time who gives tokens for {self._known.slug}"
-            raise Unavailable(said, detail={"sent": False}, retry_after_s=NO_SOONER_S) from error
+            slow = Unavailable(said, detail={"sent": False}, retry_after_s=NO_SOONER_S)
+            self._note(slow)
+            raise slow from error
 
     def are_from(self, issuer: str) -> bool:
         if self._known.issuer:
@@ -124,11 +134,15 @@ class Finding:
         try:
             terms = await self._find()
         except GatewayError as error:
-            self._problem = _Problem(error=error, until_s=now_s + NO_SOONER_S)
+            self._note(error)
             raise
         self._problem, self._doubted = None, False
         self._terms, self._found_s = terms, now_s
         return terms
+
+    def _note(self, error: GatewayError) -> None:
+        """It failed just now, however long that took: whoever waits is told the same."""
+        self._problem = _Problem(error=error, until_s=self._clock.monotonic_s() + NO_SOONER_S)
 
     async def _find(self) -> Terms:
         known = self._known

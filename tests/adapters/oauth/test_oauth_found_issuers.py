@@ -4,12 +4,16 @@ import anyio
 import pytest
 from joserfc.jwk import ECKey
 
+from adapters.net.challenge import Challenge
 from adapters.net.client_auth import Client, ClientKey
+from adapters.oauth.finding import WITHIN_S, Finding, Known
+from adapters.oauth.kept import NO_SOONER_S
 from adapters.oauth.registrations import SHORTEST_S
 from gateway.core.errors import Denied, Unavailable, UpstreamFailed
 from gateway.core.ports.world import Secret
 from tests.fakes import FakeClock
-from tests.fakes_finding import ABOUT, AT, LOOKS_UP, FindingHouse
+from tests.fakes_accounts import PLACE
+from tests.fakes_finding import ABOUT, AT, LOOKS_UP, FakeReach, FindingHouse
 from tests.fakes_oauth import ISSUER, FakeAuthorizationServer
 
 pytestmark = pytest.mark.anyio
@@ -134,3 +138,34 @@ async def test_what_was_begun_at_a_gateway_that_registered_anew_is_finished_at_a
 
     assert house.server.clients == ["client-2"]
     assert await beside.get() == "access-1"
+
+
+class SlowReach(FakeReach):
+    """Of a server that does not answer, which takes its time to be found out."""
+
+    def __init__(self, clock: FakeClock, *, for_ever: bool) -> None:
+        super().__init__()
+        self._clock = clock
+        self._for_ever = for_ever
+
+    async def knock(self) -> Challenge:
+        self.asked.append("knock")
+        if self._for_ever:
+            await anyio.sleep_forever()
+        self._clock.advance(NO_SOONER_S)
+        raise Unavailable("it does not answer")
+
+
+@pytest.mark.parametrize("for_ever", [True, False])
+async def test_whoever_waits_for_a_server_that_does_not_answer_waits_once_for_all(for_ever: bool) -> None:
+    house = FindingHouse()
+    reach = SlowReach(house.clock, for_ever=for_ever)
+    known = Known(slug="crm", place=PLACE, document=house.accounts.connecting.client_document)
+    finding = Finding(known, reach, house.accounts.registrations, house.clock, WITHIN_S if not for_ever else 0.05)
+
+    with anyio.fail_after(60):
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await finding.terms()
+
+    assert len(reach.asked) <= 1
