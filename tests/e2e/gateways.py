@@ -128,7 +128,8 @@ class Gateway:
         return subprocess.run(
             [sys.executable, "-m", "gateway", *arguments, "--config", str(self.config)],
             cwd=self.folder,
-            env=self.environment,
+            # Wide enough that no table breaks what it says.
+            env={**self.environment, "COLUMNS": "200"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
