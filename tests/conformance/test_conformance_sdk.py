@@ -103,7 +103,7 @@ async def test_a_modern_subscription_tells_of_the_resources_it_names(gateway: Ga
         client.listen(resource_subscriptions=[WATCHED, "test://nowhere"]) as subscription,
     ):
         # A server may have what it does not list: it says itself what it tells of, and these two promise anything.
-        assert {*subscription.honored.resource_subscriptions or ()} == {WATCHED, "test://nowhere"}
+        assert set(subscription.honored.resource_subscriptions or ()) == {WATCHED, "test://nowhere"}
         await client.call_tool("test_trigger_resource_update", {})
         async for event in subscription:
             assert str(getattr(event, "uri", "")) == WATCHED
