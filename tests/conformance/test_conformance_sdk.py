@@ -106,5 +106,6 @@ async def test_a_modern_subscription_tells_of_the_resources_it_names(gateway: Ga
         assert set(subscription.honored.resource_subscriptions or ()) == {WATCHED, "test://nowhere"}
         await client.call_tool("test_trigger_resource_update", {})
         async for event in subscription:
-            assert str(getattr(event, "uri", "")) == WATCHED
-            break
+            # That its server was listened to anew may be told of the other as well.
+            if str(getattr(event, "uri", "")) == WATCHED:
+                break
