@@ -42,6 +42,12 @@ def destroy(engine: Engine, place: Place, lease: Lease | None = None) -> None:
     engine.dispose()
 
 
+def stop_asking(built: DBOS) -> None:
+    """Threads of DBOS ask a database that is away again and again, without an end, and the process waits for each of
+    them: they ask once more."""
+    built._sys_db._retry_connection_errors = False  # pyright: ignore[reportPrivateUsage]
+
+
 def silence() -> None:
     """DBOS logs to the console by a handler of its own unless there is one: its lines go where ours go."""
     if not _dbos_logger.handlers:

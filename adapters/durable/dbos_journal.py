@@ -31,7 +31,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.durable.accepting import Accepting
-from adapters.durable.dbos_instance import APPLICATION, build, destroy, silence
+from adapters.durable.dbos_instance import APPLICATION, build, destroy, silence, stop_asking
 from adapters.durable.dbos_records import copy_records, count_pending, recorded
 from adapters.durable.dbos_slot import TAKEN_AWAY, DbosSlot, outside
 from adapters.durable.keeping import Keeper
@@ -98,6 +98,7 @@ class DbosJournal:
         self._ends: dict[str, asyncio.Future[Any]] = {}
         """Of runs that were accepted here, also of those whose task has not begun."""
         self._engine: Engine | None = None
+        self._built: DBOS | None = None
         self._workflow: Callable[[str, JsonObject], Coroutine[Any, Any, JsonObject]] | None = None
 
     async def launch(self, body: RunBody) -> None:
@@ -107,7 +108,7 @@ class DbosJournal:
         engine = await to_thread.run_sync(self._place.open)
         silence()
         try:
-            built = build(engine, self._place, self._poll_s)
+            built = self._built = build(engine, self._place, self._poll_s)
             self._workflow = DBOS.workflow(name="drawbridge.run", max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(
                 self._generic(body)
             )
@@ -323,6 +324,8 @@ class DbosJournal:
         return self._records
 
     def _end(self, engine: Engine) -> None:
+        if self._built is not None:
+            stop_asking(self._built)
         if self._records is not None:
             self._records.close(self._close_s)
         destroy(engine, self._place, self._lease)

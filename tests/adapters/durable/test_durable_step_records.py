@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from anyio import to_thread
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 
 from adapters.durable.dbos_journal import DbosJournal
 from adapters.durable.places import SCHEMA, Place, PostgresServer, SqliteFile
@@ -215,6 +216,50 @@ async def test_what_was_done_is_on_record_although_its_run_was_stopped_before_it
     async with opened(place, body) as journal:
         assert await journal.wait("run_1") == {}
     assert acted == ["first", "second"]
+
+
+class Away(PostgresServer):
+    """A server that can be away."""
+
+    def __init__(self, url: Secret) -> None:
+        super().__init__(url)
+        self.away = False
+        self.asking: list[threading.Thread] = []
+        """Threads of DBOS that asked for something meanwhile."""
+        self.asked = threading.Event()
+
+    def open(self) -> Engine:
+        engine = super().open()
+        event.listen(engine, "begin", self._refuse)
+        event.listen(engine, "do_connect", self._refuse)
+        return engine
+
+    def _refuse(self, *_: object) -> None:
+        if not self.away:
+            return
+        if threading.current_thread().name.startswith("dbos-executor"):
+            self.asking.append(threading.current_thread())
+            self.asked.set()
+        raise OperationalError("BEGIN", None, psycopg.OperationalError("connection failed: it is away"))
+
+
+async def test_nobody_goes_on_asking_a_database_that_is_away_once_the_engine_has_ended(postgres_url: str) -> None:
+    place = Away(Secret(postgres_url))
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        async def act() -> JsonObject:
+            place.away = True
+            return {}
+
+        return await journal.draw().run("act", act)
+
+    async with opened(place, body) as journal:
+        await journal.start("run_1", {})
+        assert await to_thread.run_sync(place.asked.wait, 50)
+    for thread in place.asking:
+        # As the interpreter does before it ends.
+        await to_thread.run_sync(thread.join, 60)
+    assert [thread for thread in place.asking if thread.is_alive()] == []
 
 
 @dataclass(slots=True)
