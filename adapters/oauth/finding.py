@@ -3,7 +3,8 @@
 A server's word alone sends no secret anywhere: one that stands in the configuration goes to the issuer that stands
 beside it, or to the server's own origin; what an issuer registered the gateway with goes to that issuer. From an issuer
 that a server named people come back to an address of its own, so that no code of another's can be passed for one of
-its (RFC 9700, section 4.4, "mix-up"), whether or not that other says who it is (RFC 9207).
+its (RFC 9700, section 4.4, "mix-up"). Where that other takes anybody's registration and does not say who it is (RFC
+9207), a false issuer may still pass itself off as its client: an `issuer` in the configuration rules that out.
 """
 
 from collections.abc import Callable
