@@ -309,6 +309,7 @@ class DbosJournal:
         return mailbox
 
     def _records_of(self, built: DBOS, engine: Engine) -> StepRecords:
+        # Only for rows that we could not write: nothing public records a step that was done.
         recording = built._sys_db  # pyright: ignore[reportPrivateUsage]
         return StepRecords(engine, recording, application=APPLICATION, shared=self._place.shared)
 
