@@ -1,4 +1,7 @@
-"""Accounts that people connected, over REST: whose, at which server; ending one; beginning one. Never a token."""
+"""Accounts that people connected, over REST: whose, at which server; ending one; beginning one. Never a token.
+
+And where the gateway registered itself for them, and having that forgotten where the issuer forgot it.
+"""
 
 from starlette.responses import Response
 
@@ -25,6 +28,19 @@ ACCOUNTS: tuple[Endpoint, ...] = (
         method="DELETE",
         path="/accounts/{server}/{subject}",
         summary="Forget the tokens of a person's account at a server",
+        status=204,
+    ),
+    Endpoint(
+        id="list_registrations",
+        method="GET",
+        path="/registrations",
+        summary="Issuers at which the gateway registered itself as a client, also for servers that are gone",
+    ),
+    Endpoint(
+        id="forget_registrations",
+        method="DELETE",
+        path="/registrations/{server}",
+        summary="Forget what the issuers of a server registered the gateway as, so that it registers anew",
         status=204,
     ),
 )
@@ -59,4 +75,18 @@ class AccountEndpoints:
         async with self._recorder.change(call, "tokens.revoke", detail={"server": server, "subject": subject}):
             if not await self._accounts.revoke(call.tenant, server, subject):
                 raise NotFound("nobody of that name has connected an account at that server")
+        return Response(status_code=204)
+
+    async def list_registrations(self, call: Call) -> Response:
+        found: list[Json] = [
+            {"server": each.server, "issuer": each.issuer, "registeredAt": rfc3339(each.made_at_us)}
+            for each in await self._accounts.registered(call.tenant)
+        ]
+        return answer({"registrations": found})
+
+    async def forget_registrations(self, call: Call) -> Response:
+        server = call.path("server")
+        async with self._recorder.change(call, "registrations.forget", detail={"server": server}):
+            if not await self._accounts.register_anew(call.tenant, server):
+                raise NotFound("the gateway registered itself at no issuer of a server of that name")
         return Response(status_code=204)

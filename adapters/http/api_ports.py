@@ -151,6 +151,27 @@ class AccountKeeper(Protocol):
         """Where somebody connects theirs. Raises: NotFound: the server is not used that way."""
         ...
 
+    async def registered(self, tenant: str) -> "Sequence[Registered]":
+        """Where the gateway registered itself as a client, also for servers that are gone."""
+        ...
+
+    async def register_anew(self, tenant: str, server: str) -> bool:
+        """Forget what the gateway is called at the issuers of a server; False where it registered nowhere."""
+        ...
+
+
+class Registered(Protocol):
+    """That the gateway registered itself at an issuer."""
+
+    @property
+    def server(self) -> str: ...
+
+    @property
+    def issuer(self) -> str: ...
+
+    @property
+    def made_at_us(self) -> int: ...
+
 
 class Keys(Protocol):
     async def mint(self, order: KeyOrder) -> tuple[ApiKey, Secret]:

@@ -21,6 +21,7 @@ from adapters.oauth.terms import Terms, Wish
 from adapters.oauth.token_endpoint import TokenEndpoint
 from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed
 from gateway.core.json import JsonObject, json_list, json_text
+from gateway.core.model import DEFAULT_TENANT
 from gateway.core.ports.world import Clock
 
 WITHIN_S = 20.0
@@ -37,6 +38,8 @@ class Known:
     slug: str
     place: str
     """The server's URL."""
+    tenant: str = DEFAULT_TENANT
+    """The server's."""
     issuer: str = ""
     token_url: str = ""
     client: Client | None = None
@@ -127,7 +130,8 @@ class Finding:
     async def _looked_up(self) -> Terms:
         now_s = self._clock.monotonic_s()
         terms, age_s = self._terms, now_s - self._found_s
-        if terms is not None and age_s < (NO_SOONER_S if self._doubted else KEPT_S):
+        kept = terms is not None and age_s < (NO_SOONER_S if self._doubted else KEPT_S)
+        if terms is not None and kept and await self._holds(terms):
             return terms
         if self._problem is not None and now_s < self._problem.until_s:
             # Without where it was raised before: that would hold all that was under way there, each time more.
@@ -140,6 +144,13 @@ class Finding:
         self._problem, self._doubted = None, False
         self._terms, self._found_s = terms, now_s
         return terms
+
+    async def _holds(self, terms: Terms) -> bool:
+        """Whether the gateway is still who it was there: an operator may have had a registration forgotten."""
+        document, endpoint = self._known.document(terms.mark), terms.endpoint
+        if self._known.client is not None or endpoint.client.id == json_text(document.get("client_id")):
+            return True
+        return await self._registrations.holds(self._known.slug, endpoint.server, document, endpoint.client)
 
     def _note(self, error: GatewayError) -> None:
         """It failed just now, however long that took: whoever waits is told the same."""
@@ -197,7 +208,7 @@ class Finding:
         if about.get("client_id_metadata_document_supported") is True and name.startswith("https://"):
             return Client(id=name), marked
         if about.get("registration_endpoint") is not None:
-            return await self._registrations.client(known.slug, server, known.document(mark)), mark
+            return await self._registrations.client(known.slug, known.tenant, server, known.document(mark)), mark
         if known.issuer:
             return Client(id=name), marked
         raise UpstreamFailed(

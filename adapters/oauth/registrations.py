@@ -5,6 +5,7 @@ Each server has its own, so that one that names an issuer after the other spoils
 """
 
 import secrets
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from adapters.oauth.sealing import Broken, Sealing
 from adapters.oauth.token_endpoint import GrantingServer
 from gateway.core.errors import GatewayError, UpstreamFailed
 from gateway.core.json import Json, JsonObject, json_list, json_text
+from gateway.core.model import DEFAULT_TENANT
 from gateway.core.ports.accounts import Account, Accounts
 from gateway.core.ports.claims import Claims
 from gateway.core.ports.world import Clock, Secret
@@ -42,6 +44,18 @@ class RegisteringServer(GrantingServer, Protocol):
     async def tell(self, url: str, said: JsonObject) -> Answered: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """That the gateway is known somewhere, by a name an issuer gave it."""
+
+    server: str
+    """For which server: its slug, also where the configuration names it no more."""
+    issuer: str
+    tenant: str
+    """Of the server, when it was made."""
+    made_at_us: int
+
+
 class Registrations:
     """Everything the gateway is called where it registered itself."""
 
@@ -51,10 +65,10 @@ class Registrations:
         self._claims = claims
         self._clock = clock
 
-    async def client(self, slug: str, server: RegisteringServer, document: JsonObject) -> Client:
+    async def client(self, slug: str, tenant: str, server: RegisteringServer, document: JsonObject) -> Client:
         """Who the gateway is at the issuer of a server; it registers as its document says it where it is nobody yet.
 
-        Raises: Unavailable, UpstreamFailed: the issuer registers nobody.
+        `tenant`: of the server. Raises: Unavailable, UpstreamFailed: the issuer registers nobody.
         """
         name, holder = _name(server.issuer, document), secrets.token_hex(8)
         claim = f"{slug} {name}"
@@ -66,7 +80,7 @@ class Registrations:
             if await self._claims.take(NOBODY, claim, holder, now_us=now_us, until_us=now_us + int(ALONE_S * 1e6)):
                 try:
                     found = await self._find(slug, name, server.issuer)
-                    return found or await self._register(slug, name, server, document)
+                    return found or await self._register(slug, name, tenant, server, document)
                 finally:
                     with anyio.CancelScope(shield=True):
                         await self._leave(claim, holder)
@@ -83,14 +97,40 @@ class Registrations:
         log.info("an issuer no longer knows the gateway, which registers again", issuer=server.name)
         return await self._store.drop(row)
 
-    async def _register(self, slug: str, name: str, server: RegisteringServer, document: JsonObject) -> Client:
+    async def holds(self, slug: str, server: GrantingServer, document: JsonObject, client: Client) -> bool:
+        """Whether that client is still who the gateway is there: nobody has had it forgotten, here or elsewhere."""
+        found = await self._find(slug, _name(server.issuer, document), server.issuer)
+        return found is not None and found.id == client.id
+
+    async def all(self) -> tuple[Registration, ...]:
+        """By server; those too that are over, or of servers that are gone."""
+        rows = await self._store.all(NOBODY)
+        return tuple(
+            Registration(
+                server=row.server,
+                issuer=row.issuer,
+                # Those of before it was noted were all in one.
+                tenant=json_text(self._opened(row).get("tenant")) or DEFAULT_TENANT,
+                made_at_us=row.connected_at_us,
+            )
+            for row in rows
+        )
+
+    async def forget(self, slug: str) -> int:
+        """Be nobody at the issuers of a server any more, however young that is; how many there were."""
+        rows = [row for row in await self._store.all(NOBODY) if row.server == slug]
+        return sum([await self._store.drop(row) for row in rows])
+
+    async def _register(
+        self, slug: str, name: str, tenant: str, server: RegisteringServer, document: JsonObject
+    ) -> Client:
         about = await server.metadata()
         wanted = {each: value for each, value in document.items() if each not in ("client_id", "client_uri")}
         wanted["token_endpoint_auth_method"] = _method(about)
         answered = await server.tell(web_address(about, "registration_endpoint"), wanted)
         if answered.status not in (200, 201):
             raise UpstreamFailed(f"{server.name} does not register the gateway: HTTP status {answered.status}")
-        said = _registered(answered.said, server.name)
+        said = {**_registered(answered.said, server.name), "tenant": tenant}
         now_us = self._clock.now_us()
         await self._make_room(slug, name)
         await self._store.put(

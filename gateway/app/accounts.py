@@ -5,10 +5,11 @@ from collections.abc import Callable, Collection, Sequence
 from adapters.oauth.accounts import AccountTokens, PersonalTokens
 from adapters.oauth.code_flow import CodeFlow
 from adapters.oauth.connecting import Connecting
-from adapters.oauth.registrations import Registrations
+from adapters.oauth.registrations import Registration, Registrations
 from adapters.oauth.renewing import Renewing
 from adapters.oauth.sealing import Sealing
 from adapters.oauth.vault import Connection, Vault
+from gateway.core.catalog import EVERY_TENANT
 from gateway.core.errors import NotFound
 from gateway.core.ports.accounts import Account, Accounts
 from gateway.core.ports.claims import Claims
@@ -51,9 +52,22 @@ class ConnectedAccounts:
 
     def link(self, tenant: str, server: str, subject: str) -> str:
         connection = self.connecting.connections.get(server)
-        if connection is None or self._tenants[server] not in (tenant, "*"):
+        if connection is None or self._tenants[server] not in (tenant, EVERY_TENANT):
             raise NotFound(f"no server called {server} is used by people's own accounts")
         return self.connecting.link(connection, (tenant, subject))
+
+    async def registered(self, tenant: str) -> Sequence[Registration]:
+        """Where the gateway registered itself for servers of a tenant, also for those that are gone."""
+        return [
+            each
+            for each in await self.registrations.all()
+            if self._tenants.get(each.server, each.tenant) in (tenant, EVERY_TENANT)
+        ]
+
+    async def register_anew(self, tenant: str, server: str) -> bool:
+        if all(each.server != server for each in await self.registered(tenant)):
+            return False
+        return await self.registrations.forget(server) > 0
 
     def _connected(self, slug: str) -> None:
         poke = self._pokes.get(slug)

@@ -100,6 +100,7 @@ def _agreement(asking: Asking, ground: Ground, guard: EgressGuard) -> Agreement:
     known = Known(
         slug=slug,
         place=asking.url,
+        tenant=asking.tenant,
         issuer=auth.issuer,
         token_url=auth.token_url,
         client=client,

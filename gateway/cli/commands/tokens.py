@@ -1,4 +1,7 @@
-"""`drawbridge tokens`: accounts that people connected at servers, for the gateway to use on their behalf."""
+"""`drawbridge tokens`: accounts that people connected at servers, for the gateway to use on their behalf.
+
+And the clients it registered itself as, to be able to.
+"""
 
 from typing import Annotated
 
@@ -66,3 +69,31 @@ def revoke(
         show({"revoked": {"server": server, "subject": subject}}, lambda: "", as_json=True)
     else:
         note(f"the account of {subject} at {server} is no longer used")
+
+
+@app.command()
+def registrations(as_json: AsJson = False, config: ConfigPath = None, data: DataPath = None) -> None:
+    """Issuers at which the gateway registered itself, also for servers that are gone."""
+    with connect_to(place(config, data)) as remote:
+        said = remote.get("registrations")
+    found = [json_object(each) for each in json_list(said.get("registrations"))]
+    show(
+        said,
+        lambda: table(
+            ("SERVER", "ISSUER", "REGISTERED"),
+            [(each.get("server"), each.get("issuer"), moment(each.get("registeredAt"))) for each in found],
+            empty="The gateway has registered itself nowhere.",
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def reregister(server: Server, as_json: AsJson = False, config: ConfigPath = None, data: DataPath = None) -> None:
+    """Forget what the issuers of a server registered the gateway as; it registers anew when it is next needed."""
+    with connect_to(place(config, data)) as remote:
+        remote.delete("registrations", server)
+    if as_json:
+        show({"forgotten": {"server": server}}, lambda: "", as_json=True)
+    else:
+        note(f"the gateway registers anew for {server}; people may have to connect their accounts there again")

@@ -1,5 +1,7 @@
 """Who gives tokens for a server that says so itself: found, believed as far as it goes, registered with once."""
 
+from collections.abc import Sequence
+
 import anyio
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from adapters.net.client_auth import Client
 from adapters.oauth.discovery import covers
 from adapters.oauth.finding import KEPT_S, mark_of
 from adapters.oauth.kept import NO_SOONER_S
-from adapters.oauth.registrations import MOST, SHORTEST_S
+from adapters.oauth.registrations import MOST, SHORTEST_S, Registration
 from gateway.core.errors import Conflict, Denied, Unavailable, UpstreamFailed
 from gateway.core.json import JsonObject, json_text
 from gateway.core.ports.world import Secret
@@ -367,3 +369,33 @@ def test_metadata_cover_what_is_at_their_place_or_below(above: str, below: str) 
         assert deeper[: len(parts)] == parts
     assert not covers(f"https://crm.test.evil.test/{above}", f"https://crm.test/{below}")
     assert not covers(f"https://crm.test:444/{above}", f"https://crm.test/{below}")
+
+
+async def test_an_operator_has_the_gateway_registered_anew_at_an_issuer_that_forgot_it() -> None:
+    house = FindingHouse()
+    beside = FindingHouse(beside=house)
+    before = [(await each.terms()).endpoint.client.id for each in (house, beside)]
+
+    assert await house.accounts.register_anew("default", "crm")
+
+    after = [(await each.terms()).endpoint.client.id for each in (house, beside)]
+    assert (before, after) == (["client-1", "client-1"], ["client-2", "client-2"])
+    assert house.server.told[0] == house.server.told[1]
+
+
+async def test_registrations_are_those_of_the_operators_tenant_and_outlive_their_servers() -> None:
+    house = FindingHouse(tenant="acme")
+    house.accounts.at(house.connection, "acme", house.poke)
+    await house.terms()
+
+    def seen(rows: Sequence[Registration]) -> list[tuple[str, str]]:
+        return [(each.server, each.issuer) for each in rows]
+
+    for configured in (True, False):
+        assert seen(await house.accounts.registered("acme")) == [("crm", ISSUER)], configured
+        assert seen(await house.accounts.registered("default")) == [], configured
+        assert not await house.accounts.register_anew("default", "crm"), configured
+        house.accounts.only([])
+    assert await house.accounts.register_anew("acme", "crm")
+    assert seen(await house.accounts.registered("acme")) == []
+    assert not await house.accounts.register_anew("acme", "crm")

@@ -21,6 +21,8 @@ from gateway.core.model import Capability
 from gateway.core.ports.costs import Spent
 from gateway.core.ports.dead_letters import DeadLetter
 from tests.fakes_api import ApiBench, a_run, a_step
+from tests.fakes_finding import REGISTERS
+from tests.fakes_oauth import ISSUER, FakeAuthorizationServer
 
 pytestmark = pytest.mark.anyio
 
@@ -336,3 +338,28 @@ async def test_a_run_shows_which_tokens_it_used_on_which_models(bench: ApiBench,
     said = (await shell("runs", "show", "run_1")).out
     assert "10 tokens (6 in, 4 out), 0.20 USD, m" in said
     assert "about 9 tokens (4 in, 5 out)" in said
+
+
+async def test_what_an_issuer_registered_the_gateway_as_is_listed_and_forgotten(bench: ApiBench, shell: Shell) -> None:
+    issuer = FakeAuthorizationServer()
+    issuer.about = REGISTERS
+    client = await bench.accounts.registrations.client("crm", "default", issuer, {})
+    await bench.accounts.registrations.client("theirs", "acme", issuer, {})
+    before = await shell("tokens", "registrations", "--json")
+    forgotten = await shell("tokens", "reregister", "crm")
+    others = await shell("tokens", "reregister", "theirs")
+    after = await shell("tokens", "registrations")
+
+    (row,) = json.loads(before.out)["registrations"]
+    assert (row["server"], row["issuer"]) == ("crm", ISSUER)
+    assert client.secret is not None and client.secret.reveal() not in before.out
+    assert (forgotten.code, others.code) == (OK, FINDING)
+    assert "registered itself nowhere" in after.out
+    assert [each.server for each in await bench.accounts.registered("acme")] == ["theirs"]
+    said = [(each.operation, each.detail["server"], each.phase, each.outcome) for each in bench.gateway.records]
+    assert said == [
+        ("registrations.forget", "crm", "intent", ""),
+        ("registrations.forget", "crm", "outcome", "ok"),
+        ("registrations.forget", "theirs", "intent", ""),
+        ("registrations.forget", "theirs", "outcome", "error"),
+    ]
