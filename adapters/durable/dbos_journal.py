@@ -141,6 +141,9 @@ class DbosJournal:
                 await self._keeper.close()
             if self._mailbox is not None:
                 await self._mailbox.close()
+            if self._built is not None and self._records is not None:
+                stop_asking(self._built)
+                await self._records.settled(self._close_s / 2)
             with anyio.move_on_after(self._close_s):
                 await to_thread.run_sync(self._end, engine, abandon_on_cancel=True)
         # DBOS made its own threads the loop's default and has just ended them.
@@ -328,7 +331,8 @@ class DbosJournal:
         if self._built is not None:
             stop_asking(self._built)
         if self._records is not None:
-            self._records.close(self._close_s)
+            # The rest of the time that this end may take is DBOS's.
+            self._records.close(self._close_s / 2)
         destroy(engine, self._place, self._lease)
 
     def _open_mailbox(self) -> Mailbox:

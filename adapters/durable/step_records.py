@@ -8,11 +8,12 @@ way still, and this execution's. Whatever comes to wait while one commit is made
 
 If a row was not written, for whatever reason, DBOS writes it: it finds out whether the run was canceled or goes on
 elsewhere, and asks a database that is away until it answers. It knows by the time in the row that an attempt of ours
-whose answer was lost has written it.
+whose answer was lost has written it. A run that is stopped does not wait for its rows; they are written all the same.
 """
 
 import asyncio
 import json
+import logging
 import time
 import zlib
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from anyio import to_thread
+from dbos import error as dbos_error
 from dbos._context import current_owner_xid
 from sqlalchemy import Connection, Engine, text
 
@@ -31,6 +33,9 @@ from gateway.core.errors import GatewayError, Internal
 from gateway.core.json import JsonObject
 
 _Row: TypeAlias = dict[str, Any]
+_Writing: TypeAlias = "asyncio.Future[bool]"
+
+_logger = logging.getLogger(__name__)
 
 SERIALIZATION = "portable_json"
 """What DBOS calls the JSON in its rows."""
@@ -123,6 +128,8 @@ class StepRecords:
         self._last = _LAST[shared]
         count = _SHARED_WRITERS if shared else 1
         self._writers = [WriteWorker(engine, name=f"steps-{place}", queue_limit=_QUEUE_LIMIT) for place in range(count)]
+        self._unwaited: set[asyncio.Task[None]] = set()
+        """Those that see to what no run waits for any more."""
 
     async def begin(self, run_id: str) -> None:
         """Within the execution, before its first step. Raises: SQLAlchemyError."""
@@ -136,17 +143,45 @@ class StepRecords:
         row = self._row(execution, step)
         writer = self._writers[zlib.crc32(execution.run_id.encode()) % len(self._writers)]
         try:
-            # Although whoever waits is stopped: what was done would be done once more if it was not on record.
-            written = await asyncio.shield(writer.submit(partial(_write, self._insert, row)))
+            written = await self._awaited(row, writer.submit(partial(_write, self._insert, row)))
         except GatewayError:
             written = False
         if not written:
-            await asyncio.to_thread(self._leave_to_dbos, row)
+            await self._awaited(row, asyncio.ensure_future(asyncio.to_thread(self._leave_to_dbos, row)))
+
+    async def settled(self, timeout_s: float) -> None:
+        """Once all is written that no run waits for any more; bounded."""
+        if self._unwaited:
+            await asyncio.wait(self._unwaited, timeout=timeout_s)
 
     def close(self, timeout_s: float) -> None:
-        """Blocks."""
+        """Blocks; so long altogether."""
+        until_s = time.monotonic() + timeout_s
         for writer in self._writers:
-            writer.close(timeout_s)
+            writer.close(max(0.0, until_s - time.monotonic()))
+
+    async def _awaited(self, row: _Row, writing: _Writing) -> bool:
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # What was done would be done once more if it was not on record.
+            task = asyncio.get_running_loop().create_task(self._see_through(row, writing))
+            self._unwaited.add(task)
+            task.add_done_callback(self._unwaited.discard)
+            raise
+
+    async def _see_through(self, row: _Row, writing: _Writing) -> None:
+        try:
+            if not await _said(writing):
+                await asyncio.to_thread(self._leave_to_dbos, row)
+        except dbos_error.DBOSWorkflowCancelledError:
+            pass  # said of a row that is written: see `_leave_to_dbos`
+        except (Exception, dbos_error.DBOSWorkflowConflictIDError):
+            # The task's edge: nobody else learns of it.
+            _logger.exception(
+                "step %d (%s) of run %s was done and is not on record: it is done again when the run goes on",
+                *(row["number"], row["name"], row["run_id"]),
+            )
 
     def _last_of(self, run_id: str) -> int:
         with self._engine.connect() as connection:
@@ -167,7 +202,7 @@ class StepRecords:
             "kept_ms": now_ms,
         }
 
-    def _leave_to_dbos(self, row: _Row) -> None:
+    def _leave_to_dbos(self, row: _Row) -> bool:
         result = {
             "workflow_uuid": row["run_id"],
             "function_id": row["number"],
@@ -181,6 +216,15 @@ class StepRecords:
         self._recording.record_operation_result(result, completed_at_epoch_ms=row["ended_ms"], owner_xid=row["owner"])
         # It writes for runs that were canceled as well, and says so at the next step it does; that is none of its own.
         self._recording.check_operation_execution(row["run_id"], row["number"], row["name"])
+        return True
+
+
+async def _said(writing: _Writing) -> bool:
+    """Whether it was written."""
+    try:
+        return await writing
+    except GatewayError:
+        return False
 
 
 def _write(statement: str, row: _Row, connection: Connection) -> bool:

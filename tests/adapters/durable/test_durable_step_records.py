@@ -14,6 +14,7 @@ import dbos
 import psycopg
 import pytest
 from anyio import to_thread
+from dbos import error as dbos_error
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
@@ -218,6 +219,46 @@ async def test_what_was_done_is_on_record_although_its_run_was_stopped_before_it
     assert acted == ["first", "second"]
 
 
+class Held(Counted):
+    """A place where rows of steps wait until the test lets them, and are refused then, unless DBOS writes them."""
+
+    def __init__(self, place: SqliteFile) -> None:
+        super().__init__(place)
+        self.let = threading.Event()
+
+    def _on_begin(self, _connection: object) -> None:
+        super()._on_begin(_connection)
+        if threading.current_thread().name.startswith("write-steps"):
+            self.let.wait(60)
+            raise OperationalError("BEGIN", None, sqlite3.OperationalError("disk I/O error"))
+
+
+async def test_what_was_done_is_on_record_although_writing_it_failed_after_its_run_was_stopped(tmp_path: Path) -> None:
+    place = Held(SqliteFile(tmp_path / "runs.db"))
+    acted: list[str] = []
+    left = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        async def act() -> JsonObject:
+            acted.append(run_id)
+            return {}
+
+        try:
+            return await journal.draw().run("act", act)
+        finally:
+            left.set()
+
+    async with opened(place, body) as journal, anyio.create_task_group() as ending:
+        await journal.start("run_1", {})
+        await to_thread.run_sync(place.recording.wait, 50)
+        ending.start_soon(journal.aclose)
+        await left.wait()
+        place.let.set()
+    async with opened(place.place, body) as journal:
+        assert await journal.wait("run_1") == {}
+    assert acted == ["run_1"]
+
+
 class Away(PostgresServer):
     """A server that can be away."""
 
@@ -297,6 +338,69 @@ async def test_what_is_not_written_is_left_to_dbos_with_the_time_it_would_have_h
     assert ended_ms > 1_700_000_000_000
     assert asked_for == ("run_1", 1, "say")
     assert recorded(place) == []
+
+
+@dataclass(slots=True)
+class Refusing:
+    """See `Recording`: writes nothing."""
+
+    error: BaseException
+
+    def record_operation_result(self, result: Any, *, completed_at_epoch_ms: int | None, owner_xid: str | None) -> None:
+        raise self.error
+
+    def check_operation_execution(self, workflow_id: str, function_id: int, function_name: str, /) -> object:
+        return None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("INSERT", None, sqlite3.OperationalError("disk I/O error")),
+        dbos_error.DBOSWorkflowConflictIDError("run_1"),
+    ],
+)
+async def test_what_cannot_be_written_is_said_to_be_lost_where_its_run_does_not_wait_for_it(
+    tmp_path: Path, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Held(SqliteFile(tmp_path / "runs.db"))
+    engine = place.open()
+    records = StepRecords(engine, Refusing(error), application="drawbridge", shared=False)
+    step = Step(number=7, name="say", result={}, began_ms=1)
+    try:
+        async with anyio.create_task_group() as stopped:
+            stopped.start_soon(records.record, Execution("run_1", "me", 0), step)
+            await to_thread.run_sync(place.recording.wait, 50)
+            stopped.cancel_scope.cancel()
+        place.let.set()
+        await records.settled(50)
+    finally:
+        place.let.set()
+        await to_thread.run_sync(records.close, 10)
+        engine.dispose()
+    lost = [each.getMessage() for each in caplog.records if "of run run_1" in each.getMessage()]
+    assert [each.split(" was done")[0] for each in lost] == ["step 7 (say) of run run_1"]
+
+
+async def test_all_writers_together_take_no_longer_to_end_than_they_may(tmp_path: Path) -> None:
+    place = Held(SqliteFile(tmp_path / "runs.db"))
+    engine = place.open()
+    records = StepRecords(engine, Dbos(), application="drawbridge", shared=True)
+    step = Step(number=1, name="say", result={}, began_ms=1)
+    took_s: list[float] = []
+    async with anyio.create_task_group() as stopped:
+        for number in range(20):
+            stopped.start_soon(records.record, Execution(f"run_{number}", "me", 0), step)
+        await to_thread.run_sync(place.recording.wait, 60)
+        began_s = anyio.current_time()
+        await to_thread.run_sync(records.close, 3)
+        took_s.append(anyio.current_time() - began_s)
+        stopped.cancel_scope.cancel()
+    place.let.set()
+    await records.settled(60)
+    await to_thread.run_sync(records.close, 10)
+    engine.dispose()
+    assert took_s[0] < 5.5
 
 
 def test_the_parts_of_dbos_that_recording_leans_on_are_still_there() -> None:
