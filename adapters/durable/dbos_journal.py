@@ -95,6 +95,9 @@ class DbosJournal:
         self._pending: set[str] = set()
         self._accepting = Accepting()
         self._tasks: dict[str, asyncio.Task[Any]] = {}
+        """Of runs that are executed here, or were until they were lost to another process: DBOS waits for their end."""
+        self._bodies: dict[str, asyncio.Task[Any]] = {}
+        """Those of them whose body is under way."""
         self._ends: dict[str, asyncio.Future[Any]] = {}
         """Of runs that were accepted here, also of those whose task has not begun."""
         self._engine: Engine | None = None
@@ -217,7 +220,7 @@ class DbosJournal:
         return self._keeper is None or self._keeper.holds()
 
     def executes(self, run_id: str) -> bool:
-        return run_id in self._tasks and self.holds()
+        return run_id in self._bodies and self.holds()
 
     async def state(self, run_id: str) -> str:
         status = await self._status(run_id)
@@ -284,7 +287,7 @@ class DbosJournal:
             task = asyncio.current_task()
             if task is None:
                 raise Internal("a run without a task")
-            self._tasks[run_id] = task
+            self._tasks[run_id] = self._bodies[run_id] = task
             task.add_done_callback(partial(self._ended, run_id))
             try:
                 await self._begin_steps(run_id)
@@ -297,6 +300,9 @@ class DbosJournal:
                     self._keeper.interrupted(run_id)
                 # The one end of a task that DBOS does not take for the run's.
                 raise asyncio.CancelledError from interrupted
+            finally:
+                if self._bodies.get(run_id) is task:
+                    del self._bodies[run_id]
 
         return run
 

@@ -38,6 +38,8 @@ class Control:
         self._gateway: Gateway | None = None
         self._canceling: set[str] = set()
         self._ending: set[str] = set()
+        # Told twice at once, the engine might begin a run twice.
+        self._resuming = anyio.Lock()
 
     def attach(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -119,15 +121,16 @@ class Control:
         """
         run = await self._run(run_id)
         runs, at_us = self._wiring.runs, self._wiring.clock.now_us()
-        stopped = TaskState(run.state).terminal
-        ended = await self._wiring.journal.state(run.id) if stopped else ""
-        if ended == "pending":
+        stopped, ended = TaskState(run.state).terminal, await self._wiring.journal.state(run.id)
+        if stopped and ended == "pending":
             raise Conflict(f"run {run.id} was canceled and undoes what it has done", detail={"state": run.state})
-        # Before it goes on: what it still may do it reckons when it begins, and one that is canceled only undoes.
-        if ended in ("canceled", "dead") and not await self._reopened(run, at_us):
-            return  # somebody else was first
-        if stopped:
-            await self._wiring.journal.resume(run.id)
+        if stopped and ended in ("canceled", "dead"):
+            # Before it goes on: what it still may do it reckons when it begins, and one that is canceled only undoes.
+            await self._reopened(run, at_us)
+        if stopped or ended in ("canceled", "dead"):
+            # Whoever reopened it may not have come to this: the engine was away, or the process has died.
+            async with self._resuming:
+                await self._wiring.journal.resume(run.id)
             await self._morgue.gone_on(run, by=by)
         if run.paused_at_us and await runs.unpause(run.id, at_us):
             await self._wiring.scratch.let_go_on(run.id, at_us - run.paused_at_us)
@@ -135,15 +138,15 @@ class Control:
             body = progress_body("goes on", {"event": "unpaused"})
             await runs.append(run.id, f"unpaused {at_us}", body, at_us)
 
-    async def _reopened(self, run: Run, at_us: int) -> bool:
-        """Whether a run that was stopped is under way again, and that is this one's doing."""
+    async def _reopened(self, run: Run, at_us: int) -> None:
+        """Have a run that was stopped under way again, unless another process was first."""
         runs = self._wiring.runs
         worked_us = [step.started_at_us + step.duration_us for step in await runs.steps(run.id)]
         resumed_us = [each.at_us for each in await runs.events(run.id) if each.body == RESUMED]
         # A pause is counted for itself, when it ends. What it was resumed for before and did not use is its own.
         stood_still_us = (run.paused_at_us or at_us) - max((*worked_us, *resumed_us), default=run.created_at_us)
         told = Told(key=f"resumed {at_us}", body=RESUMED, at_us=at_us)
-        return await runs.reopen(run.id, told, by_us=max(0, stood_still_us))
+        await runs.reopen(run.id, told, by_us=max(0, stood_still_us))
 
     async def fork(self, run_id: str, step: str) -> Run:
         """See `Forks.fork`."""

@@ -108,6 +108,8 @@ async def test_a_run_that_another_process_has_canceled_or_taken_does_no_further_
     async with opened(place, body) as journal:
         await journal.start("run_1", {})
         await left.wait()
+        # DBOS keeps its task, and waits in it for what the other one makes of it.
+        assert not journal.executes("run_1")
     assert acted == [0, 1]
     # What was done when it was canceled is done; what another execution may do as well is not ours to record.
     assert recorded(place) == [("run_1", 1), *([("run_1", 2)] if "CANCELLED" in meanwhile else [])]

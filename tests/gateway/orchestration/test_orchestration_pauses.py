@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from adapters.system import SystemClock
-from gateway.core.errors import Conflict
+from gateway.core.errors import Conflict, Unavailable
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import Node, Outcome, Question, Steps
@@ -189,6 +189,29 @@ async def test_who_looks_at_a_run_that_is_being_resumed_does_not_stop_it() -> No
         answer = await around.ask("go", meta={"message_id": "m"})
     assert isinstance(answer, Complete)
     assert not answer.is_error
+
+
+async def test_a_run_whose_engine_was_away_as_it_was_resumed_is_resumed_by_whoever_asks_next() -> None:
+    stop = Stop()
+    around = stop.world()
+    async with around.up() as (orchestrator, journal):
+        run = await stopped(around, orchestrator, stop)
+        stop.go_on.set()
+        resume: Callable[[str], Awaitable[None]] = journal.resume
+        journal.resume = unavailable  # pyright: ignore[reportAttributeAccessIssue]
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await orchestrator.control.resume(run.id)
+        journal.resume = resume
+        await orchestrator.control.resume(run.id)
+        assert await journal.state(run.id) != "canceled"
+        answer = await around.ask("go", meta={"message_id": "m"})
+    assert isinstance(answer, Complete)
+    assert not answer.is_error
+
+
+async def unavailable(_run_id: str) -> None:
+    raise Unavailable("the durable engine cannot be used at the moment")
 
 
 async def test_what_a_resumed_run_did_not_use_is_not_counted_again() -> None:
