@@ -69,7 +69,8 @@ class AuthSettings(ClientSettings):
     """`client_credentials`: one token, whoever calls; `token_exchange`: the caller's access token is exchanged (RFC
     8693), so that the server knows whom it serves; `user`: each person connects an account of their own."""
     issuer: SecretsGoThere = ""
-    """Identifier of the authorization server; its metadata say the rest. By default the server's metadata name it."""
+    """Identifier of the authorization server; its metadata say the rest. By default the server's metadata name it;
+    where `client_id` is given and people come back from it, it has to say then who it is (RFC 9207)."""
     token_url: SecretsGoThere = ""
     """Where it gives tokens; by default what its metadata say."""
     scopes: tuple[str, ...] = ()

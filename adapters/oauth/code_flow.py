@@ -15,7 +15,7 @@ from authlib.oauth2 import rfc7636
 
 from adapters.net.authorization_server import web_address
 from adapters.oauth.sealing import Broken, Sealing
-from adapters.oauth.token_endpoint import Granted, GrantingServer, TokenEndpoint
+from adapters.oauth.token_endpoint import Granted, TokenEndpoint
 from gateway.core.errors import Conflict, Denied, InvalidRequest, UpstreamFailed
 from gateway.core.json import JsonObject, json_list, json_text
 from gateway.core.ports.claims import Claims
@@ -33,6 +33,8 @@ class Flow:
     """What is begun for one kind is never finished as another."""
     redirect_uri: str
     endpoint: TokenEndpoint
+    must_say_who: bool = False
+    """See `Terms.must_say_who`."""
 
 
 class CodeFlow:
@@ -46,12 +48,18 @@ class CodeFlow:
     async def begin(self, flow: Flow, browser: str, said: JsonObject, query: Mapping[str, str]) -> str:
         """Where to send the browser with this cookie; `said` comes back with it, `query` is for the issuer.
 
-        Raises: UpstreamFailed, Unavailable: the issuer cannot be asked, or does not know PKCE.
+        Raises: UpstreamFailed, Unavailable: the issuer cannot be asked, or does not know PKCE, or is to say who it is
+            with its answer and does not.
         """
         server = flow.endpoint.server
         about = await server.metadata()
         if "S256" not in json_list(about.get("code_challenge_methods_supported")):
             raise UpstreamFailed(f"{server.name} does not support PKCE (S256)")
+        if flow.must_say_who and not _says_who(about):
+            raise UpstreamFailed(
+                f"{server.name} was named by a server, and does not say with its answer who it is (RFC 9207): where its"
+                " client_id stands in the configuration, the issuer has to stand beside it"
+            )
         verifier = secrets.token_urlsafe(48)
         client = flow.endpoint.client.id
         state = {**said, "issuer": server.issuer, "client": client, "verifier": verifier, "browser": digest_of(browser)}
@@ -85,7 +93,7 @@ class CodeFlow:
             raise Denied("another issuer counts there by now: open the link again")
         if json_text(said.get("client")) != flow.endpoint.client.id:
             raise Denied("the issuer knows the gateway by another name by now: open the link again")
-        await _check_issuer(server, query)
+        await _check_issuer(flow, query)
         await self._use(flow.kind, said)
         if "code" not in query:
             raise Denied(f"the issuer did not agree: {_word(query.get('error', 'no code'))}")
@@ -132,15 +140,18 @@ class CodeFlow:
             raise Conflict("this was finished before: open the link again")
 
 
-async def _check_issuer(server: GrantingServer, query: Mapping[str, str]) -> None:
+async def _check_issuer(flow: Flow, query: Mapping[str, str]) -> None:
     """RFC 9207, section 2.4: an answer of another issuer is not to be acted upon, nor its error shown."""
-    named = query.get("iss")
+    server, named = flow.endpoint.server, query.get("iss")
     if named is None:
-        about = await server.metadata()
-        if about.get("authorization_response_iss_parameter_supported") is True:
+        if flow.must_say_who or _says_who(await server.metadata()):
             raise Denied("the answer does not say which issuer it is from, and that issuer always does")
     elif named != server.issuer:
         raise Denied("the answer is from another issuer than the one that was asked")
+
+
+def _says_who(about: JsonObject) -> bool:
+    return about.get("authorization_response_iss_parameter_supported") is True
 
 
 def digest_of(browser: str) -> str:

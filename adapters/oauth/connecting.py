@@ -165,7 +165,8 @@ class Connecting:
             raise
 
     def _to(self, terms: Terms) -> Flow:
-        return Flow(kind="state", redirect_uri=self._callback(terms.mark), endpoint=terms.endpoint)
+        back = self._callback(terms.mark)
+        return Flow(kind="state", redirect_uri=back, endpoint=terms.endpoint, must_say_who=terms.must_say_who)
 
     def _callback(self, mark: str) -> str:
         return f"{self.base}{CALLBACK}/{mark}" if mark else self.base + CALLBACK

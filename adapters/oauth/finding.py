@@ -3,8 +3,10 @@
 A server's word alone sends no secret anywhere: one that stands in the configuration goes to the issuer that stands
 beside it, or to the server's own origin; what an issuer registered the gateway with goes to that issuer. From an issuer
 that a server named people come back to an address of its own, so that no code of another's can be passed for one of
-its (RFC 9700, section 4.4, "mix-up"). Where that other takes anybody's registration and does not say who it is (RFC
-9207), a false issuer may still pass itself off as its client: an `issuer` in the configuration rules that out.
+its (RFC 9700, section 4.4, "mix-up"); where the gateway is known by hand, and so at one address only, it has to say
+with its answer who it is (RFC 9207). Where that other takes anybody's registration and does not say who it is, or the
+gateway's document is one written by hand, a false issuer may still pass itself off as its client: an `issuer` in the
+configuration rules that out.
 """
 
 from collections.abc import Callable
@@ -174,6 +176,7 @@ class Finding:
                 audience=known.audience,
             ),
             mark=mark,
+            must_say_who=known.client is not None,
         )
 
     def _check_may_know(self, client: Client, issuer: str) -> None:

@@ -30,6 +30,8 @@ class Terms:
     wish: Wish
     mark: str = ""
     """Of the server's issuer, in the address people come back to from it; empty: they come back to where all do."""
+    must_say_who: bool = False
+    """Whether the issuer has to say with its answer who it is (RFC 9207): nothing else tells it from others."""
 
     @property
     def issuer(self) -> str:

@@ -9,6 +9,7 @@ from adapters.identity.issuers import AccessTokens
 from adapters.mcp.settings import ServerSettings
 from adapters.net.auth_settings import AuthSettings
 from adapters.net.egress import EgressGuard
+from adapters.oauth.discovery import defaults_at, origin_of
 from adapters.oauth.finding import Finding, Known
 from adapters.oauth.reach import PING, NetReach
 from adapters.oauth.service import ExchangedTokens, ServiceTokens
@@ -90,7 +91,10 @@ def _agreement(asking: Asking, ground: Ground, guard: EgressGuard) -> Agreement:
     if auth.issuer and client is not None:
         resource = asking.url if auth.resource is None else auth.resource
         wish = Wish(resource=resource, scopes=auth.scopes, audience=auth.audience)
-        endpoint = TokenEndpoint(reach.server(auth.issuer), client, auth.token_url)
+        # A server of 2025-03-26 may be its own issuer, and publish nothing.
+        itself = auth.issuer == origin_of(asking.url) and asking.speaks_mcp
+        server = reach.server(auth.issuer, defaults_at(auth.issuer)) if itself else reach.server(auth.issuer)
+        endpoint = TokenEndpoint(server, client, auth.token_url)
         return Fixed(Terms(endpoint=endpoint, wish=wish), asking.url)
 
     def document(mark: str) -> JsonObject:

@@ -169,3 +169,21 @@ async def test_whoever_waits_for_a_server_that_does_not_answer_waits_once_for_al
                 await finding.terms()
 
     assert len(reach.asked) <= 1
+
+
+async def test_an_issuer_a_server_names_to_which_the_gateway_is_known_by_hand_has_to_say_who_it_is() -> None:
+    # It has no address of its own there, by which its answers would be known from those of another.
+    house = FindingHouse(client=Client(id="by hand"))
+    begun = await house.begin()
+    answer = begun.answer()
+    del answer["iss"]
+    house.server.about = {"authorization_response_iss_parameter_supported": False}
+
+    with pytest.raises(Denied, match="which issuer"):
+        await house.accounts.connecting.finish(answer, begun.cookie, begun.mark)
+    with pytest.raises(UpstreamFailed, match="issuer has to stand beside it"):
+        await house.begin()
+
+    assert house.server.forms == [] and begun.mark == ""
+    await house.finish(begun)
+    assert (await house.get()).startswith("access-")

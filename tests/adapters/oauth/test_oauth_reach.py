@@ -1,20 +1,28 @@
 """Where a server can send the gateway: nowhere that was not agreed to, whatever it says."""
 
+import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import orjson
 import pytest
 
+from adapters.identity.issuers import AccessTokens
+from adapters.mcp.settings import ServerSettings
 from adapters.net.egress import EgressGuard
 from adapters.net.settings import EgressSettings
 from adapters.net.tls import client_context
 from adapters.oauth.discovery import origin_of, protected_by
 from adapters.oauth.finding import Finding, Known
 from adapters.oauth.reach import PING, NetReach
+from gateway.app.accounts import ConnectedAccounts
+from gateway.app.upstream_tokens import asking_of, upstream_tokens
 from gateway.core.errors import GatewayError, UpstreamFailed
+from tests.fakes import FakeClock
 from tests.fakes_accounts import AccountHouse
+from tests.fakes_mcp_client import DictSecrets
 from tests.fakes_upstreams import Behave, Exchange, RawServer, raw_server
 
 pytestmark = pytest.mark.anyio
@@ -124,3 +132,37 @@ async def test_a_page_where_metadata_would_be_is_none() -> None:
             found = await protected_by(server.url, reach_to(server))
 
     assert (found.issuer, found.resource) == (origin, origin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallGround:
+    """See `upstream_tokens.Ground`."""
+
+    accounts: ConnectedAccounts
+    clock: FakeClock
+    access_tokens: AccessTokens
+    secrets: DictSecrets
+    tls: ssl.SSLContext
+
+
+async def test_a_server_that_publishes_nothing_and_is_its_own_issuer_can_be_named_as_such() -> None:
+    # MCP 2025-03-26. Its client registered by hand is then known to be there by the configuration.
+    house = AccountHouse()
+    async with raw_server(saying({})) as server:
+        auth = {"kind": "user", "client_id": "by-hand", "issuer": origin_of(server.url)}
+        asking = asking_of("crm", ServerSettings.model_validate({"url": server.url, "auth": auth}))
+        assert asking is not None
+        ground = SmallGround(
+            accounts=house.accounts,
+            clock=house.clock,
+            access_tokens=AccessTokens(house.clock),
+            secrets=DictSecrets({}),
+            tls=client_context(),
+        )
+        upstream_tokens(asking, ground, EgressGuard(EgressSettings()), house.poke)
+        with anyio.fail_after(60):
+            terms = await house.accounts.connecting.connections["crm"].agreement.terms()
+            about = await terms.endpoint.server.metadata()
+
+    assert about["authorization_endpoint"] == f"{origin_of(server.url)}/authorize"
+    assert not terms.must_say_who
