@@ -20,9 +20,10 @@ from adapters.mcp.client_tasks import follow_task
 from adapters.mcp.client_updates import Updates
 from adapters.mcp.client_watch import announces_changes, first_of, keep_listening, listen_modern
 from adapters.mcp.client_wire import UNSUPPORTED_VERSION, Message
-from adapters.mcp.settings import ServerSettings, resolved
+from adapters.mcp.settings import ServerSettings
 from adapters.net.address import Address, address_from_url
 from adapters.net.authorized import AuthorizedPool
+from adapters.net.configured import misconfigured, revealed
 from adapters.net.http1 import Pool, PoolLimits, header_lines
 from adapters.net.response import Response
 from gateway.core.errors import DeadlineExceeded, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
@@ -335,9 +336,9 @@ class McpHttpUpstream:
 
     def _common_lines(self) -> bytes:
         try:
-            return header_lines((*_COMMON, *resolved(self._settings.headers, self._secrets).items()))
+            return header_lines((*_COMMON, *revealed(self._slug, self._settings.headers, self._secrets).items()))
         except InvalidRequest as error:
-            raise Unavailable(f"{self._slug}: {error.message}", detail={"sent": False}) from error
+            raise misconfigured(self._slug, error) from error
 
 
 def _pool(address: Address, slug: str, parts: ServerParts, limits: PoolLimits, token: UpstreamToken | None) -> Pool:

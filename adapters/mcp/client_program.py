@@ -25,9 +25,10 @@ from adapters.mcp.client_sessions import GATEWAY, Key
 from adapters.mcp.client_told import Told
 from adapters.mcp.client_updates import Updates
 from adapters.mcp.client_watch import EVERY_LIST
-from adapters.mcp.settings import ServerSettings, resolved
+from adapters.mcp.settings import ServerSettings
 from adapters.mcp.wire import ASKED, Era, as_text
-from gateway.core.errors import DeadlineExceeded, InvalidRequest, Unavailable, UpstreamFailed
+from adapters.net.configured import revealed
+from gateway.core.errors import DeadlineExceeded, Unavailable, UpstreamFailed
 from gateway.core.json import JsonObject, json_object
 from gateway.core.model import Emit, Request
 
@@ -226,10 +227,7 @@ class Program:
     async def _open(self) -> Conversation:
         await self._stop()
         settings, parts = self._recipe.settings, self._recipe.parts
-        try:
-            env = minimal_environment(resolved(settings.env, parts.secrets))
-        except InvalidRequest as error:
-            raise Unavailable(f"{self._slug}: {error.message}", detail={"sent": False}) from error
+        env = minimal_environment(revealed(self._slug, settings.env, parts.secrets))
         conversation = Conversation(
             self._answers,
             self._clock,

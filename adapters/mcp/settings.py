@@ -1,7 +1,6 @@
 """The section `servers` of the configuration: MCP servers the gateway stands in front of."""
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -10,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from adapters.net.auth_settings import AuthSettings
 from gateway.core.model import DEFAULT_TENANT
 from gateway.core.ports.pinning import PinningMode
-from gateway.core.ports.world import Secrets
 
 SLUG = re.compile(r"[a-z0-9-]{1,24}")
 RESERVED_SLUGS = frozenset({"api", "mcp", "sets", "agents", "workflows", "run"})
@@ -28,11 +26,6 @@ Places = Annotated[int, Field(ge=1, le=100_000)]
 def is_reference(value: str) -> bool:
     """Whether a configured value names a secret (`env:`, `file:` or `keyring:`) instead of being it."""
     return value.startswith(("env:", "file:", "keyring:"))
-
-
-def resolved(values: Mapping[str, str], secrets: Secrets) -> dict[str, str]:
-    """Configured values with the secrets they name. Raises: InvalidRequest: see `Secrets.resolve`."""
-    return {name: secrets.resolve(value).reveal() if is_reference(value) else value for name, value in values.items()}
 
 
 def _checked_tags(tags: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from anyio import to_thread
 
 from adapters.net.address import Address, address_from_url
 from adapters.net.authorized import Authorized, Send, check_secure
+from adapters.net.configured import revealed
 from adapters.net.egress import EgressGuard
 from adapters.net.http1 import Pool, PoolLimits, header_lines
 from adapters.net.response import Response
@@ -27,7 +28,6 @@ from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.upstream import Listing
 from gateway.core.ports.world import Clock, Secrets
 
-_REFERENCES = ("env:", "file:", "keyring:")
 _BUSY = frozenset({429, 503})
 _PLAIN = OperationSettings()
 _MOST_REPORTED = 50
@@ -185,11 +185,7 @@ class OpenApiUpstream:
         )
 
     def _revealed(self, values: Mapping[str, str]) -> dict[str, str]:
-        secrets = self._parts.secrets
-        return {
-            name: secrets.resolve(value).reveal() if value.startswith(_REFERENCES) else value
-            for name, value in values.items()
-        }
+        return revealed(self._slug, values, self._parts.secrets)
 
     def _credentials(self, service: _Service, operation: ApiOperation) -> Credentials:
         found = credentials_for(service.schemes, operation.security, service.secrets)

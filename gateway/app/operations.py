@@ -95,7 +95,7 @@ class DirectoryOfGateway:
             slug=slug,
             kind=kind,
             state=state,
-            reason=source.problem,
+            reason=source.for_operators,
             capabilities=count,
             breakers=breakers,
             dropped=tuple(dropped),
@@ -157,7 +157,7 @@ class AgentsOfGateway:
             configured=configured,
             card=json_object(about.get("card")),
             digest=json_text(about.get("digest")),
-            problem=source.problem if source is not None and source.state != "up" else "",
+            problem=source.for_operators if source is not None and source.state != "up" else "",
         )
 
 

@@ -38,6 +38,8 @@ class Source:
     listing: Listing | None = None
     problem: str = ""
     """Why the newest attempt failed; for people, without addresses."""
+    for_operators: str = ""
+    """The same for those who run the gateway; see `GatewayError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +133,15 @@ class Shelf:
         self._sources[owner] = Source(upstream=source.upstream, tenant=source.tenant, state="up", listing=listing)
         return source.state != "up" or source.listing != listing
 
-    def failed(self, owner: str, problem: str) -> bool:
+    def failed(self, owner: str, problem: str, for_operators: str = "") -> bool:
         """Note that an upstream could not be listed; what it last listed stays. Whether anything is different."""
         source = self._sources.get(owner)
         if source is None:
             return False
         state: SourceState = "down" if source.listing is None else "stale"
-        self._sources[owner] = Source(
-            upstream=source.upstream, tenant=source.tenant, state=state, listing=source.listing, problem=problem
-        )
-        return (source.state, source.problem) != (state, problem)
+        now = replace(source, state=state, problem=problem, for_operators=for_operators or problem)
+        self._sources[owner] = now
+        return (source.state, source.problem, source.for_operators) != (state, problem, now.for_operators)
 
     def catalog(self) -> Catalog:
         """The catalog as of now, sorted by name."""

@@ -50,11 +50,14 @@ class GatewayError(Exception):
         *,
         detail: Mapping[str, Json] | None = None,
         retry_after_s: float | None = None,
+        for_operators: str = "",
     ) -> None:
+        """`for_operators`: the same for those who run the gateway, with names that are no caller's business."""
         super().__init__(message)
         self.message = message
         self.detail: dict[str, Json] = dict(detail or {})
         self.retry_after_s = retry_after_s
+        self.for_operators = for_operators or message
 
     def describe(self) -> dict[str, Json]:
         """The detail every protocol attaches: code, reason, message, and what the raiser added."""

@@ -131,14 +131,14 @@ class Lists:
                 await keeper.wanted.wait()
 
     async def _read(self, upstream: Upstream) -> bool:
-        problem = ""
+        problem = for_operators = ""
         try:
             with anyio.fail_after(LIST_ATTEMPT_S):
                 listing = await self._inspect(upstream.name, await upstream.capabilities())
         except TimeoutError:
             problem = f"did not answer within {LIST_ATTEMPT_S:g} s"
         except GatewayError as error:
-            problem = error.message
+            problem, for_operators = error.message, error.for_operators
         except Exception:
             # A task boundary: one upstream's adapter failing must not end the lists of the others.
             log.exception("listing failed", upstream=upstream.name)
@@ -147,7 +147,7 @@ class Lists:
             if self._shelf.arrived(upstream.name, listing):
                 self._on_change()
             return True
-        if self._shelf.failed(upstream.name, problem):
-            log.warning("upstream not listed", upstream=upstream.name, problem=problem)
+        if self._shelf.failed(upstream.name, problem, for_operators):
+            log.warning("upstream not listed", upstream=upstream.name, problem=for_operators or problem)
             self._on_change()
         return False

@@ -1,5 +1,6 @@
 """The upstream face against HTTP servers that lie, hang, cut and repeat, on real sockets."""
 
+import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -134,9 +135,11 @@ async def test_configured_headers_are_sent_with_the_secrets_they_name() -> None:
 
 async def test_a_missing_secret_makes_the_server_unavailable_without_a_word_to_it() -> None:
     async with bench(None, headers={"authorization": "env:MISSING"}) as (server, upstream):
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as failed:
             await call(upstream, tool(), a_request(params("modern")))
         assert server.exchanges == []
+    assert "MISSING" not in json.dumps(failed.value.describe())
+    assert "env:MISSING" in failed.value.for_operators
 
 
 async def test_an_answer_of_an_unknown_kind_passes_through_untouched() -> None:

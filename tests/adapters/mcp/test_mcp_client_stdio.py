@@ -1,5 +1,6 @@
 """The upstream face against programs that print garbage, hang, die and answer for others."""
 
+import json
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -345,9 +346,11 @@ async def test_a_program_gets_nothing_of_the_gateways_environment_but_what_it_ne
 
 async def test_a_missing_secret_starts_nothing(tmp_path: Path) -> None:
     async with program(f"open({str(tmp_path / 'started')!r}, 'w')", env={"TOKEN": "env:MISSING"}) as upstream:
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable) as failed:
             await upstream.capabilities()
     assert not (tmp_path / "started").exists()
+    assert "MISSING" not in json.dumps(failed.value.describe())
+    assert "env:MISSING" in failed.value.for_operators
 
 
 async def test_standard_error_is_drained_kept_in_bounds_and_shown_to_operators_only() -> None:

@@ -83,6 +83,18 @@ async def test_credentials_are_resolved_and_sent_where_the_operation_asks_for_th
     assert added.labels == CLEAN
 
 
+async def test_what_a_missing_secret_is_called_is_for_operators_alone(tmp_path: Path) -> None:
+    missing = {"bearer": "env:MISSING"}
+    async with (
+        raw_server(None) as server,
+        service(tmp_path, DOCUMENT, base_url=base(server), credentials=missing) as crm,
+    ):
+        with pytest.raises(Unavailable) as failed:
+            await crm.capabilities()
+    assert "MISSING" not in json.dumps(failed.value.describe())
+    assert "MISSING" in failed.value.for_operators
+
+
 async def test_without_a_credential_nothing_is_sent(tmp_path: Path) -> None:
     async with raw_server(None) as server, service(tmp_path, DOCUMENT, base_url=base(server)) as crm:
         with pytest.raises(UpstreamFailed) as refused:

@@ -64,6 +64,7 @@ async def test_what_was_listed_stays_when_a_later_attempt_fails() -> None:
     assert not shelf.arrived("orders", Listing(capabilities=upstream.offered, about={"v": 1}))
     assert shelf.failed("orders", "it answered HTML")
     assert not shelf.failed("orders", "it answered HTML")
+    assert shelf.sources()[0].for_operators == "it answered HTML"
     catalog = shelf.catalog()
     assert catalog.find("default", "tool:orders/a") is not None
     assert catalog.gaps("default") == {"orders": "it answered HTML"}
@@ -104,6 +105,15 @@ async def test_a_failed_upstream_is_tried_again_and_a_change_is_read_at_once() -
     await run(lists, seen)
     assert shelf.catalog().gaps("default") == {}
     assert upstream.asked >= 3
+
+
+async def test_names_that_are_no_callers_business_are_kept_for_operators_alone() -> None:
+    shelf, seen = Shelf(), anyio.Event()
+    lists = Lists(shelf, limits=Limits(), on_change=seen.set)
+    lists.add(Flaky("orders", UpstreamFailed("set up wrongly", for_operators="TOKEN is not set")), "default")
+    await run(lists, seen)
+    assert shelf.catalog().gaps("default") == {"orders": "set up wrongly"}
+    assert shelf.catalog().sources["orders"].for_operators == "TOKEN is not set"
 
 
 async def test_who_listens_for_changes_is_heard_and_may_fail_without_harm() -> None:
