@@ -44,7 +44,7 @@ class Beyond:
         view = self._views.of(principal, knock.scope)
         if not view.alone:
             raise _unknown(method, told_where(method, self._having(knock, view)))
-        if not self._has(knock, knock.scope) and knock.scope not in self._gateway.gaps(principal.tenant):
+        if not self._has(knock, knock.scope) and knock.scope not in self._gateway.gaps_for(principal):
             raise _unknown(method)
         if knock.session is not None:
             exchange.shelf = knock.session.shelf

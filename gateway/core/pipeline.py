@@ -201,8 +201,8 @@ class Pipeline:
         """Nothing is called that; or nobody can tell, because its owner has not been reached yet."""
         kind, _, rest = request.capability.partition(":")
         owner = rest.partition("/")[0]
-        problem = self._snapshot.catalog.gaps(request.principal.tenant).get(owner)
-        if problem is not None:
+        problem = self._snapshot.gap_for(request.principal.agent_class, owner)
+        if problem:
             return Unavailable(f"{owner} cannot be reached: {problem}", detail={"upstream": owner}, retry_after_s=1.0)
         return NotFound(f"there is no {kind} called {rest}" if rest else f"there is nothing called {kind}")
 

@@ -138,6 +138,11 @@ class Snapshot:
         gaps = self.catalog.gaps(agent.tenant)
         return {owner: reason for owner, reason in gaps.items() if self._reaches(agent, owner)}
 
+    def gap_for(self, agent: AgentClass, owner: str) -> str:
+        """As `gaps_for`, of one owner; empty where there is no gap, or none that `agent` is told of."""
+        problem = self.catalog.gaps(agent.tenant).get(owner, "")
+        return problem if problem and self._reaches(agent, owner) else ""
+
     def _reaches(self, agent: AgentClass, owner: str) -> bool:
         source = self.catalog.sources.get(owner)
         if source is None or source.listing is None:

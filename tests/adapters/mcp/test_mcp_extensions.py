@@ -133,7 +133,10 @@ async def test_a_server_that_cannot_be_reached_is_not_taken_for_one_without_the_
     shop.missing = {"docs": "it is down"}
     async with opened(shop) as door:
         await asked(door, "modern", "/mcp/docs", "search/deep")
+        shop.hidden = {"ana": frozenset({"docs"})}
+        reply = await asked(door, "modern", "/mcp/docs", "search/deep")
     assert [each.capability for each in shop.requests] == ["method:docs/search/deep"]
+    assert reply.json["error"]["code"] == -32601, "who could have nothing of it does not hear that it is there"
 
 
 async def test_a_refusal_is_an_error_and_a_servers_own_error_is_told_as_it_came() -> None:

@@ -180,12 +180,13 @@ async def test_what_an_unreached_owner_may_have_is_unavailable_not_unknown() -> 
     path = Path(FakeUpstream("orders", [tool()]))
     path.shelf.add(FakeUpstream("refunds"), "default")
     path.shelf.failed("refunds", "refused the connection")
+    path.policies = replace(path.policies, may_reach=lambda agent, owner: "support" in agent.roles)
     path.pipeline.swap(path.snapshot("2"))
-    stranger = principal("eve", tenant="other")
     with pytest.raises(Unavailable, match="refused the connection"):
         await path.call(a_request("agent:refunds"))
-    with pytest.raises(NotFound):
-        await path.call(a_request("agent:refunds", who=stranger))
+    for stranger in (principal("eve", tenant="other", roles=ANA.roles), principal("eve")):
+        with pytest.raises(NotFound):
+            await path.call(a_request("agent:refunds", who=stranger))
 
 
 async def test_a_sink_is_recorded_durably_before_it_leaves() -> None:
