@@ -83,7 +83,7 @@ class Composition:
         self._serial = 0
         self._access = access_policy(sections)
         self._offers = replace(offers_of(sections), names=sections.listen.names)
-        self._reloading = anyio.Lock()
+        self.turn = anyio.Lock()
         self._journal = LateJournal(partial(durable_engine, foundation.directory.runs_db, foundation.postgres))
         limits = sections.limits
         self.chaos = Chaos(foundation.clock, foundation.ids) if sections.listen.chaos else None
@@ -170,9 +170,10 @@ class Composition:
 
         Raises: InvalidRequest: what is wrong with it; the present one stays.
         """
-        before = self.sections.configuration
-        configuration = await to_thread.run_sync(load_configuration, before.source, self.foundation.directory)
-        await self.apply(configuration)
+        async with self.turn:
+            before = self.sections.configuration
+            configuration = await to_thread.run_sync(load_configuration, before.source, self.foundation.directory)
+            await self.apply(configuration)
         return {
             "version": self.pipeline.version,
             "changed": configuration.digest != before.digest,
@@ -180,23 +181,25 @@ class Composition:
         }
 
     async def apply(self, configuration: Configuration) -> None:
-        """Bring a configuration into force. Raises: InvalidRequest: it cannot be; nothing changed."""
-        async with self._reloading:
-            sections = Sections(configuration)
-            patterns = patterns_for(sections)
-            check(patterns, sections.workflows)
-            offers_of(sections)
-            memories = self.memories.made(sections.memory)
-            wanted = self.neighbours.made(sections, await registered_agents(self.directory))
-            # Last, and with nothing awaited behind it: no run of an earlier version begins in between.
-            access = access_policy(sections, self.orchestrator.grants(sections.workflows))
-            recognition = recognition_from(sections.oauth, self.foundation, self.guard)
-            self._apply(sections, access, patterns, wanted)
-            recognise(recognition, self.foundation)
-            self.memories.apply(memories, sections.remembering.values())
-            await self._count_budgets()
-            await self._launch_if_needed()
-            self.subscriptions.apply(sections)
+        """Bring a configuration into force. Whoever calls holds `turn`, and has since before the file was read.
+
+        Raises: InvalidRequest: it cannot be; nothing changed.
+        """
+        sections = Sections(configuration)
+        patterns = patterns_for(sections)
+        check(patterns, sections.workflows)
+        offers_of(sections)
+        memories = self.memories.made(sections.memory)
+        wanted = self.neighbours.made(sections, await registered_agents(self.directory))
+        # Last, and with nothing awaited behind it: no run of an earlier version begins in between.
+        access = access_policy(sections, self.orchestrator.grants(sections.workflows))
+        recognition = recognition_from(sections.oauth, self.foundation, self.guard)
+        self._apply(sections, access, patterns, wanted)
+        recognise(recognition, self.foundation)
+        self.memories.apply(memories, sections.remembering.values())
+        await self._count_budgets()
+        await self._launch_if_needed()
+        self.subscriptions.apply(sections)
         self._note("configuration.apply", {"digest": configuration.digest})
 
     def offers(self) -> Offers:
@@ -210,7 +213,7 @@ class Composition:
 
     async def agents_changed(self) -> None:
         """The registry has changed: bring the neighbours in step."""
-        async with self._reloading:
+        async with self.turn:
             self.neighbours.apply(self.neighbours.made(self.sections, await registered_agents(self.directory)))
             self._swap()
 

@@ -85,10 +85,11 @@ async def _answer(
     foundation = composition.foundation
     endpoint = Endpoint(url=address, pid=os.getpid(), started_at_us=foundation.clock.now_us())
     watcher = Watcher(
-        current=composition.sections.configuration,
+        current=lambda: composition.sections.configuration,
         load=partial(load_configuration, options.config, options.data),
         apply=composition.apply,
         report=partial(_report, composition),
+        turn=composition.turn,
     )
 
     async def stop_on_signal() -> None:

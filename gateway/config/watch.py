@@ -50,15 +50,19 @@ class Watcher:
     `load` reads the file and may be called from another thread; `apply` brings a configuration into force or raises
     and changes nothing; `report` hears of each attempt. A file whose text did not change is applied again only on a
     signal or when asked, because the secrets it refers to may have changed.
+
+    Others may read the file and bring it into force as well. Whoever does both holds `turn` from before the one until
+    after the other: what was read earlier never comes into force after what was read later.
     """
 
     def __init__(
         self,
         *,
-        current: Configuration,
+        current: Callable[[], Configuration],
         load: Callable[[], Configuration],
         apply: Callable[[Configuration], Awaitable[None]],
         report: Callable[[Outcome], None],
+        turn: anyio.Lock,
         settle_s: float = 0.3,
         poll_s: float = 5.0,
         timeout_s: float = 30.0,
@@ -67,18 +71,15 @@ class Watcher:
         self._load = load
         self._apply = apply
         self._report = report
+        self._turn = turn
         self._settle_s = settle_s
         self._poll_s = poll_s
         self._timeout_s = timeout_s
-        self._seen = _signature(current.source)
+        self._source = current().source
+        self._seen = _signature(self._source)
         self._refused = ""
         self._cause: Cause | None = None
         self._wanted = anyio.Event()
-
-    @property
-    def current(self) -> Configuration:
-        """The configuration in force."""
-        return self._current
 
     def ask(self, cause: Cause = "asked") -> None:
         """Have the file read again soon. Asking again before that changes nothing."""
@@ -112,14 +113,15 @@ class Watcher:
     async def _reload(self) -> None:
         cause, self._cause = self._cause or "asked", None
         self._wanted = anyio.Event()
-        self._seen = _signature(self._current.source)
+        self._seen = _signature(self._source)
         try:
             with anyio.fail_after(self._timeout_s):
-                configuration = await anyio.to_thread.run_sync(self._load, abandon_on_cancel=True)
-                if cause == "changed" and configuration.digest in (self._current.digest, self._refused):
-                    return
-                self._refused = configuration.digest
-                await self._apply(configuration)
+                async with self._turn:
+                    configuration = await anyio.to_thread.run_sync(self._load, abandon_on_cancel=True)
+                    if cause == "changed" and configuration.digest in (self._current().digest, self._refused):
+                        return
+                    self._refused = configuration.digest
+                    await self._apply(configuration)
         except GatewayError as error:
             self._report(Refused(error=error, cause=cause))
             return
@@ -131,7 +133,7 @@ class Watcher:
             log.exception("reload failed")
             self._report(Refused(error=Internal("the new configuration could not be brought into force"), cause=cause))
             return
-        self._current, self._refused = configuration, ""
+        self._refused = ""
         self._report(Reloaded(configuration=configuration, cause=cause))
 
     async def _listen(self, signals: Sequence[signal.Signals], *, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -144,7 +146,7 @@ class Watcher:
         """Ask whenever the file looks different. The directory is watched, because editors and orchestrators put
         another file, or another link, in the old one's place; and looked at now and then, because not every file
         system tells."""
-        directory = self._current.source.absolute().parent
+        directory = self._source.absolute().parent
         changes = watchfiles.awatch(  # pyright: ignore[reportUnknownMemberType] - names Trio's event, which is not here
             directory,
             stop_event=stop,
@@ -165,7 +167,7 @@ class Watcher:
             self._look()
 
     def _look(self) -> None:
-        signature = _signature(self._current.source)
+        signature = _signature(self._source)
         # A file that is gone is about to be put back, or left out on purpose: either way nothing new to read.
         if signature is not None and signature != self._seen:
             self._seen = signature

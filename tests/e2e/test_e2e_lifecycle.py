@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from anyio.from_thread import BlockingPortal
 from mcp import Client, MCPError
@@ -82,11 +83,12 @@ def gateway(serve: Serve, configuration: dict[str, Any]) -> Gateway:
 
 @pytest.fixture(autouse=True)
 def as_it_was(gateway: Gateway) -> Generator[None]:
-    """Each test begins with the first configuration in force."""
+    """Each test begins with the first configuration in force, and nothing on its way that would change that."""
     yield
     if gateway.config.read_text() != json.dumps(gateway.configuration, indent=1):
         gateway.write(gateway.configuration)
-        gateway.signal(signal.SIGHUP)
+        asked = {"authorization": f"Bearer {gateway.operator_key}"}
+        assert httpx2.post(f"{gateway.url}/api/v1/reload", headers=asked, timeout=30).status_code == 200
 
 
 async def under_way(upstream: RawServer, caller: Caller, group: Any, said: list[dict[str, Any]]) -> Exchange:

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import AsyncGenerator
+import threading
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -30,20 +31,31 @@ class Bench:
         self.failure: Exception | None = None
         sender, self._outcomes = anyio.create_memory_object_stream[Outcome](16)
         read = partial(load, self.file, SECTIONS)
+        self.current = read()
+        self.turn = anyio.Lock()
+        self.loading: Callable[[], None] = lambda: None
         self.watcher = Watcher(
-            current=read(),
-            load=read,
-            apply=self._apply,
+            current=lambda: self.current,
+            load=self.load,
+            apply=self.apply,
             report=sender.send_nowait,
+            turn=self.turn,
             settle_s=0.01,
             poll_s=0.1,
         )
+        self._read = read
         self._sender = sender
 
-    async def _apply(self, configuration: Configuration) -> None:
+    def load(self) -> Configuration:
+        configuration = self._read()
+        self.loading()
+        return configuration
+
+    async def apply(self, configuration: Configuration) -> None:
         if self.failure is not None:
             raise self.failure
-        self.applied.append(configuration.section("limits", Limits).depth)
+        self.current = configuration
+        self.applied.append(self.depth)
 
     def write(self, text: str) -> None:
         """As editors do: a new file in the old one's place."""
@@ -52,7 +64,7 @@ class Bench:
         beside.replace(self.file)
 
     async def outcome(self) -> Outcome:
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             return await self._outcomes.receive()
 
     def close(self) -> None:
@@ -61,7 +73,7 @@ class Bench:
 
     @property
     def depth(self) -> int:
-        return self.watcher.current.section("limits", Limits).depth
+        return self.current.section("limits", Limits).depth
 
 
 @asynccontextmanager
@@ -123,6 +135,44 @@ async def test_a_configuration_that_cannot_be_applied_is_not_in_force(tmp_path: 
         assert bench.depth == 2
 
 
+async def test_what_was_read_earlier_never_comes_into_force_after_what_was_read_later(tmp_path: Path) -> None:
+    async with watching(tmp_path) as bench:
+        read, proceed = threading.Event(), threading.Event()
+
+        def wait() -> None:
+            read.set()
+            assert proceed.wait(10)
+
+        async def as_somebody_asks() -> None:
+            async with bench.turn:
+                bench.loading = lambda: None
+                await bench.apply(bench.load())
+
+        bench.loading = wait
+        bench.write("limits: {depth: 2}\n")
+        assert await anyio.to_thread.run_sync(read.wait, 10)
+        bench.write("limits: {depth: 3}\n")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(as_somebody_asks)
+            await anyio.wait_all_tasks_blocked()
+            proceed.set()
+        await bench.outcome()
+
+        assert (bench.applied, bench.depth) == ([2, 3], 3)
+
+
+async def test_a_file_put_back_after_somebody_else_had_it_read_comes_into_force(tmp_path: Path) -> None:
+    async with watching(tmp_path) as bench:
+        async with bench.turn:
+            bench.write("limits: {depth: 2}\n")
+            await bench.apply(bench.load())
+            bench.write("limits: {depth: 1}\n")
+
+        await bench.outcome()
+
+        assert (bench.applied, bench.depth) == ([2, 1], 1)
+
+
 async def test_sighup_applies_a_file_that_did_not_change(tmp_path: Path) -> None:
     async with watching(tmp_path) as bench:
         os.kill(os.getpid(), signal.SIGHUP)
@@ -170,20 +220,30 @@ async def test_a_link_put_in_the_old_ones_place_is_noticed(tmp_path: Path) -> No
     applied = anyio.Event()
 
     async def apply(configuration: Configuration) -> None:
+        await bench.apply(configuration)
         applied.set()
 
-    watcher = Watcher(current=read(), load=read, apply=apply, report=lambda _: None, settle_s=0.0, poll_s=0.1)
+    bench.current = read()
+    watcher = Watcher(
+        current=lambda: bench.current,
+        load=read,
+        apply=apply,
+        report=lambda _: None,
+        turn=bench.turn,
+        settle_s=0.0,
+        poll_s=0.1,
+    )
     async with anyio.create_task_group() as tasks:
         await tasks.start(partial(watcher.run, signals=()))
         beside = held / "new"
         beside.symlink_to(second / "gateway.yaml")
         beside.replace(link)
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await applied.wait()
         tasks.cancel_scope.cancel()
     bench.close()
 
-    assert watcher.current.section("limits", Limits).depth == 7
+    assert bench.depth == 7
 
 
 async def test_an_apply_that_hangs_is_given_up(tmp_path: Path) -> None:
@@ -199,17 +259,18 @@ async def test_an_apply_that_hangs_is_given_up(tmp_path: Path) -> None:
         await anyio.sleep_forever()
 
     watcher = Watcher(
-        current=bench.watcher.current,
+        current=lambda: bench.current,
         load=partial(load, bench.file, SECTIONS),
         apply=hang,
         report=report,
+        turn=bench.turn,
         settle_s=0.0,
         timeout_s=0.05,
     )
     async with anyio.create_task_group() as tasks:
         await tasks.start(watcher.run)
         watcher.ask()
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await reported.wait()
         tasks.cancel_scope.cancel()
     bench.close()
@@ -248,15 +309,19 @@ async def test_a_file_that_says_the_same_is_not_applied_again_unless_asked(tmp_p
         outcomes.append(outcome)
         done.set()
 
-    async def apply(configuration: Configuration) -> None:
-        return
-
     done = anyio.Event()
-    watcher = Watcher(current=bench.watcher.current, load=reading, apply=apply, report=report, settle_s=0.0)
+    watcher = Watcher(
+        current=lambda: bench.current,
+        load=reading,
+        apply=bench.apply,
+        report=report,
+        turn=bench.turn,
+        settle_s=0.0,
+    )
     async with anyio.create_task_group() as tasks:
         await tasks.start(watcher.run)
         watcher.ask("changed")
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await read.wait()
             await anyio.wait_all_tasks_blocked()
             watcher.ask("signal")
