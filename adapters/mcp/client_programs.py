@@ -32,7 +32,8 @@ class Programs:
         self._idle_s = idle_s
         self._programs: OrderedDict[Key, Program] = OrderedDict()
         """The one used last is last."""
-        self._making = anyio.Lock()
+        self._coming: dict[Key, anyio.Event] = {}
+        """For whom room is being made, which is nobody else's then; set once that is over."""
         self._closed = False
 
     def __contains__(self, key: Key) -> bool:
@@ -91,18 +92,30 @@ class Programs:
         return program
 
     async def _made(self, key: Key, *, to_listen: bool) -> Program:
-        async with self._making:
-            while key not in self._programs:
+        while key not in self._programs:
+            self._check_open()
+            if key in self._coming:
+                await self._coming[key].wait()
+                continue
+            leaver = self._leaver(key, to_listen=to_listen)
+            if leaver is not None:
+                await self._make_room(key, leaver)
                 self._check_open()
-                leaver = self._leaver(key, to_listen=to_listen)
-                if leaver is None:
-                    self._programs[key] = self._make(key)
-                    self._programs[key].used_s = self._clock.monotonic_s()
-                else:
-                    await self._end(leaver)
-            program = self._programs[key]
-            program.calls += 1
+            # No `await` from here on: the room could be taken meanwhile.
+            self._programs[key] = self._make(key)
+            self._programs[key].used_s = self._clock.monotonic_s()
+        program = self._programs[key]
+        program.calls += 1
         return program
+
+    async def _make_room(self, key: Key, leaver: Key) -> None:
+        """End a program so that one can begin in its place, without holding up those whose places are free."""
+        over = self._coming[key] = anyio.Event()
+        try:
+            await self._end(leaver)
+        finally:
+            del self._coming[key]
+            over.set()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -114,9 +127,10 @@ class Programs:
         Raises: Exhausted: somebody would miss any of them.
         """
         who = key[:2]
-        crowd = Counter(each[:2] for each in self._programs)
+        taken = (*self._programs, *self._coming)
+        crowd = Counter(each[:2] for each in taken)
         own = crowd[who] >= max(1, self._most // _SHARE)
-        if not own and len(self._programs) < self._most:
+        if not own and len(taken) < self._most:
             return None
         idle = [each for each, program in self._programs.items() if not program.busy and (not own or each[:2] == who)]
         if to_listen:  # else more listeners than places would take each other's in turn, and start programs without end

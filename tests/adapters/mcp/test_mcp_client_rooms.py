@@ -126,3 +126,56 @@ async def test_what_came_in_the_place_of_an_idle_program_is_not_ended_for_it() -
                 await anyio.wait_all_tasks_blocked()
                 assert (again is made[-1], len(made), made[-1].ended) == (True, 4, False)
     assert [each.ended for each in made[:3]] == [True] * 3
+
+
+def of_ana(able: str) -> Key:
+    """One of the ways in which she comes."""
+    return ("default", "ana", f'{{"{able}":{{}}}}')
+
+
+async def test_whoever_finds_room_waits_for_nobodys_end() -> None:
+    clock = LoopClock()
+    programs, made = rooms(clock, 4)
+    until_s = clock.monotonic_s() + WITHIN_S
+    held: list[Program] = []
+
+    async def hold(whose: Key) -> None:
+        async with programs.lease(whose, until_s) as program:
+            held.append(program)
+
+    with anyio.fail_after(WITHIN_S):
+        for able in "ab":
+            await hold(of_ana(able))
+        async with together() as group:
+            # Of one caller's third, the first has to end; nobody else has to wait for that, nor takes its place.
+            for _ in range(2):
+                group.start_soon(hold, of_ana("c"))
+            await made[0].ending.wait()
+            await hold(key("bob"))
+            async with programs.lease(key("cid"), until_s):
+                await anyio.wait_all_tasks_blocked()
+                assert (len(made), made[0].ended) == (4, False)
+            made[0].may_end.set()
+    assert len(made) == 5 and held[-2:] == [made[4], made[4]], "once for both who asked for it"
+
+
+async def test_a_caller_gets_no_more_places_by_coming_in_many_ways_at_once() -> None:
+    clock = LoopClock()
+    programs, made = rooms(clock, 4)
+    until_s = clock.monotonic_s() + WITHIN_S
+
+    async def use(able: str) -> None:
+        async with programs.lease(of_ana(able), until_s):
+            pass
+
+    with anyio.fail_after(WITHIN_S):
+        await use("a")
+        await use("b")
+        async with together() as group:
+            for able in "cd":
+                group.start_soon(use, able)
+            await anyio.wait_all_tasks_blocked()
+            assert [each.ending.is_set() for each in made] == [True, True]
+            for each in made:
+                each.may_end.set()
+    assert [of_ana(able) in programs for able in "abcd"] == [False, False, True, True]
