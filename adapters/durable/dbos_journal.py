@@ -32,7 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.durable.accepting import Accepting
 from adapters.durable.dbos_instance import APPLICATION, build, destroy, silence, stop_asking
-from adapters.durable.dbos_records import copy_records, count_pending, recorded
+from adapters.durable.dbos_records import attempts, copy_records, count_pending, recorded
 from adapters.durable.dbos_slot import TAKEN_AWAY, DbosSlot, outside
 from adapters.durable.keeping import Keeper
 from adapters.durable.leases import Lease
@@ -200,6 +200,9 @@ class DbosJournal:
         if not await self.state(run_id):
             raise _no_run(run_id)
         return await recorded(run_id)
+
+    async def attempts(self, run_id: str, step_id: str) -> tuple[JsonObject, ...]:
+        return await self._in_database(partial(attempts, self._running(), run_id, step_id))
 
     async def wait(self, run_id: str) -> JsonObject:
         await self._accepting.settled(run_id)

@@ -1,5 +1,6 @@
 """What DBOS has recorded of runs, read and copied in its own tables. Runs nothing."""
 
+import json
 from collections.abc import Collection, Mapping
 
 from dbos import DBOS
@@ -7,7 +8,7 @@ from sqlalchemy import BindParameter, Engine, TextClause, bindparam, text
 
 from adapters.durable.dbos_slot import outside
 from adapters.durable.places import SCHEMA, Place, prefix
-from gateway.core.json import json_object
+from gateway.core.json import JsonObject, json_object
 from gateway.core.ports.journal import Recorded
 
 _COLUMNS = (
@@ -26,6 +27,13 @@ _NO_CRASH = {
     for shared in (False, True)
 }
 """By whether the database is shared."""
+_ATTEMPTS = {
+    shared: text(
+        f"SELECT output FROM {prefix(shared=shared)}operation_outputs"  # noqa: S608 - nothing of it is given
+        f" WHERE workflow_uuid = :run_id AND output IS NOT NULL AND {of_step} = :step_id ORDER BY function_id DESC"
+    )
+    for shared, of_step in ((False, "json_extract(output, '$.id')"), (True, "CAST(output AS json) ->> 'id'"))
+}
 _SLOTS: BindParameter[object] = bindparam("slots", expanding=True)
 _ROWS_AT_ONCE = 500
 """SQLite takes some thousands of parameters in one statement."""
@@ -39,6 +47,14 @@ async def recorded(run_id: str) -> Mapping[int, Recorded]:
         for step in steps
         if step["error"] is None
     }
+
+
+def attempts(engine: Engine, run_id: str, step_id: str) -> tuple[JsonObject, ...]:
+    """What stands in a run's places under this `id`, the latest first. No other output leaves the database."""
+    shared = engine.dialect.name == "postgresql"
+    with engine.connect() as connection:
+        outputs = connection.execute(_ATTEMPTS[shared], {"run_id": run_id, "step_id": step_id}).scalars().all()
+    return tuple(json_object(json.loads(each)) for each in outputs)
 
 
 def count_pending(engine: Engine, most: int) -> int:

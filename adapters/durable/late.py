@@ -69,6 +69,9 @@ class LateJournal:
     async def recorded(self, run_id: str) -> Mapping[int, Recorded]:
         return await self._journal.recorded(run_id)
 
+    async def attempts(self, run_id: str, step_id: str) -> tuple[JsonObject, ...]:
+        return await self._journal.attempts(run_id, step_id)
+
     async def given_up(self, skip: int = 0) -> tuple[str, ...]:
         return () if self._made is None else await self._made.given_up(skip)
 

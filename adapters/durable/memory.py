@@ -92,6 +92,11 @@ class MemoryJournal:
     async def recorded(self, run_id: str) -> Mapping[int, Recorded]:
         return {slot: Recorded(name, result) for slot, (name, result) in sorted(self._entry(run_id).slots.items())}
 
+    async def attempts(self, run_id: str, step_id: str) -> tuple[JsonObject, ...]:
+        entry = self.entries.get(run_id)
+        results = [result for _, (_, result) in sorted(entry.slots.items(), reverse=True)] if entry else []
+        return tuple(each for each in results if each.get("id") == step_id)
+
     async def wait(self, run_id: str) -> JsonObject:
         entry = self._entry(run_id)
         while entry.state == "pending":

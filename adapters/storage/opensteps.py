@@ -20,10 +20,11 @@ from adapters.sql.prepared import Prepared
 from adapters.storage.tables import open_steps, runs
 from adapters.storage.transactions import Transactions
 from gateway.core.catalog import EVERY_TENANT
+from gateway.core.fields import TakenOut
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import Labels, labels_from_json
 from gateway.core.model import Principal, PrincipalKind, principal
-from gateway.core.ports.storage import OpenStep
+from gateway.core.ports.storage import Handed, OpenStep
 from gateway.core.task import TaskState
 
 _c = open_steps.c
@@ -244,7 +245,7 @@ def _row_from_step(step: OpenStep) -> dict[str, Any]:
         "calls_left": step.calls_left,
         "parent_record": step.parent_record,
         "traceparent": step.traceparent,
-        "given": [[name, step_id] for name, step_id in step.given] or None,
+        "given": [_json_from_handed(each) for each in step.given] or None,
         "depth": step.depth,
     }
 
@@ -261,8 +262,27 @@ def _step_from_row(row: RowMapping) -> OpenStep:
         calls_left=row["calls_left"],
         parent_record=row["parent_record"],
         traceparent=row["traceparent"],
-        given=tuple((name, step_id) for name, step_id in row["given"] or ()),
+        given=tuple(_handed_from_json(each) for each in row["given"] or ()),
         depth=row["depth"],
+    )
+
+
+def _json_from_handed(handed: Handed) -> Json:
+    taken_out: list[Json] = [[each.field, [*each.values]] for each in handed.taken_out]
+    return [handed.name, handed.step_id, handed.within, taken_out]
+
+
+def _handed_from_json(value: Json) -> Handed:
+    # Those of earlier versions have the first two only.
+    name, step_id, within, taken_out = (*json_list(value), "", None)[:4]
+    cuts = (json_list(each) for each in json_list(taken_out))
+    return Handed(
+        name=json_text(name),
+        step_id=json_text(step_id),
+        within=json_text(within),
+        taken_out=tuple(
+            TakenOut(field=json_text(cut[0]), values=tuple(map(json_text, json_list(cut[1])))) for cut in cuts
+        ),
     )
 
 

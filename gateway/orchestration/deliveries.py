@@ -27,7 +27,7 @@ from gateway.core.model import (
 )
 from gateway.core.ports.costs import WARNINGS
 from gateway.core.ports.orchestration import StepResult
-from gateway.core.ports.storage import OpenStep
+from gateway.core.ports.storage import Handed, OpenStep
 from gateway.orchestration.asking_back import asked_back
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.events import warning_body
@@ -198,9 +198,13 @@ def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
         deadline_at_us=now_us + int((delivery.until_s - now_s) * 1e6),
         calls_left=delivery.request.budget.calls,
         traceparent=spec.traceparent,
-        given=() if order.node.sealed else tuple((name, result.id) for name, result in order.results.items()),
+        given=() if order.node.sealed else tuple(_handed(name, each) for name, each in order.results.items()),
         depth=delivery.request.budget.depth,
     )
+
+
+def _handed(name: str, result: StepResult) -> Handed:
+    return Handed(name=name, step_id=result.id, within=result.within, taken_out=result.taken_out)
 
 
 def context_within(context_id: str, target: str) -> str:

@@ -4,10 +4,19 @@ import json
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject
+from gateway.core.ports.storage import Handed
 
 MOST_BYTES = 64 * 1024
 """Largest piece one answer has."""
 _MOST_NAMES = 200
+
+
+def handed_of(value: Json, handed: Handed) -> Json:
+    """Of what was recorded, what was handed over: without what was taken out."""
+    value = _found(value, handed.within)
+    for each in handed.taken_out:
+        value = each.left_of(value)
+    return value
 
 
 def part_of(value: Json, pointer: str, offset: int = 0) -> JsonObject:

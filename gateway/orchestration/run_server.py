@@ -16,7 +16,7 @@ from gateway.core.ports.runs import RunStore
 from gateway.core.ports.storage import OpenSteps
 from gateway.core.ports.upstream import Listing
 from gateway.core.ports.world import Clock
-from gateway.orchestration.fetching import part_of
+from gateway.orchestration.fetching import handed_of, part_of
 from gateway.orchestration.keys import refuse_reader, refuse_writer
 from gateway.orchestration.memories import TAG_CHARS, TAGS_AT_MOST, TEXT_CHARS, Memories
 from gateway.orchestration.remembering import ADD, FOUND_AT_MOST, QUERY_CHARS, SEARCH, MemoryTools
@@ -225,17 +225,16 @@ class RunServer:
         if not isinstance(offset, int) or offset < 0:
             raise InvalidRequest("`offset` is a number from 0 upwards")
         step = self._open_steps.find(request.run_id, request.step_id)
-        handed = dict(step.given) if step is not None else {}
+        handed = {each.name: each for each in step.given} if step is not None else {}
         if name not in handed:
             raise Denied(f"this step was not handed a result called {name}: {', '.join(handed) or 'none'}")
         # A step that was tried again is recorded again: the latest counts of those that were handed on.
-        recorded = await self._journal.recorded(request.run_id)
-        results = [json_object(each.result) for _, each in sorted(recorded.items(), reverse=True)]
-        usable = (each for each in results if "value" in each and each.get("ok") is not False)
-        result = next((each for each in usable if each.get("id") == handed[name]), None)
+        attempts = await self._journal.attempts(request.run_id, handed[name].step_id)
+        result = next((each for each in attempts if "value" in each and each.get("ok") is not False), None)
         if result is None:
             raise InvalidRequest(f"the result of {name} is not recorded")
-        return {"step": name, **part_of(result["value"], pointer, offset), "labels": result.get("labels")}
+        value = handed_of(result["value"], handed[name])
+        return {"step": name, **part_of(value, pointer, offset), "labels": result.get("labels")}
 
 
 def _slug(request: Request) -> str:

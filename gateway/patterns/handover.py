@@ -152,7 +152,10 @@ def answers_of_list(result: StepResult, count: int) -> list[StepResult]:
     """The answer to a list of items, for each of them."""
     answers = json_object(result.value).get("items")
     values = answers if isinstance(answers, list) else []
-    return [replace(result, value=value, text="", summary="") for value in values[:count]]
+    return [
+        replace(result, value=value, text="", summary="", within=f"/items/{number}")
+        for number, value in enumerate(values[:count])
+    ]
 
 
 def _list_of(schema: "JsonObject | None", count: int) -> "JsonObject | None":

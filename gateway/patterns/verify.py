@@ -1,16 +1,13 @@
-"""Ground truth: what an answer cites is looked up with an authoritative tool, and what cannot be resolved is named.
-
-`policy_id` names a field, `pages[]` every entry of a list, `citations[].page` a field of every entry.
-"""
+"""Ground truth: what an answer cites is looked up with an authoritative tool, and what cannot be resolved is named."""
 
 import json
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.core.fields import TakenOut, among, found_at, key_of, without
+from gateway.core.json import Json, JsonObject, json_text
 from gateway.core.ports.orchestration import Gap, Node, StepResult
 from gateway.patterns.settings import objects
 from gateway.patterns.work import Work, decided, side_by_side
@@ -86,40 +83,6 @@ def verified(checks: tuple[Check, ...], name: str, result: StepResult) -> Work[V
     return Verified(result=result, gaps=tuple(gaps))
 
 
-def found_at(value: Json, field: str) -> list[Json]:
-    """Every value that stands at the field; none where there is no such field."""
-    head, _, rest = field.partition(".")
-    fields, name = json_object(value), head.removesuffix("[]")
-    found = fields.get(name)
-    entries: list[Json] = [found]
-    if isinstance(found, list) or name not in fields:
-        entries = json_list(found)
-    return [each for entry in entries for each in found_at(entry, rest)] if rest else entries
-
-
-def without(value: Json, field: str, bad: Iterable[Json]) -> Json:
-    """The value without what is `bad` at the field: without the entries of the innermost list, else the field."""
-    return _without(value, field, frozenset(map(_key, bad)))
-
-
-def _without(value: Json, field: str, bad: frozenset[str]) -> Json:
-    fields = json_object(value)
-    head, _, rest = field.partition(".")
-    name = head.removesuffix("[]")
-    if name not in fields:
-        return value
-    found = fields[name]
-    if isinstance(found, list):
-        kept: Json = [*_kept(found, rest, bad)]
-    elif not rest:
-        kept = None if _among(found, bad) else found
-    else:
-        kept = _without(found, rest, bad)
-    if kept is None and (found is not None or (not rest and _among(None, bad))):
-        return {key: each for key, each in fields.items() if key != name}
-    return {**fields, name: kept}
-
-
 def confirms(result: StepResult) -> bool:
     """Whether a lookup found something: an answer that says more than null, empty, or false."""
     return result.ok and _says_something(result.value)
@@ -127,7 +90,7 @@ def confirms(result: StepResult) -> bool:
 
 def _not_resolved(check: Check, name: str, result: StepResult) -> Work[list[Json]]:
     """Values at the field that the tool does not know, each once."""
-    values = list({_key(each): each for each in found_at(result.value, check.field)}.values())
+    values = list({key_of(each): each for each in found_at(result.value, check.field)}.values())
     nodes = {
         f"{name}-{number}": Node(target=check.target, input={check.argument: value}, labels=result.labels)
         for number, value in enumerate(values[:LOOKED_UP_AT_MOST], 1)
@@ -143,8 +106,11 @@ def _dropped(result: StepResult, field: str, bad: list[Json]) -> StepResult:
     told = [each if isinstance(each, str) else json.dumps(each) for each in bad]
     text = "" if any(each in result.text for each in told) else result.text
     summary = "" if any(each in result.summary for each in told) else result.summary
-    writes = {key: each for key, each in result.writes.items() if not _mentions(each, frozenset(map(_key, bad)), told)}
-    return replace(result, value=value, text=text, summary=summary, writes=writes)
+    writes = {
+        key: each for key, each in result.writes.items() if not _mentions(each, frozenset(map(key_of, bad)), told)
+    }
+    taken_out = (*result.taken_out, TakenOut(field=field, values=tuple(map(key_of, bad))))
+    return replace(result, value=value, text=text, summary=summary, writes=writes, taken_out=taken_out)
 
 
 def _mentions(value: Json, bad: frozenset[str], told: list[str]) -> bool:
@@ -153,18 +119,7 @@ def _mentions(value: Json, bad: frozenset[str], told: list[str]) -> bool:
         return any(_mentions(each, bad, told) for each in value.values())
     if isinstance(value, list):
         return any(_mentions(each, bad, told) for each in value)
-    return _among(value, bad) or (isinstance(value, str) and any(each in value for each in told))
-
-
-def _kept(entries: list[Json], rest: str, bad: frozenset[str]) -> Iterator[Json]:
-    for entry in entries:
-        if not rest:
-            if not _among(entry, bad):
-                yield entry
-        elif "[]" in rest:
-            yield _without(entry, rest, bad)
-        elif not any(_among(each, bad) for each in found_at(entry, rest)):
-            yield entry
+    return among(value, bad) or (isinstance(value, str) and any(each in value for each in told))
 
 
 def _says_something(value: Json) -> bool:
@@ -175,14 +130,5 @@ def _says_something(value: Json) -> bool:
     return value is not None and value is not False and value != ""
 
 
-def _among(value: Json, bad: frozenset[str]) -> bool:
-    # As JSON tells values apart: for Python true is 1.
-    return _key(value) in bad
-
-
-def _key(value: Json) -> str:
-    return json.dumps(value, sort_keys=True)
-
-
 def _shown(value: Json) -> str:
-    return value if isinstance(value, str) else _key(value)
+    return value if isinstance(value, str) else key_of(value)

@@ -537,6 +537,33 @@ async def test_a_fork_finds_what_it_takes_over_and_does_the_rest_itself(engines:
     assert acted == [("run_1", "a"), ("run_1", "b"), ("run_1", "c"), ("run_2", "b")]
 
 
+async def test_of_one_step_every_attempt_is_found_the_latest_first(engines: Engines) -> None:
+    said: list[JsonObject] = [
+        {"id": "run_1/1", "n": 1},
+        {"id": "run_1/2", "n": 2},
+        {"id": "run_1/1", "n": 3, "text": "Grüße"},
+        {"n": 4, "value": {"id": "run_1/1"}},
+    ]
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        for each in said:
+
+            async def act(result: JsonObject = each) -> JsonObject:
+                return result
+
+            await journal.draw().run("act", act)
+        await journal.receive("topic", 5.0)
+        return {}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await journal.send("run_1", "topic", "hello", "key")
+        await journal.wait("run_1")
+        assert await journal.attempts("run_1", "run_1/1") == (said[2], said[0])
+        assert await journal.attempts("run_1", "run_1/3") == ()
+        assert await journal.attempts("run_2", "run_1/1") == ()
+
+
 async def test_a_run_that_ended_without_an_outcome_is_given_up(engines: Engines) -> None:
     async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
         if spec:

@@ -8,9 +8,10 @@ import pytest
 
 from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.tables import GATEWAY_SCHEMA
+from gateway.core.fields import TakenOut
 from gateway.core.labels import Labels
 from gateway.core.model import principal
-from gateway.core.ports.storage import OpenStep, OpenSteps
+from gateway.core.ports.storage import Handed, OpenStep, OpenSteps
 from tests.contracts.databases import STORES, opened
 from tests.fakes_storage import MemoryOpenSteps
 
@@ -30,7 +31,15 @@ STEP = OpenStep(
     deadline_at_us=2**52,
     calls_left=3,
     parent_record="rec_1",
-    given=(("quote", "run_1/1"),),
+    given=(
+        Handed(name="quote", step_id="run_1/1"),
+        Handed(
+            name="brief",
+            step_id="run_1/2",
+            within="/items/0",
+            taken_out=(TakenOut(field="pages[]", values=("3", '{"n": null}', '"x"')),),
+        ),
+    ),
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 )
 

@@ -79,6 +79,10 @@ class Journal(Protocol):
         """What the run's journal has, by slot. Raises: NotFound."""
         ...
 
+    async def attempts(self, run_id: str, step_id: str) -> tuple[JsonObject, ...]:
+        """What the run's journal has under the `id` of one step, the latest attempt first. Reads nothing else of it."""
+        ...
+
     async def wait(self, run_id: str) -> JsonObject:
         """The run's outcome, once it has one. Raises: NotFound; Internal: the run ended without one."""
         ...

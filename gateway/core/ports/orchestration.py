@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, Protocol
 
+from gateway.core.fields import TakenOut
 from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Usage
@@ -74,6 +75,10 @@ class StepResult:
     """Audit record of the call, where the path told it."""
     started_at_us: int = 0
     duration_us: int = 0
+    within: str = ""
+    """Where in what was recorded the value stands, as a JSON Pointer: it answers for one of several."""
+    taken_out: tuple[TakenOut, ...] = ()
+    """What was recorded and is not to be seen: the value is without it."""
 
     @property
     def answer(self) -> Json:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from gateway.core.fields import TakenOut
 from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.model import Phase, Principal, PrincipalKind
@@ -163,6 +164,20 @@ class EffectLedger(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Handed:
+    """A result that a step was handed, of which its agent may ask for the rest."""
+
+    name: str
+    """Under which it was."""
+    step_id: str
+    """Of the step it is of."""
+    within: str = ""
+    """See `StepResult.within`."""
+    taken_out: tuple[TakenOut, ...] = ()
+    """See `StepResult.taken_out`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenStep:
     """A step under way: what a delegation token stands for. Labels and budget live here, never in the token."""
 
@@ -179,8 +194,8 @@ class OpenStep:
     calls_left: int | None = None
     parent_record: str = ""
     traceparent: str = ""
-    given: tuple[tuple[str, str], ...] = ()
-    """Which results it was handed: the name under which it was, and the id of the step they are of."""
+    given: tuple[Handed, ...] = ()
+    """Which results it was handed."""
     depth: int | None = None
     """How many further levels the agent's own calls may have; None where nobody said."""
 

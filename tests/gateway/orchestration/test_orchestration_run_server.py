@@ -5,12 +5,13 @@ import pytest
 from adapters.durable.memory import Entry, MemoryJournal
 from gateway.core.content import Content, Plain
 from gateway.core.errors import Denied, InvalidRequest
+from gateway.core.fields import TakenOut
 from gateway.core.json import JsonObject, json_object
 from gateway.core.labels import Labels
 from gateway.core.limits import Budget
 from gateway.core.model import Complete, Request, ignore_event, principal
 from gateway.core.ports.runs import Run
-from gateway.core.ports.storage import OpenStep
+from gateway.core.ports.storage import Handed, OpenStep
 from gateway.orchestration.memories import Memories
 from gateway.orchestration.run_server import TOOLS, RunServer
 from gateway.testing.stores.memory import MemoryInMemory
@@ -20,6 +21,7 @@ from tests.fakes_orchestration import ANA, MemoryOpenSteps, MemoryRuns, MemorySc
 pytestmark = pytest.mark.anyio
 
 REFUNDS = principal("agent:refunds", kind="agent", behind=ANA)
+QUOTE = Handed(name="quote", step_id="run_1/1")
 RULES: JsonObject = {
     "scratchpad": {
         "price": {"schema": {"type": "number"}, "writers": ["refunds"]},
@@ -207,9 +209,7 @@ async def test_a_step_fetches_what_it_was_handed_and_nothing_else() -> None:
     quote: JsonObject = {"id": "run_1/1", "value": {"lines": [{"price": 5}], "note": "n"}, "labels": labels}
     secret: JsonObject = {"id": "run_1/0", "value": "not for everybody"}
     served.journal.entries["run_1"] = Entry(spec={}, slots={0: ("a", secret), 1: ("b", {}), 2: ("c", quote)})
-    step = OpenStep(
-        run_id="run_1", step_id="run_1/2", agent="refunds", actor=REFUNDS, phase="", given=(("quote", "run_1/1"),)
-    )
+    step = OpenStep(run_id="run_1", step_id="run_1/2", agent="refunds", actor=REFUNDS, phase="", given=(QUOTE,))
     await served.open_steps.open(step)
     answer = await served.call("fetch_result", {"step": "quote", "pointer": "/lines/0"})
     assert json_object(answer.body.content().structured)["value"] == {"price": 5}
@@ -229,8 +229,24 @@ async def test_what_was_handed_on_is_fetched_although_a_later_attempt_at_it_fail
     quote: JsonObject = {"id": "run_1/1", "ok": True, "value": {"price": 5}}
     broken: JsonObject = {"id": "run_1/1", "ok": False, "error": "schema", "value": {"note": "not for others"}}
     served.journal.entries["run_1"] = Entry(spec={}, slots={1: ("quote", quote), 2: ("quote", broken)})
-    step = OpenStep(
-        run_id="run_1", step_id="run_1/2", agent="refunds", actor=REFUNDS, phase="", given=(("quote", "run_1/1"),)
-    )
+    step = OpenStep(run_id="run_1", step_id="run_1/2", agent="refunds", actor=REFUNDS, phase="", given=(QUOTE,))
     await served.open_steps.open(step)
     assert (await served.said("fetch_result", {"step": "quote"}))["value"] == {"price": 5}
+
+
+async def test_what_was_taken_out_of_a_result_is_not_fetched_nor_what_answers_for_others() -> None:
+    served = await Served().opened()
+    brief: JsonObject = {"pages": [1, 99], "cites": [{"page": 99, "why": "no such page"}, {"page": 1}], "id": 99}
+    answers: JsonObject = {"id": "run_1/1", "ok": True, "value": {"items": [{"other": "item"}, brief]}}
+    served.journal.entries["run_1"] = Entry(spec={}, slots={1: ("read", answers)})
+    taken_out = (TakenOut(field="pages[]", values=("99",)), TakenOut(field="cites[].page", values=("99",)))
+    handed = Handed(name="brief", step_id="run_1/1", within="/items/1", taken_out=taken_out)
+    step = OpenStep(run_id="run_1", step_id="run_1/2", agent="refunds", actor=REFUNDS, phase="", given=(handed,))
+    await served.open_steps.open(step)
+    assert (await served.said("fetch_result", {"step": "brief"}))["value"] == {
+        "pages": [1],
+        "cites": [{"page": 1}],
+        "id": 99,
+    }
+    with pytest.raises(InvalidRequest):
+        await served.call("fetch_result", {"step": "brief", "pointer": "/pages/1"})

@@ -7,13 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidRequest, Unavailable
+from gateway.core.fields import TakenOut, found_at, without
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.labels import Labels
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import StepResult
+from gateway.core.ports.storage import Handed
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.sequential import Sequential
-from gateway.patterns.verify import confirms, found_at, without
+from gateway.patterns.verify import confirms
 from tests.fakes_orchestration import Asked, World, answer, says, told
 
 pytestmark = pytest.mark.anyio
@@ -24,12 +26,13 @@ def world(*verify: JsonObject, **settings: object) -> World:
     workflow = WorkflowSettings.model_validate({"pattern": "sequential", "stages": stages, **settings})
     around = World(patterns={"sequential": Sequential}, workflows={"help": workflow})
 
-    async def find(asked: Asked) -> Json:
-        known = asked.input["id"] in ("P-1", 1, 2)
-        return {"id": asked.input["id"], "title": "Returns"} if known else {"result": None}
-
-    around.agents.answers["tool:policies/find"] = find
+    around.agents.answers["tool:policies/find"] = knows
     return around
+
+
+async def knows(asked: Asked) -> Json:
+    known = asked.input["id"] in ("P-1", 1, 2)
+    return {"id": asked.input["id"], "title": "Returns"} if known else {"result": None}
 
 
 def gaps_of(structured: JsonObject) -> list[JsonObject]:
@@ -51,6 +54,25 @@ async def test_what_the_tool_knows_stands() -> None:
         {"id": 1},
         {"id": 2},
     ]
+
+
+async def test_what_was_left_out_is_not_to_be_had_by_those_who_are_handed_the_rest() -> None:
+    checked: JsonObject = {"agent": "adviser", "verify": [{**PAGES, "unresolved": "drop"}]}
+    workflow = WorkflowSettings.model_validate({"pattern": "sequential", "stages": [checked, {"agent": "writer"}]})
+    around = World(patterns={"sequential": Sequential}, workflows={"help": workflow})
+    around.agents.answers["agent:adviser"] = says({"pages": [1, 99]})
+    around.agents.answers["tool:policies/find"] = knows
+    handed: list[Handed] = []
+
+    async def write(asked: Asked) -> Json:
+        [step] = around.open_steps.of_agent("default", "writer")
+        handed.extend(step.given)
+        return "written"
+
+    around.agents.answers["agent:writer"] = write
+    async with around.up():
+        assert told(await around.ask())["answer"] == "written"
+    assert [each.taken_out for each in handed] == [(TakenOut(field="pages[]", values=("99",)),)]
 
 
 async def test_a_phantom_page_is_named_in_the_answer_and_left_out_of_it() -> None:
