@@ -34,6 +34,7 @@ from gateway.orchestration.notes import keep, kept
 from gateway.orchestration.offers import offer_from_json, offer_of, offer_to_json
 from gateway.orchestration.orders import Order
 from gateway.orchestration.pauses import prolonged
+from gateway.orchestration.persistence import persistently
 from gateway.orchestration.questions import Questions
 from gateway.orchestration.results import result_from_json, result_to_json
 from gateway.orchestration.scratchpad import RunScratchpad
@@ -61,6 +62,9 @@ class RunSteps:
         self._questions = Questions(run)
         self._begun = BegunSteps(run.group, run.gate, self._done)
         self._undo: list[Node] = []
+        self._untold = False
+        """Whether nobody but this process knows yet that something can be undone."""
+        self._telling = anyio.Lock()
         self._stopping = Stopping(gate=run.gate, group=run.group, withdraw=self._questions.withdrawn)
         if may_undo(run.spec.settings):
             self._stopping.begin()
@@ -164,6 +168,8 @@ class RunSteps:
         return {target: offer_from_json(target, kept.get(target)) for target in targets}
 
     async def ask(self, question: Question, *, timeout_s: float) -> Answer:
+        if self._untold:
+            await self._tell_undoable()
         return await self._questions.ask(question, timeout_s)
 
     async def emit(self, event: str, detail: Mapping[str, Json], *, text: str = "") -> None:
@@ -189,9 +195,7 @@ class RunSteps:
     def undoable(self) -> None:
         self._check_own_task()
         if not self._run.gate.undoes and not may_undo(self._run.spec.settings):
-            # Whoever cancels it in another process has to know.
-            body = progress_body("it can be undone", {"event": COMPENSATES})
-            self._run.group.start_soon(self._run.chronicle.event, COMPENSATES, body)
+            self._untold = True
         self._run.gate.undoes = True
         self._stopping.begin()
 
@@ -285,8 +289,19 @@ class RunSteps:
     async def _done(self, begun: Begun) -> StepResult:
         return await self._in_slot(begun.slot, begun.order, begun)
 
+    async def _tell_undoable(self) -> None:
+        """Whoever cancels the run in another process, or in this one after a crash, has to know before more is done."""
+        async with self._telling:
+            if self._untold:
+                runs, run_id, at_us = self._run.wiring.runs, self._run.spec.run_id, self._run.wiring.clock.now_us()
+                body = progress_body("it can be undone", {"event": COMPENSATES})
+                await persistently(lambda: runs.append(run_id, COMPENSATES, body, at_us))
+                self._untold = False
+
     async def _do(self, order: Order) -> StepResult:
         """Have a step done as soon as steps may begin."""
+        if self._untold:
+            await self._tell_undoable()
         gate, ledger = self._run.gate, self._run.ledger
         if not (order.node.undoes and gate.canceled.is_set()):
             await gate.passed()

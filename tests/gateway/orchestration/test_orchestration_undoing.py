@@ -21,6 +21,7 @@ from gateway.core.task import Task, TaskState
 from gateway.orchestration import persistence, stopping
 from gateway.orchestration.ledger import Ledger
 from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.undoing import says_that_it_undoes
 from gateway.orchestration.wiring import Wiring
 from gateway.patterns.sequential import Sequential
 from gateway.testing.stores.runs import MemoryRuns
@@ -296,6 +297,24 @@ async def test_a_pattern_that_registers_what_undoes_it_is_undone_when_it_is_canc
         run_id = await canceled(around, begun)
         await journal.wait(run_id)
     assert undone(around) == ["A"]
+
+
+@pytest.mark.parametrize("world", [World, Shared])
+async def test_that_something_can_be_undone_is_on_record_before_anything_more_is_done(world: type[World]) -> None:
+    pattern: PatternType = lambda _: Plugged()  # noqa: E731 - a pattern type is any callable
+    workflow = WorkflowSettings.model_validate({"pattern": "plugged"})
+    around = world(patterns={"plugged": pattern}, workflows={"help": workflow})
+    known: list[bool] = []
+
+    async def look(asked: Asked) -> Json:
+        (run_id,) = around.runs.runs
+        known.append(says_that_it_undoes(await around.runs.events(run_id)))
+        return {}
+
+    around.agents.answers |= {"agent:a": look, "agent:slow": look}
+    async with around.up():
+        assert told(await around.ask())["answer"] == "done"
+    assert known == [False, True]
 
 
 async def test_a_run_that_ends_before_it_can_be_canceled_keeps_what_it_has_done() -> None:
