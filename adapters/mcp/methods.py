@@ -303,6 +303,9 @@ class Methods:
         async def follow(uri: str, emit: Emit) -> None:
             await self._calls.follow(*(await seen()), uri, emit)
 
+        async def still(uri: str) -> bool:
+            return await self._subscribing.still(*(await seen()), uri)
+
         return Subscription(
             principal=principal,
             method=knock.message.method or "GET",
@@ -313,6 +316,7 @@ class Methods:
             told=self._streams.current(principal, knock.scope, notices),
             watched=watched,
             follow=follow,
+            still=still,
             follow_task=lambda task_id, tell: self._task_news.follow(task_id, seen, tell),
             request_id=knock.message.id,
             headers=headers,

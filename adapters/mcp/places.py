@@ -69,6 +69,11 @@ class Places:
         whose = (entry.capability.owner, entry.capability.local)
         return whose in self._own or whose in self._made_by or not entry.capability.definition
 
+    def lists(self, uri: str) -> bool:
+        """Whether it is one of those here, and not only made from one or found at its server: then it may be read."""
+        entry = self.find(uri)[0]
+        return entry is not None and (entry.capability.owner, entry.capability.local) in self._own
+
     def find_template(self, text: str) -> tuple[Entry | None, str]:
         """The template with this text, or whatever `find` finds."""
         owner, own = self._uris.unmarked(text)

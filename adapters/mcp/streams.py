@@ -13,7 +13,7 @@ from msgspec import Raw
 from starlette.types import Receive, Send
 
 from adapters.mcp.exchange import FAREWELL_S, KEEP_ALIVE, SSE_HEADERS, HeaderLines, Pace
-from adapters.mcp.following import Follow, News, Watched, follow_all
+from adapters.mcp.following import Follow, News, Still, Watched, always, follow_all
 from adapters.mcp.knock import Knock
 from adapters.mcp.refusals import error_bytes, refusal_from
 from adapters.mcp.render import notification_bytes, response_bytes, sse_bytes
@@ -87,6 +87,7 @@ class Subscription:
     """Whether another stream did the same before, so that something may have gone unheard in between."""
     watched: Watched = _nothing_watched
     follow: Follow = _never
+    still: Still = always
     ear: Ear | None = None
     """What a session is told beside its calls."""
     tasks: frozenset[str] = frozenset()
@@ -196,7 +197,8 @@ class Streams:
                 group.start_soon(self._notice_changes, self._gateway.version, news)
                 if subscription.ear is not None:
                     group.start_soon(_notice_words, subscription.ear, news)
-                group.start_soon(follow_all, subscription.watched, subscription.follow, news, self._gateway)
+                following = (subscription.watched, subscription.follow, news, self._gateway, subscription.still)
+                group.start_soon(follow_all, *following)
                 if subscription.tasks:
                     group.start_soon(self._follow_tasks, subscription, news)
                 last_words = await self._talk(subscription, send, news)
@@ -204,12 +206,12 @@ class Streams:
             group.cancel_scope.cancel()
 
     async def _follow_tasks(self, subscription: Subscription, news: News) -> None:
-        always = anyio.Event()
+        for_ever = anyio.Event()
 
         async def follow(task_id: str, emit: Emit) -> None:
             await subscription.follow_task(task_id, news.task_is)
 
-        await follow_all(lambda: (subscription.tasks, always), follow, news, self._gateway)
+        await follow_all(lambda: (subscription.tasks, for_ever), follow, news, self._gateway)
 
     async def _notice_changes(self, version: str, news: News) -> None:
         while True:

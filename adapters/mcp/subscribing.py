@@ -52,6 +52,16 @@ class Subscribing:
             except GatewayError as error:
                 raise (scope_refusal(error) if lacks_scope(error) else refusal_from(error)) from error
 
+    async def still(self, knock: Knock, view: View, uri: str) -> bool:
+        """Whether the changes of a resource that are told may be told on; one that is not listed is judged again."""
+        if view.places.lists(uri):
+            return True
+        try:
+            await self.check(knock, view, uri)
+        except RpcRefusal:
+            return False
+        return True
+
     async def allowed(self, knock: Knock, view: View, uris: frozenset[str]) -> frozenset[str]:
         """Those of the resources whose changes may be told. Raises: RpcRefusal: one of them needs a wider token."""
         found: set[str] = set()

@@ -17,7 +17,7 @@ from gateway.core.model import Capability, Emit, Event, Log, Request, Result
 from gateway.core.ports.credentials import UpstreamToken
 from gateway.core.ports.world import Secret
 from tests.fakes_mcp_client import a_request, parts
-from tests.fakes_mcp_door import Caller, ShopGateway, opened, resource, together
+from tests.fakes_mcp_door import Caller, ShopGateway, failing, opened, resource, together, tool
 from tests.fakes_upstreams import Exchange, RawServer, raw_server
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +36,7 @@ class Followings:
         self.failed = anyio.Event()
         self.emit: Emit | None = None
         self.following = anyio.Event()
+        self.ended = 0
         self._error = error
 
     async def __call__(self, request: Request, emit: Emit) -> Result:
@@ -46,7 +47,10 @@ class Followings:
         await emit(Log(level="debug", text=FOLLOWED))
         self.emit = emit
         self.following.set()
-        await anyio.sleep_forever()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.ended += 1
         raise AssertionError
 
 
@@ -67,6 +71,35 @@ async def test_a_beginning_is_no_change() -> None:
         await anyio.wait_all_tasks_blocked()
         assert b"resources/updated" not in visit.reply.body
         await run.emit(Log(level="info", text="notifications/resources/updated"))
+        await visit.until(b"resources/updated")
+        door.stop()
+
+
+async def test_who_may_no_longer_have_what_no_list_names_hears_no_more_of_it() -> None:
+    run, gateway, name = Followings(None), ShopGateway(tool("look", "docs")), f"resource:docs/{A}"
+    gateway.unlisted = frozenset({"docs"})
+    gateway.abouts["docs"] = {"capabilities": {"resources": {"subscribe": True}}}
+    gateway.runs[name] = run
+    async with opened(gateway) as door, together() as group:
+        caller = Caller(door, path="/mcp/docs")
+        visit = caller.modern("subscriptions/listen", LISTEN)
+        group.start_soon(caller.send, visit)
+        await run.following.wait()
+        await anyio.wait_all_tasks_blocked()
+        following = run.emit
+        assert following is not None and (run.begun, run.ended) == (2, 0)
+        gateway.change()
+        await anyio.wait_all_tasks_blocked()
+        assert (run.begun, run.ended) == (3, 0), "judged again, and followed as before"
+
+        gateway.runs[name] = failing(Denied("no more"))
+        gateway.change()
+        await following(Log(level="info", text="notifications/resources/updated"))
+        await anyio.wait_all_tasks_blocked()
+        assert (run.ended, b"resources/updated" in visit.reply.body) == (1, False)
+
+        gateway.runs[name] = run
+        gateway.change()
         await visit.until(b"resources/updated")
         door.stop()
 
