@@ -3,12 +3,13 @@
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 
-from adapters.mcp.client_sessions import Session
+from adapters.mcp.client_sessions import Key, Session
 
+Mark: TypeAlias = tuple[Key, bytes]
 _MOST = 1024
 """Sessions that wait for their end; beyond that the server ends the oldest in its own time."""
 _AT_ONCE = 8
@@ -23,26 +24,26 @@ class Goodbyes:
         """`end` ends a session, within a bound of its own; `parked` says whether a call in it waits for its caller."""
         self._end = end
         self._parked = parked
-        self._using: Counter[bytes] = Counter()
-        self._leaving: OrderedDict[bytes, Session] = OrderedDict()
+        self._using: Counter[Mark] = Counter()
+        self._leaving: OrderedDict[Mark, Session] = OrderedDict()
         self._some = anyio.Event()
 
     @contextmanager
     def using(self, session: Session) -> Generator[None]:
         """For as long as a call is under way in it, a session is not ended."""
-        self._using[session.id] += 1
+        self._using[session.mark] += 1
         try:
             yield
         finally:
-            self._using[session.id] -= 1
-            if not self._using[session.id]:
-                del self._using[session.id]
+            self._using[session.mark] -= 1
+            if not self._using[session.mark]:
+                del self._using[session.mark]
                 self._some.set()
 
     def add(self, session: Session) -> None:
         """End it as soon as no call needs it."""
         if session.id:
-            self._leaving[session.id] = session
+            self._leaving[session.mark] = session
             self._some.set()
             if len(self._leaving) > _MOST:
                 self._leaving.popitem(last=False)
@@ -62,7 +63,7 @@ class Goodbyes:
                 for session in ready:
                     group.start_soon(self._end, session)
             for session in ready:
-                self._leaving.pop(session.id, None)
+                self._leaving.pop(session.mark, None)
 
     def take_all(self) -> list[Session]:
         """Those that were not ended yet, for whoever ends them all."""
@@ -71,4 +72,4 @@ class Goodbyes:
 
     def needed(self, session: Session) -> bool:
         """Whether a call is under way in it, or waits."""
-        return session.id in self._using or self._parked(session)
+        return session.mark in self._using or self._parked(session)

@@ -66,7 +66,7 @@ class Legacy:
         self._wire = wire
         self._beside = streams
         self._event_bytes = limits.event_bytes
-        self._asides: dict[bytes, SessionAside | None] = {}
+        self._asides: dict[tuple[Key, bytes], SessionAside | None] = {}
         """By session; None of those that say nothing beside their calls."""
         self._clock = clock
         self._sessions = Sessions(
@@ -149,7 +149,7 @@ class Legacy:
 
     def _awaited(self, session: Session) -> AbstractContextManager[None]:
         """For the time of a call: what the session asks beside it is the call's, even before it has begun."""
-        aside = self._asides.get(session.id)
+        aside = self._asides.get(session.mark)
         return nullcontext() if aside is None else aside.awaited()
 
     async def _told(
@@ -235,17 +235,17 @@ class Legacy:
             response = await self._wire.post(session.lines + trace, message, deadline_s=deadline_s, replay=replay)
             if response.status == 400 and session.id:
                 raise await self._wire.unread(number, response)
-            take_up, aside = self._take_up(session), None if may_ask is nothing else self._asides.get(session.id)
+            take_up, aside = self._take_up(session), None if may_ask is nothing else self._asides.get(session.mark)
             return await self._wire.answer(number, session.lines, response, emit, may_ask, take_up, aside)
 
     async def _hear(self, session: Session) -> None:
         """Listen to what the session says beside its calls, if it says anything and is not listened to."""
-        before = self._asides.get(session.id)
-        mute = session.id in self._asides and before is None
+        before = self._asides.get(session.mark)
+        mute = session.mark in self._asides and before is None
         if self._beside is None or not session.id or mute or (before is not None and not before.over):
             return
         calls = {} if before is None else before.calls
-        self._asides[session.id] = None
+        self._asides[session.mark] = None
         with anyio.move_on_after(HEAR_S) as hearing:
             try:
                 response = await self._beside.send(b"GET", self._wire.target, session.lines, b"", deadline_s=_FOR_EVER)
@@ -253,16 +253,16 @@ class Legacy:
                 return
             except anyio.get_cancelled_exc_class():
                 if not hearing.cancel_called:  # the call's own end, which says nothing of the session
-                    self._asides.pop(session.id, None)
+                    self._asides.pop(session.mark, None)
                 raise
-            if session.id not in self._asides:
+            if session.mark not in self._asides:
                 response.close()  # it was forgotten meanwhile
                 return
             if response.status != 200 or not response.header(b"content-type").lower().startswith(EVENTS):
                 response.close()
                 return
             wire = self._wire
-            self._asides[session.id] = SessionAside(
+            self._asides[session.mark] = SessionAside(
                 response, wire.answers, self._event_bytes, wire.on_changed, session.told.say, calls
             )
 
@@ -311,7 +311,7 @@ class Legacy:
         if session_id:
             named.append((b"mcp-session-id", session_id))
         told = Told(able_of(key), json_object(init.get("capabilities")))
-        session = Session(id=session_id, lines=lines + header_lines(named), init=init, told=told)
+        session = Session(id=session_id, lines=lines + header_lines(named), init=init, told=told, whose=key)
         await self._tell(session, {"jsonrpc": "2.0", "method": "notifications/initialized"})
         return session
 
@@ -345,7 +345,7 @@ class Legacy:
 
     def _lost(self, session: Session) -> None:
         """The server has forgotten a session."""
-        aside = self._asides.pop(session.id, None)
+        aside = self._asides.pop(session.mark, None)
         if aside is not None:
             aside.close()
 

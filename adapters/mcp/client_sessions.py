@@ -41,6 +41,12 @@ class Session:
     init: JsonObject = field(repr=False)
     """The result of `initialize`."""
     told: Told = field(repr=False, compare=False)
+    whose: Key = GATEWAY
+
+    @property
+    def mark(self) -> tuple[Key, bytes]:
+        """What tells it from all others of its server, which may say the same id to two callers."""
+        return self.whose, self.id
 
 
 @dataclass(slots=True)

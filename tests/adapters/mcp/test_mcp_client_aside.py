@@ -6,7 +6,7 @@ import pytest
 from adapters.mcp import client_legacy
 from adapters.mcp.wire import encode
 from gateway.core.json import Json, JsonObject
-from gateway.core.model import Event, InputRequired, Log
+from gateway.core.model import Event, InputRequired, Log, Result
 from tests.adapters.mcp.test_mcp_client_http import DONE, bench, legacy, message, result
 from tests.fakes_mcp_client import a_request, call, params, said, tool
 from tests.fakes_upstreams import Behave, Exchange
@@ -153,3 +153,25 @@ async def test_a_server_that_leaves_the_question_for_a_stream_unanswered_is_aske
         for _ in range(2):
             assert said(await call(upstream, tool(), a_request(params("modern")))) == DONE
     assert len(asked) == 1
+
+
+async def test_a_server_that_gives_two_callers_one_session_asks_each_on_a_stream_of_their_own() -> None:
+    server, found = Beside(), dict[str, Result]()
+
+    async with bench(server.behave) as (_, upstream), anyio.create_task_group() as group:
+
+        async def one(who: str) -> None:
+            found[who] = await call(upstream, tool(), a_request(params("modern"), subject=who))
+
+        for who in ("ana", "bob"):
+            group.start_soon(one, who)
+            await server.under_way.wait()
+            server.under_way = anyio.Event()
+        assert {each.headers[b"mcp-session-id"] for each in server.streams} == {b"s1"}
+        server.streams[0].event(asks("e-1"))
+        while "ana" not in found:
+            await anyio.wait_all_tasks_blocked()
+        assert isinstance(found["ana"], InputRequired)
+        server.calls[1].event(result(server.calls[1], DONE))
+    assert len(server.streams) == 2
+    assert said(found["bob"]) == DONE
