@@ -73,6 +73,8 @@ class Conversation:
         self._updates = updates
         self.subscribed: dict[str, int] = {}
         """Resources the program has been asked to tell of, each with the number of the request."""
+        self.asking: dict[str, anyio.Event] = {}
+        """Those it is being asked to tell of, each set once it has answered."""
         self._last = 0
         self._calls: dict[int, Call] = {}
         self._callers: dict[int, Key] = {}

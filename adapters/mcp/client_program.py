@@ -28,7 +28,7 @@ from adapters.mcp.client_watch import EVERY_LIST
 from adapters.mcp.settings import ServerSettings
 from adapters.mcp.wire import ASKED, Era, as_text
 from adapters.net.configured import revealed
-from gateway.core.errors import DeadlineExceeded, Unavailable, UpstreamFailed
+from gateway.core.errors import DeadlineExceeded, GatewayError, Unavailable, UpstreamFailed
 from gateway.core.json import JsonObject, json_object
 from gateway.core.model import Emit, Request
 
@@ -161,19 +161,38 @@ class Program:
 
     async def _subscribe(self, conversation: Conversation, uri: str, deadline_s: float) -> None:
         """Once for all who follow it: who hears of it is up to `Updates`."""
+        asking = conversation.asking
+        while uri in asking:
+            await asking[uri].wait()  # whoever asks may be refused, which says nothing of who comes after
         if uri in conversation.subscribed:
             return
-        conversation.subscribed[uri] = 0
         if self.era == "modern":
             wanted: JsonObject = {"resourceSubscriptions": [uri]}
             listen = own_request("subscriptions/listen", {"notifications": wanted}, "modern")
             conversation.subscribed[uri] = conversation.begin(listen)
-        else:
-            await conversation.ask(own_request("resources/subscribe", {"uri": uri}, "legacy"), deadline_s)
+            return
+        over = asking[uri] = anyio.Event()
+        conversation.subscribed[uri] = 0
+        try:
+            until_s = min(deadline_s, self._clock.monotonic_s() + START_S)
+            await conversation.ask(own_request("resources/subscribe", {"uri": uri}, "legacy"), until_s)
+        except GatewayError:
+            conversation.subscribed.pop(uri, None)
+            raise
+        except BaseException:
+            self._withdraw(conversation, uri)  # it may have agreed by now
+            raise
+        finally:
+            del asking[uri]
+            over.set()
 
     def _unsubscribe(self, conversation: Conversation, uri: str) -> None:
         """Once nobody follows it any more."""
-        if uri in self._updates.uris or uri not in conversation.subscribed:
+        if uri not in self._updates.uris:
+            self._withdraw(conversation, uri)
+
+    def _withdraw(self, conversation: Conversation, uri: str) -> None:
+        if uri not in conversation.subscribed:
             return
         number = conversation.subscribed.pop(uri)
         if number:

@@ -465,6 +465,50 @@ def on(m): done(m, seen=seen[-3:])
         assert json_object(json_object(last[1])["params"])["requestId"] == json_object(last[0])["id"]
 
 
+async def test_whoever_follows_beside_one_who_is_refused_is_asked_for_too() -> None:
+    code = """
+CHANGED = {"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": "note://a"}}
+first = []
+def discover(m): fail(m, -32601)
+def other(m):
+    if m.get("method") == "resources/subscribe" and not first:
+        first.append(m)
+        say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+    elif m.get("method") == "resources/subscribe":
+        raw(json.dumps({"jsonrpc": "2.0", "id": m["id"], "result": {}}) + "\\n" + json.dumps(CHANGED) + "\\n")
+def on(m):
+    fail(first[0], -32602)
+    done(m)
+"""
+    watched = Capability(name="resource:shop/note://a", kind="resource", owner="shop", local="note://a")
+    body = Params({"uri": Raw(b'"note://a"')}, era="modern")
+    told, refused, asked = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def tell(event: Event) -> None:
+        if isinstance(event, Log) and event.text == UPDATED:
+            told.set()
+
+    upstream = McpStdioUpstream("shop", ServerSettings(command=command(code)), parts(), asked.set)
+
+    async def follow() -> None:
+        try:
+            await upstream.call(a_request(body, operation="subscribe", within_s=120), watched, tell)
+        except InvalidRequest:
+            refused.set()
+
+    with anyio.fail_after(120):
+        async with together() as group:
+            group.start_soon(follow)
+            await asked.wait()
+            group.start_soon(follow)
+            await anyio.wait_all_tasks_blocked()
+            await call(upstream, tool(), a_request())
+            await refused.wait()
+            await told.wait()
+            group.cancel_scope.cancel()
+        await upstream.aclose()
+
+
 async def test_large_events_for_a_caller_that_does_not_take_them_are_dropped() -> None:
     code = """
 def on(m):
