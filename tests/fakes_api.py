@@ -39,6 +39,7 @@ from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 from gateway.core.record import Record
 from gateway.core.resilience import Load, OwnerView, PlacesView
+from gateway.core.spread import seq_of
 from gateway.orchestration.memories import Memories
 from gateway.orchestration.retention import Pruned
 from gateway.testing.stores.accounts import MemoryAccounts
@@ -285,11 +286,19 @@ class MemoryRuns:
         return run if run is not None and run.tenant == tenant else None
 
     async def list(
-        self, tenant: str, *, owner: str = "", workflow: str = "", context_id: str = "", limit: int = 50
+        self,
+        tenant: str,
+        *,
+        owner: str = "",
+        workflow: str = "",
+        context_id: str = "",
+        before: tuple[int, str] | None = None,
+        limit: int = 50,
     ) -> tuple[Run, ...]:
         runs = [run for run in self.runs.values() if run.tenant == tenant and context_id in ("", run.context_id)]
         runs = [run for run in runs if owner in ("", run.owner) and workflow in ("", run.workflow)]
-        return tuple(sorted(runs, key=lambda run: -run.created_at_us)[:limit])
+        runs = [run for run in runs if before is None or (run.created_at_us, run.id) < before]
+        return tuple(sorted(runs, key=lambda run: (run.created_at_us, run.id), reverse=True)[:limit])
 
     async def note_step(self, step: RunStep) -> None:
         self.noted.setdefault(step.run_id, []).append(step)
@@ -350,7 +359,10 @@ class ListAuditReader:
 
     async def search(self, query: AuditQuery) -> Sequence[JsonObject]:
         self.asked.append(query)
-        return self.records
+        if query.after is None:
+            return self.records
+        behind = [each for each in self.records if seq_of(each) > query.after]
+        return behind[: query.limit]
 
     async def find(self, tenant: str, record_id: str) -> Sequence[JsonObject]:
         return [record for record in self.records if record["id"] == record_id and tenant == "default"]

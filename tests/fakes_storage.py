@@ -195,7 +195,14 @@ class MemoryRunStore:
         return run if run is not None and run.tenant == tenant else None
 
     async def list(
-        self, tenant: str, *, owner: str = "", workflow: str = "", context_id: str = "", limit: int = 50
+        self,
+        tenant: str,
+        *,
+        owner: str = "",
+        workflow: str = "",
+        context_id: str = "",
+        before: tuple[int, str] | None = None,
+        limit: int = 50,
     ) -> tuple[Run, ...]:
         wanted = [
             run
@@ -204,6 +211,7 @@ class MemoryRunStore:
             and owner in ("", run.owner)
             and workflow in ("", run.workflow)
             and context_id in ("", run.context_id)
+            and (before is None or (run.created_at_us, run.id) < before)
         ]
         return tuple(sorted(wanted, key=lambda run: (run.created_at_us, run.id), reverse=True)[:limit])
 

@@ -1,14 +1,19 @@
 """What became of faults that were injected, over REST."""
 
+from dataclasses import replace
+from itertools import islice
+
 from starlette.responses import Response
 
 from adapters.http.api_call import Call, answer
 from adapters.http.api_ports import AuditQuery, AuditReader, RunExplainer
 from gateway.core.errors import NotFound
 from gateway.core.json import JsonObject
-from gateway.core.spread import Spread, runs_to_ask
+from gateway.core.spread import Spread, seq_of
 
-_RECORDS_AT_MOST = 1000
+_RECORDS_AT_ONCE = 500
+_FROM_THE_FIRST = -1
+"""Not the latest ones, as where nothing is said, but all, the oldest first."""
 _RUNS_AT_MOST = 20
 
 
@@ -18,15 +23,15 @@ class ChaosReportEndpoints:
         self._explaining = explaining
 
     async def report_chaos(self, call: Call) -> Response:
-        injection = call.path("id")
-        # What it distorted carries its label; what it only kept from being done says so in the record.
-        labelled = AuditQuery(tenant=call.tenant, label=f"chaos:{injection}", limit=_RECORDS_AT_MOST)
-        named = AuditQuery(tenant=call.tenant, text=injection, limit=_RECORDS_AT_MOST)
-        records = [*await self._audit.search(labelled), *await self._audit.search(named)]
-        ids = runs_to_ask(records)
-        runs = [run for each in ids[:_RUNS_AT_MOST] if (run := await self._explained(call, each)) is not None]
-        spread = Spread(injection=injection, records=records, runs=runs, left_out=max(0, len(ids) - _RUNS_AT_MOST))
-        return answer({"report": spread.to_json()})
+        spread = Spread(injection=call.path("id"))
+        # What it distorted carries its label; what it only kept from being done says so in the record. Both name it.
+        query = AuditQuery(tenant=call.tenant, text=spread.injection, after=_FROM_THE_FIRST, limit=_RECORDS_AT_ONCE)
+        while records := await self._audit.search(query):
+            spread.add(records)
+            query = replace(query, after=seq_of(records[-1]))
+        ids = islice(spread.run_ids, _RUNS_AT_MOST)
+        runs = [run for each in ids if (run := await self._explained(call, each)) is not None]
+        return answer({"report": spread.to_json(runs)})
 
     async def _explained(self, call: Call, run_id: str) -> "JsonObject | None":
         try:

@@ -1,6 +1,6 @@
 """Costs over REST: what was spent, by whatever it is asked for, and how much of the budgets that is."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 
@@ -10,13 +10,14 @@ from adapters.http.api_call import LIST_LIMIT, Call, answer
 from adapters.http.api_ports import Costs
 from adapters.http.api_views import us_from_rfc3339, usage_view
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.limits import Usage, usage_from_json
 from gateway.core.ports.costs import Spent
 from gateway.core.ports.runs import Run, RunStep, RunStore
 from gateway.core.ports.world import Clock
 
 BY = ("agent", "tool", "workflow", "tenant", "day", "run", "step", "stage")
+_RUNS_AT_ONCE = 100
 DAYS = 30
 """How many days are added up where nobody says since when."""
 
@@ -34,38 +35,62 @@ class CostEndpoints:
         today = datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC).date()
         since = _day(call.text("since"), "since") or today - timedelta(days=DAYS - 1)
         until = _day(call.text("until"), "until") or today
+        left_out = 0
         if by == "run":
-            sums = {run.id: run.usage for run in await self._runs_of(call.tenant, since, until)}
-        elif by in ("step", "stage"):
-            sums = await self._by_part(by, await self._runs_of(call.tenant, since, until))
+            sums, total, left_out = await self._by_run(self._runs_of(call.tenant, since, until))
         else:
-            sums = _by(by, await self._costs.spent(call.tenant, since.isoformat(), until.isoformat()))
+            if by in ("step", "stage"):
+                sums = await self._by_part(by, self._runs_of(call.tenant, since, until))
+            else:
+                sums = _by(by, await self._costs.spent(call.tenant, since.isoformat(), until.isoformat()))
+            total = sum(sums.values(), Usage())
         rows: list[Json] = [{"name": name, "usage": usage_view(usage)} for name, usage in sums.items()]
         said: JsonObject = {
             "by": by,
             "since": since.isoformat(),
             "until": until.isoformat(),
             "rows": rows,
-            "total": usage_view(sum(sums.values(), Usage())),
+            "total": usage_view(total),
+            "leftOut": left_out,
             "budgets": [*self._costs.budgets(call.tenant)],
         }
         return answer(said)
 
-    async def _by_part(self, by: str, runs: Iterable[Run]) -> dict[str, Usage]:
+    async def _by_run(self, runs: AsyncIterator[Run]) -> tuple[dict[str, Usage], Usage, int]:
+        """The newest runs, what all of them used, and how many are not shown."""
+        shown: dict[str, Usage] = {}
+        total, left_out = Usage(), 0
+        async for run in runs:
+            if not json_text(run.spec.get("parent_run")):
+                # What a nested one used its outer one has in its own.
+                total = total + run.usage
+            if len(shown) < LIST_LIMIT:
+                shown[run.id] = run.usage
+            else:
+                left_out += 1
+        return shown, total, left_out
+
+    async def _by_part(self, by: str, runs: AsyncIterator[Run]) -> dict[str, Usage]:
         """By `WORKFLOW/STEP`, or `WORKFLOW/STAGE`, the dearest first."""
         sums: dict[str, Usage] = {}
-        for run in runs:
+        async for run in runs:
             parts = of_stages(run) if by == "stage" else of_steps(await self._runs.steps(run.id))
             for name, usage in parts:
                 place = f"{run.workflow}/{name}"
                 sums[place] = sums.get(place, Usage()) + usage
         return _dearest_first(sums)
 
-    async def _runs_of(self, tenant: str, since: date, until: date) -> list[Run]:
+    async def _runs_of(self, tenant: str, since: date, until: date) -> AsyncIterator[Run]:
+        """All that began on these days, the newest first, read as they are asked for."""
         begin_us = us_from_rfc3339(f"{since.isoformat()}T00:00:00Z", "since")
         end_us = us_from_rfc3339(f"{(until + timedelta(days=1)).isoformat()}T00:00:00Z", "until")
-        runs = await self._runs.list(tenant, limit=LIST_LIMIT)
-        return [run for run in runs if begin_us <= run.created_at_us < end_us]
+        before = (end_us, "")
+        while page := await self._runs.list(tenant, before=before, limit=_RUNS_AT_ONCE):
+            for run in page:
+                if run.created_at_us < begin_us:
+                    return
+                yield run
+            before = (page[-1].created_at_us, page[-1].id)
 
 
 def of_steps(steps: Iterable[RunStep]) -> list[tuple[str, Usage]]:

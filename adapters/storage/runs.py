@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import anyio
-from sqlalchemy import BindParameter, Connection, Update, bindparam, func, insert, or_, select, update
+from sqlalchemy import BindParameter, Connection, Update, bindparam, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_replace  # SQLite understands what it compiles to
 
 from adapters.sql.prepared import Prepared
@@ -212,7 +212,14 @@ class SqlRunStore:
         return None if row is None else Standing(state=row[0], paused=row[1] is not None, held_us=row[2])
 
     async def list(
-        self, tenant: str, *, owner: str = "", workflow: str = "", context_id: str = "", limit: int = 50
+        self,
+        tenant: str,
+        *,
+        owner: str = "",
+        workflow: str = "",
+        context_id: str = "",
+        before: tuple[int, str] | None = None,
+        limit: int = 50,
     ) -> tuple[Run, ...]:
         wanted = select(runs).where(runs.c.tenant == tenant)
         if owner:
@@ -221,6 +228,8 @@ class SqlRunStore:
             wanted = wanted.where(runs.c.workflow == workflow)
         if context_id:
             wanted = wanted.where(runs.c.context_id == context_id)
+        if before is not None:
+            wanted = wanted.where(tuple_(runs.c.created_at_us, runs.c.id) < tuple_(*before))
         newest = wanted.order_by(runs.c.created_at_us.desc(), runs.c.id.desc()).limit(max(limit, 0))
         rows = await self._database.read(lambda connection: connection.execute(newest).mappings().all())
         return tuple(run_from_row(row) for row in rows)

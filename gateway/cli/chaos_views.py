@@ -39,7 +39,7 @@ def _in_short(report: JsonObject) -> str:
     came_out = f"in {carrying} of {far.get('runs')} runs it is in the answer" if runs else "it was part of no run"
     faults = ", ".join(json_text(each) for each in json_list(report.get("faults")))
     said = (
-        f"{faults}: {len(_rows(report, 'struck'))} calls struck, {far.get('calls')} more reached, "
+        f"{faults}: {far.get('struck')} calls struck, {far.get('calls')} more reached, "
         f"stopped {len(stopped)} times; {came_out}"
     )
     callers = len(_rows(report, "callers"))

@@ -183,6 +183,11 @@ async def test_the_list_is_newest_first_of_one_tenant_and_filtered(store: RunSto
     assert [run.id for run in await store.list("default")] == ["run_5", "run_3", "run_2", "run_1"]
     assert [run.id for run in await store.list("default", owner="ana", workflow="help")] == ["run_5", "run_1"]
     assert [run.id for run in await store.list("default", limit=2)] == ["run_5", "run_3"]
+    pages = [await store.list("default", limit=2)]
+    while pages[-1]:
+        last = pages[-1][-1]
+        pages.append(await store.list("default", before=(last.created_at_us, last.id), limit=2))
+    assert [[run.id for run in page] for page in pages] == [["run_5", "run_3"], ["run_2", "run_1"], []]
     assert await store.list("nobody") == ()
 
 

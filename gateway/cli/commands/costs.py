@@ -37,6 +37,8 @@ def costs(
 def _view(said: JsonObject, by: str) -> RenderableType:
     rows = [json_object(each) for each in json_list(said.get("rows"))]
     lines = [_line(json_text(row.get("name")), json_object(row.get("usage"))) for row in rows]
+    if left_out := said.get("leftOut"):
+        lines.append((f"{left_out} more",))
     if len(lines) > 1:
         lines.append(_line("in all", json_object(said.get("total"))))
     spent = table(

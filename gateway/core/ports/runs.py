@@ -138,9 +138,17 @@ class RunStore(Protocol):
         ...
 
     async def list(
-        self, tenant: str, *, owner: str = "", workflow: str = "", context_id: str = "", limit: int = 50
+        self,
+        tenant: str,
+        *,
+        owner: str = "",
+        workflow: str = "",
+        context_id: str = "",
+        before: tuple[int, str] | None = None,
+        limit: int = 50,
     ) -> tuple[Run, ...]:
-        """Newest first; empty fields do not narrow."""
+        """Newest first; empty fields do not narrow. `before`: only those that began before this moment (UTC
+        microseconds), or in it under an id that comes before this one."""
         ...
 
     async def note_step(self, step: RunStep) -> None:

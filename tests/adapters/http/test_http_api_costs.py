@@ -1,12 +1,16 @@
-"""Costs by step and by stage: read off what is kept of runs."""
+"""Costs by run, by step and by stage: read off what is kept of runs."""
 
 from dataclasses import replace
 from decimal import Decimal
 
+import httpx2
+import pytest
+
+from adapters.http.api_contract import PREFIX
 from adapters.http.api_costs import of_stages, of_steps
 from gateway.core.json import JsonObject
 from gateway.core.limits import Usage
-from tests.fakes_api import a_run, a_step
+from tests.fakes_api import ApiBench, a_run, a_step
 
 
 def test_steps_are_called_as_the_pattern_calls_them_or_after_what_they_call() -> None:
@@ -35,3 +39,30 @@ def test_stages_are_read_off_the_answer() -> None:
     run = replace(a_run(), output={"content": {"structured": structured}})
     assert of_stages(run) == [("extract", Usage(calls=2, tokens=7, cost_usd=Decimal("0.10")))]
     assert of_stages(a_run()) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("by", ["run", "step"])
+async def test_all_runs_are_added_up_however_many_there_are(by: str) -> None:
+    bench = ApiBench()
+    bench.runs.runs.clear()
+    day_us = 86_400 * 10**6
+    for number in range(1205):
+        # Many in one moment, and one on the day before that is asked for.
+        at_us = day_us * 20 + number // 400 if number else day_us * 20 - 1
+        inner = {"parent_run": "run_1"} if number == 7 else {}
+        run_id = f"run_{number}"
+        run = replace(a_run(run_id), created_at_us=at_us, usage=Usage(calls=1, cost_usd=Decimal("0.1")), spec=inner)
+        bench.runs.runs[run_id] = run
+        step = replace(a_step(f"{run_id}/2"), run_id=run_id, usage=Usage(calls=1, cost_usd=Decimal("0.1")))
+        bench.runs.noted[run_id] = [step]
+    query = {"by": by, "since": "1970-01-21", "until": "1970-01-21"}
+    headers = {"authorization": "Bearer olga-key"}
+    async with bench.serving() as url, httpx2.AsyncClient(base_url=url + PREFIX, headers=headers) as client:
+        said = (await client.get("/costs", params=query)).json()
+    if by == "run":
+        assert (len(said["rows"]), said["leftOut"]) == (1000, 204)
+        assert said["total"]["calls"] == 1203, "what a nested run used is its outer one's"
+    else:
+        assert [(row["name"], row["usage"]["calls"]) for row in said["rows"]] == [("help/refunds", 1204)]
+        assert said["total"]["costUsd"] == "120.4"

@@ -1,7 +1,7 @@
 """What became of a fault on purpose, read off records and runs."""
 
 from gateway.core.json import Json, JsonObject, json_list, json_object
-from gateway.core.spread import Spread, runs_to_ask
+from gateway.core.spread import SHOWN_AT_MOST, Spread
 
 LIE: JsonObject = {"untrusted": ["chaos:c1", "server:web"]}
 
@@ -26,7 +26,9 @@ def step(name: str, state: str = "ok", **more: Json) -> JsonObject:
 
 
 def report(*records: JsonObject, runs: "list[JsonObject] | None" = None) -> JsonObject:
-    return Spread(injection="c1", records=records, runs=runs or []).to_json()
+    spread = Spread(injection="c1")
+    spread.add(records)
+    return spread.to_json(runs or [])
 
 
 def rows(said: JsonObject, name: str, *fields: str) -> list[tuple[Json, ...]]:
@@ -38,12 +40,12 @@ def test_calls_it_struck_and_calls_it_reached_are_told_apart_each_once_and_in_or
     told = record(2, "agent:b", labels=LIE, run_id="run_1", step_id="run_1/3/b", subject="workflow:desk")
     intent: JsonObject = {**told, "phase": "intent"}
     other = record(3, "agent:c", labels={"untrusted": ["chaos:c12"]})
-    said = report(told, intent, other, lie, lie)
+    said = report(lie, lie, intent, told, other)
     assert rows(said, "struck", "record", "call") == [("r1", "agent:a")]
     assert rows(said, "reached", "record", "call", "by") == [("r2", "agent:b", "workflow:desk")]
     assert said["faults"] == ["empty"]
     assert json_object(said["far"])["targets"] == ["agent:b"]
-    assert runs_to_ask([lie, told]) == ["run_1"]
+    assert json_object(said["far"])["runs"] == 1
 
 
 def test_a_policy_a_breaker_and_an_earlier_answer_stop_it() -> None:
@@ -83,7 +85,28 @@ def test_where_it_came_out_is_said_of_runs_and_of_callers() -> None:
     said = report(alone, runs=[free, carrying])
     assert rows(said, "runs", "workflow", "carries") == [("desk", False), ("desk", True)]
     assert rows(said, "callers", "call", "by") == [("agent:a", "ana")]
-    assert json_object(said["far"]) == {"calls": 0, "targets": [], "runs": 2, "runs_left_out": 0}
+    assert json_object(said["far"])["struck"] == 1
+
+
+def test_all_is_counted_and_no_more_is_shown_than_can_be_kept() -> None:
+    spread = Spread(injection="c1")
+    more = SHOWN_AT_MOST + 7
+    for first in range(0, 2 * more, 100):
+        numbers = range(first, min(first + 100, 2 * more))
+        spread.add(
+            record(seq, "agent:a", fault="kill" if seq < more else "", labels=LIE, run_id=f"run_{seq % 30}")
+            for seq in numbers
+        )
+    said = spread.to_json([run(step("a"))])
+    assert json_object(said["far"]) == {
+        "struck": more,
+        "calls": more,
+        "targets": ["agent:a"],
+        "runs": 30,
+        "runs_left_out": 29,
+        "left_out": 14,
+    }
+    assert [len(json_list(said[name])) for name in ("struck", "reached")] == [SHOWN_AT_MOST, SHOWN_AT_MOST]
 
 
 def test_of_what_struck_nothing_there_is_nothing_to_say() -> None:
