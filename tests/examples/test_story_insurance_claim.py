@@ -1,8 +1,9 @@
 """A claim that an adjuster has to agree to, and whose diagnosis whoever pays never sees."""
 
 import json
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pytest
 
@@ -11,6 +12,26 @@ from examples.stories.kit import Ask, Told, World
 
 TRACES = [DIAGNOSIS, "migraine", "aura", "treated", "240", "diagnosis"]
 """Anything that would give it away."""
+
+
+def values_in(said: Any) -> Iterator[str]:
+    """Every name, text and number of a JSON value, each by itself."""
+    if isinstance(said, dict):
+        members = cast("dict[str, Any]", said)
+        yield from members
+        for value in members.values():
+            yield from values_in(value)
+    elif isinstance(said, list):
+        for each in cast("list[Any]", said):
+            yield from values_in(each)
+    else:
+        yield f"{said:g}" if isinstance(said, int | float) else str(said)
+
+
+def traces_in(said: Any) -> list[str]:
+    """Those of `TRACES` that stand there as words of their own: some id, digest or time has any three digits within."""
+    values = [*values_in(said)]
+    return [trace for trace in TRACES if any(re.search(rf"\b{trace}\b", value) for value in values)]
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +70,10 @@ def test_nothing_is_paid_before_somebody_with_the_role_agrees(world: World, told
 def test_whoever_pays_never_sees_the_diagnosis(world: World, told: Told) -> None:
     [billing] = [each for each in world.asked["billing"] if each.message_id.startswith(told.run)]
     assert {**billing.input} == {"claim": "C-17", "account": "DE-44", "amount": 192.0}
-    assert [trace for trace in TRACES if trace in billing.said] == []
+    assert traces_in(json.loads(billing.said)) == []
     # That it is there to be found, the one before shows.
     [medical] = [each for each in world.asked["medical"] if each.message_id.startswith(told.run)]
-    assert [trace for trace in TRACES if trace in medical.said] == TRACES
+    assert traces_in(json.loads(medical.said)) == TRACES
 
 
 def test_the_record_shows_what_each_was_given_and_what_follows_from_it(world: World, told: Told) -> None:
@@ -61,7 +82,7 @@ def test_the_record_shows_what_each_was_given_and_what_follows_from_it(world: Wo
     assert {each["capability"] for each in kept if each.get("capability")} == {"agent:billing", "tool:bank/pay"}
     bodies = [world.api(f"/audit/{each['id']}") for each in kept]
     assert any("DE-44" in json.dumps(each) for each in bodies)
-    assert [trace for trace in TRACES if trace in json.dumps([step, kept, bodies])] == []
+    assert traces_in([step, kept, bodies]) == []
     [paid] = [each for each in kept if each.get("capability") == "tool:bank/pay" and each["phase"] == "outcome"]
     assert paid["actors"] == ["ana", "workflow:claim", "agent:billing"]
 
