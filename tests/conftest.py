@@ -1,10 +1,23 @@
 """What every test may use."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.postgres import postgres, postgres_url
 
 __all__ = ["postgres", "postgres_url"]
+
+
+def pytest_configure() -> None:
+    """Have property tests take their time, and try the same examples whenever they are run.
+
+    As in Hypothesis's own profile for continuous integration: an example that takes 200 ms on a busy machine says
+    nothing of the product, and what failed can be tried again. `--hypothesis-profile=roaming` looks for other examples.
+    """
+    patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("steady", patient, derandomize=True, database=None)
+    settings.register_profile("roaming", patient, derandomize=False, max_examples=1000)
+    settings.load_profile("steady")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
