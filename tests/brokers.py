@@ -65,7 +65,7 @@ def nats(folder: Path) -> Generator[str]:
 @contextmanager
 def kafka() -> Generator[str]:
     producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
-    brokers = producer.list_topics(timeout=10).brokers
+    brokers = producer.list_topics(timeout=60).brokers
     [broker] = brokers.values()
     yield f"kafka://{broker.host}:{broker.port}"
     producer.flush(1)
@@ -96,4 +96,4 @@ async def put_by_hand(url: str, topic: str, raw: bytes, **headers: bytes) -> Non
         case _:
             producer = Producer({"bootstrap.servers": url.removeprefix("kafka://")})
             producer.produce(topic, raw, headers={"odd": b"\xff", **headers})
-            await anyio.to_thread.run_sync(producer.flush, 10)
+            await anyio.to_thread.run_sync(producer.flush, 60)

@@ -6,7 +6,6 @@ One server a test process, started when the first test asks for it; one database
 import itertools
 import os
 import shutil
-import socket
 import stat
 import subprocess
 import tempfile
@@ -21,6 +20,8 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+
+from examples.support.ports import free_port
 
 NOBODY = 65534
 """PostgreSQL refuses to run as root; tests in a container often are."""
@@ -70,7 +71,7 @@ def running_postgres() -> Generator[PostgresServer]:
     """A fresh server for the time of the block."""
     for _ in range(_TRIES):
         # Between the choice of a free port and its use somebody else may take it; the server then ends by itself.
-        with _server(_free_port()) as server:
+        with _server(free_port()) as server:
             if server is not None:
                 yield server
                 return
@@ -148,7 +149,7 @@ def unsteady_postgres() -> Generator[UnsteadyPostgres]:
     """A fresh server, under way, for the time of the block."""
     for _ in range(_TRIES):
         with _made() as made:
-            unsteady = UnsteadyPostgres(made, _free_port())
+            unsteady = UnsteadyPostgres(made, free_port())
             try:
                 if unsteady.start():
                     yield unsteady
@@ -183,13 +184,6 @@ def _answers(server: PostgresServer, folder: Path) -> bool:
             # Another's server on a port that was taken would answer as well: only ours writes this lock.
             return f"\n{server.port}\n" in (folder / "data" / "postmaster.pid").read_text()
     raise RuntimeError(f"PostgreSQL did not start: {(folder / 'log').read_text()[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

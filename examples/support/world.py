@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from examples.support.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 AGENTS = ("triage", "refunds", "replacements", "scheduling")
 CONFIGURED_PORTS = {"orders": 9001, "triage": 9101, "refunds": 9102, "replacements": 9103, "scheduling": 9104}
@@ -24,13 +25,6 @@ KEYS = {name: f"demo-{name}-key-only-for-this-machine" for name in ("ana", *AGEN
 
 class DemoFailed(Exception):
     """The demo cannot go on; the message says why, and where to look."""
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(slots=True, kw_only=True)

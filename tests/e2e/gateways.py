@@ -3,14 +3,13 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +18,12 @@ from typing import Any
 import anyio
 import httpx2
 
+from examples.support.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 UP_WITHIN_S = 120.0
 """Generous, because the machine may be busy with other things; a failure to start is seen at once."""
-DOWN_WITHIN_S = 20.0
+DOWN_WITHIN_S = 60.0
 SHOWN_LOG = 4000
 MODERN = "2026-07-28"
 META = "io.modelcontextprotocol/"
@@ -31,13 +32,6 @@ META = "io.modelcontextprotocol/"
 def key_of(name: str) -> str:
     """A strong key that is the same in each run, for `key: env:NAME_KEY`."""
     return sha256(f"e2e {name}".encode()).hexdigest()
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Gateway:

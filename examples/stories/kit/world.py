@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -24,6 +23,7 @@ from examples.stories.kit.callers import Door, Told, by_a2a, by_mcp
 from examples.stories.kit.effects import Effects
 from examples.stories.kit.neighbours import Neighbours
 from examples.stories.kit.story import Ask, Story
+from examples.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 UP_WITHIN_S = 60.0
@@ -46,8 +46,7 @@ class World:
         self.story = story
         self.folder = folder
         self._portal = portal
-        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-            self._port: int = probe.getsockname()[1]
+        self._port = free_port()
         self.neighbours = Neighbours(story, self.url, key_of)
         self._gateway: subprocess.Popen[bytes] | None = None
         self._up = anyio.Event()
