@@ -114,7 +114,7 @@ async def serving(app: Any, bound: socket.socket) -> AsyncGenerator[str]:
     server = Quiet(config)
     async with anyio.create_task_group() as group:
         group.start_soon(server.serve, [bound])
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while not server.started:
                 await anyio.lowlevel.checkpoint()
         try:

@@ -271,14 +271,14 @@ async def test_waiting_gives_at_once_what_is_there(store: RunStore) -> None:
     await store.open(RUN)
     event = await store.append("run_1", "a", {"n": 1}, 20)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         assert await store.wait_events("run_1", 0, 60.0) == (event,)
 
 
 async def test_waiting_ends_with_nothing_when_the_time_is_over(store: RunStore) -> None:
     await store.open(RUN)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         assert await store.wait_events("run_1", 0, 0.01) == ()
 
 
@@ -290,7 +290,7 @@ async def test_every_waiter_of_a_run_wakes_on_an_append(store: RunStore) -> None
     async def wait() -> None:
         woken.append(await store.wait_events("run_1", 0, 60.0))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
             group.start_soon(wait)

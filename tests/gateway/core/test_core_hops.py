@@ -49,7 +49,7 @@ async def test_a_ring_of_agents_ends_with_the_depth_of_the_first_call(depth: int
     around: list[Path] = []
     upstreams = ring(around, step=lambda slug: ("run", "run/1") if token else ("", ""))
     around.append(Path(*upstreams))
-    with anyio.fail_after(5), pytest.raises(Exhausted) as caught:
+    with anyio.fail_after(30), pytest.raises(Exhausted) as caught:
         await around[0].call(a_call("a", depth=depth, step=("run", "run/1")))
     assert caught.value.detail["limit"] == "depth"
     assert sum(len(upstream.calls) for upstream in upstreams) == depth + 1
@@ -70,7 +70,7 @@ async def test_with_a_token_the_depth_of_its_own_step_counts() -> None:
         return Complete(body=Plain(content_of({})))
 
     path = Path(FakeUpstream("a", [agent("a")], at_work), FakeUpstream("b", [agent("b")]))
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(path.call, a_call("a", depth=0, step=("r", "r/1")))
             group.start_soon(path.call, a_call("a", depth=3, step=("r", "r/2")))
@@ -129,7 +129,7 @@ async def test_a_ring_through_several_processes_ends_with_the_depth_of_the_first
 
     for _ in range(3):
         around.append(Path(upstream("a"), upstream("b"), calls=calls))
-    with anyio.fail_after(5), pytest.raises(Exhausted) as caught:
+    with anyio.fail_after(30), pytest.raises(Exhausted) as caught:
         await around[2].call(a_call("a", depth=depth))
     assert caught.value.detail["limit"] == "depth"
     assert calls.began_in_all == depth + 1

@@ -87,7 +87,7 @@ async def test_only_one_call_finds_out_whether_a_target_is_back() -> None:
     path = Path(upstream)
     await fails(path, *[FIND_IT] * 3)
     path.clock.advance(30)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(path.call, FIND_IT)
             await started.wait()
@@ -111,7 +111,7 @@ async def test_a_probe_that_is_canceled_leaves_the_question_to_the_next_call() -
     path = Path(FakeUpstream("orders", [FIND], behave))
     await fails(path, *[FIND_IT] * 3)
     path.clock.advance(30)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(path.call, FIND_IT)
             await started.wait()
@@ -249,7 +249,7 @@ async def test_a_tool_with_room_of_its_own_leaves_the_servers_to_the_others() ->
     upstream = FakeUpstream("orders", [narrow, wide], slow)
     path = Path(upstream)
     find = a_request("tool:orders/find", deadline_s=path.clock.monotonic_s() + 5)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             for each in (find, find, a_request("tool:orders/list")):
                 tasks.start_soon(path.call, each)
@@ -278,7 +278,7 @@ async def test_one_tenant_cannot_starve_another_at_a_shared_upstream() -> None:
         done.append(request.principal.tenant)
 
     find = a_request("tool:orders/find", who=ANA, deadline_s=path.clock.monotonic_s() + 5)
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             for _ in range(4):
                 tasks.start_soon(call, find)

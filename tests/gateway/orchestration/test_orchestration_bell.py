@@ -15,7 +15,7 @@ async def test_a_bell_wakes_all_who_wait_and_nobody_who_comes_later() -> None:
         await bell.wait()
         woken.append(name)
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(wait, "a")
             group.start_soon(wait, "b")
@@ -43,7 +43,7 @@ async def test_who_gave_up_waiting_leaves_the_others_to_be_woken() -> None:
         await bell.wait()
         woken.set()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
@@ -56,7 +56,7 @@ async def test_who_gave_up_waiting_leaves_the_others_to_be_woken() -> None:
 async def test_a_latch_once_set_keeps_nobody_waiting() -> None:
     latch = Latch()
     assert not latch.is_set()
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(latch.wait)
             await anyio.wait_all_tasks_blocked()

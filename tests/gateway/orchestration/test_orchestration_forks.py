@@ -37,7 +37,7 @@ def counting() -> Mapping[str, Answering]:
 
 
 async def ended(around: World, run: Run) -> Run:
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not (latest := around.runs.runs[run.id]).output:
             await around.runs.wait_events(run.id, len(around.runs.log[run.id]), 0.05)
     return latest

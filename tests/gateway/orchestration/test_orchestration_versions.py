@@ -100,7 +100,7 @@ async def test_a_run_whose_workflow_was_removed_finishes_with_a_pattern_nobody_c
     around.patterns, around.workflows = {}, {}
     held.go_on.set()
     async with around.up():
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while not around.runs.runs[run_id].output:
                 await around.runs.wait_events(run_id, len(around.runs.log[run_id]), 0.05)
         with pytest.raises(NotFound):

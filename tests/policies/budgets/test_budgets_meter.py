@@ -179,7 +179,7 @@ async def test_side_by_side_a_call_reserves_what_the_ones_before_it_used() -> No
     metered = Metered(answering(Usage(tokens=40)), budgets={"agents": {"writer": {"tokens_per_day": 100}}})
     await metered.ask()
     metered.agent.behave = waits
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(metered.ask)
             await begun.wait()
