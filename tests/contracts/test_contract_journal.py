@@ -28,7 +28,7 @@ class MemoryEngines:
         journal = MemoryJournal(copied(self.entries), pending_limit=pending_limit)
         await journal.launch(body)
         try:
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 yield journal
         finally:
             await journal.aclose()
@@ -44,7 +44,7 @@ class DbosEngines:
         journal = DbosJournal(self.place, pending_limit=pending_limit, poll_s=0.05)
         await journal.launch(body)
         try:
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 yield journal
         finally:
             await journal.aclose()

@@ -131,7 +131,7 @@ class Engines:
             )
             await orchestrator.launch(StraightPath(self.agents, orchestrator))  # pyright: ignore[reportArgumentType]
             try:
-                with anyio.fail_after(20):
+                with anyio.fail_after(60):
                     yield orchestrator, wiring
             finally:
                 await orchestrator.aclose()

@@ -49,7 +49,7 @@ class Shell:
             self._data.prepare()
             self._data.operator_key.write_text("olga-key\n")
             self._data.write_endpoint(Endpoint(url=url, pid=1, started_at_us=1))
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 yield
 
     async def __call__(self, *arguments: str) -> Said:

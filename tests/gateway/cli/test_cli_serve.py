@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert ready["url"].startswith("http://127.0.0.1:")
         yield folder
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == OK
+        assert process.wait(60) == OK
 
 
 @pytest.fixture

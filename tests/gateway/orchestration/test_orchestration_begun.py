@@ -142,7 +142,7 @@ async def test_the_same_one_is_first_after_a_crash(number: int, where: str) -> N
 
     async with around.up(on_slot=crash) as (_, journal):
         await around.ask(meta={"return_immediately": True, "message_id": "m"})
-        with anyio.move_on_after(2):
+        with anyio.move_on_after(60):
             await journal.crashed.wait()
     assert died
     async with around.up():

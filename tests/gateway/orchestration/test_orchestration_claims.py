@@ -103,7 +103,7 @@ async def test_a_claim_whose_run_never_came_back_lapses() -> None:
     bank = Bank(claims=["account:$task.account"])
     bank.second_has_read.set()
     now_us = bank.world.clock.now_us()
-    await bank.scratch.claim("default", "run_dead", ACCOUNT, until_us=now_us + 250_000, now_us=now_us)
+    await bank.scratch.claim("default", "run_dead", ACCOUNT, until_us=now_us + 2_000_000, now_us=now_us)
     async with bank.world.up():
         answer = told(await bank.world.ask(data=REFUND))
     assert bank.scratch.refused.is_set()
@@ -113,7 +113,7 @@ async def test_a_claim_whose_run_never_came_back_lapses() -> None:
 async def test_a_run_that_waits_in_vain_says_whom_it_waited_for_and_changes_nothing() -> None:
     bank = Bank(claims=["account:$task.account"])
     bank.world.workflows["help"] = bank.world.workflows["help"].model_copy(
-        update={"limits": bank.world.workflows["help"].limits.model_copy(update={"deadline_s": 0.3})}
+        update={"limits": bank.world.workflows["help"].limits.model_copy(update={"deadline_s": 2})}
     )
     await bank.scratch.claim("default", "run_other", ACCOUNT, until_us=2**60, now_us=0)
     async with bank.world.up():

@@ -105,13 +105,13 @@ def asking() -> Scene:
             pass
 
         async def run(self, task: Task, steps: Steps) -> Outcome:
-            first = await steps.ask(Question(prompt="which?"), timeout_s=5)
+            first = await steps.ask(Question(prompt="which?"), timeout_s=60)
             entry = await steps.scratchpad.put("which", first.value, expected_version=0)
             claimed = await steps.scratchpad.claim("account:1", ttl_s=60)
             result = await steps.call(Node(target="agent:a", input={}, reads=("which",)))
             await steps.emit("half way", {"n": 1})
             steps.compensate("tool:undo/a", {})
-            second = await steps.ask(Question(prompt="sure?"), timeout_s=5)
+            second = await steps.ask(Question(prompt="sure?"), timeout_s=60)
             seen = await steps.scratchpad.get("which")
             return Outcome(
                 text="ok",
@@ -256,7 +256,7 @@ async def test_a_pattern_that_does_something_else_after_a_crash_is_stopped_loudl
 async def test_a_question_survives_a_crash_and_is_asked_once() -> None:
     class Asking:
         async def run(self, task: Task, steps: Steps) -> Outcome:
-            said = await steps.ask(Question(prompt="which?"), timeout_s=5)
+            said = await steps.ask(Question(prompt="which?"), timeout_s=60)
             return Outcome(text="ok", value=said.value)
 
     settings = WorkflowSettings.model_validate({"pattern": "asking"})

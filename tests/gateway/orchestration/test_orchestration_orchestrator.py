@@ -351,7 +351,7 @@ async def test_what_is_refused_for_want_of_room_may_be_asked_again() -> None:
 
 async def test_a_question_waits_for_its_answer() -> None:
     async def doing(task: Task, steps: Steps) -> Json:
-        first = await steps.ask(Question(prompt="which one?"), timeout_s=5)
+        first = await steps.ask(Question(prompt="which one?"), timeout_s=60)
         second = await steps.ask(Question(prompt="sure?"), timeout_s=0.02)
         return [first.given, first.value, second.given]
 

@@ -330,7 +330,7 @@ async def test_a_paused_run_is_answered_and_canceled_as_any_other() -> None:
             pass
 
         async def run(self, task: Task, steps: Steps) -> Outcome:
-            said = await steps.ask(Question(prompt="which?"), timeout_s=5)
+            said = await steps.ask(Question(prompt="which?"), timeout_s=60)
             await steps.call(Node(target="agent:a", input={}))
             return Outcome(text="done", value=said.value)
 

@@ -312,7 +312,7 @@ async def test_time_up_is_a_result_and_the_nested_run_is_told() -> None:
         if task.message is not None and task.message.text == "inner":
             return seen(await steps.call(Node(target="agent:never", input={})))
         late = await steps.call(Node(target="agent:never", input={}, timeout_s=0.01))
-        nested = await steps.call(Node(target="workflow:help", input="inner", timeout_s=0.05))
+        nested = await steps.call(Node(target="workflow:help", input="inner", timeout_s=2))
         partial = await steps.graph(
             {"a": Node(target="agent:never", input={}), "b": Node(target="agent:quick", input={})},
             limit=1,

@@ -93,7 +93,7 @@ async def test_what_was_done_is_undone_once_the_budget_is_used_up(limits: dict[s
 
 
 async def test_what_was_done_is_undone_once_the_time_is_over() -> None:
-    around = stages({"agent": "slow"}, deadline_s=0.5)
+    around = stages({"agent": "slow"}, deadline_s=2)
     around.agents.answers["agent:slow"] = never
     async with around.up():
         await around.ask()
@@ -101,7 +101,7 @@ async def test_what_was_done_is_undone_once_the_time_is_over() -> None:
 
 
 async def test_undoing_has_a_time_of_its_own_and_ends() -> None:
-    around = stages({"agent": "slow"}, deadline_s=0.5, timeout_s=0.3)
+    around = stages({"agent": "slow"}, deadline_s=2, timeout_s=1)
     around.agents.answers |= {"agent:slow": never, "agent:undoer": never}
     async with around.up():
         result = told(await around.ask())

@@ -79,7 +79,7 @@ async def test_who_is_late_is_told_to_stop_and_the_rest_is_the_answer() -> None:
         await anyio.sleep_forever()
         return {}
 
-    settings = {"pattern": "concurrent", "agents": ["quick", "late"], "concurrent": {"gather_s": 0.2}}
+    settings = {"pattern": "concurrent", "agents": ["quick", "late"], "concurrent": {"gather_s": 2}}
     around = Scene(settings=settings, agents=lambda: {"agent:quick": says({"n": 1}), "agent:late": late}).world()
     async with around.up():
         result = told(await around.ask())

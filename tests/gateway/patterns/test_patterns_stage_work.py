@@ -111,7 +111,7 @@ async def test_a_tool_takes_over_from_a_tool_and_is_named_too() -> None:
 @pytest.mark.parametrize("first", ["failed", "never answered"])
 async def test_a_tool_that_takes_over_acts_for_itself_unless_nobody_knows_what_the_first_has_done(first: str) -> None:
     """Under one key an effect happens once, whoever has it: of the first tool's answer the second would be told."""
-    stage: JsonObject = {"tool": "orders/refund", "input": {"id": 7}, "timeout_s": 0.2}
+    stage: JsonObject = {"tool": "orders/refund", "input": {"id": 7}, "timeout_s": 2}
     around = world(stage, fallback={"orders/refund": "bank/refund"}, limits={"max_rounds": 1})
     around.agents.answers |= {
         "tool:orders/refund": fails if first == "failed" else hangs,
@@ -218,7 +218,7 @@ def test_a_share_only_shrinks_and_is_never_handed_out_twice(used: list[int], tok
 
 @pytest.mark.parametrize(("reply", "runs"), [("yes", True), ("no", False), ("I would rather not", False)])
 async def test_a_stage_begins_once_a_person_approves(reply: str, runs: bool) -> None:
-    approve: JsonObject = {"question": "Pay it?", "timeout_s": 5}
+    approve: JsonObject = {"question": "Pay it?", "timeout_s": 60}
     around = world({"agent": "assess"}, {"tool": "bank/pay", "input": {"amount": "$assess.amount"}, "approve": approve})
     around.agents.answers |= {"agent:assess": says({"amount": 30}), "tool:bank/pay": says({"paid": True})}
     async with around.up():
@@ -232,7 +232,7 @@ async def test_a_stage_begins_once_a_person_approves(reply: str, runs: bool) -> 
 
 @pytest.mark.parametrize("verdict", ["approved", "denied"])
 async def test_a_stage_is_approved_by_somebody_with_the_role_it_names(verdict: ApprovalState) -> None:
-    around = world({"agent": "a", "approve": {"question": "Pay it?", "role": "chief", "timeout_s": 5}})
+    around = world({"agent": "a", "approve": {"question": "Pay it?", "role": "chief", "timeout_s": 60}})
     around.agents.answers["agent:a"] = says({})
     async with around.up() as (orchestrator, _):
         await around.ask(meta={"return_immediately": True, "message_id": "m"})
@@ -417,7 +417,7 @@ def rich() -> Scene:
                 {"agent": "a", "output_schema": CONTRACT, "claims": ["account:$task.id"], "undo": {"tool": "undo/a"}},
                 {
                     "agent": "b",
-                    "approve": {"question": "Go on?", "timeout_s": 5},
+                    "approve": {"question": "Go on?", "timeout_s": 60},
                     "verify": [{"field": "pages[]", "tool": "docs/find", "unresolved": "drop"}],
                 },
                 {"agent": "last"},
