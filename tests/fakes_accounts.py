@@ -103,7 +103,7 @@ class AccountHouse:
 
     async def get(self, owner: Owner = ANA) -> str:
         token = self.accounts.tokens.of(self.connection, owner)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             return (await token.get(self.clock.monotonic_s() + 10)).reveal()
 
 

@@ -66,7 +66,7 @@ class FindingHouse(AccountHouse):
         self.personal = self.accounts.at(self.connection, "default", self.poke)
 
     async def terms(self) -> Terms:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             return await self.finding.terms()
 
     async def asks_for_more(self, *scopes: str) -> "Mapping[str, object] | None":

@@ -95,7 +95,7 @@ def a_request(
     body: Body | None = None,
     *,
     operation: Operation = "call",
-    within_s: float = 5.0,
+    within_s: float = 60.0,
     subject: str = "ana",
     **more: object,
 ) -> Request:

@@ -199,7 +199,7 @@ async def opened(
     badges: Badges | None = None,
     offers: Offers | None = None,
     challenges: Challenges | None = None,
-    within_s: float = 10.0,
+    within_s: float = 60.0,
 ) -> AsyncGenerator[McpDoor]:
     door = McpDoor(
         gateway=gateway,

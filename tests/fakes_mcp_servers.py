@@ -139,7 +139,7 @@ def served(app: ASGIApp) -> Generator[str, None, None]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         listening.close()
 
 

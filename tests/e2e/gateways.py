@@ -231,7 +231,7 @@ class Caller:
 
     async def records(self, count: int = 1, **query: str) -> list[dict[str, Any]]:
         """Audit records that fit `query`, once there are `count`: those nobody waits for are written a little later."""
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while True:
                 found = (await self.api("/audit", **query)).json()["records"]
                 if len(found) >= count:
@@ -240,7 +240,7 @@ class Caller:
 
     async def record(self, record_id: str) -> dict[str, Any]:
         """What came of the call with that record."""
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while True:
                 said = (await self.api(f"/audit/{record_id}")).json()
                 for each in said.get("records", ()):

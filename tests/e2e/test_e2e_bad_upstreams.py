@@ -66,7 +66,7 @@ async def ana(gateway: Gateway) -> AsyncIterator[Caller]:
     """Whatever came before, her next call is answered."""
     async with Caller(gateway, "ana") as ana:
         yield ana
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             assert text_of(await ana.call("shop__look", again=True)) == '{"arguments": {"again": true}}'
 
 
@@ -130,7 +130,7 @@ async def test_a_call_beside_one_that_hangs_is_answered_first(gateway: Gateway, 
         await ana.call(tool)
         order.append(tool)
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(call, "hang__act")
             group.start_soon(call, "shop__act")
@@ -171,7 +171,7 @@ async def test_a_program_that_dies_in_a_call_is_started_again_for_the_next(gatew
     error = failure_in(said)
     assert error["code"] == 1502
     assert not loose_talk_in(said), said
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         again = await ana.call("odd__die", n=2)
         while again["result"].get("isError"):
             # It says when it is started again; nothing but that may be the reason.

@@ -39,7 +39,7 @@ class OldProcess:
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=60)
 
     def _is_up(self) -> bool:
         try:

@@ -33,7 +33,7 @@ def agent(gateway: Gateway) -> Generator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.kill()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def _answers() -> bool:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 SMALL = Limits(result_bytes=64 * 1024, event_bytes=16 * 1024)
 
 
-async def send(url: str, *, emit: Emit = ignore_event, within_s: float = 5.0) -> Result:
+async def send(url: str, *, emit: Emit = ignore_event, within_s: float = 60.0) -> Result:
     async with upstream_to(url, limits=SMALL) as upstream:
         listing = await upstream.capabilities()
         request = Request(
@@ -44,7 +44,7 @@ async def send(url: str, *, emit: Emit = ignore_event, within_s: float = 5.0) ->
             body=Plain(saying("hello")),
             protocol="run",
         )
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             return await upstream.call(request, listing.capabilities[0], emit)
 
 

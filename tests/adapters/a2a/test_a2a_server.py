@@ -80,7 +80,7 @@ def a_message(text: str, *, at_once: bool = False, task_id: str = "") -> SendMes
 
 
 async def heard(client: Client, request: SendMessageRequest) -> list[StreamResponse]:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         return [each async for each in client.send_message(request)]
 
 

@@ -50,7 +50,7 @@ async def usage_of(answer: Callable[[bytes], bytes], *, streaming: bool = True) 
             body=Plain(saying("hello")),
             protocol="run",
         )
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             result = await upstream.call(request, listing.capabilities[0], ignore_event)
     assert isinstance(result, Complete)
     return result.usage

@@ -17,7 +17,7 @@ async def test_a_run_that_is_asked_for_twice_at_once_is_waited_for_until_both_ar
     loop.set_exception_handler(lambda _, context: failed.append(context))
     accepting, first, second = Accepting(), anyio.Event(), anyio.Event()
     try:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             accepting.begin("run_1", first.wait())
             accepting.begin("run_1", second.wait())
             first.set()

@@ -28,7 +28,7 @@ async def opened(path: Path, body: RunBody) -> AsyncGenerator[DbosJournal]:
     journal = DbosJournal(path / "runs.db", poll_s=0.05)
     await journal.launch(body)
     try:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             yield journal
     finally:
         await journal.aclose()
@@ -214,7 +214,7 @@ async def test_closing_takes_its_bound_and_no_longer_when_a_run_does_not_let_go(
     journal = DbosJournal(tmp_path / "runs.db", close_s=0.1)
     await journal.launch(body)
     await journal.start("run_1", {})
-    with anyio.fail_after(15):
+    with anyio.fail_after(60):
         await journal.aclose()
     let_go.set()
     await anyio.wait_all_tasks_blocked()

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 async def operator(bench: ApiBench, key: str = "olga-key") -> AsyncGenerator[httpx2.AsyncClient]:
     headers = {"authorization": f"Bearer {key}"} if key else {}
     async with bench.serving() as url, httpx2.AsyncClient(base_url=url + PREFIX, headers=headers) as client:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             yield client
 
 

@@ -49,7 +49,7 @@ class House:
         self.tokens = tokens_of(self.clock, self.issuer, scopes=frozenset({"read", "write"}))
 
     async def knock(self, token: bytes, path: str = "/mcp") -> Identity:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             return await identified(self.tokens, token, path)
 
     async def takes(self, token: bytes, path: str) -> bool:

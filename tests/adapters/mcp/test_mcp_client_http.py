@@ -85,7 +85,7 @@ async def bench(
         configured = ServerSettings.model_validate({"url": server.url, **settings})
         upstream = McpHttpUpstream("shop", configured, parts(limits=limits, secrets={"env:TOKEN": "s3cret"}))
         try:
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 yield server, upstream
         finally:
             await upstream.aclose()
@@ -336,7 +336,7 @@ def half_a_body(exchange: Exchange) -> None:
 async def test_an_upstream_that_hangs_meets_the_callers_deadline(hang: Callable[[Exchange], None]) -> None:
     async with bench(modern(hang)) as (server, upstream):
         with pytest.raises(DeadlineExceeded):
-            await call(upstream, tool(), a_request(params("modern"), within_s=0.1))
+            await call(upstream, tool(), a_request(params("modern"), within_s=1))
         await server.exchanges[-1].gone.wait()
 
 
@@ -351,7 +351,7 @@ async def test_an_upstream_that_hangs_when_asked_who_it_is_meets_the_deadline_of
 
         async def one() -> None:
             with pytest.raises(DeadlineExceeded):
-                await call(upstream, tool(), a_request(params("modern"), within_s=0.1))
+                await call(upstream, tool(), a_request(params("modern"), within_s=1))
 
         for _ in range(3):
             calls.start_soon(one)
@@ -407,7 +407,7 @@ async def test_a_legacy_server_is_told_that_a_call_is_no_longer_wanted(how: str)
 
             async def one() -> None:
                 with pytest.raises(DeadlineExceeded):
-                    await call(upstream, tool(), a_request(params("modern"), within_s=0.2))
+                    await call(upstream, tool(), a_request(params("modern"), within_s=2))
 
             calls.start_soon(one)
             while not server.exchanges or message(server.exchanges[-1]).get("method") != "tools/call":
@@ -641,7 +641,7 @@ async def test_a_change_announced_between_calls_is_told(era: str) -> None:
     changed = anyio.Event()
     async with raw_server(behave) as server:
         upstream = McpHttpUpstream("shop", ServerSettings(url=server.url), parts(), changed.set)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(upstream.watch)
                 exchange = await server.next()

@@ -268,7 +268,7 @@ async def test_a_program_that_asks_and_then_says_nothing_meets_the_deadline() ->
     async with program(code) as upstream:
         result = await asked(upstream)
         with pytest.raises(DeadlineExceeded):
-            await answered(upstream, result, within_s=0.2)
+            await answered(upstream, result, within_s=1)
         assert json_list(structured(await call(upstream, tool(), of()))["told"])[1:] == ["notifications/cancelled"]
 
 
@@ -372,7 +372,7 @@ def other(m): told.append(m.get("method") or [m["id"], *m])
         with pytest.raises(DeadlineExceeded):
             second = await answered(upstream, result, {"roots": []})
             assert isinstance(second, InputRequired)
-            await answered(upstream, second, within_s=0.2)
+            await answered(upstream, second, within_s=1)
         told = json_list(structured(await call(upstream, tool(), of()))["told"])
     assert [each if isinstance(each, str) else json_list(each)[0] for each in told[1:]] == [
         7,
@@ -457,7 +457,7 @@ async def test_on_a_shared_process_what_is_said_to_nobody_reaches_only_the_one_c
         assert (heard(first), heard(second)) == (["held"], [])
         # One that was given up may be worked on all the same.
         with pytest.raises(DeadlineExceeded):
-            await upstream.call(of({"hold": 1}, able={}, within_s=0.2), tool(), first)
+            await upstream.call(of({"hold": 1}, able={}, within_s=1), tool(), first)
         await upstream.call(of(who="bob", able={}), tool(), second)
         assert heard(second) == []
         await upstream.call(of(who="bob", able={}), tool(), second)

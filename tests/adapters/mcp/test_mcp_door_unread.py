@@ -239,7 +239,7 @@ class Flood:
 @asynccontextmanager
 async def served(gateway: ShopGateway, limits: Limits) -> AsyncGenerator[tuple[Caller, int]]:
     """A caller of a door, and the port at which the same door is served as in earnest."""
-    pace = Pace(attend_after_s=30.0, slow_reader_s=0.3)
+    pace = Pace(attend_after_s=30.0, slow_reader_s=1.5)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with opened(gateway, limits=limits, pace=pace, within_s=60) as door, together() as group:
             config = uvicorn.Config(door, http=GatheringProtocol, log_config=None, lifespan="off", loop="none")

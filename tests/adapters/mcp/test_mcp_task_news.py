@@ -289,7 +289,7 @@ async def test_from_a_server_to_whoever_began_the_task_and_to_nobody_else() -> N
             limits=limits,
         )
         door = McpDoor(gateway=pipeline, authenticator=Badges(), clock=clock, ids=Counting(), limits=limits)
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with door.running(), together() as group:
                 ana, bob = Caller(door), Caller(door, key="bob")
                 called = await ana.ask("tools/call", {"name": "shop__refund", "arguments": {}}, meta=DECLARED)

@@ -81,7 +81,7 @@ async def test_of_two_gateways_one_renews_and_the_other_waits_for_what_it_stores
     async def call(house: AccountHouse) -> None:
         found.append(await house.get())
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call, first)
             tasks.start_soon(call, second)
@@ -100,7 +100,7 @@ async def test_whoever_waits_for_another_gateway_waits_no_longer_than_the_call_a
     assert await house.claims.take("default", name, "a gateway", now_us=now_us, until_us=now_us + 60_000_000)
     token = house.accounts.tokens.of(house.connection, ANA)
 
-    with anyio.fail_after(20), pytest.raises(DeadlineExceeded):
+    with anyio.fail_after(60), pytest.raises(DeadlineExceeded):
         await token.get(house.clock.monotonic_s() + 0.05)
     # It died, and renewed nothing.
     house.clock.advance(60)

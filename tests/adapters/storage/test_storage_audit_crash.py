@@ -55,7 +55,7 @@ def acknowledged_until_killed(directory: Path, round_: int) -> set[str]:
         told = {process.stdout.readline().strip() for _ in range(700 * round_)}
         process.send_signal(signal.SIGKILL)
         told |= {line.strip() for line in process.stdout if line.endswith("\n")}
-        assert process.wait(30) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     return told
 
 

@@ -142,7 +142,7 @@ async def test_events_appended_by_another_gateway_wake_whoever_waits(two: Two) -
     async def wait() -> None:
         got.append(await here.wait_events(RUN.id, 1, 60))
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as waiting:
             waiting.start_soon(wait)
             waiting.start_soon(changes.run)
@@ -229,10 +229,10 @@ async def test_what_this_gateway_is_about_to_write_outlives_a_look(two: Two) -> 
         from_thread.run(released.wait, token=token)
 
     locked, released, token = ThreadEvent(), anyio.Event(), lowlevel.current_token()
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(two.a.write, hold_up)
-            await to_thread.run_sync(locked.wait, 10)
+            await to_thread.run_sync(locked.wait, 60)
             tasks.start_soon(here.open, STEP)
             tasks.start_soon(here.close, other.run_id, other.step_id)
             await anyio.wait_all_tasks_blocked()

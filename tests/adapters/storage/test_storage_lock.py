@@ -49,7 +49,7 @@ def test_the_lock_goes_when_its_process_is_killed(tmp_path: Path) -> None:
             StorageLock(path).acquire()
         assert refusal.value.detail == {"pid": str(holder.pid)}
         holder.kill()
-        holder.wait(5)
+        holder.wait(60)
 
     with StorageLock(path):
         pass

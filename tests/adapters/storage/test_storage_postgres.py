@@ -100,7 +100,7 @@ async def test_writes_about_the_same_thing_keep_their_order(postgres_url: str) -
         async def write(number: int) -> None:
             await database.write(lambda _: order.append(number), about="run_1")
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as writing:
                 for number in range(100):
                     writing.start_soon(write, number)
@@ -112,7 +112,7 @@ async def test_writes_about_different_things_do_not_wait_for_each_other(postgres
     both_under_way = threading.Barrier(2)
 
     def meet(_: Connection) -> int:
-        return both_under_way.wait(timeout=5)
+        return both_under_way.wait(timeout=60)
 
     async with processes(postgres_url, 1) as (database,):
         met: list[int] = []
@@ -158,9 +158,9 @@ async def test_who_waits_too_long_is_told(postgres_url: str) -> None:
     go_on = threading.Event()
     async with processes(postgres_url, 1, timeout_s=0.2) as (database,):
         with anyio.fail_after(30), pytest.raises(Unavailable):
-            await database.write(lambda _: go_on.wait(10))
+            await database.write(lambda _: go_on.wait(60))
         with anyio.fail_after(30), pytest.raises(Unavailable):
-            await database.read(lambda _: go_on.wait(10))
+            await database.read(lambda _: go_on.wait(60))
         go_on.set()
 
 

@@ -95,7 +95,7 @@ async def test_what_was_reported_begun_is_known_after_a_kill(tmp_path: Path) -> 
     told = b""
     async with process:
         assert process.stdout is not None
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while told.count(b"\n") < 50:
                 told += await process.stdout.receive()
         process.kill()
@@ -191,7 +191,7 @@ async def test_an_event_appended_while_a_waiter_looks_is_not_slept_through(datab
                 assert event.seq == seen + 1
                 seen += 1
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             for _ in range(3):
                 group.start_soon(follow)
