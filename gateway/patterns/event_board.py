@@ -8,9 +8,9 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.labels import Labels, join_all
 from gateway.core.ports.orchestration import Gap, Node, Offer, StepError, StepResult, Steps
 from gateway.patterns.event_goals import Verdict
+from gateway.patterns.event_rounds import FindingRounds
 from gateway.patterns.event_rules import EventRules, subscribed
 from gateway.patterns.failures import WANTING, another_way
-from gateway.patterns.findings import Findings
 from gateway.patterns.publications import publication_in, tasks_in
 from gateway.patterns.roles import Role
 from gateway.patterns.settings import slug_of
@@ -25,10 +25,10 @@ class Board:
     """Where a run stands: its queue, its findings, and whether it is over."""
 
     def __init__(
-        self, rules: EventRules, tries: Tries, findings: Findings, offers: Mapping[str, Offer], steps: Steps
+        self, rules: EventRules, tries: Tries, told: FindingRounds, offers: Mapping[str, Offer], steps: Steps
     ) -> None:
         self._rules, self._tries, self._offers = rules, tries, offers
-        self.findings, self.steps = findings, steps
+        self._told, self.findings, self.steps = told, told.findings, steps
         self.queue = TaskQueue(most_waiting=rules.queue, most_tasks=rules.tasks, most_deliveries=rules.deliveries)
         self.ended = ""
         """What ended the run: `goal`, `empty`, `deadline`, `budget`, `failed`; empty while it goes on."""
@@ -99,6 +99,7 @@ class Board:
                 stand_in = self._tries.stand_ins.get(task.failed_at)
                 self.notices += [stand_in.notice] if stand_in is not None and stand_in.target == worker else []
                 await self.findings.keep(publication.findings, result, self.steps)
+                await self._told.turn(self.steps)
                 await self.publish(publication.tasks)
                 return
         await self._back(name, worker, task, problem)
@@ -203,12 +204,14 @@ class Board:
             "delivery": task.deliveries,
             "published_by": task.published_by,
         }
+        reads, given = self._told.handed_to(worker)
         return Node(
             target=worker,
             input=task.input if worker.startswith("tool:") else {**task.input, "event": event},
             labels=task.labels,
             tells=not task.input,
-            reads=self.findings.readable_by(worker),
+            reads=reads,
+            given=given,
             publishes=True,
             timeout_s=self._rules.lease_s,
             note=task.note,

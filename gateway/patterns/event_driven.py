@@ -14,10 +14,12 @@ from gateway.core.ports.orchestration import Gap, Outcome, Steps
 from gateway.core.task import Task
 from gateway.patterns.event_board import Board
 from gateway.patterns.event_goals import RULES, VERDICT, Verdict, check_rule, judged_by_rule, verdict_in
+from gateway.patterns.event_rounds import ROUND, FindingRounds
 from gateway.patterns.event_rules import event_rules
 from gateway.patterns.findings import PREFIX, Findings
 from gateway.patterns.references import TASK, resolved, without_nothing
 from gateway.patterns.roles import Role, role_in, words_of
+from gateway.patterns.rolling import Rounds
 from gateway.patterns.settings import DEFAULT_ROUNDS, WORKERS, whole
 from gateway.patterns.tries import Tries
 
@@ -36,12 +38,18 @@ class EventDriven:
         if self._goal is not None and self._goal.rule:
             check_rule(self._goal)
         self._synthesiser = role_in(settings, "synthesiser")
+        self._summariser = role_in(settings, "summariser")
         self._settings = settings
 
     async def run(self, task: Task, steps: Steps) -> Outcome:
         rules = self._rules
         offers = await steps.offers([each.target for each in rules.subscribers])
-        board = Board(rules, self._tries, Findings.of(self._settings), offers, steps)
+        told = FindingRounds(
+            findings=Findings.of(self._settings),
+            rounds=Rounds(summariser=self._summariser),
+            size=rules.check_after or ROUND,
+        )
+        board = Board(rules, self._tries, told, offers, steps)
         known = _known(task)
         for first in rules.first:
             await board.publish((replace(first, input=without_nothing(json_object(resolved(first.input, known)))),))

@@ -21,6 +21,10 @@ class Findings:
     rules: Mapping[str, Json]
     """Of the scratchpad's keys: `schema`, `writers`, `readers`."""
     values: dict[str, Json] = field(default_factory=dict[str, Json])
+    by: dict[str, StepResult] = field(default_factory=dict[str, StepResult])
+    """Whose result each is of."""
+    kept: int = 0
+    """Findings so far, replaced ones included."""
     news: int = 0
     """Findings since the goal was checked last."""
     replaced: list[str] = field(default_factory=list[str])
@@ -50,8 +54,13 @@ class Findings:
                 await steps.decided("replaced", name, because=f"{slug_of(result.target)} found out otherwise")
             else:
                 await steps.part(f"finding-{name}", value, text=result.summary)
-            self.values[name] = value
+            self.values[name], self.by[name] = value, result
+            self.kept += 1
             self.news += 1
+
+    def is_open(self, name: str) -> bool:
+        """Whether every worker may read it."""
+        return not texts(json_object(self.rules.get(f"{PREFIX}{name}")).get("readers"))
 
     def _problem(self, key: str, value: Json, target: str) -> str:
         if not self._may(key, "writers", target):

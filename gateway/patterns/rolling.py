@@ -37,11 +37,16 @@ class Rounds:
         self, earlier: Mapping[str, StepResult], latest: Mapping[str, StepResult], steps: Steps
     ) -> dict[str, StepResult]:
         """Results for the next round. An earlier one keeps its name, by which it can still be asked for."""
-        if self.summariser is None or not earlier or not await self._summed_up(self.summariser, earlier, steps):
+        account = await self.account(earlier, steps) if earlier else None
+        if account is None:
             return {**{name: in_summary(each) for name, each in earlier.items()}, **latest}
-        account = {} if self._account is None else {EARLIER: self._account}
         mere = {name: replace(each, value=None, text="", summary="") for name, each in earlier.items()}
-        return {**account, **mere, **latest}
+        return {EARLIER: account, **mere, **latest}
+
+    async def account(self, earlier: Mapping[str, StepResult], steps: Steps) -> StepResult | None:
+        """What all of them came to, in one text; None where nobody says it."""
+        role = self.summariser
+        return self._account if role is not None and await self._summed_up(role, earlier, steps) else None
 
     async def _summed_up(self, role: Role, earlier: Mapping[str, StepResult], steps: Steps) -> bool:
         """Whether there is an account of all of them."""

@@ -8,6 +8,7 @@ from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.labels import Labels
 from gateway.core.model import Complete
 from gateway.orchestration.settings import WorkflowSettings
+from gateway.patterns.event_driven import EventDriven
 from gateway.patterns.mesh import Mesh
 from gateway.patterns.plan_execute import PlanExecute
 from gateway.patterns.reflection import Reflection
@@ -17,7 +18,13 @@ from tests.fakes_orchestration import Answering, Asked, World, answer, failing, 
 
 pytestmark = pytest.mark.anyio
 
-PATTERNS = {"supervisor": Supervisor, "plan_execute": PlanExecute, "mesh": Mesh, "reflection": Reflection}
+PATTERNS = {
+    "supervisor": Supervisor,
+    "plan_execute": PlanExecute,
+    "mesh": Mesh,
+    "reflection": Reflection,
+    "event_driven": EventDriven,
+}
 BRIEF = Labels(untrusted=frozenset({"agent:brief"}))
 LONG = "found " * 200
 
@@ -186,6 +193,55 @@ async def test_a_planner_is_told_of_the_latest_round_whole_and_of_earlier_ones_i
     assert "a1" in str(json_object(results(third)["earlier_rounds"])["summary"])
 
 
+EVENTS: dict[str, Any] = {
+    "pattern": "event_driven",
+    "agents": ["a"],
+    "summariser": "brief",
+    "scratchpad": {"finding.f2": {"readers": ["a"]}},
+    "event_driven": {"workers": {"a": {"topics": ["*"]}}, "check_after": 2},
+}
+
+
+def finder(last: int) -> Answering:
+    """Finds one thing after the other."""
+    found = 0
+
+    async def find(asked: Asked) -> Json:
+        nonlocal found
+        found += 1
+        more: list[Json] = [{"topic": "next", "input": {"n": found}}] if found < last else []
+        return {"drawbridge": {"findings": {f"f{found}": f"{found} {LONG}"}, "publish": more}}
+
+    return find
+
+
+def read(asked: Asked) -> list[str]:
+    return sorted(json_object(asked.member["scratchpad"]))
+
+
+async def test_of_many_findings_the_latest_are_handed_on_whole_and_the_account_of_those_before_grows() -> None:
+    around = world(EVENTS, a=finder(8), brief=brief)
+    await run(around)
+    *_, sixth, seventh, eighth = around.agents.asked_of("agent:a")
+    first, second = around.agents.asked_of("agent:brief")[:2]
+    # What not everybody may read is no part of it, and stays with those who may.
+    assert json_object(first.input["value"]).keys() == {"f1"}
+    assert json_object(second.input["value"]).keys() == {"so_far", "f3", "f4"}
+    assert json_object(results(sixth)["earlier_rounds"])["summary"] == "f1"
+    assert read(sixth) == ["finding.f2", "finding.f3", "finding.f4", "finding.f5"]
+    assert json_object(results(eighth)["earlier_rounds"])["summary"] == "f1 f3 f4"
+    assert read(eighth) == ["finding.f2", "finding.f5", "finding.f6", "finding.f7"]
+    assert read(seventh) == ["finding.f2", "finding.f5", "finding.f6"]
+    assert BRIEF.untrusted <= eighth.request.labels.untrusted
+
+
+async def test_findings_are_handed_on_whole_where_nobody_can_sum_them_up() -> None:
+    around = world(EVENTS, a=finder(6), brief=broken)
+    await run(around)
+    last = around.agents.asked_of("agent:a")[-1]
+    assert (results(last), len(read(last))) == ({}, 5)
+
+
 def scene() -> dict[str, Answering]:
     return {f"agent:{slug}": answers for slug, answers in {**peers(), "brief": brief}.items()}
 
@@ -193,3 +249,17 @@ def scene() -> dict[str, Answering]:
 @pytest.mark.parametrize("where", INSTANTS)
 async def test_the_account_is_the_same_after_a_crash(where: Instant) -> None:
     await outlives_crashes(Scene(settings={**MESH, "summariser": "brief"}, agents=scene), where)
+
+
+def finders() -> dict[str, Answering]:
+    async def find(asked: Asked) -> Json:
+        """The same each time it is asked, as whoever crashes asks again."""
+        number = int(str(json_object(asked.input["event"])["key"])) if "n" in asked.input else 1
+        more: list[Json] = [{"topic": "next", "key": str(number + 1), "input": {"n": number + 1}}] if number < 6 else []
+        return {"drawbridge": {"findings": {f"f{number}": number}, "publish": more}}
+
+    return {"agent:a": find, "agent:brief": brief}
+
+
+async def test_the_account_of_findings_is_the_same_after_a_crash() -> None:
+    await outlives_crashes(Scene(settings=EVENTS, agents=finders), "after")
