@@ -15,7 +15,6 @@ import asyncio
 import json
 import logging
 import time
-import zlib
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -40,8 +39,6 @@ _logger = logging.getLogger(__name__)
 SERIALIZATION = "portable_json"
 """What DBOS calls the JSON in its rows."""
 _QUEUE_LIMIT = 10_000
-_SHARED_WRITERS = 2
-"""On a server. A run's rows all go to the same one: two that locked the same runs would wait for each other."""
 
 _UNDER_WAY = "workflow_uuid = {run_id} AND owner_xid = {owner} AND status = 'PENDING'"
 _NAMES = ("run_id", "number", "name", "output", "began_ms", "ended_ms", "serialization", "application", "kept_ms")
@@ -126,8 +123,7 @@ class StepRecords:
         self._application = application
         self._insert = _INSERT[shared]
         self._last = _LAST[shared]
-        count = _SHARED_WRITERS if shared else 1
-        self._writers = [WriteWorker(engine, name=f"steps-{place}", queue_limit=_QUEUE_LIMIT) for place in range(count)]
+        self._writer = WriteWorker(engine, name="steps", queue_limit=_QUEUE_LIMIT)
         self._unwaited: set[asyncio.Task[None]] = set()
         """Those that see to what no run waits for any more."""
 
@@ -141,9 +137,8 @@ class StepRecords:
     async def record(self, execution: Execution, step: Step) -> None:
         """Return once it is on disk. Raises: what DBOS does where it would write it."""
         row = self._row(execution, step)
-        writer = self._writers[zlib.crc32(execution.run_id.encode()) % len(self._writers)]
         try:
-            written = await self._awaited(row, writer.submit(partial(_write, self._insert, row)))
+            written = await self._awaited(row, self._writer.submit(partial(_write, self._insert, row)))
         except GatewayError:
             written = False
         if not written:
@@ -155,10 +150,8 @@ class StepRecords:
             await asyncio.wait(self._unwaited, timeout=timeout_s)
 
     def close(self, timeout_s: float) -> None:
-        """Blocks; so long altogether."""
-        until_s = time.monotonic() + timeout_s
-        for writer in self._writers:
-            writer.close(max(0.0, until_s - time.monotonic()))
+        """Blocks."""
+        self._writer.close(timeout_s)
 
     async def _awaited(self, row: _Row, writing: _Writing) -> bool:
         try:

@@ -161,7 +161,7 @@ class SqlOpenSteps:
         look, place = _Look(ours=set(self._writing)), {"of_run": run_id}
         self._looking.add(look)
         try:
-            rows = await self._database.read(lambda connection: _HEARD.all(connection, place))
+            rows = await self._database.glance(lambda connection: _HEARD.all(connection, place))
         finally:
             self._looking.discard(look)
         there = {(run_id, step_id): json.loads(labels or "null") for step_id, labels in rows}

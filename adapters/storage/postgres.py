@@ -4,7 +4,10 @@ Writes about the same thing go through the same thread, in order, and share comm
 `adapters.sql`. Transactions are REPEATABLE READ: of two that write the same row the second is refused by the database
 and run again. SERIALIZABLE would find out more, but takes rows that lie side by side for the same, and runs of this
 gateway begin side by side. Reads are statements of their own: a transaction around each would take two more round
-trips.
+trips. What is found by its key is read by a thread of its own, which keeps its connection.
+
+Few threads: each of them takes the interpreter from the event loop whenever its statement is answered, and writes that
+are made side by side share no commit.
 """
 
 import asyncio
@@ -23,8 +26,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from adapters.sql.hand_over import translated
 from adapters.sql.prepared import executed
-from adapters.sql.write_worker import LASTING, WriteWorker, translated
+from adapters.sql.read_worker import ReadWorker
+from adapters.sql.write_worker import LASTING, WriteWorker
 from adapters.storage.postgres_schema import NAME, agreements, changes, prepare
 from adapters.storage.schema import Schema
 from gateway.core.errors import GatewayError, InvalidRequest, Unavailable
@@ -49,6 +54,7 @@ _CONNECT_ARGS = {
     "tcp_user_timeout": 10_000,
 }
 _RECYCLE_S = 1800
+_QUEUE_LIMIT = 10_000
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ"
 _BEGINNINGS = {True: _BEGIN, False: f"{_BEGIN}; SET LOCAL synchronous_commit = off"}
 """By whether it has to survive a power loss. Said in one round trip, where the driver would take one for each."""
@@ -71,7 +77,8 @@ class PostgresDatabase:
         self._timeout_s = timeout_s
         self._closed = False
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="read-postgres")
-        self._lanes = [WriteWorker(writer, name=f"postgres-{lane}", queue_limit=10_000) for lane in range(lanes)]
+        self._glances = ReadWorker(reader, name="postgres", queue_limit=_QUEUE_LIMIT)
+        self._lanes = [WriteWorker(writer, name=f"postgres-{lane}", queue_limit=_QUEUE_LIMIT) for lane in range(lanes)]
 
     @classmethod
     async def open(
@@ -82,10 +89,10 @@ class PostgresDatabase:
 
         Raises: Unavailable: nobody answers there, it refuses the gateway, or a newer version has been there.
         """
-        lanes = max(1, connections * 2 // 5)
-        readers = connections - lanes
+        lanes = max(1, connections // 5)
+        readers = connections - lanes - 1
         writer = _engine(url, size=lanes, read_only=False)
-        reader = _engine(url, size=readers, read_only=True)
+        reader = _engine(url, size=readers + 1, read_only=True)
         try:
             await to_thread.run_sync(_prepare, writer, schemas)
         except BaseException:
@@ -106,6 +113,12 @@ class PostgresDatabase:
         reading = partial(_read, self._reader, act)
         with anyio.move_on_after(self._timeout_s):
             return await asyncio.get_running_loop().run_in_executor(self._readers, reading)
+        raise Unavailable("the storage did not answer in time", retry_after_s=1.0)
+
+    async def glance(self, act: Callable[[Connection], T]) -> T:
+        future = self._glances.submit(act)
+        with anyio.move_on_after(self._timeout_s):
+            return await future
         raise Unavailable("the storage did not answer in time", retry_after_s=1.0)
 
     def mark(self, connection: Connection, topic: str) -> None:
@@ -138,6 +151,7 @@ class PostgresDatabase:
             async with anyio.create_task_group() as closing:
                 for lane in self._lanes:
                     closing.start_soon(to_thread.run_sync, lane.close, self._timeout_s)
+                closing.start_soon(to_thread.run_sync, self._glances.close, self._timeout_s)
                 with anyio.move_on_after(self._timeout_s):
                     await to_thread.run_sync(finish_reading, abandon_on_cancel=True)
         self._reader.dispose()

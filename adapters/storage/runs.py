@@ -203,12 +203,12 @@ class SqlRunStore:
         if held is not None:
             return held
         place = {"of_tenant": tenant, "of_run": run_id}
-        row = await self._database.read(lambda connection: connection.execute(_FIND, place).mappings().first())
+        row = await self._database.glance(lambda connection: connection.execute(_FIND, place).mappings().first())
         return None if row is None else run_from_row(row)
 
     async def standing(self, run_id: str) -> Standing | None:
         place = {"of_run": run_id}
-        row = await self._database.read(lambda connection: _STANDING.first(connection, place))
+        row = await self._database.glance(lambda connection: _STANDING.first(connection, place))
         return None if row is None else Standing(state=row[0], paused=row[1] is not None, held_us=row[2])
 
     async def list(

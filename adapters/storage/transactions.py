@@ -40,6 +40,10 @@ class Transactions(Protocol):
         """
         ...
 
+    async def glance(self, act: Callable[[Connection], T]) -> T:
+        """As `read`, for a few rows found by their key: such reads wait for each other, and for nothing else."""
+        ...
+
     def mark(self, connection: Connection, topic: str) -> None:
         """Within an act that writes: other processes keep a copy of what `topic` names, and have to read it again."""
         ...

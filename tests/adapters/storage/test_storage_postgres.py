@@ -123,7 +123,7 @@ async def test_writes_about_different_things_do_not_wait_for_each_other(postgres
         async with anyio.create_task_group() as writing:
             # Names that are known to go different ways.
             writing.start_soon(write, "run_1")
-            writing.start_soon(write, "run_2")
+            writing.start_soon(write, "run_4")
 
         assert sorted(met) == [0, 1]
 
@@ -161,6 +161,8 @@ async def test_who_waits_too_long_is_told(postgres_url: str) -> None:
             await database.write(lambda _: go_on.wait(60))
         with anyio.fail_after(30), pytest.raises(Unavailable):
             await database.read(lambda _: go_on.wait(60))
+        with anyio.fail_after(30), pytest.raises(Unavailable):
+            await database.glance(lambda _: go_on.wait(60))
         go_on.set()
 
 
@@ -168,6 +170,7 @@ async def test_connections_that_were_cut_are_made_anew(postgres: PostgresServer,
     async with processes(postgres_url, 1) as (database,):
         await database.write(say("x"))
         await database.read(count)
+        await database.glance(count)
         with psycopg.connect(postgres.url(), autocommit=True) as administrator:
             administrator.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
@@ -176,6 +179,7 @@ async def test_connections_that_were_cut_are_made_anew(postgres: PostgresServer,
 
         assert await database.write(say("x")) == 2
         assert await database.read(count) == 1
+        assert await database.glance(count) == 1
 
 
 async def test_a_closed_database_refuses(postgres_url: str) -> None:
