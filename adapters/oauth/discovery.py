@@ -5,7 +5,7 @@ by, and where it sends the gateway is vetted before anything is asked there.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -19,6 +19,8 @@ from gateway.core.json import JsonObject, json_list, json_text
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _LONGEST_URL = 2000
+MOST_ISSUERS = 4
+"""So many of the issuers a server names are looked at."""
 
 
 class Reach(Protocol):
@@ -41,8 +43,8 @@ class Reach(Protocol):
 class Protected:
     """What a server says of itself as a protected resource."""
 
-    issuer: str
-    """Empty where it says nothing."""
+    issuers: tuple[str, ...]
+    """In the order in which it names them; empty where it says nothing."""
     resource: str = ""
     scopes: tuple[str, ...] = ()
 
@@ -59,9 +61,9 @@ async def protected_by(url: str, reach: Reach) -> Protected:
             said = await reach.document(at)
         except NotThere:
             continue
-        found = _protected(said, url)
-        return Protected(issuer=found.issuer, resource=found.resource, scopes=challenge.scopes or found.scopes)
-    return Protected(issuer="", scopes=challenge.scopes)
+        found = _protected(said, url, at)
+        return replace(found, scopes=challenge.scopes or found.scopes)
+    return Protected(issuers=(), scopes=challenge.scopes)
 
 
 def origin_of(url: str) -> str:
@@ -89,19 +91,29 @@ def well_knowns(url: str) -> Iterator[str]:
     yield f"{origin}{_WELL_KNOWN}"
 
 
-def covers(resource: str, url: str) -> bool:
-    """Whether metadata about `resource` are about what is at `url`: at the same place, or above it on the same host."""
+def are_about(resource: str, url: str, found_at: str) -> bool:
+    """Whether metadata about `resource` that were found at an address may be used for the server at `url`.
+
+    RFC 9728, section 3.3: they have to be about the very URL that is called, or, at a well-known address, about what
+    that was made from: at the root of a host, its origin. A slash at the end makes no difference.
+    """
     try:
-        wanted, have = address_from_url(url), address_from_url(resource)
+        have = _place(resource)
+        if have == _place(url):
+            return True
+        origin = origin_of(url)
+        return have == _place(origin) and found_at == f"{origin}{_WELL_KNOWN}"
     except InvalidRequest:
         return False
-    if (wanted.secure, wanted.host, wanted.port) != (have.secure, have.host, have.port) or "#" in resource:
-        return False
-    # A path that climbs or hides a slash is read differently by different readers.
-    above, below = have.target, wanted.target
-    if any(each in above.lower() for each in ("/.", "%2e", "%2f", "?")):
-        return above == below
-    return below == above or f"{below.partition('?')[0]}/".startswith(f"{above.rstrip('/')}/")
+
+
+def _place(url: str) -> tuple[bool, str, int, str]:
+    """Raises: InvalidRequest: nothing can be there."""
+    address = address_from_url(url)
+    if "#" in url:
+        raise InvalidRequest("no place on a page")
+    path, mark, query = address.target.partition("?")
+    return address.secure, address.host, address.port, f"{path.rstrip('/')}{mark}{query}"
 
 
 def check_found(found: str, url: str, what: str) -> None:
@@ -116,15 +128,33 @@ def check_found(found: str, url: str, what: str) -> None:
         raise UpstreamFailed(f"the server names an address of {what} without https")
 
 
-def _protected(said: JsonObject, url: str) -> Protected:
+def _protected(said: JsonObject, url: str, found_at: str) -> Protected:
     resource = json_text(said.get("resource"))
-    if not covers(resource, url):
+    if not are_about(resource, url, found_at):
         # RFC 9728, section 3.3: else a token for somebody else's server would be asked for, and shown to this one.
         raise UpstreamFailed("the server publishes metadata about another server than the one it is")
     issuers = [json_text(each) for each in json_list(said.get("authorization_servers"))]
-    issuer = issuers[0] if issuers else origin_of(url)
+    scopes = " ".join(json_text(each) for each in json_list(said.get("scopes_supported")))
+    usable = _usable(issuers[:MOST_ISSUERS] or [origin_of(url)], url)
+    return Protected(issuers=usable, resource=resource, scopes=scopes_in(scopes))
+
+
+def _usable(issuers: list[str], url: str) -> tuple[str, ...]:
+    """Those that can be asked. Raises: UpstreamFailed: none can be."""
+    found: list[str] = []
+    problem: UpstreamFailed | None = None
+    for issuer in dict.fromkeys(issuers):
+        try:
+            _check_issuer(issuer, url)
+            found.append(issuer)
+        except UpstreamFailed as error:
+            problem = problem or error
+    if not found and problem is not None:
+        raise problem
+    return tuple(found)
+
+
+def _check_issuer(issuer: str, url: str) -> None:
     check_found(issuer, url, "its issuer")
     if "?" in issuer:
         raise UpstreamFailed("the server names an issuer with a query (RFC 8414, section 2)")
-    scopes = " ".join(json_text(each) for each in json_list(said.get("scopes_supported")))
-    return Protected(issuer=issuer, resource=resource, scopes=scopes_in(scopes))

@@ -31,6 +31,7 @@ WITHIN_S = 20.0
 KEPT_S = 3600.0
 """How long terms count before they are found out again, seconds."""
 _OFFLINE = "offline_access"
+_CHALLENGES = "code_challenge_methods_supported"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +161,27 @@ class Finding:
 
     async def _find(self) -> Terms:
         known = self._known
-        protected = Protected(issuer=known.issuer) if known.issuer else await protected_by(known.place, self._reach)
-        server = self._server(protected)
+        if known.issuer:
+            return await self._terms_of(self._reach.server(known.issuer), Protected(issuers=(known.issuer,)))
+        protected = await protected_by(known.place, self._reach)
+        if not protected.issuers:
+            origin = origin_of(self.place)
+            return await self._terms_of(self._reach.server(origin, defaults_at(origin)), protected)
+        problem: UpstreamFailed | None = None
+        for issuer in protected.issuers:
+            try:
+                return await self._terms_of(self._reach.server(issuer), protected)
+            except UpstreamFailed as error:
+                # One that does not answer now is waited for: accounts connected there would count for nothing else.
+                problem = problem or error
+        raise problem or UpstreamFailed(f"{known.slug} names no issuer")
+
+    async def _terms_of(self, server: RegisteringServer, protected: Protected) -> Terms:
+        """Raises: UpstreamFailed: no tokens are to be had there; Unavailable."""
+        known = self._known
         about = await server.metadata()
+        if len(protected.issuers) > 1 and known.people and "S256" not in json_list(about.get(_CHALLENGES)):
+            raise UpstreamFailed(f"{server.name} does not support PKCE (S256)")
         client, mark = known.client, ""
         if client is None:
             client, mark = await self._client(server, about)
@@ -192,12 +211,6 @@ class Finding:
                 f"{known.slug} names an issuer elsewhere, and the gateway shows who it is there only where the"
                 f" configuration says so: set servers.{known.slug}.auth.issuer"
             )
-
-    def _server(self, protected: Protected) -> RegisteringServer:
-        if protected.issuer:
-            return self._reach.server(protected.issuer)
-        origin = origin_of(self.place)
-        return self._reach.server(origin, defaults_at(origin))
 
     async def _client(self, server: RegisteringServer, about: JsonObject) -> tuple[Client, str]:
         """MCP 2026-07-28, "client registration": who is known by hand first, then by its document, then registered.

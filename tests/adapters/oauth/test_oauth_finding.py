@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from adapters.net.challenge import NO_CHALLENGE, Challenge
 from adapters.net.client_auth import Client
-from adapters.oauth.discovery import covers
+from adapters.oauth.discovery import MOST_ISSUERS, are_about
 from adapters.oauth.finding import KEPT_S, mark_of
 from adapters.oauth.kept import NO_SOONER_S
 from adapters.oauth.registrations import MOST, SHORTEST_S, Registration
 from gateway.core.errors import Conflict, Denied, Unavailable, UpstreamFailed
-from gateway.core.json import JsonObject, json_text
+from gateway.core.json import Json, JsonObject, json_text
 from gateway.core.ports.world import Secret
 from tests.fakes_accounts import ANA, AccountHouse, Begun
 from tests.fakes_finding import ABOUT, AT, LOOKS_UP, REGISTERS, FindingHouse
@@ -128,6 +128,9 @@ async def test_what_the_configuration_says_goes_before_what_is_found() -> None:
     [
         {"resource": "https://evil.test/mcp"},
         {"resource": "https://crm.test/mcp/deeper"},
+        {"resource": "https://crm.test"},
+        {"resource": "https://crm.test/mcp?a=b"},
+        {"resource": "https://crm.test/mcp#a"},
         {"resource": "https://crm.test/m"},
         {"resource": "http://crm.test/mcp"},
         {"resource": "https://crm.test:8443/mcp"},
@@ -356,19 +359,65 @@ async def test_no_more_is_asked_for_than_the_configuration_names() -> None:
 
 # Whose metadata count
 
+
+class Away(FakeAuthorizationServer):
+    """It does not answer."""
+
+    async def metadata(self) -> JsonObject:
+        raise Unavailable("it does not answer")
+
+
 _PATHS = st.lists(st.sampled_from(["mcp", "a", "..", "%2e", ""]), max_size=3).map("/".join)
 
 
 @settings(deadline=None)
 @given(_PATHS, _PATHS)
-def test_metadata_cover_what_is_at_their_place_or_below(above: str, below: str) -> None:
-    covered = covers(f"https://crm.test/{above}", f"https://crm.test/{below}")
+def test_metadata_are_about_what_is_at_their_place_or_at_the_root_about_the_host(path: str, other: str) -> None:
+    url = f"https://crm.test/{path}"
+    for at in (AT, f"{AT}/mcp", "https://crm.test/about"):
+        if are_about(f"https://crm.test/{other}", url, at):
+            assert other.strip("/") in ({path.strip("/"), ""} if at == AT else {path.strip("/")})
+        assert not are_about(f"https://crm.test.evil.test/{path}", url, at)
+        assert not are_about(f"https://crm.test:444/{path}", url, at)
+    assert are_about("HTTPS://CRM.test:443", url, AT)
 
-    parts, deeper = [*filter(None, above.split("/"))], [*filter(None, below.split("/"))]
-    if covered:
-        assert deeper[: len(parts)] == parts
-    assert not covers(f"https://crm.test.evil.test/{above}", f"https://crm.test/{below}")
-    assert not covers(f"https://crm.test:444/{above}", f"https://crm.test/{below}")
+
+async def test_metadata_about_a_whole_host_count_where_that_has_them_whoever_names_the_address() -> None:
+    house = FindingHouse()
+    whole: JsonObject = {**ABOUT, "resource": "https://crm.test"}
+    house.reach.documents = {AT: whole, "https://crm.test/about": whole}
+    house.reach.challenge = Challenge(metadata_url="https://crm.test/about")
+    with pytest.raises(UpstreamFailed, match="another server"):
+        await house.terms()
+
+    house.clock.advance(NO_SOONER_S)
+    house.reach.challenge = Challenge(metadata_url=AT)
+
+    assert (await house.terms()).wish.resource == "https://crm.test"
+
+
+async def test_the_next_issuer_is_asked_where_the_first_is_of_no_use_and_the_first_waited_for_where_it_is_away() -> (
+    None
+):
+    house = FindingHouse()
+    mute, away = FakeAuthorizationServer("https://mute.test"), Away("https://away.test")
+    house.reach.issuers |= {each.issuer: each for each in (mute, away)}
+    named: list[Json] = ["http://plain.test", mute.issuer, ISSUER, "http://plain.test/last"]
+
+    house.reach.documents[f"{AT}/mcp"] = {**ABOUT, "authorization_servers": [away.issuer, ISSUER]}
+    with pytest.raises(Unavailable):
+        await house.terms()
+    house.clock.advance(NO_SOONER_S)
+    house.reach.documents[f"{AT}/mcp"] = {**ABOUT, "authorization_servers": named}
+    assert (await house.terms()).issuer == ISSUER
+
+    house = FindingHouse()
+    house.reach.issuers[mute.issuer] = mute
+    crowd: list[Json] = [f"http://plain{number}.test" for number in range(MOST_ISSUERS)]
+    house.reach.documents[f"{AT}/mcp"] = {**ABOUT, "authorization_servers": [*crowd, ISSUER]}
+    with pytest.raises(UpstreamFailed, match="https"):
+        await house.terms()
+    assert house.server.told == []
 
 
 async def test_an_operator_has_the_gateway_registered_anew_at_an_issuer_that_forgot_it() -> None:

@@ -120,7 +120,7 @@ async def test_a_server_that_never_answers_a_knock_to_its_end_may_still_have_pub
         with anyio.fail_after(30):
             found = await protected_by(server.url, reach_to(server))
 
-    assert (found.issuer, found.scopes) == (origin_of(server.url), ())
+    assert (found.issuers, found.scopes) == ((origin_of(server.url),), ())
 
 
 async def test_a_page_where_metadata_would_be_is_none() -> None:
@@ -131,7 +131,7 @@ async def test_a_page_where_metadata_would_be_is_none() -> None:
         with anyio.fail_after(30):
             found = await protected_by(server.url, reach_to(server))
 
-    assert (found.issuer, found.resource) == (origin, origin)
+    assert (found.issuers, found.resource) == ((origin,), origin)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
