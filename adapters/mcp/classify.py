@@ -103,6 +103,10 @@ class Message:
 NOTHING_SAID = Message("", b"", {}, NO_META, 0)
 
 
+class NotOneMessage(RpcRefusal):
+    """What came is JSON, and no message."""
+
+
 def era_of(version: bytes | None) -> Era | None:
     """The era the version header names; None where there is no header, which only the body can settle.
 
@@ -257,8 +261,8 @@ def _malformed(body: bytes, era: Era, error: Exception) -> RpcRefusal:
 def _not_one_message(era: Era, request_id: bytes) -> RpcRefusal:
     # Until 2025-11-25 the reference server calls it invalid params, from 2026-07-28 on an invalid request.
     code = INVALID_REQUEST if era == "modern" else INVALID_PARAMS
-    said = "the body must be a single JSON-RPC 2.0 request or notification object; batches are not served"
-    return RpcRefusal(code, said, http=400, request_id=request_id or NULL)
+    said = "the body must be a single JSON-RPC 2.0 request or notification object"
+    return NotOneMessage(code, said, http=400, request_id=request_id or NULL)
 
 
 def _too_deep(body: bytes, depth: int) -> bool:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from adapters.mcp.batches import messages_in
 from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_pages import COMPLETE
 from adapters.mcp.client_stream import Stream
@@ -72,8 +73,8 @@ class SessionAside:
             return
         try:
             for event in self._parser.feed(data):
-                if event.data:
-                    self._take(event.data)
+                for said in messages_in(event.data) if event.data else ():
+                    self._take(said)
         except GatewayError:
             self.close()  # what is said here is lost, and no call with it
 

@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 import anyio
 from msgspec import Raw
 
+from adapters.mcp.batches import messages_in
 from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_exchange import MayAsk, nothing
 from adapters.mcp.client_pages import COMPLETE
@@ -190,14 +191,18 @@ class Channel:
             self.endpoint = _same_origin(self._url, event.data, self._answers)
             self.named.set()
         elif event.event == b"message" and event.data:
-            message = self._answers.message(event.data)
-            match message.kind:
-                case "answer":
-                    self._answered(message)
-                case "request":
-                    self._asked(message, event.data)
-                case "notification":
-                    self._notified(message, event.data)
+            for said in messages_in(event.data):
+                self._heard(said)
+
+    def _heard(self, raw: bytes) -> None:
+        message = self._answers.message(raw)
+        match message.kind:
+            case "answer":
+                self._answered(message)
+            case "request":
+                self._asked(message, raw)
+            case "notification":
+                self._notified(message, raw)
 
     def _answered(self, message: Message) -> None:
         text = bytes(message.id)

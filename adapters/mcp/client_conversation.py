@@ -11,6 +11,7 @@ import anyio
 import structlog
 from msgspec import Raw
 
+from adapters.mcp.batches import messages_in
 from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_channel import Call
 from adapters.mcp.client_exchange import Asked, MayAsk, message_from, nothing
@@ -221,18 +222,11 @@ class Conversation:
     # See `Lines`.
 
     def line(self, raw: bytes) -> None:
-        try:
-            message = self._answers.message(raw)
-        except UpstreamFailed:
-            self._count_garbage()
+        if raw[:1] == b"{":
+            self._take(raw)
             return
-        match message.kind:
-            case "notification":
-                self._notified(message, raw)
-            case "request":
-                self._question(message, raw)
-            case "answer":
-                self._answered(message)
+        for said in messages_in(raw):
+            self._take(said)
 
     def overlong(self, head: bytes) -> None:
         _, found, rest = head.partition(b'"id":')
@@ -249,6 +243,20 @@ class Conversation:
             if call.answer is None:
                 # Not `Unavailable`: that would say that nothing was done, and nobody knows.
                 call.settle(self._answers.failed("ended before it answered"))
+
+    def _take(self, raw: bytes) -> None:
+        try:
+            message = self._answers.message(raw)
+        except UpstreamFailed:
+            self._count_garbage()
+            return
+        match message.kind:
+            case "notification":
+                self._notified(message, raw)
+            case "request":
+                self._question(message, raw)
+            case "answer":
+                self._answered(message)
 
     def _answered(self, message: Message) -> None:
         number = _number(message.id)

@@ -3,6 +3,7 @@
 Knows neither eras nor sessions; those are headers to it.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from copy import copy
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TypeAlias
 
 from msgspec import Raw
 
+from adapters.mcp.batches import messages_in, only_message
 from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_params import Outgoing
 from adapters.mcp.client_parts import ServerParts
@@ -138,13 +140,26 @@ class Wire:
             raise await self.refused(response)
         content_type = response.header(b"content-type").lower()
         if content_type.startswith(JSON):
-            return self.answers.answer_to(number, await response.read(self.limits.result_bytes))
-        if content_type.startswith(EVENTS):
-            parser = SseParser(self.limits.result_bytes, self.pool.name)
-            stream = Stream(number=number, lines=lines, response=response, parser=parser, take_up=take_up, aside=aside)
-            return await self.read_on(stream, emit, may_ask)
-        response.close()
-        raise self.answers.failed("answered with something that is not JSON")
+            body = await response.read(self.limits.result_bytes)
+            if body[:1] == b"{" or len(said := messages_in(body)) == 1:
+                return self.answers.answer_to(number, only_message(body))
+            take_up, aside = None, None
+        elif content_type.startswith(EVENTS):
+            said = []
+        else:
+            response.close()
+            raise self.answers.failed("answered with something that is not JSON")
+        parser = SseParser(self.limits.result_bytes, self.pool.name)
+        stream = Stream(
+            number=number,
+            lines=lines,
+            response=response,
+            parser=parser,
+            events=deque(said),
+            take_up=take_up,
+            aside=aside,
+        )
+        return await self.read_on(stream, emit, may_ask)
 
     async def read_on(self, stream: Stream, emit: Emit, may_ask: MayAsk) -> "Raw | Asked":
         """See `answer`: what a stream says from here on."""
@@ -185,8 +200,8 @@ class Wire:
         """Read a stream that answers nothing to its end, for the changes it tells of."""
         parser = SseParser(self.limits.event_bytes, self.pool.name)
         while chunk := await response.chunk():
-            for event in parser.feed(chunk):
-                message = self.answers.message(event.data) if event.data else Message()
+            for said in (each for event in parser.feed(chunk) if event.data for each in messages_in(event.data)):
+                message = self.answers.message(said)
                 if message.method in LIST_CHANGED:
                     self.on_changed()
                 elif message.method == UPDATED:
@@ -211,7 +226,7 @@ class Wire:
     async def unread(self, number: int, response: Response) -> GatewayError:
         """What status 400 means inside a session: the request was wrong, or the session unknown to many a server."""
         if response.header(b"content-type").lower().startswith(JSON):
-            message = message_in(await response.read(_ERROR_BYTES))
+            message = message_in(only_message(await response.read(_ERROR_BYTES)))
             if message is not None and message.id == Raw(b"%d" % number) and message.error:
                 return self.answers.error(error_from_raw(message.error))
         response.close()
@@ -221,7 +236,7 @@ class Wire:
         """What a status other than 200 means. The body is read only for a JSON-RPC error in it."""
         status = response.status
         if response.header(b"content-type").lower().startswith(JSON) and status in _MAY_EXPLAIN:
-            error = rpc_error(await response.read(_ERROR_BYTES))
+            error = rpc_error(only_message(await response.read(_ERROR_BYTES)))
             if error is not None:
                 if status == 404 and error.code != METHOD_NOT_FOUND:
                     return SessionGone("the server does not know the session", detail={"upstream": error.to_json()})

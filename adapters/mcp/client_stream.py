@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 import anyio
 
+from adapters.mcp.batches import messages_in
 from adapters.net.response import Response
 from adapters.net.sse import SseParser
 from gateway.core.errors import DeadlineExceeded, GatewayError, UpstreamFailed
@@ -99,8 +100,11 @@ class Stream:
         found = self.parser.feed(chunk)
         if found:
             self.tries = 0
-        # A priming event is an id to resume from, and nothing else.
-        self.events += [event.data for event in found if event.data]
+        for event in found:
+            if event.data[:1] == b"{":
+                self.events.append(event.data)
+            elif event.data:  # a priming event is an id to resume from, and nothing else
+                self.events += messages_in(event.data)
 
     async def _again(self, failure: GatewayError, limit_bytes: int, clock: Clock) -> None:
         last, take_up = self.parser, self.take_up
