@@ -3,13 +3,16 @@
 Host and Origin are checked before it; whoever stands before it also takes away identity headers that are not its own.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import anyio
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from adapters.mcp.batch_door import BatchDoor
+from adapters.mcp.batches import is_array
 from adapters.mcp.classify import (
     ABSENT,
     VERSION_HEADER,
@@ -21,6 +24,7 @@ from adapters.mcp.classify import (
     message_from,
 )
 from adapters.mcp.exchange import FAREWELL_S, Exchange, Pace, Vigil
+from adapters.mcp.gathering import Gathering
 from adapters.mcp.knock import Knock
 from adapters.mcp.methods import Methods
 from adapters.mcp.offers import SCOPE as SETS
@@ -44,6 +48,10 @@ from gateway.core.ports.world import Clock, Ids
 from gateway.core.record import Record
 
 log = structlog.get_logger(__name__)
+
+E = TypeVar("E", bound=Exchange)
+Answer = Callable[[Knock, Exchange], Awaitable[bytes]]
+"""Answers a POST; or gives its body, where that is a batch, to be answered as one."""
 
 PATH = "/mcp"
 JSON = b"application/json"
@@ -87,6 +95,7 @@ class McpDoor:
             offers=offers,
             unread=self._unread,
         )
+        self._batches = BatchDoor(self._methods, limits=limits, serve=self._one_of_several)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -133,15 +142,15 @@ class McpDoor:
             )
             await refuse(send, nowhere, 404)
         elif scope["method"] == "POST":
-            await self._post(knock)
+            await self._post(knock, self._exchange(knock, Exchange), self._answer)
         else:
             await self._without_body(scope["method"], knock)
 
-    async def _post(self, knock: Knock) -> None:
+    def _exchange(self, knock: Knock, kind: type[E]) -> E:
         vigil = self._vigil
         if vigil is None:
             raise RuntimeError("the door serves only inside running()")
-        exchange = Exchange(
+        return kind(
             knock.receive,
             knock.send,
             pace=self._pace,
@@ -149,8 +158,11 @@ class McpDoor:
             accept=self._accepts.get(knock.headers.get(b"accept", b"")) or self._accepted(knock),
             unread=self._unread,
         )
+
+    async def _post(self, knock: Knock, exchange: Exchange, answer: Answer) -> None:
+        batch = b""
         try:
-            await self._answer(knock, exchange)
+            batch = await answer(knock, exchange)
         except RpcRefusal as refusal:
             await self._refused(knock, exchange, refusal)
         except GatewayError as error:
@@ -169,8 +181,16 @@ class McpDoor:
             await self._refused(knock, exchange, refusal_from(failed))
         finally:
             exchange.close()
+        if batch:
+            whole = self._exchange(knock, Gathering)
+            await self._post(knock, whole, lambda knock, _: self._batches.answer(knock, whole, batch))
 
-    async def _answer(self, knock: Knock, exchange: Exchange) -> None:
+    async def _one_of_several(self, knock: Knock, part: Exchange) -> None:
+        """Answer a request of a batch."""
+        await self._post(knock, part, self._legacy)
+
+    async def _answer(self, knock: Knock, exchange: Exchange) -> bytes:
+        """Answer what came alone; the body, where it is an array and is to be answered as one."""
         headers = knock.headers
         if not (exchange.accepts_json or exchange.accepts_sse):
             raise RpcRefusal(INVALID_REQUEST, "accept application/json and text/event-stream", http=406)
@@ -180,18 +200,19 @@ class McpDoor:
         body = await read_body(knock.receive, headers, self._limits.body_bytes)
         named = era_of(headers.get(VERSION_HEADER, b"").strip(b" \t") or None)
         knock.era = named or "legacy"
+        if body[:1] != b"{" and is_array(body):
+            return body
         message = message_from(body, knock.era, self._limits.json_depth)
         if isinstance(message, Reply):
             self._methods.answered(knock, message)
             await reply(knock.send, 202)
-            return
+            return b""
         knock.message = message
         exchange.request_id = message.id
         if len(headers) != len(knock.lines):
             check_routing(knock.lines)
         if named != "modern" and message.meta.version is ABSENT:
-            await self._legacy(knock, exchange)
-            return
+            return await self._legacy(knock, exchange)
         knock.era = "modern"
         if message.id:
             check_modern(message, headers, knock.lines)
@@ -199,8 +220,9 @@ class McpDoor:
         else:
             check_notification(headers)
             await reply(knock.send, 202)
+        return b""
 
-    async def _legacy(self, knock: Knock, exchange: Exchange) -> None:
+    async def _legacy(self, knock: Knock, exchange: Exchange) -> bytes:
         if knock.message.method != "initialize":
             knock.session = self._methods.session(knock)
         if knock.message.id:
@@ -208,6 +230,7 @@ class McpDoor:
         else:
             self._methods.notified(knock)
             await reply(knock.send, 202)
+        return b""
 
     async def _without_body(self, method: str, knock: Knock) -> None:
         """GET and DELETE, which only sessions know (MCP until 2025-11-25, transports)."""

@@ -144,6 +144,8 @@ class Limits:
     """Largest single server-sent event read, bytes."""
     json_depth: int = 64
     """Deepest nesting of a request body."""
+    batch_messages: int = 50
+    """JSON-RPC messages in one batch of an MCP client of 2025-03-26; 0 for none."""
     call_timeout_s: float = 60.0
     """Longest a call may take unless its target says otherwise, seconds."""
     run_timeout_s: float = 600.0

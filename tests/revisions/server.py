@@ -79,7 +79,7 @@ class RevisionServer:
         if not self._streams(message):
             said = _response(message, await self.result(message, declared, _mute))
             opened = [("mcp-session-id", next(reversed(self.sessions)))] if message["method"] == "initialize" else []
-            await _answer(send, 200, said, opened)
+            await _answer(send, 200, self.framed(said), opened)
             return
         stream = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": stream})
@@ -87,8 +87,17 @@ class RevisionServer:
         async def say(said: Message) -> None:
             await send({"type": "http.response.body", "body": _event(said), "more_body": True})
 
-        await say(_response(message, await self.result(message, declared, say)))
+        saying = self.gathering(say)
+        await saying(_response(message, await self.result(message, declared, saying)))
         await send({"type": "http.response.body", "body": b""})
+
+    def framed(self, said: Message) -> Any:
+        """An answer as it goes out by itself."""
+        return said
+
+    def gathering(self, say: Say) -> Say:
+        """What says something on the way to one answer, and the answer."""
+        return say
 
     def _checked(self, message: Message, headers: Mapping[str, str]) -> Message:
         """What the client can be asked for. Raises: Refused."""
@@ -249,17 +258,18 @@ class OlderTransport(RevisionServer):
         if message["method"] == "initialize":
             self.sessions[session] = message["params"]["capabilities"]
         try:
+            say = self.gathering(say)
             await say(_response(message, await self.result(message, self.sessions.get(session, {}), say)))
         except Refused as refused:
             await say({"jsonrpc": "2.0", "id": message["id"], "error": refused.error})
 
 
 class Servers:
-    """All of them, by path: `/2025-03-26`, and `/older` for HTTP+SSE. An ASGI application."""
+    """All of them, by path: `/2025-03-26`, and `/older` for HTTP+SSE; `more` too. An ASGI application."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: RevisionServer) -> None:
         self.by_name: dict[str, RevisionServer] = {f"v{each}": RevisionServer(each) for each in VERSIONS}
-        self.by_name["older"] = OlderTransport()
+        self.by_name |= {"older": OlderTransport(), **more}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -308,7 +318,7 @@ async def _body(receive: Receive) -> bytes:
     return body
 
 
-async def _answer(send: Send, status: int, said: Message | None, more: list[tuple[str, str]] | None = None) -> None:
+async def _answer(send: Send, status: int, said: Any, more: list[tuple[str, str]] | None = None) -> None:
     body = b"" if said is None else json.dumps(said).encode()
     headers = [(b"content-length", b"%d" % len(body))]
     headers += [(b"content-type", b"application/json")] if said is not None else []
