@@ -12,13 +12,15 @@ import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup
 
+from adapters.mcp.batches import is_array
 from adapters.mcp.classify import ABSENT, Message, Reply, message_from
 from adapters.mcp.headers import NAMED_BY, Mirror, encode_header, mirrors_of, param_headers
-from adapters.mcp.refusals import INTERNAL_ERROR, RpcRefusal, error_bytes
+from adapters.mcp.refusals import RpcRefusal, error_bytes
 from adapters.mcp.render import notification_bytes
-from adapters.mcp.stdio_http import Failed, Gone, Link, NotRunning
+from adapters.mcp.stdio_batches import StdioBatches
+from adapters.mcp.stdio_http import FAILURES, Failed, Gone, Link, NotRunning, refusal_of
 from adapters.mcp.wire import Era, as_text, decode_value, encode
-from gateway.core.errors import Exhausted, GatewayError, InvalidRequest, Unavailable
+from gateway.core.errors import Exhausted, GatewayError, InvalidRequest
 from gateway.core.json import json_list, json_object, json_text
 from gateway.core.limits import Limits
 
@@ -74,6 +76,8 @@ class _Front:
         about."""
         self._listened = False
         """Whether something may have changed since the client read its lists, and nobody listened."""
+        self._batches = StdioBatches(link, self._say, self._reopen, limits.json_depth)
+        self._batched = 0
         self._mirrors: dict[str, tuple[Mirror, ...]] = {}
         """By tool, the arguments its schema mirrors into headers; learnt from lists that pass by."""
 
@@ -91,6 +95,9 @@ class _Front:
             await self._link.close_session()
 
     async def _take(self, line: bytes, group: TaskGroup) -> None:
+        if is_array(line):
+            await self._take_several(line, group)
+            return
         try:
             message = message_from(line, "legacy", self._limits.json_depth)
         except RpcRefusal as refusal:
@@ -153,15 +160,47 @@ class _Front:
                 await self._link.initialize(line, message.id, self._say)
             else:
                 await self._exchange(message, line, headers)
-        except NotRunning as error:
-            down = Unavailable(str(error), detail={"command": "drawbridge serve"})
-            await self._say(error_bytes(message.id, down.wire.jsonrpc, down.message, down.describe()))
-        except (Gone, Failed) as error:
-            await self._say(error_bytes(message.id, INTERNAL_ERROR, str(error)))
+        except FAILURES as error:
+            refusal = refusal_of(error)
+            await self._say(error_bytes(message.id, refusal.code, refusal.message, refusal.data))
         except RpcRefusal as refusal:
             await self._say(error_bytes(message.id, refusal.code, refusal.message, refusal.data))
         except GatewayError as error:
             await self._say(error_bytes(message.id, error.wire.jsonrpc, error.message, error.describe()))
+
+    async def _take_several(self, line: bytes, group: TaskGroup) -> None:
+        """A batch counts as one of those under way; what it takes back or answers is the gateway's to see to."""
+        self._batched += 1
+        key = b"[%d" % self._batched  # no id begins like this
+        messages = self._batches.messages(line)
+        if len(self._calls) >= IN_FLIGHT:
+            full = Exhausted("too many requests are under way")
+            for message, _ in messages:
+                if message.id:
+                    await self._say(error_bytes(message.id, full.wire.jsonrpc, full.message, full.describe()))
+            return
+        scope = self._calls[key] = anyio.CancelScope()
+        group.start_soon(self._several, line, messages, key, scope, group)
+
+    async def _several(
+        self,
+        line: bytes,
+        messages: list[tuple[Message, bytes]],
+        key: bytes,
+        scope: anyio.CancelScope,
+        group: TaskGroup,
+    ) -> None:
+        try:
+            with scope:
+                await self._batches.relay(line, [each.id for each, _ in messages if each.id])
+            for message, raw in messages:
+                if message.id:
+                    self._settle(message, raw)
+                elif message.method == "notifications/initialized":
+                    group.start_soon(self._listen)
+        finally:
+            del self._calls[key]
+            self._answered.set()
 
     async def _exchange(self, message: Message, line: bytes, headers: dict[str, str]) -> None:
         hear = self._say_and_learn if message.method == "tools/list" else self._say

@@ -9,6 +9,10 @@ import msgspec
 from httpx2 import EventSource
 from msgspec import Raw
 
+from adapters.mcp.batches import is_array, messages_in
+from adapters.mcp.refusals import INTERNAL_ERROR, RpcRefusal
+from gateway.core.errors import Unavailable
+
 Hear = Callable[[bytes], Awaitable[None]]
 """Takes one JSON-RPC message."""
 
@@ -33,7 +37,21 @@ class Failed(Exception):
     """The gateway did not answer as it should."""
 
 
-class _Answer(msgspec.Struct, gc=False):
+FAILURES = (NotRunning, Gone, Failed)
+UNANSWERED = "the gateway ended its stream before it answered"
+
+
+def refusal_of(error: Exception) -> RpcRefusal:
+    """What a client is told of one of `FAILURES`."""
+    if isinstance(error, NotRunning):
+        down = Unavailable(str(error), detail={"command": "drawbridge serve"})
+        return RpcRefusal(down.wire.jsonrpc, down.message, data=down.describe())
+    return RpcRefusal(INTERNAL_ERROR, str(error))
+
+
+class Answered(msgspec.Struct, gc=False):
+    """A JSON-RPC message; absent members are empty."""
+
     id: Raw = Raw()
     result: Raw = Raw()
     error: Raw = Raw()
@@ -44,7 +62,7 @@ class _Agreed(msgspec.Struct, gc=False):
     protocolVersion: str = ""
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
+_decode = msgspec.json.Decoder(Answered).decode
 _decode_agreed = msgspec.json.Decoder(_Agreed).decode
 
 
@@ -101,6 +119,27 @@ class Link:
         except httpx2.TransportError as error:
             raise _unreachable(self._url, error) from error
 
+    async def post_several(self, line: bytes, hear: Hear) -> bytes:
+        """Send a batch; `hear` is given what comes of it, an array or one message after the other.
+
+        Gives what answers none of its messages, but all of it: that it was refused. Raises: NotRunning, Gone, Failed.
+        """
+        try:
+            async with self._http.stream("POST", self._url, content=line, headers=self._lines({})) as response:
+                if response.status_code == 202:
+                    return b""
+                if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+                    await _streamed(response, hear)
+                    return b""
+                body = await self._plain(response)
+        except httpx2.TransportError as error:
+            raise _unreachable(self._url, error) from error
+        if not is_array(body):
+            read_answer(body)
+            return body
+        await hear(body)
+        return b""
+
     async def post_quietly(self, line: bytes) -> None:
         """Send what has no answer. Raises: NotRunning."""
         try:
@@ -140,18 +179,20 @@ class Link:
         return {SESSION: self.session, VERSION: self._version}
 
     async def _messages(self, response: httpx2.Response, request_id: bytes, hear: Hear) -> None:
-        content_type = response.headers.get("content-type", "").lower()
-        if content_type.startswith("text/event-stream"):
+        if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
             await _streamed(response, hear)
             return
+        await hear(_addressed(await self._plain(response), request_id))
+
+    async def _plain(self, response: httpx2.Response) -> bytes:
         if response.status_code == 404 and self.session and SESSION in response.request.headers:
             raise Gone("the gateway does not know the session")
-        if not content_type.startswith("application/json"):
+        if not response.headers.get("content-type", "").lower().startswith("application/json"):
             raise Failed(f"the gateway answered with HTTP status {response.status_code} and nothing to read")
-        await hear(_addressed(await response.aread(), request_id))
+        return await response.aread()
 
     def _opened(self, response: httpx2.Response, message: bytes) -> None:
-        result = bytes(_read(message).result)
+        result = bytes(read_answer(message).result)
         if SESSION in response.headers and result:
             self.session = response.headers[SESSION]
             self._version = _decode_agreed(result).protocolVersion
@@ -162,15 +203,16 @@ async def _streamed(response: httpx2.Response, hear: Hear) -> None:
     try:
         async for event in EventSource(response, max_event_size=LARGEST_EVENT):
             if event.data:
-                answered = not _read(event.data.encode()).method
+                answered = not read_answer(messages_in(event.data.encode())[-1]).method
                 await hear(event.data.encode())
     except httpx2.SSEError as error:
         raise Failed("the gateway's stream is broken") from error
     if not answered:
-        raise Failed("the gateway ended its stream before it answered")
+        raise Failed(UNANSWERED)
 
 
-def _read(message: bytes) -> _Answer:
+def read_answer(message: bytes) -> Answered:
+    """What the gateway said, as far as it is looked at. Raises: Failed: it is no message."""
     try:
         return _decode(message)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -179,7 +221,7 @@ def _read(message: bytes) -> _Answer:
 
 def _addressed(message: bytes, request_id: bytes) -> bytes:
     """A response under the id of its request, which a gateway that could not read the request does not know."""
-    answer = _read(message)
+    answer = read_answer(message)
     if bytes(answer.id) == request_id or not bytes(answer.error):
         return message
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (request_id, bytes(answer.error))

@@ -502,8 +502,8 @@ MEMBERS: dict[str, Any] = {
     "method": METHODS | st.integers(),
     "params": st.dictionaries(st.sampled_from(["name", "_meta", "uri"]), st.text('x"', max_size=3), max_size=2)
     | st.lists(st.none(), max_size=1),
-    "result": st.just({}),
-    "error": st.just({"code": 1, "message": ""}),
+    "result": st.just(None),
+    "error": st.just(7),
 }
 ELEMENTS: Any = st.one_of(
     st.none() | st.booleans() | st.integers() | st.text("[]", max_size=2) | st.lists(st.integers(), max_size=2),

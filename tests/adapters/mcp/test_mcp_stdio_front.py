@@ -298,21 +298,76 @@ async def answering_with(payload: bytes) -> AsyncGenerator[int]:
         group.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b"HTTP/1.1 502 Bad\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n<html>",
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n: nothing\n\n",
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: garbage\n\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\ncut",
-        b"garbage",
-    ],
-)
+NONSENSE = [
+    b"HTTP/1.1 502 Bad\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n<html>",
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n: nothing\n\n",
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: garbage\n\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\ncut",
+    b"garbage",
+]
+
+
+@pytest.mark.parametrize("payload", NONSENSE)
 async def test_whatever_the_other_side_answers_the_client_gets_an_error(payload: bytes) -> None:
     async with answering_with(payload) as port, fronted(port) as terminal:
         answer = await terminal.ask(modern_body("tools/list", {}))
     assert answer["error"]["code"] == -32603
+
+
+OF_BATCHES = legacy("initialize", {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {}}, 0)
+
+
+async def test_a_batch_goes_to_the_gateway_whole_and_its_answers_come_back() -> None:
+    async with served(shop()) as port, fronted(port) as terminal:
+        await terminal.ask(OF_BATCHES)
+        await terminal.say([{"jsonrpc": "2.0", "method": "notifications/initialized"}, {"no": "message"}])
+        broken = await terminal.hear()
+        await terminal.say([legacy("ping", request_id=1), legacy("tools/list", request_id=2)])
+        plain_ones = await terminal.hear()
+        call = legacy("tools/call", {**CALL, "_meta": {"progressToken": 9}}, 3)
+        await terminal.say([call, legacy("ping", request_id=4)])
+        heard = [await terminal.hear() for _ in range(3)]
+    assert [(each["id"], each["error"]["code"]) for each in broken] == [(None, -32600)]
+    assert [each["id"] for each in plain_ones] == [1, 2]
+    assert plain_ones[0]["result"] == {}
+    assert {each.get("id", each.get("method")) for each in heard} == {3, 4, "notifications/progress"}
+
+
+async def test_each_request_of_a_batch_that_is_refused_whole_learns_it_by_its_id() -> None:
+    async with served(shop()) as port, fronted(port) as terminal:
+        await terminal.ask(HELLO)
+        await terminal.say([legacy("ping", request_id=1), legacy("tools/call", CALL, 2)])
+        refused = await terminal.hear()
+        await terminal.say([{"jsonrpc": "2.0", "method": "notifications/progress"}])
+        alone = await terminal.hear()
+    assert [(each["id"], each["error"]["code"]) for each in refused] == [(1, -32602), (2, -32602)]
+    assert (alone["id"], alone["error"]["code"]) == (None, -32602)
+
+
+async def test_a_batch_is_sent_again_to_a_gateway_that_was_started_again() -> None:
+    async with served(shop()) as port:
+        pass
+    async with fronted(port) as terminal:
+        async with served(shop(), port):
+            await terminal.ask(OF_BATCHES)
+        async with served(shop(), port):
+            await terminal.say([legacy("ping", request_id=1)])
+            answers = await terminal.hear()
+        await terminal.say([legacy("ping", request_id=2), legacy("ping", request_id=3)])
+        gone = await terminal.hear()
+    assert answers == [{"jsonrpc": "2.0", "id": 1, "result": {}}]
+    assert [(each["id"], "error" in each) for each in gone] == [(2, True), (3, True)]
+
+
+@pytest.mark.parametrize(
+    "payload", [*NONSENSE, b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n[7]"]
+)
+async def test_whatever_the_other_side_answers_each_request_of_a_batch_gets_an_error(payload: bytes) -> None:
+    async with answering_with(payload) as port, fronted(port) as terminal:
+        await terminal.say([legacy("ping", request_id=1), legacy("ping", request_id=2)])
+        answers = await terminal.hear()
+    assert [(each["id"], each["error"]["code"]) for each in answers] == [(1, -32603), (2, -32603)]
 
 
 SCRIPT = """
