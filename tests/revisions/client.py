@@ -38,7 +38,7 @@ class RevisionClient:
         result = await self.request("initialize", params)
         if self.version >= HEADER_SINCE:
             self._session["mcp-protocol-version"] = self.version
-        taken = await self._post({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        taken = await self.post({"jsonrpc": "2.0", "method": "notifications/initialized"})
         assert taken.status_code == 202
         return result
 
@@ -81,10 +81,10 @@ class RevisionClient:
             self.told.append(message)
             return
         self.asked.append({"method": message["method"], "params": message["params"]})
-        taken = await self._post({"jsonrpc": "2.0", "id": message["id"], "result": SAMPLED})
+        taken = await self.post({"jsonrpc": "2.0", "id": message["id"], "result": SAMPLED})
         assert taken.status_code == 202
 
-    async def _post(self, body: dict[str, Any]) -> httpx2.Response:
+    async def post(self, body: Any) -> httpx2.Response:
         return await self._http.post(self._path, json=body, headers=self._session)
 
 
