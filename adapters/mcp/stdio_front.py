@@ -173,11 +173,11 @@ class _Front:
         self._batched += 1
         key = b"[%d" % self._batched  # no id begins like this
         messages = self._batches.messages(line)
-        if len(self._calls) >= IN_FLIGHT:
+        ids = [message.id for message, _ in messages if message.id]
+        if ids and len(self._calls) >= IN_FLIGHT:
             full = Exhausted("too many requests are under way")
-            for message, _ in messages:
-                if message.id:
-                    await self._say(error_bytes(message.id, full.wire.jsonrpc, full.message, full.describe()))
+            for each in ids:
+                await self._say(error_bytes(each, full.wire.jsonrpc, full.message, full.describe()))
             return
         scope = self._calls[key] = anyio.CancelScope()
         group.start_soon(self._several, line, messages, key, scope, group)
