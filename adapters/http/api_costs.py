@@ -61,11 +61,14 @@ class CostEndpoints:
         shown: dict[str, Usage] = {}
         total, left_out = Usage(), 0
         async for run in runs:
+            usage = run.usage
+            if run.spec.get("homes"):
+                usage = sum((each for _, each in of_steps(await self._own_steps(run), nested=True)), Usage())
             if not json_text(run.spec.get("parent_run")):
                 # What a nested one used its outer one has in its own.
-                total = total + run.usage
+                total = total + usage
             if len(shown) < LIST_LIMIT:
-                shown[run.id] = run.usage
+                shown[run.id] = usage
             else:
                 left_out += 1
         return shown, total, left_out
@@ -74,11 +77,16 @@ class CostEndpoints:
         """By `WORKFLOW/STEP`, or `WORKFLOW/STAGE`, the dearest first."""
         sums: dict[str, Usage] = {}
         async for run in runs:
-            parts = of_stages(run) if by == "stage" else of_steps(await self._runs.steps(run.id))
+            parts = of_stages(run) if by == "stage" else of_steps(await self._own_steps(run))
             for name, usage in parts:
                 place = f"{run.workflow}/{name}"
                 sums[place] = sums.get(place, Usage()) + usage
         return _dearest_first(sums)
+
+    async def _own_steps(self, run: Run) -> list[RunStep]:
+        """Without those that were taken over from another run: that one did them, before this one began."""
+        steps = await self._runs.steps(run.id)
+        return [each for each in steps if not run.spec.get("homes") or each.started_at_us >= run.created_at_us]
 
     async def _runs_of(self, tenant: str, since: date, until: date) -> AsyncIterator[Run]:
         """All that began on these days, the newest first, read as they are asked for."""
@@ -93,13 +101,13 @@ class CostEndpoints:
             before = (page[-1].created_at_us, page[-1].id)
 
 
-def of_steps(steps: Iterable[RunStep]) -> list[tuple[str, Usage]]:
+def of_steps(steps: Iterable[RunStep], *, nested: bool = False) -> list[tuple[str, Usage]]:
     """What each step of a run used, by the name the pattern gave it, or else what it called. Without those that were
-    runs of other workflows: they have steps of their own."""
+    runs of other workflows, unless `nested`: they have steps of their own."""
     found: list[tuple[str, Usage]] = []
     ordered = sorted(steps, key=lambda each: (each.id, each.attempt))
     for step_id, attempts in groupby(ordered, key=lambda each: each.id):
-        own = [each for each in attempts if not each.target.startswith("workflow:")]
+        own = [each for each in attempts if nested or not each.target.startswith("workflow:")]
         for each in own:
             # An attempt that never got there is counted with the one that followed.
             if each is own[-1] or each.state != "unavailable":

@@ -9,8 +9,10 @@ from gateway.orchestration.advice.prediction import predicted
 from gateway.orchestration.advice.starts import start_of
 from gateway.orchestration.advice.traits import Traits
 from gateway.orchestration.advice.warnings import AGENTS_AT_MOST, of_workflow
+from gateway.orchestration.run_server import NAME as RUN_SERVER
 from gateway.orchestration.runs import RunTree
 
+_OF_RUNS = f"tool:{RUN_SERVER}/"
 SHOWN = 3
 """Patterns named beside the best one."""
 
@@ -39,7 +41,7 @@ def on_record(
 ) -> JsonObject:
     """`runs` looked at, `findings`, `warnings`. `tools`: what each agent called in these runs; `granted`: what it may
     call."""
-    agents = agents_in(trees)
+    agents, tools, granted = agents_in(trees), _chosen(tools), _chosen(granted)
     said = findings(trees, tools, granted)
     known = {each.targets for each in said if each.what == "sequential_and_sharing"}
     in_order = [pair for pair in always_in_order(trees) if pair not in known]
@@ -53,6 +55,11 @@ def on_record(
         for each in said
     ]
     return {"runs": len(trees), "findings": found, "warnings": [*of_workflow(agents, granted, in_order)]}
+
+
+def _chosen(tools: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Without the tools of the run itself: whoever works for one has them, and they say nothing about an agent."""
+    return {agent: frozenset(each for each in own if not each.startswith(_OF_RUNS)) for agent, own in tools.items()}
 
 
 def agents_in(trees: Sequence[RunTree]) -> list[str]:

@@ -115,7 +115,7 @@ def _waiting(trees: Sequence[RunTree]) -> Iterator[Finding]:
             yield Finding(
                 what="unused_parallelism",
                 targets=targets,
-                evidence=f"in {len(idle)} runs no two steps were under way at once; the longest took "
+                evidence=f"in {len(idle)} of {len(trees)} runs no two steps were under way at once; the longest took "
                 f"{took / 1e6:.1f} s, its longest step {longest / 1e6:.1f} s",
                 suggestion="if these steps do not need each other's results, give them no `after`, or use concurrent",
             )

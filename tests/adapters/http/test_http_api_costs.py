@@ -66,3 +66,25 @@ async def test_all_runs_are_added_up_however_many_there_are(by: str) -> None:
     else:
         assert [(row["name"], row["usage"]["calls"]) for row in said["rows"]] == [("help/refunds", 1204)]
         assert said["total"]["costUsd"] == "120.4"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("by", ["run", "step"])
+async def test_what_a_fork_took_over_is_added_up_once(by: str) -> None:
+    bench = ApiBench()
+    bench.runs.runs.clear()
+    used = Usage(calls=1, tokens=5)
+    first = replace(a_step("run_1/1", started=1_500_000), run_id="run_1", usage=used)
+    second = replace(a_step("run_1/2", started=1_600_000), run_id="run_1", target="workflow:inner", usage=used)
+    again = replace(second, id="run_2/2", run_id="run_2", started_at_us=2_500_000)
+    origin = replace(a_run("run_1"), usage=used + used)
+    fork = replace(a_run("run_2"), created_at_us=2_000_000, usage=used + used, spec={"homes": {"run_1": [1]}})
+    bench.runs.runs |= {"run_1": origin, "run_2": fork}
+    bench.runs.noted |= {"run_1": [first, second], "run_2": [replace(first, run_id="run_2"), again]}
+    query = {"by": by, "since": "1970-01-01", "until": "1970-01-01"}
+    headers = {"authorization": "Bearer olga-key"}
+    async with bench.serving() as url, httpx2.AsyncClient(base_url=url + PREFIX, headers=headers) as client:
+        said = (await client.get("/costs", params=query)).json()
+    calls = {row["name"]: row["usage"]["calls"] for row in said["rows"]}
+    assert calls == ({"run_2": 1, "run_1": 2} if by == "run" else {"help/refunds": 1})
+    assert said["total"]["tokens"] == (15 if by == "run" else 5)

@@ -219,6 +219,15 @@ def test_agents_always_in_a_row_that_may_call_the_same_are_warned_of_unless_that
     assert both["warnings"] == []
 
 
+def test_what_whoever_works_for_a_run_may_call_is_no_sign_that_two_agents_are_one() -> None:
+    runs = [tree(step("a", 1, 2), step("b", 4, 2)) for _ in range(5)]
+    of_run = frozenset({"tool:run/claim", "tool:run/fetch_result"})
+    granted = {"agent:a": of_run | {"tool:orders/find"}, "agent:b": of_run}
+    said = on_record(runs, {"agent:a": granted["agent:a"], "agent:b": of_run}, granted)
+    assert said["warnings"] == []
+    assert [json_object(each)["what"] for each in json_list(said["findings"])] == ["unused_parallelism"]
+
+
 def test_what_an_agent_may_call_counts_and_not_what_it_called() -> None:
     runs = [tree(step("a", 1, 2))]
     many = frozenset(f"tool:o/{number}" for number in range(21))
