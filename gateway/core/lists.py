@@ -17,8 +17,11 @@ from gateway.core.ports.upstream import Listing, Upstream
 
 log = structlog.get_logger(__name__)
 
-LIST_ATTEMPT_S = 10.0
-"""The longest one attempt to read an upstream's lists may take, seconds."""
+LIST_ATTEMPT_S = 40.0
+"""The longest one attempt to read an upstream's lists may take, seconds: more than any upstream gives itself, so that a
+program that is slow to start is not ended, and begun anew, over and over."""
+CLOSE_S = 10.0
+"""The longest an upstream may take to close, seconds."""
 FIRST_RETRY_S = 0.5
 
 
@@ -102,7 +105,7 @@ class Lists:
         try:
             await anyio.sleep(self._limits.call_timeout_s)
         finally:
-            with anyio.move_on_after(LIST_ATTEMPT_S, shield=True):
+            with anyio.move_on_after(CLOSE_S, shield=True):
                 await upstream.aclose()
 
     async def _keep(self, keeper: _Keeper) -> None:

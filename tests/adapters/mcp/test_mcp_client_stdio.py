@@ -11,6 +11,8 @@ import pytest
 from msgspec import Raw
 
 from adapters.mcp.client_conversation import MOST_GARBAGE
+from adapters.mcp.client_http import LIST_S
+from adapters.mcp.client_program import START_S
 from adapters.mcp.client_stdio import McpStdioUpstream
 from adapters.mcp.client_updates import UPDATED
 from adapters.mcp.settings import ServerSettings
@@ -19,6 +21,7 @@ from gateway.core.content import plain
 from gateway.core.errors import DeadlineExceeded, InvalidRequest, Unavailable, UpstreamFailed
 from gateway.core.json import json_list, json_object
 from gateway.core.limits import Limits
+from gateway.core.lists import LIST_ATTEMPT_S
 from gateway.core.model import Capability, Event, Log
 from tests.fakes_mcp_client import Seen, a_request, call, found, params, parts, structured, tool
 from tests.fakes_mcp_door import together
@@ -138,6 +141,11 @@ async def test_a_program_of_no_known_version_is_unavailable() -> None:
     async with program(code) as upstream:
         with pytest.raises(Unavailable):
             await upstream.capabilities()
+
+
+async def test_whoever_reads_lists_waits_for_all_the_time_a_server_may_take_to_start_and_to_list() -> None:
+    """Otherwise a program that needs most of it would be ended before it had begun, and begun anew, for ever."""
+    assert max(START_S, LIST_S) < LIST_ATTEMPT_S
 
 
 async def test_a_command_that_does_not_exist_is_unavailable() -> None:
