@@ -176,11 +176,15 @@ async def test_what_is_unknown_or_another_tenants_is_not_found() -> None:
     assert path.audit.phases() == [("outcome", "error")] * 3
 
 
+def supports(agent: AgentClass, owner: str) -> bool:
+    return "support" in agent.roles
+
+
 async def test_what_an_unreached_owner_may_have_is_unavailable_not_unknown() -> None:
     path = Path(FakeUpstream("orders", [tool()]))
     path.shelf.add(FakeUpstream("refunds"), "default")
     path.shelf.failed("refunds", "refused the connection")
-    path.policies = replace(path.policies, may_reach=lambda agent, owner: "support" in agent.roles)
+    path.policies = replace(path.policies, may_reach=supports)
     path.pipeline.swap(path.snapshot("2"))
     with pytest.raises(Unavailable, match="refused the connection"):
         await path.call(a_request("agent:refunds"))
