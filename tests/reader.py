@@ -28,7 +28,7 @@ MAY_REFUSE = ("drawbridge explain",)
 """Commands whose exit code tells the verdict."""
 ASKS = ("drawbridge audit", "drawbridge doctor", "drawbridge runs", "drawbridge tools")
 """Commands that change nothing: asked again until what is on its way has arrived."""
-ARRIVES_WITHIN_S = 20.0
+ARRIVES_WITHIN_S = 60.0
 
 
 class Reader:
@@ -135,6 +135,9 @@ class Reader:
                 return False
 
         until(answers)
+        if port is None:
+            # What follows is about a gateway that has reached its servers, however slow they are to start.
+            until(lambda: not self._asked("GET", "status")["gaps"])
 
     @property
     def _gateway(self) -> str:
