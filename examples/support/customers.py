@@ -17,7 +17,7 @@ REQUEST = (
     "My blender arrived broken (order {order}). Refund it, send a replacement overnight, "
     "and have a manager call me tomorrow."
 )
-ANSWER_WITHIN_S = 60.0
+ANSWER_WITHIN_S = 180.0
 GONE = (httpx2.TransportError, OSError, MCPError, anyio.ClosedResourceError, ExceptionGroup)
 """What an MCP client sees when the gateway is killed under it."""
 

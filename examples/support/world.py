@@ -18,7 +18,7 @@ from examples.support.ports import free_port
 ROOT = Path(__file__).resolve().parents[2]
 AGENTS = ("triage", "refunds", "replacements", "scheduling")
 CONFIGURED_PORTS = {"orders": 9001, "triage": 9101, "refunds": 9102, "replacements": 9103, "scheduling": 9104}
-UP_WITHIN_S = 30.0
+UP_WITHIN_S = 120.0
 KEYS = {name: f"demo-{name}-key-only-for-this-machine" for name in ("ana", *AGENTS)}
 """Credentials of the demo. The gateway refuses to listen on anything but loopback while they are in use."""
 
@@ -77,7 +77,7 @@ class World:
     def drawbridge(self, *arguments: str) -> int:
         """Run a `drawbridge` command against the demo's gateway; its output goes to the terminal."""
         command = [sys.executable, "-m", "gateway", *arguments, "--config", str(self.config)]
-        return subprocess.run(command, cwd=self.folder, env=dict(self.environment), check=False, timeout=60).returncode  # noqa: S603 - ours
+        return subprocess.run(command, cwd=self.folder, env=dict(self.environment), check=False, timeout=120).returncode  # noqa: S603 - ours
 
     def effects(self) -> dict[str, list[tuple[object, ...]]]:
         """What really happened: every refund and shipment in the shop, every call-back in the calendar."""
@@ -117,7 +117,7 @@ class World:
             if self.processes[name].poll() is not None:
                 break
             try:
-                with urllib.request.urlopen(url, timeout=1):
+                with urllib.request.urlopen(url, timeout=5):
                     return
             except urllib.error.HTTPError as error:
                 if path == "/" or error.code == 200:

@@ -10,7 +10,7 @@ from examples.stories.kit.world import StoryFailed
 DIAGNOSIS = "migraine with aura"
 COVERED = {DIAGNOSIS: 0.8}
 """Which share of the charge is paid, by diagnosis."""
-ASKED_WITHIN_S = 30.0
+ASKED_WITHIN_S = 120.0
 LETTER = f"Claim C-17: I was treated for {DIAGNOSIS} and paid 240 dollars. Account DE-44."
 
 

@@ -26,7 +26,7 @@ from examples.stories.kit.story import Ask, Story
 from examples.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
-UP_WITHIN_S = 60.0
+UP_WITHIN_S = 120.0
 SHOWN_LOG = 4000
 
 
@@ -110,15 +110,24 @@ class World:
         return self.api("/runs", limit="1000")["runs"]
 
     def audit(self, **query: str) -> list[dict[str, Any]]:
-        """Records of the audit log that fit."""
-        return self.api("/audit", **query)["records"]
+        """Records of the audit log that fit, once what came of each call among them is there: that is written a
+        little later. Raises: StoryFailed: of one it never is."""
+        deadline_s = time.monotonic() + UP_WITHIN_S
+        while True:
+            records: list[dict[str, Any]] = self.api("/audit", **query)["records"]
+            open_ids = {each["id"] for each in records if each["phase"] == "intent"}
+            if open_ids <= {each["id"] for each in records if each["phase"] != "intent"}:
+                return records
+            if time.monotonic() > deadline_s:
+                raise StoryFailed("the record does not say what came of a call")
+            time.sleep(0.02)
 
     def api(self, path: str, **query: str) -> dict[str, Any]:
         """What the REST API answers an operator."""
         key = (self.folder / ".drawbridge" / "keys" / "operator.key").read_text().strip()
         url = f"{self.url}/api/v1{path}{'?' if query else ''}{urlencode(query)}"
         request = urllib.request.Request(url, headers={"authorization": f"Bearer {key}"})  # noqa: S310 - our own
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - likewise
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - likewise
             said: dict[str, Any] = json.load(answer)
         return said
 
@@ -171,7 +180,7 @@ class World:
             return
         self._gateway.terminate()
         try:
-            self._gateway.wait(timeout=20)
+            self._gateway.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self._gateway.kill()
             self._gateway.wait(timeout=10)
