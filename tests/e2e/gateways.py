@@ -76,7 +76,7 @@ class Gateway:
         draft.replace(self.config)
 
     def start(self) -> None:
-        """Start, and wait until it is ready."""
+        """Start, and wait until it is ready and has heard of its servers and agents what there is to hear at first."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gateway", "serve", "--config", str(self.config)],
@@ -87,6 +87,8 @@ class Gateway:
                 stderr=subprocess.STDOUT,
             )
         until(self._is_ready, lambda: f"the gateway did not become ready; its log ends:\n{self.log_tail()}")
+        # It is ready two seconds after it began to ask them: on a busy machine that may be before they have answered.
+        until(self._has_asked, lambda: f"the gateway has not asked its servers; its log ends:\n{self.log_tail()}")
 
     def _is_ready(self) -> bool:
         assert self.process is not None
@@ -96,6 +98,18 @@ class Gateway:
                 return answer.status == 200
         except (urllib.error.HTTPError, OSError):
             return False
+
+    def _has_asked(self) -> bool:
+        request = urllib.request.Request(f"{self.url}/api/v1/status", headers=self._operators)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return all(each["state"] != "starting" for each in json.load(answer)["upstreams"])
+        except (urllib.error.HTTPError, OSError):
+            return False
+
+    @property
+    def _operators(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.operator_key}"}
 
     def kill(self) -> None:
         """kill -9."""

@@ -36,7 +36,7 @@ def gateway(serve: Serve, upstream: RawServer, tmp_path_factory: pytest.TempPath
     headers = {"x-upstream-token": "env:UPSTREAM_TOKEN"}
     names = ("shop", *lying.LIES, "eager", "odd-error", "page", "hang-always")
     servers: dict[str, Any] = {name: {"url": f"{root}/{name}", "headers": headers, "timeout_s": 8} for name in names}
-    servers["hang"]["timeout_s"] = servers["hang-in-stream"]["timeout_s"] = 1
+    servers["hang"]["timeout_s"] = servers["hang-in-stream"]["timeout_s"] = 3
     servers["shop"]["tools"] = {"look": {"tags": ["read"]}}
     servers["gone"] = {"url": f"http://127.0.0.1:{free_port()}/mcp"}
     mark = tmp_path_factory.mktemp("odd") / "died"
@@ -77,7 +77,7 @@ async def beside_a_healthy_call(gateway: Gateway, work: Callable[[], Awaitable[T
     async def bad() -> None:
         found.append(await work())
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         async with Caller(gateway, "bob") as bob, anyio.create_task_group() as group:
             group.start_soon(bad)
             assert text_of(await bob.call("shop__look", n=1)) == '{"arguments": {"n": 1}}'
@@ -227,7 +227,9 @@ async def test_what_is_sent_upstream_carries_the_servers_credential_and_not_the_
 ) -> None:
     claims = [("x-forwarded-user", "root"), ("x-drawbridge-subject", "root"), ("cookie", "session=1")]
     await ana.modern("tools/call", {"name": "shop__look", "arguments": {}}, *claims)
-    sent = upstream.exchanges[-1].headers
+    # Servers that could not be listed are asked again meanwhile.
+    calls = [each for each in upstream.exchanges if lying.message(each).get("method") == "tools/call"]
+    sent = calls[-1].headers
     assert sent[b"x-upstream-token"] == TOKEN.encode()
     assert not {b"authorization", b"cookie", b"x-forwarded-user", b"x-drawbridge-subject"} & sent.keys()
     assert ana.key.encode() not in b"".join(sent.values())
