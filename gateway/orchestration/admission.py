@@ -15,6 +15,7 @@ from gateway.orchestration.forks import start
 from gateway.orchestration.history import LOOKED_AT, RECAP_BYTES, earlier_turns, handed_down
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.nesting import depth_of
+from gateway.orchestration.recaps import NOTHING_YET, said_so_far
 from gateway.orchestration.runs import owner_of
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.spec import RunSpec, terms_from_json, turns_from_json
@@ -107,8 +108,14 @@ class Admission:
             context_id=spec.context_id,
             limit=limit,
         )
-        older_bytes = RECAP_BYTES if settings.summariser else 0
-        before = earlier_turns(found, most=settings.history, most_bytes=settings.history_bytes, older_bytes=older_bytes)
+        so_far = await said_so_far(self._wiring, found) if settings.summariser else NOTHING_YET
+        before = earlier_turns(
+            found,
+            most=settings.history,
+            most_bytes=settings.history_bytes,
+            older_bytes=RECAP_BYTES if settings.summariser else 0,
+            summed_up=so_far.covers,
+        )
         least = "at least " if len(found) == limit else ""
         return replace(
             spec,
@@ -116,7 +123,8 @@ class Admission:
             labels=spec.labels.join(before.labels),
             left_out=(f"{least}{before.left_out} of the earlier turns",) if before.left_out else (),
             older=before.older,
-            older_labels=before.older_labels,
+            older_labels=before.older_labels.join(so_far.labels),
+            recap=so_far.text if before.left_out else "",
         )
 
     def _spec(self, request: Request, slug: str, settings: WorkflowSettings) -> RunSpec:

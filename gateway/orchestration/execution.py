@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 from gateway.core.content import Content, data_part, text_part
 from gateway.core.errors import GatewayError, Internal
 from gateway.core.json import Json, JsonObject, json_object, json_text
-from gateway.core.labels import Labels, join_all, labels_from_json
+from gateway.core.labels import CLEAN, Labels, join_all, labels_from_json
 from gateway.core.limits import Usage, usage_from_json
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import RunInterrupted
@@ -132,7 +132,7 @@ class Execution:
             floor=Floor(),
             relays={},
             gate=self.gates.of(run),
-            recap=Recap(text=self.spec.recap),
+            recap=Recap(text=self.spec.recap, labels=self.spec.older_labels if self.spec.recap else CLEAN),
             leaving=self.leaving,
         )
 

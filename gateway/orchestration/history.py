@@ -1,8 +1,9 @@
 """What was said before in the context of a request: earlier runs of the same caller, as their words. Pure."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from gateway.core.content import Content
 from gateway.core.json import Json, JsonObject, json_object, json_text
@@ -36,17 +37,25 @@ class Before:
     older_labels: Labels = CLEAN
 
 
-def earlier_turns(runs: Iterable[Run], *, most: int, most_bytes: int, older_bytes: int = 0) -> Before:
+def earlier_turns(
+    runs: Iterable[Run],
+    *,
+    most: int,
+    most_bytes: int,
+    older_bytes: int = 0,
+    summed_up: Callable[[Run], bool] = lambda _: False,
+) -> Before:
     """At most `most` turns of `runs`, which come newest first, and how many there were before them.
 
     Only what was answered counts, and of a run that another one took over from only that other one. The latest turn is
     cut where it alone is more than `most_bytes`; of the others those that do not fit are left out, and all before them.
-    Of these `older_bytes` are kept in the same way.
+    Of these `older_bytes` are kept in the same way, as far as they are not `summed_up`, and all before them, already.
     """
     answered = [*_answered(runs)]
     kept = _that_fit(answered[:most], most_bytes)
     rest = answered[len(kept) :]
-    older = _that_fit(rest, older_bytes) if older_bytes else []
+    new = [*takewhile(lambda run: not summed_up(run), rest)]
+    older = _that_fit(new, older_bytes) if older_bytes else []
     return Before(
         turns=tuple(_turn(run, most_bytes) for run in reversed(kept)),
         labels=join_all(map(_labels, kept)),
@@ -54,6 +63,11 @@ def earlier_turns(runs: Iterable[Run], *, most: int, most_bytes: int, older_byte
         older=tuple(_turn(run, older_bytes) for run in reversed(older)),
         older_labels=join_all(map(_labels, older)),
     )
+
+
+def latest_answered(runs: Iterable[Run]) -> Run | None:
+    """The newest of `runs`, which come newest first, that was answered."""
+    return next(_answered(runs), None)
 
 
 def _answered(runs: Iterable[Run]) -> Iterator[Run]:

@@ -120,7 +120,7 @@ class RunSpec:
         """Of most runs nothing: it is not kept with them."""
         older: list[Json] = [turn.to_json() for turn in self.older]
         kept: JsonObject = {"left_out": [*self.left_out], "older": older, "recap": self.recap}
-        if self.older:
+        if self.older or self.older_labels != CLEAN:
             kept["older_labels"] = self.older_labels.to_json()
         return {name: each for name, each in kept.items() if each}
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.durable.memory import Where
-from gateway.core.json import Json, JsonObject, json_object
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.model import Complete, Event, principal
 from gateway.core.ports.orchestration import Node, Outcome, Steps
@@ -17,7 +17,7 @@ from gateway.core.task import Task
 from gateway.orchestration.history import earlier_turns
 from gateway.orchestration.settings import WorkflowSettings, with_glossary
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
-from tests.fakes_orchestration import Asked, World, answer, keep, says, told
+from tests.fakes_orchestration import Answering, Asked, World, answer, failing, keep, says, told
 
 pytestmark = pytest.mark.anyio
 
@@ -154,6 +154,60 @@ async def test_a_summariser_is_asked_once_what_earlier_turns_came_to_and_every_s
     # Whoever reads the recap reads what the summariser made of it.
     assert third.request.labels == WEB
     assert getattr(result, "labels", None) == WEB
+
+
+def sums_up(*fails_at: int) -> Answering:
+    """Says which turns it was told of, behind what it said before."""
+    times = 0
+
+    async def brief(asked: Asked) -> "Json | Complete":
+        nonlocal times
+        times += 1
+        if times in fails_at:
+            return failing("no words")
+        value = asked.input["value"]
+        before = [json_text(json_object(value)["so_far"])] if isinstance(value, dict) else []
+        turns = json_list(json_object(value).get("turns")) or json_list(value)
+        return answer({"summary": " ".join([*before, *(json_text(json_object(each)["request"]) for each in turns)])})
+
+    return brief
+
+
+async def test_what_earlier_turns_came_to_grows_by_those_that_fall_out_of_the_history() -> None:
+    around = world(history=1, summariser="brief")
+    around.agents.answers["agent:brief"] = sums_up()
+    async with around.up():
+        for said in ("one", "two", "three", "four", "five", "six"):
+            await around.ask(said, meta=CONTEXT)
+    recaps = [each.member.get("recap") for each in around.agents.asked_of("agent:a")]
+    assert recaps == [None, None, "one", "one two", "one two three", "one two three four"]
+    told = [each.input["value"] for each in around.agents.asked_of("agent:brief")]
+    assert told[1] == {"so_far": "one", "turns": [{"request": "two", "answer": "about two"}]}
+
+
+async def test_what_could_not_be_summed_up_is_summed_up_with_the_next() -> None:
+    around = world(history=1, summariser="brief")
+    around.agents.answers["agent:brief"] = sums_up(2)
+    async with around.up():
+        for said in ("one", "two", "three", "four", "five"):
+            await around.ask(said, meta=CONTEXT)
+    recaps = [each.member.get("recap") for each in around.agents.asked_of("agent:a")]
+    assert recaps == [None, None, "one", "one", "one two three"]
+
+
+async def test_whoever_reads_an_account_of_earlier_turns_reads_what_all_of_it_was_made_of() -> None:
+    around = world(history=1, summariser="brief")
+    told = [answer({"summary": "first"}, labels=WEB), answer({"summary": "second"})]
+
+    async def brief(asked: Asked) -> Complete:
+        return told.pop(0)
+
+    around.agents.answers["agent:brief"] = brief
+    async with around.up():
+        for said in ("one", "two", "three", "four"):
+            await around.ask(said, meta=CONTEXT)
+    last = around.agents.asked_of("agent:a")[-1]
+    assert (last.member["recap"], last.request.labels) == ("second", WEB)
 
 
 async def test_who_cannot_sum_up_keeps_nobody_from_working() -> None:
