@@ -13,6 +13,7 @@ from adapters.mcp.batches import messages_in
 from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_pages import COMPLETE
 from adapters.mcp.client_stream import Stream
+from adapters.mcp.client_unanswered import Unanswered
 from adapters.mcp.client_updates import UPDATED
 from adapters.mcp.client_wire import BETWEEN, LIST_CHANGED
 from adapters.net.response import Response
@@ -34,10 +35,14 @@ class SessionAside:
         event_bytes: int,
         on_changed: Callable[[], None],
         say: Callable[[bytes], None],
-        calls: dict[int, Stream],
+        before: "SessionAside | None",
     ) -> None:
-        """Takes all that comes by `response`; `say` is given what is for the session's clients, and for no call."""
-        self.calls = calls
+        """Takes all that comes by `response`; `say` is given what is for the session's clients, and for no call.
+
+        `before`: whose calls go on.
+        """
+        self.calls: dict[int, Stream] = {} if before is None else before.calls
+        self.unanswered: dict[int, Unanswered] = {} if before is None else before.unanswered
         self.early = deque[bytes](maxlen=_MOST_WAITING)
         self._awaited = 0
         self.over = False
@@ -88,10 +93,11 @@ class SessionAside:
         elif message.method == COMPLETE:
             self._say(raw)
         elif message.kind == "request" or (message.kind == "notification" and message.method not in _NOBODYS):
-            call = next(reversed(self.calls.values()), None)
+            calls: dict[int, Stream] | dict[int, Unanswered] = self.calls or self.unanswered
+            call = next(reversed(calls.values()), None)
             if call is not None and len(call.events) < _MOST_WAITING:
                 call.events.append(raw)
-                call.response.nudge()
+                call.nudge()
             elif call is None and self._awaited:
                 self.early.append(raw)
             elif message.kind == "request":

@@ -17,6 +17,7 @@ from adapters.mcp.client_answers import Answers
 from adapters.mcp.client_params import Outgoing
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_stream import EVENTS, Aside, Held, Stream, TakeUp
+from adapters.mcp.client_unanswered import Unanswered
 from adapters.mcp.client_updates import UPDATED, Updates
 from adapters.mcp.client_wire import (
     BETWEEN,
@@ -175,6 +176,39 @@ class Wire:
             raise
         finally:
             del calls[stream.number]
+
+    async def whole_or_begun(self, lines: bytes, message: bytes, deadline_s: float, *, replay: bool) -> Response:
+        """Send a message; an answer in JSON once all of it is here, and any other as soon as it begins.
+
+        Raises: see `Pool.send` and `Response.arrive`.
+        """
+        response = await self.post(lines, message, deadline_s=deadline_s, replay=replay)
+        if response.status == 200 and response.header(b"content-type").lower().startswith(JSON):
+            await response.arrive(self.limits.result_bytes)
+        return response
+
+    async def until_begun(self, call: Unanswered, aside: Aside, emit: Emit, may_ask: MayAsk) -> "Response | Asked":
+        """What comes back of a call, or what the server asks `aside` of it before that."""
+        aside.unanswered[call.number] = call
+        call.events.extend(aside.early)
+        aside.early.clear()
+        try:
+            while True:
+                while call.events:
+                    data = call.events.popleft()
+                    message = self.answers.message(data)
+                    if message.kind == "request" and may_ask(message.method):
+                        return Asked(message, call)
+                    await self._meanwhile(message, data, call.lines, emit)
+                found = await call.begun()
+                if found is not None:
+                    aside.early.extend(call.events)
+                    return found
+        except BaseException:
+            call.close()
+            raise
+        finally:
+            del aside.unanswered[call.number]
 
     async def _read_on(self, stream: Stream, emit: Emit, may_ask: MayAsk) -> "Raw | Asked":
         while True:

@@ -7,16 +7,7 @@ import anyio
 from msgspec import Raw
 
 from adapters.mcp.client_aside import SessionAside
-from adapters.mcp.client_exchange import (
-    Asked,
-    MayAsk,
-    SessionGone,
-    Wire,
-    message_from,
-    nothing,
-    trace_line,
-    unsent,
-)
+from adapters.mcp.client_exchange import Asked, MayAsk, SessionGone, Wire, message_from, nothing, trace_line, unsent
 from adapters.mcp.client_goodbyes import Goodbyes
 from adapters.mcp.client_params import CLIENT_INFO, Outgoing, client_capabilities
 from adapters.mcp.client_parked import Parking, reply_from
@@ -24,16 +15,9 @@ from adapters.mcp.client_sessions import GATEWAY, Key, Session, Sessions, caller
 from adapters.mcp.client_stream import EVENTS, Held, Stream, TakeUp
 from adapters.mcp.client_subscribed import Subscribed
 from adapters.mcp.client_told import ROOTS_CHANGED, Told
+from adapters.mcp.client_unanswered import Unanswered
 from adapters.mcp.client_wire import Message, own_answer
-from adapters.mcp.wire import (
-    ASKED,
-    HANDSHAKE,
-    LATEST_HANDSHAKE,
-    Era,
-    as_text,
-    decode_value,
-    encode,
-)
+from adapters.mcp.wire import ASKED, HANDSHAKE, LATEST_HANDSHAKE, Era, as_text, decode_value, encode
 from adapters.net.http1 import Pool, header_lines
 from adapters.net.response import Response
 from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, UpstreamFailed
@@ -50,6 +34,8 @@ LEVEL_S = 5.0
 HEAR_S = 5.0
 """How long a server may take to begin what a session says beside its calls, seconds."""
 _FOR_EVER = float("inf")
+_LONGEST_S = 24 * 3600.0
+"""No call waits so long, its caller's answers included; who waits for it, or keeps it, ends it before."""
 PARKED_SHARE = 4
 """Calls that wait for their callers may hold at most this fraction of the connections."""
 
@@ -229,14 +215,34 @@ class Legacy:
         *,
         replay: bool,
     ) -> Raw | Asked:
-        number = self._wire.number()
+        number, lines = self._wire.number(), session.lines + trace
         message = message_from(number, out)
+        aside = None if may_ask is nothing else self._asides.get(session.mark)
         async with self._withdrawing(number, session):
-            response = await self._wire.post(session.lines + trace, message, deadline_s=deadline_s, replay=replay)
-            if response.status == 400 and session.id:
-                raise await self._wire.unread(number, response)
-            take_up, aside = self._take_up(session), None if may_ask is nothing else self._asides.get(session.mark)
-            return await self._wire.answer(number, session.lines, response, emit, may_ask, take_up, aside)
+            if aside is None or aside.over:
+                response = await self._wire.post(lines, message, deadline_s=deadline_s, replay=replay)
+                return await self._answered(session, number, response, emit, may_ask)
+            until_s = self._clock.monotonic_s() + _LONGEST_S
+            work = self._wire.whole_or_begun(lines, message, until_s, replay=replay)
+            call = Unanswered(number, session.lines, work, deadline_s, self._clock)
+            return await self._begun(session, call, aside, emit, may_ask)
+
+    async def _begun(
+        self, session: Session, call: Unanswered, aside: SessionAside, emit: Emit, may_ask: MayAsk
+    ) -> Raw | Asked:
+        found = await self._wire.until_begun(call, aside, emit, may_ask)
+        if not isinstance(found, Response):
+            return found
+        self._wire.pool.watch(found.deadline_s)
+        return await self._answered(session, call.number, found, emit, may_ask)
+
+    async def _answered(
+        self, session: Session, number: int, response: Response, emit: Emit, may_ask: MayAsk
+    ) -> Raw | Asked:
+        if response.status == 400 and session.id:
+            raise await self._wire.unread(number, response)
+        take_up, aside = self._take_up(session), None if may_ask is nothing else self._asides.get(session.mark)
+        return await self._wire.answer(number, session.lines, response, emit, may_ask, take_up, aside)
 
     async def _hear(self, session: Session) -> None:
         """Listen to what the session says beside its calls, if it says anything and is not listened to."""
@@ -244,7 +250,6 @@ class Legacy:
         mute = session.mark in self._asides and before is None
         if self._beside is None or not session.id or mute or (before is not None and not before.over):
             return
-        calls = {} if before is None else before.calls
         self._asides[session.mark] = None
         with anyio.move_on_after(HEAR_S) as hearing:
             try:
@@ -263,7 +268,7 @@ class Legacy:
                 return
             wire = self._wire
             self._asides[session.mark] = SessionAside(
-                response, wire.answers, self._event_bytes, wire.on_changed, session.told.say, calls
+                response, wire.answers, self._event_bytes, wire.on_changed, session.told.say, before
             )
 
     def _take_up(self, session: Session) -> TakeUp:
@@ -277,7 +282,7 @@ class Legacy:
 
     async def _resume(self, session: Session, stream: Held, reply: bytes, emit: Emit, may_ask: MayAsk) -> Raw | Asked:
         """Bring the answer to what the server asked, and read on."""
-        if not isinstance(stream, Stream):
+        if not isinstance(stream, Stream | Unanswered):
             raise TypeError("a call is resumed by the transport that asked")
         self._wire.pool.watch(stream.deadline_s)
         try:
@@ -287,7 +292,13 @@ class Legacy:
             stream.close()  # nobody reads on
             raise
         response.leave(self._clock.monotonic_s() + TELL_S)
-        return await self._wire.read_on(stream, emit, may_ask)
+        if isinstance(stream, Stream):
+            return await self._wire.read_on(stream, emit, may_ask)
+        aside = self._asides.get(session.mark)
+        if aside is None:
+            stream.close()
+            raise self._wire.answers.failed("says nothing beside its calls any more")
+        return await self._begun(session, stream, aside, emit, may_ask)
 
     @asynccontextmanager
     async def _withdrawing(self, number: int, session: Session) -> AsyncGenerator[None]:

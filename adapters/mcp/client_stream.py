@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias
 import anyio
 
 from adapters.mcp.batches import messages_in
+from adapters.mcp.client_unanswered import Unanswered
 from adapters.net.response import Response
 from adapters.net.sse import SseParser
 from gateway.core.errors import DeadlineExceeded, GatewayError, UpstreamFailed
@@ -47,7 +48,9 @@ class Aside(Protocol):
     """What a session says beside its calls."""
 
     calls: "dict[int, Stream]"
-    """Those that wait for their answers."""
+    """Those whose answers have begun."""
+    unanswered: "dict[int, Unanswered]"
+    """Those whose answers have not."""
     early: deque[bytes]
     """Said for a call that has yet to begin."""
 
@@ -81,6 +84,10 @@ class Stream:
     def close(self) -> None:
         """See `Held`."""
         self.response.close()
+
+    def nudge(self) -> None:
+        """Something was said beside it."""
+        self.response.nudge()
 
     async def more(self, ended: UpstreamFailed, limit_bytes: int, clock: Clock) -> None:
         """Add what comes next to `events`, from a new connection where the old one broke off.

@@ -79,7 +79,15 @@ class Response:
         return self._headers.get(name, b"")
 
     async def read(self, limit_bytes: int) -> bytes:
-        """The rest of the body. Raises: UpstreamFailed: larger than the limit, or cut short; DeadlineExceeded."""
+        """The rest of the body. Raises: see `arrive`."""
+        await self.arrive(limit_bytes)
+        return self._take()
+
+    async def arrive(self, limit_bytes: int) -> None:
+        """Return once the rest of the body can be read without waiting.
+
+        Raises: UpstreamFailed: larger than the limit, or cut short; DeadlineExceeded.
+        """
         if not self.complete:
             declared = self._headers.get(b"content-length", b"0")
             if declared.isdigit() and int(declared) > limit_bytes:
@@ -92,7 +100,6 @@ class Response:
         if self._buffered > limit_bytes:
             self.close()
             raise self._too_large(limit_bytes)
-        return self._take()
 
     async def chunk(self) -> bytes:
         """What has come since, at least one byte; empty at the end, and after a `nudge`. While nobody asks, the socket

@@ -1,14 +1,19 @@
 """Legacy servers that ask beside the call they ask for: on the session's own stream."""
 
+import asyncio
+
 import anyio
 import pytest
 
 from adapters.mcp import client_legacy
+from adapters.mcp.client_unanswered import Unanswered
 from adapters.mcp.wire import encode
+from adapters.net.response import Response
+from gateway.core.errors import DeadlineExceeded
 from gateway.core.json import Json, JsonObject
-from gateway.core.model import Event, InputRequired, Log, Result
+from gateway.core.model import Event, InputRequired, Log, Result, ignore_event
 from tests.adapters.mcp.test_mcp_client_http import DONE, bench, legacy, message, result
-from tests.fakes_mcp_client import a_request, call, params, said, tool
+from tests.fakes_mcp_client import LoopClock, a_request, call, params, said, tool
 from tests.fakes_upstreams import Behave, Exchange
 
 pytestmark = pytest.mark.anyio
@@ -24,10 +29,14 @@ def asks(request_id: Json, method: str = "elicitation/create") -> bytes:
 class Beside:
     """A server whose calls wait, and that has a stream beside them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, plain: bool = False) -> None:
+        """`plain`: it answers in JSON, and says nothing of a call before that."""
+        self.plain = plain
         self.streams: list[Exchange] = []
         self.calls: list[Exchange] = []
         self.told: list[JsonObject] = []
+        self.answers_after = 1
+        """So many answers to its questions."""
         self.under_way = anyio.Event()
 
     @property
@@ -41,16 +50,25 @@ class Beside:
             elif exchange.method == b"POST" and "method" not in message(exchange):
                 self.told.append(message(exchange))
                 exchange.answer(b"", status=202)
-                self.calls[-1].event(result(self.calls[-1], DONE))
-                self.calls[-1].end()
+                if len(self.told) >= self.answers_after:
+                    self.answer()
             else:
                 calls(exchange)
 
         return behave
 
+    def answer(self) -> None:
+        call = self.calls[-1]
+        if self.plain:
+            call.answer(result(call, DONE))
+        else:
+            call.event(result(call, DONE))
+            call.end()
+
     def _call(self, exchange: Exchange) -> None:
         self.calls.append(exchange)
-        exchange.stream()
+        if not self.plain:
+            exchange.stream()
         self.under_way.set()
 
 
@@ -61,8 +79,9 @@ async def asked_aside(server: Beside, *questions: bytes) -> None:
         server.streams[-1].event(each)
 
 
-async def test_a_question_beside_its_call_is_asked_of_its_caller_and_its_answer_reaches_the_server() -> None:
-    server = Beside()
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_question_beside_its_call_is_asked_of_its_caller_and_its_answer_reaches_the_server(plain: bool) -> None:
+    server = Beside(plain=plain)
     async with bench(server.behave) as (_, upstream), anyio.create_task_group() as group:
         for number in (1, 2):
             group.start_soon(asked_aside, server, asks(f"e-{number}"))
@@ -175,3 +194,62 @@ async def test_a_server_that_gives_two_callers_one_session_asks_each_on_a_stream
         server.calls[1].event(result(server.calls[1], DONE))
     assert len(server.streams) == 2
     assert said(found["bob"]) == DONE
+
+
+async def test_a_call_that_is_answered_in_json_after_lines_and_two_questions_beside_it() -> None:
+    server, heard = Beside(plain=True), list[str]()
+    line = encode({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "hello"}})
+    server.answers_after = 2
+
+    async def emit(event: Event) -> None:
+        assert isinstance(event, Log)
+        heard.append(event.text)
+
+    async with bench(server.behave) as (_, upstream), anyio.create_task_group() as group:
+        group.start_soon(asked_aside, server, line, asks("e-1"), asks("e-2"))
+        first = await upstream.call(a_request(params("modern")), tool(), emit)
+        assert isinstance(first, InputRequired)
+        again = params("modern", inputResponses={"question": ACCEPTED})
+        second = await call(upstream, tool(), a_request(again, continuation=first.state))
+        assert isinstance(second, InputRequired)
+        assert said(await call(upstream, tool(), a_request(again, continuation=second.state))) == DONE
+    assert heard == ["hello"]
+    assert [each["id"] for each in server.told] == ["e-1", "e-2"]
+
+
+async def test_a_call_without_an_answer_in_json_ends_in_time_and_the_server_is_told() -> None:
+    server = Beside(plain=True)
+    async with bench(server.behave) as (_, upstream):
+        with anyio.fail_after(60), pytest.raises(DeadlineExceeded):
+            await upstream.call(a_request(params("modern"), within_s=0.5), tool(), ignore_event)
+        await server.calls[0].gone.wait()
+    assert server.streams, "it was listened to"
+
+
+class Connection:
+    """See `Source`."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def resume(self) -> None: ...
+
+    def hurry(self, until_s: float) -> None: ...
+
+
+async def test_an_answer_that_began_while_its_caller_was_asked_ends_with_the_call() -> None:
+    connection, began = Connection(), anyio.Event()
+
+    async def begin() -> Response:
+        began.set()
+        return Response(connection, asyncio.get_running_loop().create_future(), 1e9, "shop")
+
+    unanswered = Unanswered(1, b"", begin(), 1e9, LoopClock())
+    with anyio.fail_after(30):
+        await began.wait()
+        await anyio.wait_all_tasks_blocked()
+    unanswered.close()
+    assert connection.closed
