@@ -13,6 +13,7 @@ from msgspec import Raw, structs
 from adapters.mcp.exchange import Exchange
 from adapters.mcp.revisions import question_in_words_of
 from adapters.mcp.sessions import Question, Session
+from adapters.mcp.uris import Outward, rewritten_question
 from adapters.mcp.wire import ASKED, REFUSED, Answer, Params, decode_value, encode
 from gateway.core.asked import ASKABLE, REPLIES
 from gateway.core.errors import DeadlineExceeded
@@ -26,13 +27,19 @@ MOST_ROUNDS = 32
 MOST_QUESTIONS = 16
 
 
-def questions_to(session: Session, exchange: Exchange, result: InputRequired) -> Mapping[str, JsonObject]:
-    """What is to be asked, by key; nothing where this client cannot be asked, or not all of it."""
+def questions_to(
+    session: Session, exchange: Exchange, result: InputRequired, outward: Outward | None = None
+) -> Mapping[str, JsonObject]:
+    """What is to be asked, by key, with URIs as they are said here; nothing where this client cannot be asked, or not
+    all of it.
+    """
     if not exchange.accepts_sse:
         return {}
     questions = {key: json_object(each) for key, each in (result.questions or _relayed(result)).items()}
     able = len(questions) <= MOST_QUESTIONS and all(_knows(session, each) for each in questions.values())
-    return questions if able else {}
+    if not able:
+        return {}
+    return questions if outward is None else {key: rewritten_question(each, outward) for key, each in questions.items()}
 
 
 async def ask(questions: Mapping[str, JsonObject], session: Session, exchange: Exchange) -> Mapping[str, Question]:

@@ -103,8 +103,8 @@ class Calls:
         try:
             if entry is not None and entry.preset is not None:
                 request = _settled(request, entry.preset)
-            result = await self._called(request, knock, exchange, entry)
             outward = None if entry is None else view.outward(entry.capability.owner)
+            result = await self._called(request, knock, exchange, entry, outward)
             raw = _rendered(result, operation, knock, outward)
         except GatewayError as error:
             if lacks_scope(error):
@@ -139,14 +139,16 @@ class Calls:
         request = structs.replace(request, body=Params(members, era=knock.era), budget=budget)
         return await self._gateway.call(request, emit)
 
-    async def _called(self, request: Request, knock: Knock, exchange: Exchange, entry: Entry | None) -> Result:
+    async def _called(
+        self, request: Request, knock: Knock, exchange: Exchange, entry: Entry | None, outward: Outward | None
+    ) -> Result:
         """The result, once a legacy client has been asked whatever the server wanted to know before it."""
         result = await self._gateway.call(request, exchange.emit)
         session = knock.session
         for _ in range(MOST_ROUNDS):
             if session is None or not isinstance(result, InputRequired):
                 break
-            questions = questions_to(session, exchange, result)
+            questions = questions_to(session, exchange, result, outward)
             if not questions:
                 break
             exchange.calling(knock, self._clock.monotonic_s() + PATIENCE_S)
@@ -185,20 +187,24 @@ class Calls:
 
     def _completed(self, knock: Knock, view: View) -> tuple[str, Entry | None]:
         """Whose argument is to be completed."""
-        reference = json_object(decode_value(bytes(knock.message.params.get("ref", Raw(b"null")))))
+        params = knock.message.params
+        reference = json_object(decode_value(bytes(params.get("ref", Raw(b"null")))))
         kind = json_text(reference.get("type"))
         if kind == "ref/prompt":
             name, entry = view.capability("prompts", json_text(reference.get("name")))
         elif kind == "ref/resource":
             uri = json_text(reference.get("uri"))
             name, entry, own = view.template(uri)
-            if own != uri:
-                knock.message.params["ref"] = Raw(encode({**reference, "uri": own}))
+            reference["uri"] = own
         else:
             raise RpcRefusal(INVALID_PARAMS, "ref must name a prompt or a resource")
+        # As they were read here: of a member that comes twice, its server might read the other.
+        params["ref"] = Raw(encode(reference))
+        argument = decode_value(bytes(params.get("argument", Raw(b"null"))))
+        if "argument" in params:
+            params["argument"] = Raw(encode(argument))
         if entry is not None:
-            argument = json_object(decode_value(bytes(knock.message.params.get("argument", Raw(b"null")))))
-            if entry.preset is not None and argument.get("name") in entry.preset.hidden:
+            if entry.preset is not None and json_object(argument).get("name") in entry.preset.hidden:
                 raise RpcRefusal(INVALID_PARAMS, "there is no such argument")
             about = self._gateway.about(entry.capability.owner).get("capabilities")
             if isinstance(about, dict) and "completions" not in about:

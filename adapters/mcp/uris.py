@@ -111,6 +111,11 @@ def _may_name_uris(raw: bytes) -> bool:
     return b'ri"' in raw or b"\\u00" in raw
 
 
+def rewritten_question(question: JsonObject, outward: Outward) -> JsonObject:
+    """What a server asks its client, with URIs as they are said here: those in messages for the client's model."""
+    return json_object(_question(question, outward))
+
+
 def rewritten_meta(definition: Mapping[str, Json], outward: Outward) -> JsonObject:
     """A definition whose `_meta` names an app's resource as it is said here (MCP Apps, SEP-1865)."""
     meta = json_object(definition.get("_meta"))
@@ -162,6 +167,8 @@ def _block(block: Json, outward: Outward) -> Json:
         return block
     if block.get("type") == "resource_link":
         return _located(block, outward)
+    if block.get("type") == "tool_result" and isinstance(content := block.get("content"), list):
+        block = {**block, "content": [_block(each, outward) for each in content]}
     return {**block, "resource": _located(block["resource"], outward)} if "resource" in block else block
 
 

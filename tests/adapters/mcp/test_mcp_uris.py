@@ -8,9 +8,21 @@ import pytest
 from adapters.mcp.offers import Offers
 from adapters.mcp.set_settings import SetSettings
 from adapters.mcp.uris import Uris, mark, rewritten_result
-from adapters.mcp.wire import Params
-from gateway.core.json import Json, JsonObject
-from tests.fakes_mcp_door import Caller, ShopGateway, answering, opened, prompt, resource, template, tool
+from adapters.mcp.wire import MODERN, Params
+from gateway.core.json import Json, JsonObject, json_object
+from tests.adapters.mcp.test_mcp_asking import asked, asking, reply
+from tests.fakes_mcp_door import (
+    Caller,
+    ShopGateway,
+    answering,
+    modern_body,
+    opened,
+    prompt,
+    resource,
+    template,
+    together,
+    tool,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -129,6 +141,46 @@ async def test_a_completion_of_a_marked_template_asks_its_server_by_the_template
     assert json.loads(bytes(request.body.members["ref"])) == {"type": "ref/resource", "uri": "note://{id}"}
 
 
+async def test_a_completion_asks_for_what_was_judged_where_a_client_says_something_twice() -> None:
+    gateway = shop()
+    twice = (
+        b'{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/resource",'
+        b'"uri":"note://secret","uri":"stock+note://{id}"},"argument":{"name":"x","name":"id","value":"7"},"_meta":'
+    )
+    async with opened(gateway) as door:
+        caller = Caller(door)
+        meta = json.dumps(json_object(modern_body("x", {})["params"])["_meta"]).encode()
+        body = twice + meta + b"}}"
+        await caller.send(caller.visit(body, mcp_protocol_version=MODERN, mcp_method="completion/complete"))
+    (request,) = gateway.requests
+    assert isinstance(request.body, Params)
+    members = {name: bytes(request.body.members[name]) for name in ("ref", "argument")}
+    assert b"secret" not in members["ref"] and json.loads(members["ref"])["uri"] == "note://{id}"
+    assert members["argument"] == b'{"name":"id","value":"7"}'
+
+
+async def test_a_legacy_client_is_asked_with_links_as_they_are_said_here() -> None:
+    gateway = shop()
+    link: JsonObject = {"type": "resource_link", "uri": A, "name": "a"}
+    used: JsonObject = {"type": "tool_result", "toolUseId": "t", "content": [link]}
+    messages: Json = [{"role": "user", "content": [used, link]}]
+    sampling: JsonObject = {"method": "sampling/createMessage", "params": {"messages": messages, "maxTokens": 1}}
+    gateway.runs["tool:orders/show"] = asking({"s": sampling})
+    async with opened(gateway) as door, together() as group:
+        caller = Caller(door)
+        await caller.initialize(capabilities={"sampling": {"tools": {}}})
+        visit = caller.legacy("tools/call", {"name": "orders__show"}, request_id="call")
+        group.start_soon(caller.send, visit)
+        (question,) = await asked(visit)
+        await reply(caller, question, result={"role": "assistant"})
+        await visit.until(b'"call"')
+    (said_here,) = json.loads(json.dumps(question))["params"]["messages"]
+    assert [each["uri"] for each in (said_here["content"][0]["content"][0], said_here["content"][1])] == [
+        f"orders+{A}",
+        f"orders+{A}",
+    ]
+
+
 def test_a_mark_is_a_scheme_and_says_whose_whatever_the_slug() -> None:
     offered = [resource(A, "1a"), resource(A, "s1a"), resource(A, "a")]
     uris = Uris(offered, ())
@@ -152,14 +204,15 @@ def test_the_end_of_a_task_and_questions_for_a_model_name_uris_as_they_are_said_
     assert outward is not None
     link: JsonObject = {"type": "resource_link", "uri": A, "name": "x"}
     said: JsonObject = {**link, "uri": f"a+{A}"}
-    asked: JsonObject = {"method": "elicitation/create", "params": {"message": A}}
+    form: JsonObject = {"method": "elicitation/create", "params": {"message": A}}
 
     def results(link: JsonObject) -> list[JsonObject]:
-        messages: list[Json] = [{"role": "user", "content": [link]}, {"role": "user", "content": link}]
+        used: JsonObject = {"type": "tool_result", "toolUseId": "t", "content": [link]}
+        messages: list[Json] = [{"role": "user", "content": [link, used]}, {"role": "user", "content": link}]
         sampling: JsonObject = {"method": "sampling/createMessage", "params": {"messages": messages}}
         return [
             {"taskId": "t", "status": "completed", "result": {"content": [link]}},
-            {"resultType": "input_required", "inputRequests": {"s": sampling, "e": asked, "x": None}},
+            {"resultType": "input_required", "inputRequests": {"s": sampling, "e": form, "x": None}},
         ]
 
     for before, after in zip(results(link), results(said), strict=True):
