@@ -454,6 +454,39 @@ async def test_a_stream_that_broke_off_is_taken_up_with_all_that_was_said_since(
     assert sorted(answers) == [1, 2, 3]
 
 
+async def test_who_does_not_read_can_read_on_later_and_no_call_of_the_batch_is_lost() -> None:
+    gateway = ShopGateway(tool("refund"), tool("close"))
+    unread, done = anyio.Event(), anyio.Event()
+
+    async def talkative(request: Request, emit: Emit) -> Result:
+        await emit(Progress(progress=1, total=None, message="begun"))
+        await unread.wait()
+        await emit(Progress(progress=2, total=None, message="more"))
+        return Complete(body=plain("done"))
+
+    async def send(caller: Caller, visit: Visit) -> None:
+        await caller.send(visit)
+        done.set()
+
+    gateway.runs["tool:orders/refund"] = talkative
+    async with opened(gateway, pace=Pace(slow_reader_s=0.5), within_s=60) as door, together() as group:
+        caller = await member(door)
+        visit = batch(caller, calls(1, _meta={"progressToken": 1}), calls(2, _meta={"progressToken": 2}))
+        group.start_soon(send, caller, visit)
+        await visit.until(b"begun")
+        last = next(line[4:] for line in visit.reply.body.split(b"\n") if line.startswith(b"id: "))
+        visit.room = anyio.Event()
+        unread.set()
+        await done.wait()
+        again = caller.visit(b"", method="GET", mcp_session_id=caller.session, last_event_id=last.decode())
+        group.start_soon(caller.send, again)
+        for said in (b'"id":1,"result"', b'"id":2,"result"'):
+            await again.until(said)
+        again.left.set()
+    assert len(gateway.requests) == 2
+    assert "batch" in {each.operation for each in gateway.records if each.outcome == "error"}
+
+
 async def test_a_batch_that_is_under_way_when_the_gateway_goes_down_is_answered_to_the_last() -> None:
     gateway = ShopGateway(tool("refund"))
     begun = anyio.Event()
@@ -485,7 +518,7 @@ async def test_who_does_not_read_loses_the_calls_where_nothing_is_kept() -> None
             ended.set()
 
     gateway.runs["tool:orders/refund"] = talkative
-    pace = Pace(slow_reader_s=0.05)
+    pace = Pace(slow_reader_s=0.5)
     async with opened(gateway, pace=pace, limits=Limits(kept_events=0)) as door, together() as group:
         caller = await member(door)
         visit = batch(caller, calls(1, _meta={"progressToken": 1}), asks(2, "ping"))
