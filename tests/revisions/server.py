@@ -33,7 +33,7 @@ META = "io.modelcontextprotocol/"
 HEADER_SINCE = "2025-06-18"
 """Since when each request after the first names the revision in a header."""
 NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-WITHIN_S = 30
+WITHIN_S = 120
 
 
 class Refused(Exception):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -152,13 +153,13 @@ async def test_each_call_of_a_batch_is_judged_and_recorded_by_itself(gateway: Ga
         )
         records = await olga.records(5, subject="bob")  # a greeting, an intent, three outcomes
     assert answer.status_code == 200
-    said = answer.json()
-    assert [each["id"] for each in said] == [1, 2, 3, 4, None, 5]
-    assert [each.get("error", {}).get("code", 0) for each in said[2:]] == [-32602, -32601, -32600, 0]
-    assert said[0]["result"]["content"]
-    assert not said[0]["result"].get("isError")
-    assert said[1]["result"]["isError"] is True
-    assert said[1]["result"]["_meta"]["drawbridge/error"]["code"] == 1403
+    said = {each["id"]: each for each in one_by_one(answer.content)}
+    codes = {each: said[each].get("error", {}).get("code", 0) for each in said}
+    assert codes == {1: 0, 2: 0, 3: -32602, 4: -32601, None: -32600, 5: 0}
+    assert said[1]["result"]["content"]
+    assert not said[1]["result"].get("isError")
+    assert said[2]["result"]["isError"] is True
+    assert said[2]["result"]["_meta"]["drawbridge/error"]["code"] == 1403
     found = {(each["capability"], each["outcome"]) for each in records if each["phase"] == "outcome"}
     assert found == {
         ("tool:batching/every", "ok"),
@@ -245,17 +246,30 @@ def test_a_client_over_stdio_sends_batches_too(gateway: Gateway) -> None:
         asks(0, "initialize", **hello),
         [tells("notifications/initialized"), asks(1, "ping"), calls(2, "stdio-batching__every"), 7],
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway", "mcp", "--client", "ana", "--config", str(gateway.config)],
-        input="".join(json.dumps(line) + "\n" for line in lines),
-        cwd=gateway.folder,
-        env={**gateway.environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    first, several = map(json.loads, done.stdout.splitlines())
-    assert first["result"]["protocolVersion"] == REVISION
-    assert [each["id"] for each in several] == [1, 2, None]
-    assert several[1]["result"]["content"]
+    command = [sys.executable, "-m", "gateway", "mcp", "--client", "ana", "--config", str(gateway.config)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    heard: list[dict[str, Any]] = []
+    with subprocess.Popen(command, cwd=gateway.folder, env=gateway.environment, **pipes) as program:
+        # What is not answered once the client hangs up soon never is: it stays until it has heard everything.
+        overdue = threading.Timer(120, program.kill)
+        overdue.start()
+        assert program.stdin is not None
+        assert program.stdout is not None
+        program.stdin.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        program.stdin.flush()
+        while len(heard) < 4 and (line := program.stdout.readline()):
+            heard += [each for each in one_by_one(line) if "method" not in each]
+        program.stdin.close()
+        overdue.cancel()
+    answers = {each["id"]: each for each in heard}
+    assert answers.keys() == {0, 1, 2, None}
+    assert answers[0]["result"]["protocolVersion"] == REVISION
+    assert answers[2]["result"]["content"]
+
+
+def one_by_one(said: bytes) -> list[dict[str, Any]]:
+    """The messages of one answer: of a stream, which a slow one becomes, of an array, or the one it is."""
+    if said[:1] not in (b"[", b"{"):
+        return [json.loads(line[6:]) for line in said.splitlines() if line.startswith(b"data: ")]
+    found: list[dict[str, Any]] = json.loads(said if said[:1] == b"[" else b"[%b]" % said)
+    return found
