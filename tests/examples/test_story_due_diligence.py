@@ -8,7 +8,7 @@ import pytest
 from examples.stories.due_diligence.story import STORY
 from examples.stories.kit import Told, World
 
-DEADLINE_US = 20_000_000
+DEADLINE_US = 40_000_000
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,10 @@ owners = says(
 STORY = Story(
     folder=Path(__file__).parent,
     agents={
-        "filings": filings,
-        "press": takes(0.2, press),
-        "courts": takes(0.1, courts),
-        "owners": owners,
+        "filings": takes(0.5, filings),
+        "press": takes(0.7, press),
+        "courts": takes(0.6, courts),
+        "owners": takes(0.5, owners),
         "accounts": hangs(),
     },
     asks=(Ask(workflow="due-diligence", message="Look at Harbour Robotics.", data={"company": "Harbour Robotics"}),),
