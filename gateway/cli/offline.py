@@ -11,6 +11,7 @@ from gateway.app.contract_versions import version_of
 from gateway.app.sections import Sections, configuration_folder, configuration_schema, load_configuration
 from gateway.app.services import service_settings
 from gateway.cli.offline_offers import offers_that_fail
+from gateway.cli.offline_workflows import workflows_that_fail
 from gateway.cli.options import Place
 from gateway.cli.place_contents import sections_of
 from gateway.config.document import child
@@ -18,10 +19,8 @@ from gateway.config.problems import ConfigurationError, Problem
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.model import Capability, Principal, principal
-from gateway.orchestration.doubts import doubts
 from gateway.orchestration.memories import BUILT_IN
-from gateway.orchestration.orchestrator import check
-from gateway.plugins import load_memory, load_patterns, load_tool_search
+from gateway.plugins import load_memory, load_tool_search
 from gateway.testing.contracts.breaks import breaks
 from policies.access.explain import capability_named, explain
 from policies.access.policy import AccessPolicy
@@ -45,15 +44,9 @@ def problems_of(at: Place, against: Path | None = None) -> tuple[Problem, ...]:
     found += offers_that_fail(sections, services)
     try:
         found += _starts_denied(sections, access_of(sections))
-        workflows = sections.workflows
-        patterns = load_patterns({each.pattern for each in workflows.values()})
-        check(patterns, workflows)
-        found += [
-            sections.configuration.problem(f"workflows.{slug}", doubt, severity="warning")
-            for slug, doubt in doubts(patterns, workflows)
-        ]
     except GatewayError as error:
         found.append(Problem(message=error.message, file=str(at.config)))
+    found += workflows_that_fail(sections)
     if former is not None:
         found += [
             sections.configuration.problem(each.at, str(each), severity="warning")
