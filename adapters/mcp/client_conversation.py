@@ -31,9 +31,10 @@ from adapters.mcp.client_wire import (
     params_of,
     progress_token,
 )
-from adapters.mcp.wire import encode
+from adapters.mcp.tasks import NOTIFICATION
+from adapters.mcp.wire import ACKNOWLEDGED, SUBSCRIPTION_KEY, encode
 from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, Unavailable, UpstreamFailed
-from gateway.core.json import JsonObject
+from gateway.core.json import JsonObject, json_object
 from gateway.core.model import Emit, Request, ignore_event
 from gateway.core.ports.world import Clock
 
@@ -44,6 +45,8 @@ MOST_GARBAGE = 1000
 _MOST_UNFINISHED = 100
 """Calls given up and not answered whose callers are told apart."""
 _MOST_SHOWN = 100
+_OF_SUBSCRIPTIONS = frozenset({ACKNOWLEDGED, NOTIFICATION})
+"""Said under the number of a subscription, to whoever has it."""
 
 
 class Conversation:
@@ -79,6 +82,8 @@ class Conversation:
         self._last = 0
         self._calls: dict[int, Call] = {}
         self._callers: dict[int, Key] = {}
+        self._listens: set[int] = set()
+        """Those of the calls that are subscriptions."""
         self._unfinished: dict[int, Key] = {}
         """Whose the calls were that have been given up, and may be worked on all the same."""
         self._mixed = False
@@ -111,6 +116,20 @@ class Conversation:
             return await self._heard(call, reply if wanted else b"", who, emit)
         except Unavailable as error:
             raise UpstreamFailed(error.message) from error  # the call itself was sent long ago
+
+    async def listen(self, out: Outgoing, *, asker: Request, emit: Emit, deadline_s: float) -> Raw:
+        """As `request`, of a subscription (2026-07-28): what is said under its number is its own, and nothing else."""
+        call = self._call(deadline_s, nothing, self._forget)
+        self._listens.add(call.number)
+        try:
+            raw = await self._heard(call, message_from(call.number, out), (*caller_of(asker), ""), emit)
+        finally:
+            self._listens.discard(call.number)
+            if call.answer is None:
+                self.withdraw(call.number)
+        if isinstance(raw, Asked):
+            raise self._answers.failed("asks something that nobody can be asked")
+        return raw
 
     async def ask(self, out: Outgoing, deadline_s: float, *, withdraw: bool = True) -> JsonObject:
         """The result of a request in the gateway's own name. `withdraw`: say so when it is no longer wanted."""
@@ -297,13 +316,12 @@ class Conversation:
             self._on_changed()
         elif message.method == UPDATED:
             self._updates.publish(params_of(message))
+        elif message.method in _OF_SUBSCRIPTIONS:
+            self._subscribed(message, raw)
         elif message.method == "notifications/cancelled":
             self._taken_back(encode(params_of(message).get("requestId")))
         elif message.method == "notifications/progress":
-            call = self._calls.get(progress_token(message) or 0)
-            if call is not None and call.token is not None and len(raw) <= self._event_bytes:
-                raw = restore_token(raw, call.token)
-                call.add(self._answers.message(raw), raw, self._event_bytes)
+            self._progressed(message, raw)
         elif message.method == COMPLETE and self.told is not None and not self._shared:
             if len(raw) <= self._event_bytes:  # it waits for whoever listens
                 self.told.say(raw)
@@ -313,13 +331,26 @@ class Conversation:
                 said = message.method[:_MOST_SHOWN]
                 log.debug("dropped what an MCP server said to no call", server=self._answers.name, said=said)
 
+    def _subscribed(self, message: Message, raw: bytes) -> None:
+        number = json_object(params_of(message).get("_meta")).get(SUBSCRIPTION_KEY)
+        call = self._calls.get(number) if isinstance(number, int) and number in self._listens else None
+        if call is not None:
+            call.add(message, raw, self._event_bytes)
+
+    def _progressed(self, message: Message, raw: bytes) -> None:
+        call = self._calls.get(progress_token(message) or 0)
+        if call is not None and call.token is not None and len(raw) <= self._event_bytes:
+            raw = restore_token(raw, call.token)
+            call.add(self._answers.message(raw), raw, self._event_bytes)
+
     def _only_one(self) -> Call | None:
         """The call that something belongs to which names none; None where it could be another caller's."""
         if not self._shared:
             return next(self._by_likelihood(), None)
-        if self._mixed or len(self._calls) != 1:
+        calls = {number: call for number, call in self._calls.items() if number not in self._listens}
+        if self._mixed or len(calls) != 1:
             return None
-        ((number, call),) = self._calls.items()
+        ((number, call),) = calls.items()
         return call if {self._callers[number], *self._unfinished.values()} == {self._callers[number]} else None
 
     def _taken_back(self, question: bytes) -> None:

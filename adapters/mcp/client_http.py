@@ -247,7 +247,10 @@ class McpHttpUpstream:
             request, state = begun_anew(request), None
         if request.operation == "task.subscribe" and era == "modern":
             # No tool's own bound on a call is one on how long its tasks are followed.
-            await follow_task(self._wire.over(self._streams), request, capability, task_id, emit)
+            until_s, modern = request.budget.deadline_s, Modern(self._wire.over(self._streams))
+            await follow_task(
+                lambda out, heard: modern.call(out, request, capability, heard, until_s), request, task_id, emit
+            )
         out = outgoing(request, capability, era, state, task_id)
         try:
             raw = await face.call(out, request, capability, emit, deadline_s)

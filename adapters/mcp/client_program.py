@@ -22,6 +22,7 @@ from adapters.mcp.client_parked import Parking, reply_from
 from adapters.mcp.client_parts import ServerParts
 from adapters.mcp.client_process import Process, minimal_environment
 from adapters.mcp.client_sessions import GATEWAY, Key
+from adapters.mcp.client_tasks import follow_task
 from adapters.mcp.client_told import Told
 from adapters.mcp.client_updates import Updates
 from adapters.mcp.client_watch import EVERY_LIST
@@ -125,6 +126,15 @@ class Program:
             await self._updates.follow(uri, emit, partial(self._subscribe, conversation, uri, deadline_s))
         finally:
             self._unsubscribe(conversation, uri)
+
+    async def follow_task(self, request: Request, own_id: str, emit: Emit, deadline_s: float) -> None:
+        """Tell that there is news of a task, by the program's own id for it. Raises: see `client_tasks.follow_task`."""
+        conversation = await self.running(deadline_s)
+
+        async def listen(out: Outgoing, heard: Emit) -> Raw:
+            return await conversation.listen(out, asker=request, emit=heard, deadline_s=deadline_s)
+
+        await follow_task(listen, request, own_id, emit)
 
     async def aclose(self) -> None:
         """End it for good; bounded; idempotent."""

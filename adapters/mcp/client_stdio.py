@@ -85,6 +85,9 @@ class McpStdioUpstream:
         if state == OPENED:
             request, state = begun_anew(request), None
         key = self._key(request)
+        if request.operation == "task.subscribe" and self._shared.era == "modern":
+            # No tool's own bound on a call is one on how long its tasks are followed.
+            await self._shared.follow_task(request, task_id, emit, request.budget.deadline_s)
         if request.operation == "subscribe":
             async with self._own.follow(key, deadline_s) if key else nullcontext(self._shared) as program:
                 await program.follow(uri_of(request, capability), emit, deadline_s)

@@ -3,22 +3,27 @@
 What is passed on is only that there is news; whoever hears it asks the server, and is judged for that.
 """
 
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
 from msgspec import Raw
 
-from adapters.mcp.client_exchange import Wire
-from adapters.mcp.client_modern import Modern
 from adapters.mcp.client_params import Outgoing, own_meta
 from adapters.mcp.tasks import NOTIFICATION, TASK_ID, TASK_IDS
 from adapters.mcp.wire import ACKNOWLEDGED, FOLLOWED, Frame, Params, encode
 from gateway.core.errors import InvalidRequest, Unavailable
 from gateway.core.json import JsonObject, json_list, json_object
-from gateway.core.model import Capability, Emit, Event, Log, Request
+from gateway.core.model import Emit, Event, Log, Request
+
+Listen: TypeAlias = Callable[[Outgoing, Emit], Awaitable[Raw]]
+"""Makes a request, and gives what is said under it until it is answered."""
 
 
-async def follow_task(wire: Wire, request: Request, capability: Capability, own_id: str, emit: Emit) -> None:
+async def follow_task(listen: Listen, request: Request, own_id: str, emit: Emit) -> None:
     """Tell `emit` that the task is followed, and of each change, until canceled.
 
-    Raises: InvalidRequest: the server does not tell of this task; Unavailable: it says nothing more; see `Wire.result`.
+    Raises: InvalidRequest: the server does not tell of this task; Unavailable: it says nothing more; what `listen`
+        raises.
     """
 
     async def heard(event: Event) -> None:
@@ -34,8 +39,7 @@ async def follow_task(wire: Wire, request: Request, capability: Capability, own_
 
     wanted: JsonObject = {TASK_IDS: [own_id]}
     members = {"notifications": Raw(encode(wanted)), "_meta": _meta(request)}
-    out = Outgoing(method="subscriptions/listen", members=members)
-    await Modern(wire).call(out, request, capability, heard, request.budget.deadline_s)
+    await listen(Outgoing(method="subscriptions/listen", members=members), heard)
     raise Unavailable("the server says nothing more of this task")
 
 

@@ -23,13 +23,11 @@ from adapters.mcp.task_news import Tell
 from adapters.mcp.tasks import NOTIFICATION, TASK_IDS
 from adapters.mcp.unread import KEPT, NOT_KEPT, Unread, unread
 from adapters.mcp.views import ListKind, View, Views
-from adapters.mcp.wire import ACKNOWLEDGED, META_PREFIX, decode_members, encode
+from adapters.mcp.wire import ACKNOWLEDGED, SUBSCRIPTION_KEY, decode_members, encode
 from gateway.core.errors import Exhausted, Unauthenticated, Unavailable
 from gateway.core.json import JsonObject
 from gateway.core.model import Emit, Principal
 from gateway.core.ports.gateway import Authenticator, Gateway, Identity
-
-SUBSCRIPTION_KEY = META_PREFIX + "subscriptionId"
 
 GONE = b": what came next is no longer kept\n\n"
 SHARE = 4

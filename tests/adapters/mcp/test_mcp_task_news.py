@@ -20,8 +20,9 @@ from gateway.core.pipeline import Pipeline
 from gateway.core.plans import Policies, Snapshot
 from gateway.core.ports.gateway import Identity
 from tests.adapters.mcp.test_mcp_client_http import MODERN, bench, legacy, message, modern, result
+from tests.adapters.mcp.test_mcp_client_stdio import program
 from tests.fakes import GRANT, DictLedger, ListAudit, Says
-from tests.fakes_mcp_client import a_request, call, params, parts, said, tool
+from tests.fakes_mcp_client import Seen, a_request, call, params, parts, said, structured, tool
 from tests.fakes_mcp_door import Badges, Caller, Counting, ShopGateway, Ticking, opened, together
 from tests.fakes_mcp_door import resource as listed_resource
 from tests.fakes_mcp_door import tool as listed_tool
@@ -260,6 +261,71 @@ async def test_a_server_that_does_not_agree_and_one_that_has_no_tasks_are_not_wa
     async with bench(legacy(TaskServer())) as (_, upstream):
         with pytest.raises(InvalidRequest):
             await upstream.call(a_request(body, operation="task.subscribe"), tool(), hear)
+
+
+PROGRAM = """
+EXTENSION = "io.modelcontextprotocol/tasks"
+MODERN["capabilities"] = {"tools": {}, "extensions": {EXTENSION: {}}}
+def note(method, params, m=None):
+    tag = {} if m is None else {"_meta": {"io.modelcontextprotocol/subscriptionId": m["id"]}}
+    say({"jsonrpc": "2.0", "method": method, "params": {**params, **tag}})
+calls, listens = [], []
+def on(m):
+    calls.append(m)
+    if len(calls) == 1:
+        answer(m, {"resultType": "task", "taskId": "theirs-1", "status": "working"})
+        return
+    note("notifications/message", {"level": "info", "data": "hello"})
+    done(m, withdrawn=[x["params"]["requestId"] for x in seen if x["method"] == "notifications/cancelled"],
+         listened=[x["id"] for x in listens], asked=listens[0]["params"])
+    note("notifications/tasks", {"taskId": "theirs-1", "status": "failed"})
+    note("notifications/tasks", {"taskId": "another", "status": "failed"}, listens[0])
+    note("notifications/tasks", {"taskId": "theirs-1", "status": "completed"}, listens[0])
+def other(m):
+    ids = m.get("params", {}).get("notifications", {}).get("taskIds")
+    if m["method"] == "subscriptions/listen" and ids:
+        listens.append(m)
+        note("notifications/subscriptions/acknowledged", {"notifications": {"taskIds": AGREED(ids)}}, m)
+"""
+
+
+async def test_a_program_is_listened_to_as_well_and_hears_when_nobody_wants_to_know() -> None:
+    heard: list[str] = []
+    following, changed = anyio.Event(), anyio.Event()
+
+    async def hear(event: Event) -> None:
+        assert isinstance(event, Log)
+        heard.append(event.text)
+        (following if event.text == FOLLOWED else changed).set()
+
+    async with program(PROGRAM + "AGREED = lambda ids: ids\n") as upstream:
+        body = params("modern", taskId=str(said(await call(upstream, tool(), a_request()))["taskId"]))
+        with pytest.raises(InvalidRequest, match="no such task"):
+            await upstream.call(a_request(body, operation="task.subscribe", subject="eve"), tool(), hear)
+        async with together() as group:
+            group.start_soon(upstream.call, a_request(body, operation="task.subscribe", within_s=120), tool(), hear)
+            await following.wait()
+            beside, lines = a_request(subject="bob"), Seen()
+            first = structured(await upstream.call(beside, tool(), lines))
+            await changed.wait()
+            group.cancel_scope.cancel()
+        second = structured(await call(upstream, tool(), a_request()))
+    assert heard == [FOLLOWED, NOTIFICATION]
+    assert json_object(first["asked"])["notifications"] == {"taskIds": ["theirs-1"]}
+    assert [each.text for each in lines.events if isinstance(each, Log)] == ["hello"], "its own, though one listens"
+    assert (first["withdrawn"], second["withdrawn"]) == ([], first["listened"])
+
+
+async def test_a_program_that_does_not_agree_is_not_waited_for() -> None:
+    async def hear(event: Event) -> None:
+        raise AssertionError("nothing is told")
+
+    async with program(PROGRAM + "AGREED = lambda ids: []\n") as upstream:
+        body = params("modern", taskId=str(said(await call(upstream, tool(), a_request()))["taskId"]))
+        with pytest.raises(InvalidRequest, match="does not tell"):
+            await upstream.call(a_request(body, operation="task.subscribe"), tool(), hear)
+        again = structured(await call(upstream, tool(), a_request()))
+    assert again["withdrawn"] == again["listened"] != []
 
 
 # The whole way
