@@ -58,13 +58,17 @@ def direct(everything_url: str) -> Mapping[str, Report]:
 
 
 def test_the_everything_server_itself_passes_every_check(direct: Mapping[str, Report], everything_url: str) -> None:
-    again = {
-        (run.name, scenario): server_report(run, everything_url, scenarios=(scenario,))[scenario].failed
-        for run in RUNS
-        for scenario, outcome in direct[run.name].items()
-        if outcome.failed
-    }
-    assert {each: said.keys() for each, said in again.items() if said} == UNPASSED
+    unpassed: dict[tuple[str, str], set[str]] = {}
+    for run in RUNS:
+        for scenario, outcome in direct[run.name].items():
+            failed = {*outcome.failed}
+            for _ in range(TRIES - 1):
+                if failed <= UNPASSED.get((run.name, scenario), set()):
+                    break
+                failed = {*server_report(run, everything_url, scenarios=(scenario,))[scenario].failed}
+            if failed:
+                unpassed[run.name, scenario] = failed
+    assert unpassed == UNPASSED
     assert len(direct[NEWEST]) > 60
 
 
