@@ -5,20 +5,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 import anyio
-from sqlalchemy import BindParameter, Connection, Update, bindparam, func, insert, or_, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert as insert_or_replace  # SQLite understands what it compiles to
+from sqlalchemy import BindParameter, Connection, Update, and_, bindparam, func, insert, or_, select, tuple_, update
 
 from adapters.sql.prepared import Prepared
 from adapters.storage.held_runs import HeldRuns
 from adapters.storage.opensteps import CLOSE, CLOSE_RUN
-from adapters.storage.run_rows import (
-    STEP_COLUMNS,
-    row_from_run,
-    row_from_step,
-    row_from_usage,
-    run_from_row,
-    step_from_row,
-)
+from adapters.storage.run_log import add_events, put_steps, tenant_of
+from adapters.storage.run_rows import row_from_run, row_from_usage, run_from_row, step_from_row
 from adapters.storage.tables import run_events, run_steps, runs
 from adapters.storage.tails import Tails
 from adapters.storage.transactions import Transactions
@@ -33,8 +26,9 @@ T = TypeVar("T")
 _RUN: BindParameter[str] = bindparam("of_run")
 _FIND = select(runs).where(runs.c.tenant == bindparam("of_tenant"), runs.c.id == _RUN)
 _FIND_BY_KEY = select(runs).where(runs.c.tenant == bindparam("of_tenant"), runs.c.key == bindparam("of_key"))
-_TENANT = Prepared(select(runs.c.tenant).where(runs.c.id == _RUN))
-_OPEN = insert(runs)
+_OF_KEY = and_(runs.c.tenant == bindparam("of_tenant"), runs.c.key == bindparam("of_key"))
+_KNOWN = Prepared(select(runs.c.id).where(or_(runs.c.id == _RUN, _OF_KEY)))
+_OPEN = Prepared(insert(runs), [column.name for column in runs.c])
 _UPDATE = update(runs).where(runs.c.id == _RUN)
 _STATED = ("state", "updated_at_us", "error")
 _UPDATES = {
@@ -65,19 +59,6 @@ _REOPEN = (
 
 _STANDING = Prepared(select(runs.c.state, runs.c.paused_at_us, runs.c.held_us).where(runs.c.id == _RUN))
 
-_s = run_steps.c
-_STEP_VALUES = [bindparam(name, type_=_s[name].type) for name in STEP_COLUMNS]
-# One statement finds the tenant, replaces what is there, and leaves alone what is known better.
-_add_step = insert_or_replace(run_steps).from_select(
-    [*STEP_COLUMNS, "tenant"], select(*_STEP_VALUES, runs.c.tenant).where(runs.c.id == bindparam("run_id"))
-)
-_PUT_STEP = Prepared(
-    _add_step.on_conflict_do_update(
-        index_elements=["run_id", "id", "attempt"],
-        set_={name: _add_step.excluded[name] for name in STEP_COLUMNS},
-        where=or_(_add_step.excluded.state != "running", _s.state != "ok"),
-    )
-)
 _STEPS = (
     select(run_steps)
     .where(run_steps.c.run_id == _RUN)
@@ -89,28 +70,10 @@ _EVENTS = (
     .where(run_events.c.run_id == _RUN, run_events.c.seq > bindparam("after"))
     .order_by(run_events.c.seq)
 )
-_LAST = select(func.coalesce(func.max(run_events.c.seq), 0)).where(run_events.c.run_id == _RUN).scalar_subquery()
 _NEWEST = (
     select(run_events.c.run_id, func.max(run_events.c.seq))
     .where(run_events.c.run_id.in_(bindparam("of_runs", expanding=True)))
     .group_by(run_events.c.run_id)
-)
-_NOTED = select(run_events.c.seq).where(run_events.c.run_id == _RUN, run_events.c.key == bindparam("event_key"))
-# One statement finds the tenant, draws the number and refuses the duplicate; it writes no row where one of them fails.
-_APPEND = Prepared(
-    insert(run_events)
-    .from_select(
-        ["run_id", "seq", "tenant", "key", "at_us", "body"],
-        select(
-            runs.c.id,
-            _LAST + 1,
-            runs.c.tenant,
-            bindparam("event_key", type_=run_events.c.key.type),
-            bindparam("now_us", type_=run_events.c.at_us.type),
-            bindparam("event_body", type_=run_events.c.body.type),
-        ).where(runs.c.id == _RUN, ~_NOTED.exists()),
-    )
-    .returning(run_events.c.seq)
 )
 
 
@@ -134,14 +97,14 @@ class SqlRunStore:
         place = {"of_tenant": run.tenant, "of_run": run.id, "of_key": run.key}
 
         def act(connection: Connection) -> Run:
+            if _KNOWN.first(connection, place) is None:
+                _OPEN.run(connection, row)
+                return run
             known = connection.execute(_FIND_BY_KEY, place).mappings().first() if run.key else None
             known = known or connection.execute(_FIND, place).mappings().first()
-            if known is not None:
-                return run_from_row(known)
-            if _TENANT.first(connection, place) is not None:
+            if known is None:
                 raise Conflict("a run with this id exists")
-            connection.execute(_OPEN, row)
-            return run
+            return run_from_row(known)
 
         opened = await self._database.write(act, about=run.id)
         if opened is run:
@@ -174,8 +137,8 @@ class SqlRunStore:
 
         def act(connection: Connection) -> int:
             if connection.execute(_REOPEN, {"of_run": run_id, "now_us": told.at_us, "by_us": by_us}).rowcount:
-                return _append(run_id, told, connection)
-            _tenant(connection, run_id)
+                return add_events(connection, run_id, (told,))[0]
+            tenant_of(connection, run_id)
             return 0
 
         self._changing(run_id)
@@ -236,7 +199,11 @@ class SqlRunStore:
 
     async def note_step(self, step: RunStep) -> None:
         """See `RunStore.note_step`.  Raises: NotFound: there is no such run."""
-        await self._database.write(partial(_put_step, step), about=step.run_id, lasting=False)
+
+        def act(connection: Connection) -> None:
+            put_steps(connection, step.run_id, (step,))
+
+        await self._database.write(act, about=step.run_id, lasting=False)
 
     async def tell(
         self,
@@ -254,14 +221,13 @@ class SqlRunStore:
                 _move(run_id, moved, connection)
             elif moved is not None:
                 _move_on(run_id, moved, connection)
-            for step in steps:
-                _put_step(step, connection)
+            put_steps(connection, run_id, steps)
             for step_id in closed:
                 CLOSE.run(connection, {"of_run": run_id, "of_step": step_id})
             if ended:
                 # Also what a run that was cut off had closed, and had no time to tell.
                 CLOSE_RUN.run(connection, {"of_run": run_id})
-            return [_append(run_id, event, connection) for event in events]
+            return add_events(connection, run_id, events)
 
         # The engine's journal has everything but how the run ended, and is told again from.
         places = await self._written(run_id, act, moved=moved, lasting=ended)
@@ -292,7 +258,11 @@ class SqlRunStore:
     async def append(self, run_id: str, key: str, body: JsonObject, at_us: int) -> RunEvent | None:
         """See `RunStore.append`.  Raises: NotFound: there is no such run."""
         event = Told(key=key, body=body, at_us=at_us)
-        seq = await self._database.write(partial(_append, run_id, event), about=run_id)
+
+        def act(connection: Connection) -> int:
+            return add_events(connection, run_id, (event,))[0]
+
+        seq = await self._database.write(act, about=run_id)
         if not seq:
             return None
         appended = _event(run_id, seq, event)
@@ -371,30 +341,8 @@ def _move(run_id: str, moved: Moved, connection: Connection) -> None:
 def _move_on(run_id: str, moved: Moved, connection: Connection) -> None:
     values = {"of_run": run_id, "state": moved.state, "updated_at_us": moved.at_us, "error": moved.error}
     if _MOVE_ON.run(connection, values) == 0:
-        _tenant(connection, run_id)
-
-
-def _put_step(step: RunStep, connection: Connection) -> None:
-    if not _PUT_STEP.run(connection, row_from_step(step)):
-        _tenant(connection, step.run_id)
+        tenant_of(connection, run_id)
 
 
 def _event(run_id: str, seq: int, told: Told) -> RunEvent:
     return RunEvent(run_id=run_id, seq=seq, at_us=told.at_us, body=told.body)
-
-
-def _append(run_id: str, event: Told, connection: Connection) -> int:
-    """The event's place in the log; 0 where its key is there already."""
-    values = {"of_run": run_id, "event_key": event.key, "now_us": event.at_us, "event_body": event.body}
-    row = _APPEND.first(connection, values)
-    if row is None:
-        _tenant(connection, run_id)
-        return 0
-    return row[0]
-
-
-def _tenant(connection: Connection, run_id: str) -> str:
-    row = _TENANT.first(connection, {"of_run": run_id})
-    if row is None:
-        raise NotFound("no such run")
-    return row[0]

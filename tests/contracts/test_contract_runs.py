@@ -282,6 +282,29 @@ async def test_waiting_ends_with_nothing_when_the_time_is_over(store: RunStore) 
         assert await store.wait_events("run_1", 0, 0.01) == ()
 
 
+@pytest.mark.parametrize("many", [1, 2, 3, 6, 7, 20])
+async def test_however_much_is_told_together_keeps_its_order(store: RunStore, many: int) -> None:
+    await store.open(RUN)
+    told = [Told(key=f"key {n}", body={"n": n}, at_us=n) for n in range(many)]
+    steps = [replace(STEP, id=f"run_1/{n}", state="ok", started_at_us=n, value={"n": n}) for n in range(many)]
+    late = replace(steps[0], state="running", value=None)
+
+    await store.tell("run_1", events=told[1::3], steps=steps[:1])
+    await store.tell("run_1", events=[*reversed(told), *told], steps=[late, *steps[1:]])
+    await store.tell("run_1", events=told, steps=steps)
+
+    first = [event.body["n"] for event in told[1::3]]
+    rest = [event.body["n"] for event in reversed(told) if event.body["n"] not in first]
+    kept = await store.events("run_1")
+    assert [(event.seq, event.at_us, event.body) for event in kept] == [
+        (seq, n, {"n": n}) for seq, n in enumerate([*first, *rest], start=1)
+    ]
+    assert await store.wait_events("run_1", 0, 0.0) == kept
+    assert [(step.id, step.state, step.value) for step in await store.steps("run_1")] == [
+        (f"run_1/{n}", "ok", {"n": n}) for n in range(many)
+    ]
+
+
 async def test_every_waiter_of_a_run_wakes_on_an_append(store: RunStore) -> None:
     await store.open(RUN)
     await store.open(replace(RUN, id="run_2", key=""))
