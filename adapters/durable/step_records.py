@@ -138,7 +138,7 @@ class StepRecords:
         """Return once it is on disk. Raises: what DBOS does where it would write it."""
         row = self._row(execution, step)
         try:
-            written = await self._awaited(row, self._writer.submit(partial(_write, self._insert, row)))
+            written = await self._awaited(row, self._writer.submit(partial(_write, self._insert, row), lone=True))
         except GatewayError:
             written = False
         if not written:

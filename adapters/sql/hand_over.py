@@ -29,6 +29,8 @@ class Act:
 
     run: Callable[[Connection], Any]
     lasting: bool
+    lone: bool
+    """Whether it is one statement."""
     future: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
 
@@ -48,7 +50,9 @@ class ActQueue:
         self._wake = threading.Condition(threading.Lock())
         self._closed = False
 
-    def put(self, run: Callable[[Connection], Any], *, lasting: bool = True) -> "asyncio.Future[Any]":
+    def put(
+        self, run: Callable[[Connection], Any], *, lasting: bool = True, lone: bool = False
+    ) -> "asyncio.Future[Any]":
         """Its outcome. A canceled future is skipped if not yet begun. Raises: Unavailable: closed, or too many wait."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
@@ -57,7 +61,7 @@ class ActQueue:
                 raise Unavailable("the storage is closed")
             if len(self._waiting) >= self._limit:
                 raise Unavailable("the storage cannot keep up: too many acts are waiting", retry_after_s=1.0)
-            self._waiting.append(Act(run, lasting, future, loop))
+            self._waiting.append(Act(run, lasting, lone, future, loop))
             self._wake.notify()
         return future
 

@@ -5,7 +5,9 @@ values, wrapping what comes back - costs several times what SQLite takes to run 
 here as well, so that nobody can tell the difference.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import select
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from sqlalchemy import BindParameter, Connection, Delete, Dialect, Insert, Select, Update
@@ -104,3 +106,31 @@ def executed(connection: Connection, text: str, parameters: "list[Any] | dict[st
             dialect=dialect,
         ) from error
     return cursor
+
+
+def commits_by_itself(connection: Connection) -> bool:
+    """Whether something is gained by `one_statement`, where BEGIN and COMMIT would take a round trip each, and nothing
+    lost: a connection the server has closed meanwhile is better found out by a BEGIN, which can be said again."""
+    if connection.dialect.name != "postgresql":
+        return False
+    driver: Any = connection.connection.driver_connection
+    if driver.closed:
+        return False
+    heard = select.poll()
+    heard.register(driver.fileno(), select.POLLIN)
+    return not heard.poll(0)
+
+
+@contextmanager
+def one_statement(connection: Connection) -> Generator[None]:
+    """Within it a statement commits itself. Outside of any transaction."""
+    driver: Any = connection.connection.driver_connection
+    if driver.autocommit:
+        yield
+        return
+    driver.autocommit = True
+    try:
+        yield
+    finally:
+        if not driver.closed:
+            driver.autocommit = False

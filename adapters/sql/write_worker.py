@@ -15,12 +15,16 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from adapters.sql.hand_over import Act, ActQueue, Done, GivenUp, connected, deliver, failed, put_back, told_of
+from adapters.sql.prepared import commits_by_itself, one_statement
+
+T = TypeVar("T")
 
 LASTING = "lasting"
 """Of a connection's `info`, read by its engine as a transaction begins: whether it has to survive a power loss, and not
@@ -41,13 +45,17 @@ class WriteWorker:
         self._thread = threading.Thread(target=self._run, name=f"write-{name}", daemon=True)
         self._thread.start()
 
-    def submit(self, act: Callable[[Connection], Any], *, lasting: bool = True) -> "asyncio.Future[Any]":
+    def submit(
+        self, act: Callable[[Connection], Any], *, lasting: bool = True, lone: bool = False
+    ) -> "asyncio.Future[Any]":
         """Queue a write; the future has its outcome once it is on disk. A canceled future is skipped if not yet begun.
-        A batch of which no write is `lasting` is handed to the system only: see `LASTING`.
+        A batch of which no write is `lasting` is handed to the system only: see `LASTING`. One that is `lone` is a
+        single statement handed to the driver, see `prepared`: where nothing shares its commit, it needs no transaction.
+        It is lasting.
 
         Raises: Unavailable: closed, or too many writes wait.
         """
-        return self._queue.put(act, lasting=lasting)
+        return self._queue.put(act, lasting=lasting, lone=lone)
 
     def close(self, timeout_s: float) -> bool:
         """Refuse what comes, finish what is queued; False if that took longer than `timeout_s`. Blocks; idempotent."""
@@ -76,16 +84,24 @@ class WriteWorker:
 
 
 def _together(connection: Connection, batch: list[Act]) -> list[Done]:
+    if len(batch) == 1 and batch[0].lone and commits_by_itself(connection):
+        with one_statement(connection):
+            return [(batch[0].future, _committed(partial(batch[0].run, connection)), None)]
     connection.info[LASTING] = any(write.lasting for write in batch)
     with connection.begin() as transaction:
         done: list[Done] = [(write.future, write.run(connection), None) for write in batch]
-        try:
-            transaction.commit()
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise GivenUp("the storage broke off; whether it wrote is not known", retry_after_s=1.0) from error
-            raise
+        _committed(transaction.commit)
     return done
+
+
+def _committed(commit: Callable[[], T]) -> T:
+    """What it gives. Raises: GivenUp: the connection broke meanwhile."""
+    try:
+        return commit()
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise GivenUp("the storage broke off; whether it wrote is not known", retry_after_s=1.0) from error
+        raise
 
 
 def _apart(engine: Engine, batch: list[Act]) -> list[Done]:

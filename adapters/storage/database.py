@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from adapters.sql.hand_over import translated
+from adapters.sql.prepared import Prepared
 from adapters.sql.write_worker import LASTING, WriteWorker
 from adapters.storage.schema import Schema, back_up, bring_up_to_date, current_number, refuse_newer
 from gateway.core.errors import GatewayError, Unavailable
@@ -74,6 +75,10 @@ class Database:
         with anyio.move_on_after(self._timeout_s, shield=True):
             return await future
         raise Unavailable("the storage did not answer in time; whether it wrote is not known", retry_after_s=1.0)
+
+    async def put(self, statement: Prepared, values: Mapping[str, Any], *, about: str) -> None:
+        """See `Transactions.put`."""
+        await self.write(lambda connection: statement.run(connection, values), about=about)
 
     async def read(self, act: Callable[[Connection], T]) -> T:
         """See `Transactions.read`."""

@@ -9,7 +9,8 @@ for steps that this process has opened or closed since: there the mirror is ahea
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,14 +81,9 @@ class SqlOpenSteps:
         self._looking: set[_Look] = set()
 
     async def open(self, step: OpenStep) -> None:
-        row = _row_from_step(step)
-
-        def act(connection: Connection) -> None:
-            _OPEN.run(connection, row)
-
         self._remember(step)
         try:
-            await self._written(step.run_id, step.step_id, act)
+            await self._put(step.run_id, step.step_id, _OPEN, _row_from_step(step))
         except BaseException:
             if self._steps.get((step.run_id, step.step_id)) is step:
                 self._drop(step.run_id, step.step_id)
@@ -96,11 +92,7 @@ class SqlOpenSteps:
     async def close(self, run_id: str, step_id: str) -> None:
         self._drop(run_id, step_id)
         place = {"of_run": run_id, "of_step": step_id}
-
-        def act(connection: Connection) -> None:
-            CLOSE.run(connection, place)
-
-        await self._written(run_id, step_id, act)
+        await self._put(run_id, step_id, CLOSE, place)
 
     def shut(self, run_id: str, step_id: str) -> None:
         self._drop(run_id, step_id)
@@ -187,11 +179,19 @@ class SqlOpenSteps:
             if key not in look.ours and self._steps.get(key) != step:
                 self._remember(step)
 
+    async def _put(self, run_id: str, step_id: str, statement: Prepared, values: Mapping[str, Any]) -> None:
+        with self._changing((run_id, step_id)):
+            await self._database.put(statement, values, about=run_id)
+
     async def _written(self, run_id: str, step_id: str, act: Callable[[Connection], None]) -> None:
-        key = (run_id, step_id)
+        with self._changing((run_id, step_id)):
+            await self._database.write(act, about=run_id)
+
+    @contextmanager
+    def _changing(self, key: tuple[str, str]) -> Generator[None]:
         self._begin_writing(key)
         try:
-            await self._database.write(act, about=run_id)
+            yield
         finally:
             self._end_writing(key)
 

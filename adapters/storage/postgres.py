@@ -12,7 +12,7 @@ are made side by side share no commit.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from adapters.sql.hand_over import translated
-from adapters.sql.prepared import executed
+from adapters.sql.prepared import Prepared, executed
 from adapters.sql.read_worker import ReadWorker
 from adapters.sql.write_worker import LASTING, WriteWorker
 from adapters.storage.postgres_schema import NAME, agreements, changes, prepare
@@ -101,8 +101,15 @@ class PostgresDatabase:
         return cls(writer, reader, lanes=lanes, readers=readers, timeout_s=timeout_s)
 
     async def write(self, act: Callable[[Connection], T], *, about: str = "", lasting: bool = True) -> T:
-        lane = self._lanes[crc32(about.encode("utf-8", "replace")) % len(self._lanes)]
-        future = lane.submit(act, lasting=lasting)
+        return await self._written(self._lane(about).submit(act, lasting=lasting))
+
+    async def put(self, statement: Prepared, values: Mapping[str, Any], *, about: str) -> None:
+        await self._written(self._lane(about).submit(lambda connection: statement.run(connection, values), lone=True))
+
+    def _lane(self, about: str) -> WriteWorker:
+        return self._lanes[crc32(about.encode("utf-8", "replace")) % len(self._lanes)]
+
+    async def _written(self, future: "asyncio.Future[T]") -> T:
         with anyio.move_on_after(self._timeout_s, shield=True):
             return await future
         raise Unavailable("the storage did not answer in time; whether it wrote is not known", retry_after_s=1.0)

@@ -1,9 +1,11 @@
 """What a store asks of the database it keeps its rows in, whichever that is."""
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
+
+from adapters.sql.prepared import Prepared
 
 T = TypeVar("T")
 
@@ -30,6 +32,10 @@ class Transactions(Protocol):
 
         Raises: what `act` raises, if a GatewayError; Unavailable: closed, overloaded, locked or out of time; Internal.
         """
+        ...
+
+    async def put(self, statement: Prepared, values: Mapping[str, Any], *, about: str) -> None:
+        """As `write`, of one statement."""
         ...
 
     async def read(self, act: Callable[[Connection], T]) -> T:

@@ -1,10 +1,10 @@
-"""Contract suite of `Transactions`: what is asked at a glance, over every adapter."""
+"""Contract suite of `Transactions`: what is asked at a glance, and written by itself, over every adapter."""
 
 from collections.abc import AsyncGenerator
 
 import anyio
 import pytest
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, bindparam, func, insert, select
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, bindparam, func, insert, select, update
 
 from adapters.sql.prepared import Prepared
 from adapters.storage.database import Database
@@ -90,3 +90,40 @@ async def test_a_closed_database_is_not_glanced_at(database: Transactions) -> No
 
     with pytest.raises(Unavailable):
         await times(database, "x")
+
+
+async def test_what_is_put_is_kept_in_the_order_of_the_calls(database: Transactions) -> None:
+    again = Prepared(update(notes).where(notes.c.said == bindparam("of")).values(times=bindparam("now")))
+
+    await database.put(ADD, {"said": "alone", "times": 0}, about="x")
+    async with anyio.create_task_group() as writing:
+        for number in range(1, 20):
+            if number % 3:
+                writing.start_soon(lambda n: database.put(again, {"of": "alone", "now": n}, about="x"), number)
+            else:
+                said = f"beside {number}"
+                writing.start_soon(
+                    lambda said: database.write(lambda connection: add(connection, said, 1), about="x"), said
+                )
+
+    assert await times(database, "alone") == (19,)
+    assert [await times(database, f"beside {n}") for n in range(3, 20, 3)] == [(1,)] * 6
+
+
+async def test_what_is_put_and_refused_is_its_callers_only(database: Transactions) -> None:
+    refused: list[str] = []
+
+    async def put(said: str) -> None:
+        try:
+            await database.put(ADD, {"said": said, "times": 1}, about="x")
+        except GatewayError:
+            refused.append(said)
+
+    await put("x")
+    await put("x")
+    async with anyio.create_task_group() as writing:
+        for said in ("a", "x", "b"):
+            writing.start_soon(put, said)
+
+    assert refused == ["x", "x"]
+    assert [await times(database, said) for said in ("x", "a", "b")] == [(1,), (1,), (1,)]

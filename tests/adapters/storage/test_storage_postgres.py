@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, func, insert, select, text, update
 
+from adapters.sql.prepared import Prepared
 from adapters.storage.postgres import PostgresDatabase
 from adapters.storage.schema import Schema
 from gateway.core.errors import Conflict, GatewayError, Internal, Unavailable
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.anyio
 TABLES = MetaData()
 notes = Table("notes", TABLES, Column("said", Text, primary_key=True), Column("times", Integer, nullable=False))
 SCHEMA = Schema(name="notes", number=1, tables=TABLES)
+ADD = Prepared(insert(notes), ["said", "times"])
 
 
 @asynccontextmanager
@@ -180,6 +182,32 @@ async def test_connections_that_were_cut_are_made_anew(postgres: PostgresServer,
         assert await database.write(say("x")) == 2
         assert await database.read(count) == 1
         assert await database.glance(count) == 1
+
+
+async def test_what_is_put_over_a_connection_that_was_cut_is_put_over_another(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
+    async with processes(postgres_url, 1) as (database,):
+        await database.put(ADD, {"said": "x", "times": 1}, about="x")
+        with psycopg.connect(postgres.url(), autocommit=True) as administrator:
+            administrator.execute(
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s",
+                (postgres_url.rpartition("/")[2],),
+            )
+
+        await database.put(ADD, {"said": "y", "times": 1}, about="x")
+
+        assert await database.read(count) == 2
+
+
+async def test_of_what_is_put_as_the_connection_breaks_nobody_says_what_became_of_it(postgres_url: str) -> None:
+    breaks = Prepared(select(func.pg_terminate_backend(func.pg_backend_pid())))
+    async with processes(postgres_url, 1) as (database,):
+        with pytest.raises(Unavailable, match="not known"):
+            await database.put(breaks, {}, about="x")
+
+        await database.put(ADD, {"said": "x", "times": 1}, about="x")
+        assert await database.read(count) == 1
 
 
 async def test_a_closed_database_refuses(postgres_url: str) -> None:
