@@ -226,8 +226,11 @@ class DbosJournal:
         return run_id in self._bodies and self.holds()
 
     async def state(self, run_id: str) -> str:
-        status = await self._status(run_id)
-        return "" if status is None else _STATES.get(status.status, "failed")
+        name = None if self._records is None else await self._records.status(run_id)
+        if name is None:
+            status = await self._status(run_id)
+            name = "" if status is None else status.status
+        return name and _STATES.get(name, "failed")
 
     async def spec(self, run_id: str) -> "JsonObject | None":
         status = await self._status(run_id)

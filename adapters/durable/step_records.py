@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
+import anyio
 from anyio import to_thread
 from dbos import error as dbos_error
 from dbos._context import current_owner_xid
@@ -27,6 +28,7 @@ from sqlalchemy import Connection, Engine, text
 
 from adapters.durable.places import prefix
 from adapters.sql.prepared import executed
+from adapters.sql.read_worker import ReadWorker
 from adapters.sql.write_worker import WriteWorker
 from gateway.core.errors import GatewayError, Internal
 from gateway.core.json import JsonObject
@@ -72,6 +74,8 @@ _LAST = {
     for shared in (False, True)
 }
 """Both by whether the database is shared."""
+_STATUS = f"SELECT status FROM {prefix(shared=True)}workflow_status WHERE workflow_uuid = %(run_id)s"  # noqa: S608 - nothing of it is given
+_STATUS_WITHIN_S = 5.0
 
 
 class Recording(Protocol):
@@ -124,6 +128,9 @@ class StepRecords:
         self._insert = _INSERT[shared]
         self._last = _LAST[shared]
         self._writer = WriteWorker(engine, name="steps", queue_limit=_QUEUE_LIMIT)
+        # Where others cancel runs, each asks about itself before it ends: DBOS would put a long statement together.
+        reads = engine.execution_options(isolation_level="AUTOCOMMIT") if shared else None
+        self._reads = None if reads is None else ReadWorker(reads, name="engine", queue_limit=_QUEUE_LIMIT)
         self._unwaited: set[asyncio.Task[None]] = set()
         """Those that see to what no run waits for any more."""
 
@@ -144,14 +151,28 @@ class StepRecords:
         if not written:
             await self._awaited(row, asyncio.ensure_future(asyncio.to_thread(self._leave_to_dbos, row)))
 
+    async def status(self, run_id: str) -> "str | None":
+        """What DBOS calls the state that the run is in, empty if there is no such run; None if DBOS is to be asked."""
+        if self._reads is None:
+            return None
+        try:
+            with anyio.move_on_after(_STATUS_WITHIN_S):
+                return await self._reads.submit(partial(_status, run_id))
+        except GatewayError:
+            pass  # DBOS asks until it is answered
+        return None
+
     async def settled(self, timeout_s: float) -> None:
         """Once all is written that no run waits for any more; bounded."""
         if self._unwaited:
             await asyncio.wait(self._unwaited, timeout=timeout_s)
 
     def close(self, timeout_s: float) -> None:
-        """Blocks."""
+        """Blocks; so long altogether."""
+        until_s = time.monotonic() + timeout_s
         self._writer.close(timeout_s)
+        if self._reads is not None:
+            self._reads.close(max(0.0, until_s - time.monotonic()))
 
     async def _awaited(self, row: _Row, writing: _Writing) -> bool:
         try:
@@ -218,6 +239,13 @@ async def _said(writing: _Writing) -> bool:
         return await writing
     except GatewayError:
         return False
+
+
+def _status(run_id: str, connection: Connection) -> str:
+    cursor = executed(connection, _STATUS, {"run_id": run_id})
+    row = cursor.fetchone()
+    cursor.close()
+    return "" if row is None else row[0]
 
 
 def _write(statement: str, row: _Row, connection: Connection) -> bool:

@@ -94,10 +94,11 @@ class Execution:
         # It may wait for days: what it was asked is kept once, in its spec.
         run = replace(run, input=None, spec={"parent_run": self.spec.parent_run})
         rows: tuple[RunStep, ...] = ()
+        # No step of it is opened before it is told that it is at work.
         if run.state != TaskState.SUBMITTED.value:
             rows = await persistently(lambda: self.wiring.runs.steps(self.spec.run_id))
-        # Another process may have begun it, and steps of it.
-        await persistently(lambda: self.wiring.open_steps.look_at_run(self.spec.run_id))
+            # Another process may have begun it, and steps of it.
+            await persistently(lambda: self.wiring.open_steps.look_at_run(self.spec.run_id))
         # Whatever the body raises leaves the group as it is, not wrapped in a group of its own.
         ended: Ended | None = None
         failure: Exception | None = None
