@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 from adapters.durable.dbos_journal import DbosJournal
 from adapters.durable.places import SCHEMA, Place, PostgresServer, SqliteFile
 from adapters.durable.step_records import Execution, Recording, Step, StepRecords
+from gateway.core.errors import Unavailable
 from gateway.core.json import JsonObject
 from gateway.core.ports.journal import Journal, RunBody
 from gateway.core.ports.world import Secret
@@ -303,6 +304,30 @@ async def test_nobody_goes_on_asking_a_database_that_is_away_once_the_engine_has
         # As the interpreter does before it ends.
         await to_thread.run_sync(thread.join, 60)
     assert [thread for thread in place.asking if thread.is_alive()] == []
+
+
+async def test_the_state_of_a_run_is_that_of_this_moment_although_connections_are_cut(place: Place) -> None:
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        return await journal.draw().run("say", say)
+
+    states: list[str] = []
+    async with opened(place, body) as journal:
+        states.append(await journal.state("run_1"))
+        await journal.start("run_1", {})
+        await journal.wait("run_1")
+        states.append(await journal.state("run_1"))
+        asked(place, "UPDATE {}workflow_status SET status = 'CANCELLED' WHERE workflow_uuid = 'run_1'")
+        states.append(await journal.state("run_1"))
+        if place.shared:
+            with psycopg.connect(place.url, autocommit=True) as administrator:
+                administrator.execute(
+                    "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+        states.append(await journal.state("run_1"))
+    with pytest.raises(Unavailable):
+        await journal.state("run_1")
+    assert states == ["", "done", "canceled", "canceled"]
 
 
 @dataclass(slots=True)
