@@ -1,6 +1,7 @@
 """Costs over REST: what was spent, by whatever it is asked for, and how much of the budgets that is."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 
@@ -38,9 +39,11 @@ class CostEndpoints:
         left_out = 0
         if by == "run":
             sums, total, left_out = await self._by_run(self._runs_of(call.tenant, since, until))
+        elif by == "stage":
+            sums, total = await self._by_stage(self._runs_of(call.tenant, since, until))
         else:
-            if by in ("step", "stage"):
-                sums = await self._by_part(by, self._runs_of(call.tenant, since, until))
+            if by == "step":
+                sums = await self._by_step(self._runs_of(call.tenant, since, until))
             else:
                 sums = _by(by, await self._costs.spent(call.tenant, since.isoformat(), until.isoformat()))
             total = sum(sums.values(), Usage())
@@ -73,15 +76,27 @@ class CostEndpoints:
                 left_out += 1
         return shown, total, left_out
 
-    async def _by_part(self, by: str, runs: AsyncIterator[Run]) -> dict[str, Usage]:
-        """By `WORKFLOW/STEP`, or `WORKFLOW/STAGE`, the dearest first."""
+    async def _by_step(self, runs: AsyncIterator[Run]) -> dict[str, Usage]:
+        """By `WORKFLOW/STEP`, the dearest first."""
         sums: dict[str, Usage] = {}
         async for run in runs:
-            parts = of_stages(run) if by == "stage" else of_steps(await self._own_steps(run))
-            for name, usage in parts:
-                place = f"{run.workflow}/{name}"
-                sums[place] = sums.get(place, Usage()) + usage
+            _add(sums, run, of_steps(await self._own_steps(run)))
         return _dearest_first(sums)
+
+    async def _by_stage(self, runs: AsyncIterator[Run]) -> tuple[dict[str, Usage], Usage]:
+        """By `WORKFLOW/STAGE`, the dearest first, and what all of them used."""
+        sums: dict[str, Usage] = {}
+        used: dict[str, Usage] = {}
+        outer: dict[str, str] = {}
+        async for run in runs:
+            if parts := of_stages(run):
+                _add(sums, run, parts)
+                used[run.id] = sum((usage for _, usage in parts), Usage())
+            if parent := json_text(run.spec.get("parent_run")):
+                outer[run.id] = parent
+        # What was done within a stage of another run that one has in its own.
+        total = sum((own for run_id, own in used.items() if not _is_within(run_id, outer, used)), Usage())
+        return _dearest_first(sums), total
 
     async def _own_steps(self, run: Run) -> list[RunStep]:
         """Without those that were taken over from another run: that one did them, before this one began."""
@@ -118,13 +133,36 @@ def of_steps(steps: Iterable[RunStep], *, nested: bool = False) -> list[tuple[st
 
 
 def of_stages(run: Run) -> list[tuple[str, Usage]]:
-    """What each stage of a sequential run used, by its name; nothing of other runs."""
+    """What each stage of a sequential run used, by its name, without what was taken over; nothing of other runs."""
     content = json_object(json_object(run.output).get("content"))
     stages = json_object(json_object(json_object(content.get("structured")).get("why")).get("stages"))
-    return [
-        (name, usage_from_json({**json_object(said), "calls": json_object(said).get("attempts")}))
-        for name, said in stages.items()
-    ]
+    found: list[tuple[str, Usage]] = []
+    for name, said in stages.items():
+        share = json_object(said)
+        used, before = _usage_of(share), _usage_of(json_object(share.get("taken_over")))
+        if used.calls > before.calls or not before.calls:
+            own = replace(used, calls=used.calls - before.calls, tokens=used.tokens - before.tokens)
+            found.append((name, replace(own, cost_usd=used.cost_usd - before.cost_usd)))
+    return found
+
+
+def _usage_of(share: JsonObject) -> Usage:
+    return usage_from_json({**share, "calls": share.get("attempts")})
+
+
+def _add(sums: dict[str, Usage], run: Run, parts: Iterable[tuple[str, Usage]]) -> None:
+    for name, usage in parts:
+        place = f"{run.workflow}/{name}"
+        sums[place] = sums.get(place, Usage()) + usage
+
+
+def _is_within(run_id: str, outer: Mapping[str, str], used: Mapping[str, Usage]) -> bool:
+    """Whether one of the runs that this one is nested in has stages."""
+    while run_id in outer:
+        run_id = outer[run_id]
+        if run_id in used:
+            return True
+    return False
 
 
 def _by(by: str, spent: tuple[Spent, ...]) -> dict[str, Usage]:

@@ -267,6 +267,8 @@ class RunSteps:
             return {**result_to_json(await self._acted(order, begun)), "drawn": order.drawn()}
 
         result = result_from_json(await slot.run(order.journal_name, act))
+        if order.home != order.run_id:
+            result = replace(result, taken_over=True)
         if not live:
             self._run.ledger.add(result.usage, order.node.target)
         # On replay too: the crash may have cut off what was to be told.

@@ -15,14 +15,23 @@ class Share:
     cost_usd: Decimal | None = None
     spent: Usage = Usage()
     attempts: int = 0
+    before: Usage = Usage()
+    """Of what is spent: by attempts that another run made, from which this one was made."""
+    attempts_before: int = 0
 
     def after(self, used: Usage) -> "Share":
         """The share once one more attempt has used that."""
         return replace(self, spent=self.spent + used, attempts=self.attempts + 1)
 
+    def after_taking_over(self, used: Usage) -> "Share":
+        """The share once one more attempt counts that another run made."""
+        share = replace(self, before=self.before + used, attempts_before=self.attempts_before + 1)
+        return share.after(used)
+
     def to_json(self) -> JsonObject:
-        spent = self.spent
-        return {"attempts": self.attempts, "tokens": spent.tokens, "cost_usd": str(spent.cost_usd)}
+        """`taken_over`: how much of it another run did; not there where that is nothing."""
+        said = _told(self.attempts, self.spent)
+        return {**said, "taken_over": _told(self.attempts_before, self.before)} if self.attempts_before else said
 
     @property
     def tokens_left(self) -> int | None:
@@ -54,3 +63,7 @@ class Share:
         if self.cost_usd is not None and cost_usd > self.cost_usd:
             return f"${self.spent.cost_usd} of its ${self.cost_usd} are used, and another attempt would exceed them"
         return ""
+
+
+def _told(attempts: int, used: Usage) -> JsonObject:
+    return {"attempts": attempts, "tokens": used.tokens, "cost_usd": str(used.cost_usd)}

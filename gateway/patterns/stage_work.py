@@ -135,7 +135,8 @@ def _asked_until_usable(stage: Stage, node: Node, ways: StageWays, end: StageEnd
             yield from decided("stop", stage.name, because=share.exhausted)
             return replace(end, result=_out_of_share(end.result, share.exhausted))
         answered = yield from called(replace(node, tokens=share.tokens_left, cost_usd=share.cost_usd_left))
-        result, share = answered, share.after(answered.usage)
+        share = share.after_taking_over(answered.usage) if answered.taken_over else share.after(answered.usage)
+        result = answered
         gaps: tuple[Gap, ...] = ()
         usable = result.ok
         if usable and share.exceeded:

@@ -79,6 +79,8 @@ class StepResult:
     """Where in what was recorded the value stands, as a JSON Pointer: it answers for one of several."""
     taken_out: tuple[TakenOut, ...] = ()
     """What was recorded and is not to be seen: the value is without it."""
+    taken_over: bool = False
+    """Another run did it, from which this one was made."""
 
     @property
     def answer(self) -> Json:

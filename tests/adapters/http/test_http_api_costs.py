@@ -41,6 +41,18 @@ def test_stages_are_read_off_the_answer() -> None:
     assert of_stages(a_run()) == []
 
 
+def test_of_a_stage_that_a_fork_took_over_only_what_it_did_itself_is_counted() -> None:
+    stages: JsonObject = {
+        "extract": {"attempts": 1, "tokens": 7, "cost_usd": "0.10", "taken_over": {"attempts": 1, "tokens": 7}},
+        "check": {
+            **{"attempts": 3, "tokens": 9, "cost_usd": "0.30"},
+            "taken_over": {"attempts": 1, "tokens": 4, "cost_usd": "0.10"},
+        },
+    }
+    run = replace(a_run(), output={"content": {"structured": {"why": {"stages": stages}}}})
+    assert of_stages(run) == [("check", Usage(calls=2, tokens=5, cost_usd=Decimal("0.20")))]
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("by", ["run", "step"])
 async def test_all_runs_are_added_up_however_many_there_are(by: str) -> None:
@@ -88,3 +100,27 @@ async def test_what_a_fork_took_over_is_added_up_once(by: str) -> None:
     calls = {row["name"]: row["usage"]["calls"] for row in said["rows"]}
     assert calls == ({"run_2": 1, "run_1": 2} if by == "run" else {"help/refunds": 1})
     assert said["total"]["tokens"] == (15 if by == "run" else 5)
+
+
+@pytest.mark.anyio
+async def test_stages_within_a_stage_are_in_the_total_once() -> None:
+    bench = ApiBench()
+    bench.runs.runs.clear()
+
+    def ended(run_id: str, parent: str, **tokens: int) -> None:
+        stages: JsonObject = {name: {"attempts": 1, "tokens": each} for name, each in tokens.items()}
+        output: JsonObject = {"content": {"structured": {"why": {"stages": stages} if stages else {}}}}
+        run = replace(a_run(run_id), workflow=run_id, output=output, spec={"parent_run": parent} if parent else {})
+        bench.runs.runs[run_id] = run
+
+    ended("outer", "", own=2, nested=7)
+    ended("planned", "outer")
+    ended("inner", "planned", a=3, b=4)
+    ended("supervised", "elsewhere", c=5)
+    headers = {"authorization": "Bearer olga-key"}
+    query = {"by": "stage", "since": "1970-01-01", "until": "1970-01-01"}
+    async with bench.serving() as url, httpx2.AsyncClient(base_url=url + PREFIX, headers=headers) as client:
+        said = (await client.get("/costs", params=query)).json()
+    tokens = {row["name"]: row["usage"]["tokens"] for row in said["rows"]}
+    assert tokens == {"outer/own": 2, "outer/nested": 7, "inner/a": 3, "inner/b": 4, "supervised/c": 5}
+    assert said["total"]["tokens"] == 14

@@ -9,13 +9,14 @@ import pytest
 from adapters.system import SystemClock
 from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject, json_list, json_object
+from gateway.core.limits import Usage
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import Node, Outcome, Steps
 from gateway.core.ports.runs import Run
 from gateway.core.task import Task
 from gateway.orchestration.orchestrator import Orchestrator
 from tests.crashes import Scene
-from tests.fakes_orchestration import Answering, Asked, World, failing, says
+from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says
 
 pytestmark = pytest.mark.anyio
 
@@ -80,6 +81,21 @@ async def test_a_fork_takes_over_what_was_done_and_does_the_rest_under_ids_of_it
     [said, *_] = around.runs.log[fork.id].values()
     assert said.body["detail"] == {"event": "forked", "run": run.id, "step": f"{run.id}/2"}
     assert {(step.id, step.state) for step in await around.runs.steps(fork.id)} == {(each, "ok") for each in ids(fork)}
+
+
+async def test_a_fork_says_of_each_stage_what_it_took_over() -> None:
+    async def costly(asked: Asked) -> Complete:
+        return answer({}, usage=Usage(tokens=5))
+
+    agents = {name: costly for name in ("agent:a", "tool:orders/find", "agent:c")}
+    stages = [{"agent": "a"}, {"agent": "c"}]
+    around = Scene(settings={"pattern": "sequential", "stages": stages}, agents=lambda: agents).world()
+    async with around.up() as (orchestrator, _):
+        run = await first_run(around)
+        fork = await forked(orchestrator, around, run, "2")
+    used: JsonObject = {"attempts": 1, "tokens": 5, "cost_usd": "0"}
+    assert json_object(structured(run)["why"]) == {"stages": {"a": used, "c": used}}
+    assert json_object(structured(fork)["why"]) == {"stages": {"a": {**used, "taken_over": used}, "c": used}}
 
 
 async def test_a_fork_of_a_fork_takes_over_from_both() -> None:
