@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from gateway.core.json import json_list, json_object
+from gateway.core.json import json_list, json_object, json_text
 from gateway.core.ports.runs import RunStep
 from gateway.orchestration.runs import RunTree, StepTree
 
@@ -104,8 +104,11 @@ _AGAINST = {
 
 
 def _waiting(trees: Sequence[RunTree]) -> Iterator[Finding]:
-    """Runs in which nothing ever happened side by side, though several agents took part and none was handed another's
-    result."""
+    """Runs in which nothing ever happened side by side, though several took part; not of a pattern whose steps follow
+    each other by its nature."""
+    helps = _AGAINST_WAITING.get(json_text(trees[0].run.spec.get("pattern")) if trees else "", _SIDE_BY_SIDE)
+    if not helps:
+        return
     idle = [tree for tree in trees if _all_in_a_row(tree)]
     if idle and len(idle) == len([tree for tree in trees if len(tree.steps) > 1]):
         targets = tuple(sorted({step.target for tree in idle for step in tree.steps}))
@@ -117,8 +120,24 @@ def _waiting(trees: Sequence[RunTree]) -> Iterator[Finding]:
                 targets=targets,
                 evidence=f"in {len(idle)} of {len(trees)} runs no two steps were under way at once; the longest took "
                 f"{took / 1e6:.1f} s, its longest step {longest / 1e6:.1f} s",
-                suggestion="if these steps do not need each other's results, give them no `after`, or use concurrent",
+                suggestion=helps,
             )
+
+
+_SIDE_BY_SIDE = "if these steps do not need each other's results, have them done side by side"
+_NO_AFTER = "if these steps do not need each other's results, have the plan give them no `after`"
+_MORE_AT_ONCE = "let more steps be under way at once: raise limits.concurrency"
+_AGAINST_WAITING = {
+    "sequential": "if these stages do not need each other's results, use concurrent",
+    "supervisor": _NO_AFTER,
+    "plan_execute": _NO_AFTER,
+    "concurrent": _MORE_AT_ONCE,
+    "consensus": _MORE_AT_ONCE,
+    "event_driven": "if later tasks do not need what earlier ones find, let workers ask for several tasks at once",
+    "router": "",
+    "mesh": "",
+    "reflection": "",
+}
 
 
 def _bottleneck(trees: Sequence[RunTree]) -> Iterator[Finding]:

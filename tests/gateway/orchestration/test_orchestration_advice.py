@@ -179,6 +179,31 @@ def test_work_that_never_overlapped_is_named() -> None:
     assert "unused_parallelism" not in found(in_a_row, tree(step("a", 1, 5), step("b", 2, 2)))
 
 
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("sequential", "concurrent"),
+        ("supervisor", "`after`"),
+        ("plan_execute", "`after`"),
+        ("concurrent", "limits.concurrency"),
+        ("event_driven", "ask for several tasks at once"),
+        ("router", ""),
+        ("mesh", ""),
+        ("reflection", ""),
+    ],
+)
+def test_what_helps_against_work_that_never_overlapped_fits_the_pattern(pattern: str, words: str) -> None:
+    in_a_row = tree(step("a", 1, 2), step("b", 4, 2))
+    runs = [replace(in_a_row, run=replace(in_a_row.run, spec={"pattern": pattern}))] * 3
+    said = found(*runs)
+    if not words:
+        assert "unused_parallelism" not in said
+        return
+    suggestion = json_text(said["unused_parallelism"]["suggestion"])
+    assert words in suggestion
+    assert ("`after`" in suggestion) is (words == "`after`")
+
+
 def test_whoever_takes_most_of_the_time_and_whatever_stopped_runs_is_named() -> None:
     said = found(tree(step("a", 1, 20), step("b", 1, 2), step("c", 1, 2, "budget")))
     assert said["bottleneck"]["targets"] == ["agent:a"]
