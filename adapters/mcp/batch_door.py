@@ -19,26 +19,56 @@ from adapters.mcp.refusals import (
     CANCELED,
     INVALID_PARAMS,
     INVALID_REQUEST,
+    NULL,
     PARSE_ERROR,
     RpcRefusal,
     error_bytes,
     refusal_from,
 )
 from adapters.mcp.replies import reply
+from adapters.mcp.sessions import Session
 from adapters.mcp.wire import MODERN
-from gateway.core.errors import DeadlineExceeded
+from gateway.core.errors import DeadlineExceeded, Exhausted
 from gateway.core.limits import Limits
 
 AT_ONCE = 8
 """Requests of one batch that are under way at the same time; the others wait, in order."""
 
 Serve = Callable[[Knock, Exchange], Awaitable[None]]
-Asked = tuple[int, Message]
-"""A request, and its place in the batch."""
 
 _ALONE = (
     f"a batch needs a session of {REVISION}, the only revision that has them: send each message in a POST of its own"
 )
+
+
+class Turn:
+    """A request of a batch that is not begun yet; whoever cancels it meanwhile has its answer at once."""
+
+    __slots__ = ("_session", "_whole", "message", "place", "withdrawn")
+
+    def __init__(self, session: Session | None, message: Message, whole: Gathering, place: int) -> None:
+        self._session = session
+        self._whole = whole
+        self.message = message
+        self.place = place
+        self.withdrawn = False
+        if session is not None:
+            session.calls.setdefault(message.id, self)
+
+    def cancel(self) -> None:
+        """See `Cancelable`."""
+        self.withdrawn = True
+        self.refuse(canceled())
+
+    def refuse(self, refusal: RpcRefusal) -> None:
+        """It is not begun at all."""
+        error = error_bytes(self.message.id, refusal.code, refusal.message, refusal.data)
+        self._whole.answered(self.place, error)
+
+    def over(self) -> None:
+        """It is begun, or never will be."""
+        if self._session is not None and self._session.calls.get(self.message.id) is self:
+            del self._session.calls[self.message.id]
 
 
 class BatchDoor:
@@ -65,35 +95,47 @@ class BatchDoor:
         if not requests:
             await reply(knock.send, 202)
             return b""
-        whole.expect({place: each.id if isinstance(each, Message) else each.request_id for place, each in requests})
-        async with anyio.create_task_group() as group:
-            group.start_soon(whole.tell)
-            for place, each in requests:
-                if isinstance(each, RpcRefusal):
-                    whole.answered(place, error_bytes(each.request_id, each.code, each.message))
-            wanted = [(place, each) for place, each in requests if isinstance(each, Message)]
-            await self._begin_all(knock, whole, group, wanted)
+        ids = {place: each.id if isinstance(each, Message) else each.request_id for place, each in requests}
+        whole.expect(ids, self._limits.result_bytes)
+        for place, each in requests:
+            if isinstance(each, RpcRefusal):
+                whole.answered(place, error_bytes(each.request_id, each.code, each.message))
+        turns = [Turn(session, each, whole, place) for place, each in requests if isinstance(each, Message)]
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(whole.tell)
+                await self._begin_all(knock, whole, group, [*turns])
+        finally:
+            for turn in turns:
+                turn.over()
         await whole.complete()
         return b""
 
-    async def _begin_all(self, knock: Knock, whole: Gathering, group: TaskGroup, requests: list[Asked]) -> None:
+    async def _begin_all(self, knock: Knock, whole: Gathering, group: TaskGroup, turns: list[Turn]) -> None:
         """Begin each once there is room for it, in order; what had to wait too long is not begun."""
         slots = anyio.Semaphore(AT_ONCE)
+        refusal = refusal_from(DeadlineExceeded("what came before it in its batch took all the time there was"))
         with anyio.move_on_after(self._limits.call_timeout_s):
-            while requests:
+            while turns:
                 await slots.acquire()
-                place, message = requests.pop(0)
-                group.start_soon(self._request, replace(knock, message=message), whole, place, slots)
-        late = refusal_from(DeadlineExceeded("what came before it in its batch took all the time there was"))
-        for place, message in requests:
-            whole.answered(place, error_bytes(message.id, late.code, late.message, late.data))
+                try:
+                    await whole.room()
+                except Exhausted as error:
+                    refusal = refusal_from(error)
+                    break
+                group.start_soon(self._request, knock, whole, turns.pop(0), slots)
+        for each in turns:
+            each.refuse(refusal)
 
-    async def _request(self, knock: Knock, whole: Gathering, place: int, slots: anyio.Semaphore) -> None:
-        part = Part(whole, place)
-        part.request_id = knock.message.id
-        part.calling(knock, anyio.current_time() + self._limits.call_timeout_s)
+    async def _request(self, knock: Knock, whole: Gathering, turn: Turn, slots: anyio.Semaphore) -> None:
+        turn.over()
         try:
-            await self._serve(knock, part)
+            if not turn.withdrawn:
+                knock = replace(knock, message=turn.message)
+                part = Part(whole, turn.place)
+                part.request_id = turn.message.id
+                part.calling(knock, anyio.current_time() + self._limits.call_timeout_s)
+                await self._serve(knock, part)
         finally:
             slots.release()
 
@@ -180,5 +222,10 @@ def _wanted(message: Message, seen: set[bytes], withdrawn: set[bytes]) -> Messag
         said = "another request of the same batch has this id"
         return RpcRefusal(INVALID_REQUEST, said, request_id=message.id)
     if message.id in withdrawn:
-        return RpcRefusal(CANCELED, "the call was cancelled", request_id=message.id)
+        return canceled(message.id)
     return message
+
+
+def canceled(request_id: bytes = NULL) -> RpcRefusal:
+    """What is answered in place of a call that its caller took back."""
+    return RpcRefusal(CANCELED, "the call was cancelled", request_id=request_id)

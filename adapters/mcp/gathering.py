@@ -1,7 +1,8 @@
 """The answer to a batch: one HTTP answer for several messages, each of them answered as if it had come alone.
 
-It is an array in the order of the requests where nothing comes before the answers; else a stream on which each
-answer is one of its own. MCP 2025-03-26, transports, "sending messages to the server", leaves that to the server.
+It is an array in the order of the requests where nothing comes before the answers, and they are not too large to wait
+for each other; else a stream on which each answer is one of its own. MCP 2025-03-26, transports, "sending messages to
+the server", leaves that to the server.
 """
 
 from collections.abc import Mapping
@@ -12,13 +13,14 @@ from starlette.types import Receive, Send
 from adapters.mcp.exchange import KEEP_ALIVE, Exchange, HeaderLines, Pace, Vigil
 from adapters.mcp.refusals import error_bytes
 from adapters.mcp.unread import Unread
+from gateway.core.errors import Exhausted
 from gateway.core.json import Json
 
 
 class Gathering(Exchange):
     """The whole of it: what is answered waits here until all is, unless there is a stream already."""
 
-    __slots__ = ("_held", "_stirred", "_waiting")
+    __slots__ = ("_drained", "_held", "_held_bytes", "_most_bytes", "_stirred", "_waiting")
 
     def __init__(
         self,
@@ -35,16 +37,29 @@ class Gathering(Exchange):
         """Raw ids of requests that are not answered yet, by their places in the batch."""
         self._held: dict[int, bytes] = {}
         """Answers that are not sent yet, likewise."""
+        self._held_bytes = self._most_bytes = 0
+        self._drained = anyio.Event()
         self._stirred = anyio.Event()
 
-    def expect(self, requests: Mapping[int, bytes]) -> None:
-        """What is to be answered: raw ids, by their places in the batch."""
+    def expect(self, requests: Mapping[int, bytes], most_bytes: int) -> None:
+        """What is to be answered: raw ids, by their places in the batch. `most_bytes` of answers wait for others."""
         self._waiting = {**requests}
+        self._most_bytes = most_bytes
+
+    async def room(self) -> None:
+        """Return once there is room for another answer. Raises: Exhausted: there will be none before the end."""
+        while self._crowded:
+            if not self._streams and not self.accepts_sse:
+                said = "the answers before it in its batch are too large to wait for more of them: send it in another"
+                raise Exhausted(said, detail={"limit": "batch"})
+            self._drained = anyio.Event()
+            await self._drained.wait()
 
     def answered(self, place: int, message: bytes) -> None:
         """The answer to one of them, once."""
         if self._waiting.pop(place, None) is not None and not self.ending:
             self._held[place] = message
+            self._held_bytes += len(message)
             self._stirred.set()
 
     async def tell(self) -> None:
@@ -55,7 +70,7 @@ class Gathering(Exchange):
         while self._waiting:
             await self._stirred.wait()
             self._stirred = anyio.Event()
-            while self._streams and self._waiting and self._held:
+            while (self._streams or (self._crowded and self.accepts_sse)) and self._waiting and self._held:
                 await self.ask(self._next())
 
     async def complete(self) -> None:
@@ -84,8 +99,15 @@ class Gathering(Exchange):
     def _streams(self) -> bool:
         return self._started or not self.accepts_json
 
+    @property
+    def _crowded(self) -> bool:
+        return self._held_bytes > self._most_bytes
+
     def _next(self) -> bytes:
-        return self._held.pop(min(self._held))
+        message = self._held.pop(min(self._held))
+        self._held_bytes -= len(message)
+        self._drained.set()
+        return message
 
     async def _begin_stream(self) -> None:
         await super()._begin_stream()

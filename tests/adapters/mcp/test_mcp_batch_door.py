@@ -291,6 +291,43 @@ async def test_one_request_of_a_batch_can_be_cancelled_and_the_others_go_on() ->
     assert codes(visit.reply) == [(1, CANCELED), (2, 0)]
 
 
+@pytest.mark.parametrize("how", ["cancelled", "session ended"])
+async def test_what_still_waits_for_its_turn_can_be_taken_back(how: str) -> None:
+    gateway = ShopGateway(tool("refund"), tool("close"))
+    full, let_go = anyio.Event(), anyio.Event()
+
+    async def patient(request: Request, emit: Emit) -> Result:
+        if len(gateway.requests) == AT_ONCE:
+            full.set()
+        await let_go.wait()
+        return Complete(body=plain("done"))
+
+    gateway.runs["tool:orders/refund"] = patient
+    async with opened(gateway) as door, together() as group:
+        caller = await member(door)
+        visit = batch(caller, *(calls(number) for number in range(AT_ONCE)), calls("late", "orders__close"))
+        group.start_soon(caller.send, visit)
+        await full.wait()
+        again = await caller.send(batch(caller, calls("late", "orders__close")))
+        if how == "cancelled":
+            await caller.send(batch(caller, cancels("late")))
+        else:
+            await caller.send(caller.visit(b"", method="DELETE", mcp_session_id=caller.session))
+        let_go.set()
+    assert codes(again) == [("late", INVALID_PARAMS)]
+    others = CANCELED if how == "session ended" else 0
+    assert codes(visit.reply) == [*((number, others) for number in range(AT_ONCE)), ("late", CANCELED)]
+    assert {each.capability for each in gateway.requests} == {"tool:orders/refund"}
+
+
+async def test_ids_of_a_batch_are_free_again_once_it_is_over() -> None:
+    async with opened(ShopGateway(tool("refund"))) as door:
+        caller = await member(door)
+        for _ in range(2):
+            reply = await caller.send(batch(caller, *(calls(number) for number in range(2 * AT_ONCE))))
+            assert codes(reply) == [(number, 0) for number in range(2 * AT_ONCE)]
+
+
 async def test_the_end_of_the_session_ends_every_call_of_a_batch() -> None:
     gateway = ShopGateway(tool("refund"))
     begun: list[int] = []
@@ -423,6 +460,48 @@ async def test_a_client_that_takes_no_stream_gets_its_array() -> None:
         reply = await caller.send(batch(caller, calls(1), asks(2, "ping"), accept="application/json"))
     assert codes(reply) == [(1, 0), (2, 0)]
     assert reply.json[0]["result"]["isError"] is True
+
+
+def large(begun: list[Request], last: anyio.Event) -> Any:
+    """Answers of 1000 bytes; of `close`, once it may."""
+
+    async def run(request: Request, emit: Emit) -> Result:
+        begun.append(request)
+        if request.capability.endswith("/close"):
+            await last.wait()
+        return Complete(body=plain("x" * 1000))
+
+    return run
+
+
+async def test_answers_too_large_to_wait_for_each_other_are_told_one_by_one() -> None:
+    gateway, last = ShopGateway(tool("refund"), tool("close")), anyio.Event()
+    gateway.runs |= {name: large([], last) for name in gateway.capabilities}
+    limits, pace = Limits(result_bytes=10_000), Pace(keep_alive_s=600)  # no sign of life makes it a stream
+    async with opened(gateway, limits=limits, pace=pace) as door, together() as group:
+        caller = await member(door)
+        visit = batch(caller, calls(0, "orders__close"), *(calls(number) for number in range(1, 40)))
+        group.start_soon(caller.send, visit)
+        await visit.until(b'"id":30,')
+        assert b'"id":0,' not in visit.reply.body
+        last.set()
+    assert sorted(each["id"] for each in visit.reply.events) == [*range(40)]
+
+
+async def test_what_would_make_a_plain_answer_too_large_is_not_begun() -> None:
+    gateway, last, begun = ShopGateway(tool("refund"), tool("close")), anyio.Event(), list[Request]()
+    gateway.runs |= {name: large(begun, last) for name in gateway.capabilities}
+    last.set()
+    async with opened(gateway, limits=Limits(result_bytes=10_000)) as door:
+        caller = await member(door)
+        some = [calls(number) for number in range(40)]
+        reply = await caller.send(batch(caller, *some, accept="application/json"))
+        one = await caller.send(batch(caller, calls("one"), accept="application/json"))
+    assert [each["id"] for each in reply.json] == [*range(40)]
+    answered = [each for each in reply.json if "result" in each]
+    assert 9 <= len(answered) == len(begun) - 1 <= 10 + AT_ONCE
+    assert {each["error"]["code"] for each in reply.json if "error" in each} == {1429}
+    assert codes(one) == [("one", 0)]
 
 
 async def test_a_stream_that_broke_off_is_taken_up_with_all_that_was_said_since() -> None:
