@@ -132,7 +132,10 @@ def _protected(said: JsonObject, url: str, found_at: str) -> Protected:
     resource = json_text(said.get("resource"))
     if not are_about(resource, url, found_at):
         # RFC 9728, section 3.3: else a token for somebody else's server would be asked for, and shown to this one.
-        raise UpstreamFailed("the server publishes metadata about another server than the one it is")
+        raise UpstreamFailed(
+            "the server publishes metadata about another address than the one it is called at: "
+            "if it is trusted with tokens for that one, set `issuer` and `resource` in its `auth`"
+        )
     issuers = [json_text(each) for each in json_list(said.get("authorization_servers"))]
     scopes = " ".join(json_text(each) for each in json_list(said.get("scopes_supported")))
     usable = _usable(issuers[:MOST_ISSUERS] or [origin_of(url)], url)
