@@ -29,7 +29,7 @@ HEAVY = (
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_help_imports_no_part_of_the_gateway() -> None:
@@ -37,7 +37,7 @@ def test_help_imports_no_part_of_the_gateway() -> None:
         "import sys; from gateway.cli.main import main; code = main(['--help']);"
         f"print([name for name in {HEAVY!r} if name in sys.modules], code, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=180, check=True)
     assert done.stderr.strip() == "[] 0"
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
 

@@ -37,7 +37,7 @@ def test_without_a_gateway_initialize_is_answered_by_what_to_do(folder: Path) ->
         input=json.dumps(INITIALIZE) + "\n",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     (answer,) = [json.loads(line) for line in done.stdout.splitlines()]

@@ -102,7 +102,7 @@ def test_a_desktop_client_talks_through_the_relay(ask: Path, monkeypatch: pytest
         input="".join(json.dumps(each) + "\n" for each in sent),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     answers = {each.get("id"): each for each in map(json.loads, done.stdout.splitlines())}
@@ -119,7 +119,7 @@ def test_an_agent_at_a_forbidden_address_is_refused_with_a_record(capsys: pytest
 
 def test_a_second_gateway_on_the_same_data_is_refused(ask: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "gateway", "serve"], cwd=ask, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "gateway", "serve"], cwd=ask, capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == FINDING
     assert "another gateway" in done.stderr
@@ -128,7 +128,7 @@ def test_a_second_gateway_on_the_same_data_is_refused(ask: Path) -> None:
 def test_serving_a_wrong_configuration_says_where_it_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text("princpals: {}\n")
     command = [sys.executable, "-m", "gateway", "serve"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == USAGE
     assert "gateway.yaml:1:1" in done.stderr
     assert "did you mean 'principals'?" in done.stderr
