@@ -15,6 +15,8 @@ from gateway.core.ports.gateway import LAST_WORD
 
 LINGER_S = 2.0
 """For how long a client that is still sending what was refused is listened to, so that it gets to read why."""
+GATHERED_BYTES = 65_536
+"""What is held back at most: whoever writes more has to see that nobody reads it, also within one turn of the loop."""
 UNREAD_S = 10.0
 """How long a client that does not read is waited for once its connection is to be closed."""
 
@@ -27,7 +29,7 @@ class Gathering(asyncio.Transport):
     (RFC 9112, section 9.6).
     """
 
-    __slots__ = ("_inner", "_lingering", "_loop", "_midway", "_parts", "_unread_s")
+    __slots__ = ("_held_bytes", "_inner", "_lingering", "_loop", "_midway", "_parts", "_unread_s")
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class Gathering(asyncio.Transport):
         self._loop = loop
         self._midway = midway
         self._parts: list[bytes] = []
+        self._held_bytes = 0
         self._lingering: asyncio.TimerHandle | None = None
 
     @property
@@ -53,11 +56,14 @@ class Gathering(asyncio.Transport):
         if not self._parts:
             self._loop.call_soon(self._flush)
         self._parts.append(bytes(data))
+        self._held_bytes += len(data)
+        if self._held_bytes >= GATHERED_BYTES:
+            self._flush()
 
     def _flush(self) -> None:
         parts = self._parts
         if parts:
-            self._parts = []
+            self._parts, self._held_bytes = [], 0
             self._inner.write(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def close(self) -> None:

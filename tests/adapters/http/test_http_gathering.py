@@ -9,7 +9,7 @@ import anyio
 import pytest
 import uvicorn
 
-from adapters.http.gathering import Gathering, GatheringProtocol
+from adapters.http.gathering import GATHERED_BYTES, Gathering, GatheringProtocol
 from adapters.http.server import Door, Message, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
@@ -49,6 +49,19 @@ async def test_writes_of_one_turn_leave_together_and_the_next_turns_apart() -> N
     gathering.write(b"more")
     await anyio.lowlevel.checkpoint()
     assert wire.written == [b"headbody", b"more"]
+
+
+async def test_what_is_much_is_not_held_back_until_the_turn_ends() -> None:
+    """Whoever writes without a pause would not be told to wait, and fill the memory instead of the connection."""
+    wire = Wire()
+    gathering = Gathering(wire, asyncio.get_running_loop())
+    gathering.write(b"head")
+    for _ in range(3):
+        gathering.write(b"x" * GATHERED_BYTES)
+    assert [len(each) for each in wire.written] == [GATHERED_BYTES + 4, GATHERED_BYTES, GATHERED_BYTES]
+    gathering.write(b"end")
+    await anyio.lowlevel.checkpoint()
+    assert wire.written[3:] == [b"end"]
 
 
 async def test_closing_sends_what_is_gathered_and_aborting_does_not() -> None:
