@@ -1,6 +1,7 @@
 """What every test may use."""
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.postgres import postgres, postgres_url
@@ -18,6 +19,11 @@ def pytest_configure() -> None:
     settings.register_profile("steady", patient, derandomize=True, database=None)
     settings.register_profile("roaming", patient, derandomize=False, max_examples=1000)
     settings.load_profile("steady")
+
+
+def pytest_runtest_teardown() -> None:
+    """A command that was run in a test has its log written to what stood for stderr then, and is closed by now."""
+    structlog.reset_defaults()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
