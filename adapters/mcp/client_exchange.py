@@ -187,11 +187,14 @@ class Wire:
             await response.arrive(self.limits.result_bytes)
         return response
 
-    async def until_begun(self, call: Unanswered, aside: Aside, emit: Emit, may_ask: MayAsk) -> "Response | Asked":
-        """What comes back of a call, or what the server asks `aside` of it before that."""
-        aside.unanswered[call.number] = call
-        call.events.extend(aside.early)
-        aside.early.clear()
+    async def until_begun(
+        self, call: Unanswered, aside: Aside | None, emit: Emit, may_ask: MayAsk
+    ) -> "Response | Asked":
+        """What comes back of a call, or what the server asks before that `aside` of it, where it can."""
+        early, unanswered = (deque[bytes](), {}) if aside is None else (aside.early, aside.unanswered)
+        unanswered[call.number] = call
+        call.events.extend(early)
+        early.clear()
         try:
             while True:
                 while call.events:
@@ -202,13 +205,13 @@ class Wire:
                     await self._meanwhile(message, data, call.lines, emit)
                 found = await call.begun()
                 if found is not None:
-                    aside.early.extend(call.events)
+                    early.extend(call.events)
                     return found
         except BaseException:
             call.close()
             raise
         finally:
-            del aside.unanswered[call.number]
+            del unanswered[call.number]
 
     async def _read_on(self, stream: Stream, emit: Emit, may_ask: MayAsk) -> "Raw | Asked":
         while True:

@@ -228,7 +228,7 @@ class Legacy:
             return await self._begun(session, call, aside, emit, may_ask)
 
     async def _begun(
-        self, session: Session, call: Unanswered, aside: SessionAside, emit: Emit, may_ask: MayAsk
+        self, session: Session, call: Unanswered, aside: SessionAside | None, emit: Emit, may_ask: MayAsk
     ) -> Raw | Asked:
         found = await self._wire.until_begun(call, aside, emit, may_ask)
         if not isinstance(found, Response):
@@ -294,11 +294,8 @@ class Legacy:
         response.leave(self._clock.monotonic_s() + TELL_S)
         if isinstance(stream, Stream):
             return await self._wire.read_on(stream, emit, may_ask)
-        aside = self._asides.get(session.mark)
-        if aside is None:
-            stream.close()
-            raise self._wire.answers.failed("says nothing beside its calls any more")
-        return await self._begun(session, stream, aside, emit, may_ask)
+        # Where it says nothing beside its calls any more, the answer still comes on the call's own connection.
+        return await self._begun(session, stream, self._asides.get(session.mark), emit, may_ask)
 
     @asynccontextmanager
     async def _withdrawing(self, number: int, session: Session) -> AsyncGenerator[None]:

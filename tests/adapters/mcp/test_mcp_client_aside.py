@@ -217,6 +217,26 @@ async def test_a_call_that_is_answered_in_json_after_lines_and_two_questions_bes
     assert [each["id"] for each in server.told] == ["e-1", "e-2"]
 
 
+async def test_a_call_in_json_whose_session_says_nothing_any_more_keeps_its_answer() -> None:
+    server = Beside(plain=True)
+    behave = server.behave
+
+    def once(exchange: Exchange) -> None:
+        if exchange.method == b"GET" and server.streams:
+            exchange.answer(b"", status=409)  # to the server it may have its stream still
+        else:
+            behave(exchange)
+
+    async with bench(once) as (_, upstream), anyio.create_task_group() as group:
+        # What follows the question makes no sense, and ends the stream.
+        group.start_soon(asked_aside, server, asks("e-1") + b"\r\n\r\ndata: {")
+        asked = await call(upstream, tool(), a_request(params("modern")))
+        assert isinstance(asked, InputRequired)
+        again = params("modern", inputResponses={"question": ACCEPTED})
+        assert said(await call(upstream, tool(), a_request(again, continuation=asked.state))) == DONE
+    assert [each["id"] for each in server.told] == ["e-1"]
+
+
 async def test_a_call_without_an_answer_in_json_ends_in_time_and_the_server_is_told() -> None:
     server = Beside(plain=True)
     async with bench(server.behave) as (_, upstream):
