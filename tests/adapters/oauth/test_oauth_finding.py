@@ -387,7 +387,7 @@ async def test_metadata_about_a_whole_host_count_where_that_has_them_whoever_nam
     whole: JsonObject = {**ABOUT, "resource": "https://crm.test"}
     house.reach.documents = {AT: whole, "https://crm.test/about": whole}
     house.reach.challenge = Challenge(metadata_url="https://crm.test/about")
-    with pytest.raises(UpstreamFailed, match="another server"):
+    with pytest.raises(UpstreamFailed, match="another address"):
         await house.terms()
 
     house.clock.advance(NO_SOONER_S)
