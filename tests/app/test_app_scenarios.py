@@ -127,6 +127,34 @@ def test_a_file_that_is_wrong_is_refused_with_every_place(desk: Desk) -> None:
     assert f"{path}:16:28: scenarios.it.mocks.agent:intake.vlaue: unknown key" in said
 
 
+def test_patterns_that_can_mean_nothing_are_named_at_their_places_before_anything_runs(desk: Desk) -> None:
+    text = (
+        HEAD
+        + """\
+  a:
+    say: go
+    mocks:
+      agent:intake:
+        replies: [{when: {regex: "refund("}, value: 1}, {when: {data: {n: {$more: 2}}}, value: {amount: 1}}]
+    expect:
+      answer: {paid: {$not: {$equals: true}}}
+      at: {"steps[0].id": {$regex: "("}}
+      trace: {decisions: [{what: route, chosen: {$gt: a}}], cost_usd: {$between: 3}}
+"""
+    )
+    code, said = desk.run(desk.write(text))
+    assert code == 2
+    for place, wrong in (
+        ("mocks.agent:intake.replies[0].when.regex", "no regular expression"),
+        ("mocks.agent:intake.replies[1].when.data", "no operator $more"),
+        ("expect.answer", "no operator $equals"),
+        ("expect.at", "$regex is no regular expression"),
+        ("expect.trace.decisions[0].chosen", "$gt takes a number"),
+        ("expect.trace.cost_usd", "$between takes a list of two numbers"),
+    ):
+        assert any(place in line and wrong in line for line in said.splitlines()), (place, said)
+
+
 def test_what_is_wrong_with_an_inline_configuration_is_named_at_its_place(desk: Desk) -> None:
     path = desk.write(
         HEAD.replace("pattern: sequential", "pattern: sequential\n      limits: {max_rounds: 99}") + "  it: {say: x}\n"

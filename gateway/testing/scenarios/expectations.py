@@ -1,12 +1,10 @@
 """How it is written what has to come of a scenario: of its answer, and of what was called for it."""
 
-import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from gateway.testing.scenarios.matching import values_at
+from gateway.testing.scenarios.checked import Path, Pattern, Regex
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
 
@@ -17,25 +15,6 @@ def _listed(value: object) -> object:
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])]
 """One text, or several."""
-
-
-def _checked_path(path: str) -> str:
-    try:
-        values_at(None, path)
-    except ValueError as error:
-        raise PydanticCustomError("path", "{wrong}", {"wrong": str(error)}) from error
-    return path
-
-
-def _checked_regex(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise PydanticCustomError("regex", "{wrong}", {"wrong": f"no regular expression: {error}"}) from error
-    return text
-
-
-Path = Annotated[str, AfterValidator(_checked_path)]
 
 
 class CountSettings(BaseModel):
@@ -79,11 +58,11 @@ class DecisionExpected(BaseModel):
 
     what: str
     """What was decided: `route`, `verdict`, `retry`, `drop`, …"""
-    chosen: JsonValue = None
+    chosen: Pattern = None
     """Pattern of what was chosen."""
     because: str = ""
     """Part of the reason."""
-    detail: JsonValue = None
+    detail: Pattern = None
     """Pattern of the features that drove it."""
     times: Count | None = None
     """How often; by default at least once."""
@@ -111,9 +90,9 @@ class StepExpected(BaseModel):
     """A name, or a glob."""
     state: str = ""
     """`ok`, or the error it ended with."""
-    received: JsonValue = None
+    received: Pattern = None
     """Pattern of its input."""
-    answered: JsonValue = None
+    answered: Pattern = None
     """Pattern of what it answered."""
     reason: str = ""
     """Part of the reason it failed."""
@@ -155,17 +134,17 @@ class TraceSettings(BaseModel):
     apart by the gateway or the tool."""
     state: str = ""
     """In which the run ended: `completed`, `failed`, `canceled`."""
-    failure: JsonValue = None
+    failure: Pattern = None
     """Pattern of where the failure began: `{target: agent:shipping, error: timeout}`."""
-    cost_usd: JsonValue = None
+    cost_usd: Pattern = None
     """Pattern of what it cost: `{$le: 0.5}`."""
-    tokens: JsonValue = None
+    tokens: Pattern = None
     """Pattern of the tokens used."""
-    calls: JsonValue = None
+    calls: Pattern = None
     """Pattern of the calls runs made, tries included."""
-    took_s: JsonValue = None
+    took_s: Pattern = None
     """Pattern of how long it took, seconds of the scenario's clock."""
-    processes: JsonValue = None
+    processes: Pattern = None
     """Pattern of how many gateway processes it took: one more than the gateway died."""
 
 
@@ -174,7 +153,7 @@ class ExpectSettings(BaseModel):
 
     model_config = _FROZEN
 
-    answer: JsonValue = None
+    answer: Pattern = None
     """Pattern of the answer's value, or of its text where it has none."""
     equals: JsonValue = None
     """The answer's value, exactly."""
@@ -182,17 +161,17 @@ class ExpectSettings(BaseModel):
     """Somewhere in the answer's words; whichever case."""
     lacks: Texts = ()
     """Nowhere in the answer, its data included."""
-    regex: Annotated[str, AfterValidator(_checked_regex)] = ""
+    regex: Regex = ""
     """Found in the answer's words."""
-    at: dict[Path, JsonValue] = Field(default_factory=dict[str, JsonValue])
+    at: dict[Path, Pattern] = Field(default_factory=dict[str, JsonValue])
     """Patterns by path into the whole structured answer: `{"steps[0].target": "agent:a", "why.route": …}`."""
     matches_schema: dict[str, JsonValue] | None = Field(default=None, alias="schema")
     """What the answer's value has to meet."""
-    gaps: JsonValue = None
+    gaps: Pattern = None
     """Pattern of the gaps: `[]` for none, `[{target: agent:tax}]`, `{$length: 1}`."""
-    notices: JsonValue = None
+    notices: Pattern = None
     """Pattern of what is said of the answer's quality: `{$contains: stood in}`."""
-    confidence: JsonValue = None
+    confidence: Pattern = None
     """Pattern of the confidence: `{$ge: 0.8}`."""
     error: str | bool | None = None
     """Part of why it failed; false: it did not fail; true: it did."""

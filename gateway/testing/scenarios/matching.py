@@ -29,6 +29,36 @@ def mismatch(pattern: Json, value: Json, at: str = "") -> str:
     return f"{at or 'it'} is {shown(value)}, not {shown(pattern)}"
 
 
+def flaw(pattern: Json, at: str = "") -> str:
+    """Why the pattern could never mean anything, and where in it; empty where it can. `$is` takes whatever there is."""
+    if isinstance(pattern, list):
+        inner: list[tuple[str, Json]] = [(f"{at}[{index}]", each) for index, each in enumerate(pattern)]
+    elif not isinstance(pattern, dict):
+        return ""
+    elif pattern and all(name.startswith("$") for name in pattern):
+        return next(filter(None, (_flaw_of(name, each, at) for name, each in pattern.items())), "")
+    else:
+        inner = [(f"{at}.{name}" if at else name, each) for name, each in pattern.items()]
+    return next(filter(None, (flaw(each, place) for place, each in inner)), "")
+
+
+def _flaw_of(name: str, wanted: Json, at: str) -> str:
+    where = f"{at}: " if at else ""
+    if name not in OPERATORS:
+        return f"{where}there is no operator {name}; there are {', '.join(OPERATORS)}"
+    takes = _TAKES.get(name)
+    if takes is not None and not takes[0](wanted):
+        return f"{where}{name} takes {takes[1]}, and {shown(wanted)} is none"
+    if name in _OF_PATTERNS:
+        return flaw(wanted, f"{at}.{name}" if at else name)
+    if name == "$regex":
+        try:
+            re.compile(said_in(wanted))
+        except re.error as error:
+            return f"{where}$regex is no regular expression: {error}"
+    return ""
+
+
 def values_at(value: Json, path: str) -> list[Json]:
     """What stands at a path such as `$.lines[0].amount`, `lines[*].amount`; empty where nothing does.
 
@@ -112,11 +142,16 @@ def _compared(compare: Callable[[float, float], bool]) -> Callable[[Json, Json],
 
 
 def _between(wanted: Json, value: Json) -> bool:
-    number = _number(value)
-    bounds = [_number(each) for each in wanted] if isinstance(wanted, list) else []
-    if len(bounds) != 2 or bounds[0] is None or bounds[1] is None:
-        return False
-    return number is not None and bounds[0] <= number <= bounds[1]
+    number, bounds = _number(value), _bounds(wanted)
+    return number is not None and bounds is not None and bounds[0] <= number <= bounds[1]
+
+
+def _bounds(wanted: Json) -> tuple[float, float] | None:
+    match [_number(each) for each in wanted] if isinstance(wanted, list) else []:
+        case [float() as low, float() as high]:
+            return low, high
+        case _:
+            return None
 
 
 def _any_of(wanted: Json, value: Json) -> bool:
@@ -156,6 +191,18 @@ OPERATORS: Mapping[str, Callable[[Json, Json], bool]] = MappingProxyType(
     }
 )
 """What a value may be asked to be like: `{$gt: 3}`, `{$contains: text}`; several in one mapping all have to hold."""
+
+_OF_PATTERNS = frozenset({"$not", "$contains", "$lacks", "$oneOf", "$all", "$each", "$length"})
+"""What they take is a pattern, or several."""
+_TAKES: Mapping[str, tuple[Callable[[Json], bool], str]] = MappingProxyType(
+    {
+        "$exists": (lambda wanted: isinstance(wanted, bool), "true or false"),
+        **dict.fromkeys(("$gt", "$ge", "$lt", "$le"), (lambda wanted: _number(wanted) is not None, "a number")),
+        "$between": (lambda wanted: _bounds(wanted) is not None, "a list of two numbers"),
+        **dict.fromkeys(("$oneOf", "$all"), (lambda wanted: isinstance(wanted, list), "a list")),
+        "$schema": (lambda wanted: isinstance(wanted, dict), "a JSON Schema"),
+    }
+)
 
 
 def _steps(path: str) -> Iterator[str | int]:

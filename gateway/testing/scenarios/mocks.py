@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.testing.scenarios.checked import Pattern, Regex
+
 _FROZEN = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 _TARGET = re.compile(r"agent:[a-z0-9-]{1,24}|tool:[a-z0-9-]{1,24}/\S+")
@@ -29,15 +31,15 @@ class WhenSettings(BaseModel):
 
     model_config = _FROZEN
 
-    data: JsonValue = None
+    data: Pattern = None
     """Part of the structured input, see the patterns of `expect`."""
     contains: str = ""
     """Somewhere in the words, or in the input as JSON; whichever case."""
-    regex: str = ""
+    regex: Regex = ""
     """Found in the words, or in the input as JSON."""
     phase: Literal["", "propose", "commit"] = ""
     """`propose` or `commit`."""
-    handed: JsonValue = None
+    handed: Pattern = None
     """Part of what is handed over beside the input: `results`, `scratchpad`, `task`, `data`, `note`."""
     nth: int | None = Field(default=None, ge=1)
     """Only this call of the target, counted from 1."""

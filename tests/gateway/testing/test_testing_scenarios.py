@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core.content import Content, data_part, text_part
 from gateway.core.json import Json
-from gateway.testing.scenarios.matching import OPERATORS, mismatch, values_at
+from gateway.testing.scenarios.matching import OPERATORS, flaw, mismatch, values_at
 from gateway.testing.scenarios.mocks import MockSettings
 from gateway.testing.scenarios.replies import Script, answer_of, heard_from, resolved
 
@@ -66,6 +66,31 @@ def test_what_a_value_may_be_asked_to_be(pattern: Json, fits: Json, fits_not: Js
 def test_an_operator_that_does_not_exist_fits_nothing_and_names_those_that_do() -> None:
     said = mismatch({"$greater": 1}, 2)
     assert [name for name in OPERATORS if name not in said] == []
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        {"a": {"$not": {"$gtt": 1}}},
+        [{"$regex": "("}],
+        {"$gt": "many"},
+        {"$between": [1]},
+        {"$oneOf": [1, {"$le": None}]},
+        {"a": {"$length": {"$atLeast": 1}}},
+        {"$exists": "no"},
+        {"$schema": "integer"},
+        {"$oneOf": 1},
+        {"$all": {"$gt": 1}},
+    ],
+)
+def test_a_pattern_that_can_mean_nothing_is_found(pattern: Json) -> None:
+    assert flaw(pattern)
+
+
+@given(value=VALUES)
+def test_plain_values_and_whatever_is_taken_as_it_is_have_no_flaw(value: Json) -> None:
+    assert flaw(value) == ""
+    assert flaw({"$is": {"$gtt": value}}) == ""
 
 
 def test_values_are_found_by_path() -> None:
