@@ -18,6 +18,8 @@ from gateway.core.errors import Denied, GatewayError, InvalidRequest, Unavailabl
 from gateway.core.json import Json, JsonObject, json_text
 
 METADATA_BYTES = 256 * 1024
+_LATER = frozenset({408, 425, 429})
+"""Statuses that say nothing of what was asked, but that it was asked too often, too early or too slowly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +134,7 @@ class AuthorizationServer:
             raise UpstreamFailed(f"{self.name} names an address that cannot be used: {error.message}") from error
         except GatewayError as error:
             raise Unavailable(f"{self.name} cannot be asked at the moment", retry_after_s=5.0) from error
-        if told.status >= 500:
+        if told.status >= 500 or told.status in _LATER:
             raise Unavailable(f"{self.name} answered with HTTP status {told.status}", retry_after_s=5.0)
         return told
 

@@ -19,7 +19,7 @@ from adapters.oauth.finding import Finding, Known
 from adapters.oauth.reach import PING, NetReach
 from gateway.app.accounts import ConnectedAccounts
 from gateway.app.upstream_tokens import asking_of, upstream_tokens
-from gateway.core.errors import GatewayError, UpstreamFailed
+from gateway.core.errors import GatewayError, Unavailable, UpstreamFailed
 from tests.fakes import FakeClock
 from tests.fakes_accounts import AccountHouse
 from tests.fakes_mcp_client import DictSecrets
@@ -166,3 +166,16 @@ async def test_a_server_that_publishes_nothing_and_is_its_own_issuer_can_be_name
 
     assert about["authorization_endpoint"] == f"{origin_of(server.url)}/authorize"
     assert not terms.must_say_who
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_issuer_that_is_asked_too_often_is_waited_for_as_one_that_is_away(status: int) -> None:
+    """Else the next one a server names would count, and no account connected at the first."""
+
+    def behave(exchange: Exchange) -> None:
+        exchange.answer(b"{}", status=status)
+
+    async with raw_server(behave) as server:
+        issuer = reach_to(server, OPEN).server(origin_of(server.url))
+        with pytest.raises(Unavailable):
+            await issuer.metadata()
