@@ -11,6 +11,7 @@ from itertools import islice
 from gateway.core.contracts import violation
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.testing.contracts.comparison import types_of
+from gateway.testing.contracts.expressions import BOUNDARIES, texts_matching
 
 MOST_VALUES = 100
 _TRIES = 20
@@ -140,6 +141,10 @@ class _Drawing:
         return [self._drawn(said.get("items", {}), depth + 1) for _ in range(length)]
 
     def _text(self, said: JsonObject) -> str:
+        if pattern := json_text(said.get("pattern")):
+            drawn = islice(texts_matching(pattern, self._random.randrange(2**32)), BOUNDARIES, None)
+            if (text := next(drawn, None)) is not None:
+                return text
         offered = [*_of_texts(said)]
         return str(self._random.choice(offered)) if offered else "a"
 
@@ -203,6 +208,8 @@ def _of_texts(said: JsonObject) -> Iterator[Json]:
     if kept is not None:
         yield from kept
         return
+    if pattern := json_text(said.get("pattern")):
+        yield from islice(texts_matching(pattern, 1), BOUNDARIES)
     yield "a" * least
     yield "x" * min(most, 1000)
     yield from (each.ljust(least, "a")[:most] for each in _WORDS)

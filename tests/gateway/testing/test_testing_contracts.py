@@ -1,5 +1,6 @@
 """Which values meet which schema, and whom a change of schemas breaks."""
 
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from gateway.core.json import Json, JsonObject
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.testing.contracts.breaks import ToolContract, Version, breaks, mismatches
 from gateway.testing.contracts.comparison import gaps
+from gateway.testing.contracts.expressions import texts_matching
 from gateway.testing.contracts.generation import values_for
 
 Fields = dict[str, st.SearchStrategy[Any]]
@@ -74,6 +76,41 @@ def test_made_values_meet_their_schema_and_are_the_same_again(schema: JsonObject
     assert [each for each in made if violation(schema, each)] == []
     assert len(made) <= 20
     assert made == values_for(schema, 20, seed)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^A[0-9]+$",
+        r"^(x|yy){2,3}-\d{4}$",
+        "^[^a-z]+$",
+        r"^\w+@\w+[.](com|org)$",
+        "[A-Z]{3}",
+        "^[A-Z]{2}[0-9]{2}[A-Z0-9]{1,30}$",
+        r"^(?:EUR|USD) ?\d{1,6}\.\d\d$",
+        r"^[\w.-]{3,}\?$",
+    ],
+)
+def test_values_are_made_from_the_expression_of_a_schema(pattern: str) -> None:
+    text: JsonObject = {"type": "string", "pattern": pattern}
+    schema: JsonObject = {"type": "object", "properties": {"order": text}, "required": ["order"]}
+    made = values_for(schema, 10)
+    assert len(made) == 10
+    assert not [each for each in made if violation(schema, each)]
+    assert values_for(schema, 10) == made
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(", ")", "a**", r"\pL", "(?=x)x", "((((a{200}){200}){200}){200}){200}", "(" * 400]
+)
+def test_of_an_expression_nothing_is_known_of_nothing_is_made(pattern: str) -> None:
+    assert [*islice(texts_matching(pattern, 1), 3)] == []
+
+
+@settings(deadline=None)
+@given(pattern=st.text("ab[](){}|?*+^$\\.,-1d", max_size=30), seed=st.integers(0, 5))
+def test_whatever_the_expression_is_an_end_is_found(pattern: str, seed: int) -> None:
+    assert all(isinstance(each, str) for each in islice(texts_matching(pattern, seed), 4))
 
 
 def test_boundaries_come_first() -> None:
