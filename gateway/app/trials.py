@@ -1,7 +1,7 @@
 """One scenario, run once: its requests asked, its people answering, its gateway dying, and what came of it all."""
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import TypeVar
@@ -25,6 +25,7 @@ from gateway.core.ports.approvals import Approval
 from gateway.testing.scenarios.assertions import Finding, Given, findings, unexpected_failure
 from gateway.testing.scenarios.faulty import ordered
 from gateway.testing.scenarios.files import Scenario
+from gateway.testing.scenarios.matching import shown
 from gateway.testing.scenarios.mocks import MockSettings
 from gateway.testing.scenarios.report import TrialReport
 from gateway.testing.scenarios.seeds import SeededIds
@@ -195,10 +196,24 @@ class Trial:
         left = [f"step {each.step} was never reached, over which the gateway was to die" for each in self._world.kills]
         idle = [each.injection for each in self._world.faults if not each.struck and each.injection.share == 1.0]
         left += [f"nothing was called that the fault {each.fault} of {each.target} would strike" for each in idle]
+        wrong += [Finding(what="faults", expected="to happen", seen=each) for each in left]
         return TrialReport(
             seed=self._world.seed,
-            findings=(*wrong, *(Finding(what="faults", expected="to happen", seen=each) for each in left)),
+            findings=(*wrong, *self._never_asked()),
             trace=trace,
             answer=given,
             explanations=tuple(each.explanation for each in told),
         )
+
+    def _never_asked(self) -> Iterator[Finding]:
+        """What people had ready to say, and nobody wanted to know. Chance may decide that, where faults are drawn."""
+        if any(each.share < 1.0 for each in self._settings.faults):
+            return
+        for asked in self._asked:
+            for reply in asked.replies:
+                yield Finding(what="replies", expected="to be asked for", seen=f"nobody asked for {shown(reply)}")
+        for _, each in self._approving:
+            role = f", of the role {each.role}" if each.role else ""
+            yield Finding(
+                what="approvals", expected="to be asked for", seen=f"nobody asked {each.by.subject} anything{role}"
+            )

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 from xml.etree import ElementTree
 
 import pytest
@@ -125,6 +126,28 @@ def test_a_file_that_is_wrong_is_refused_with_every_place(desk: Desk) -> None:
     assert f"{path}:14:5: scenarios.it.sya: unknown key (did you mean 'say'?)" in said
     assert f"{path}:15:44: scenarios.it.faults[0].fault: 'explode' is no fault" in said
     assert f"{path}:16:28: scenarios.it.mocks.agent:intake.vlaue: unknown key" in said
+
+
+def test_what_people_were_ready_to_say_and_nobody_asked_is_a_finding(desk: Desk) -> None:
+    said = desk.report(
+        HEAD
+        + """\
+  spare:
+    as: {subject: ana, roles: [tester]}
+    say: go
+    replies: ["yes"]
+    approvals: [{by: bo, role: lead}]
+  drawn:
+    as: {subject: ana, roles: [tester]}
+    say: go
+    replies: ["yes"]
+    faults: [{target: "agent:intake", fault: delay=1s, share: 0.5}]
+"""
+    )
+    [trial] = cast("list[dict[str, list[dict[str, str]]]]", said["spare"]["trials"])
+    assert [each["what"] for each in trial["findings"]] == ["replies", "approvals"]
+    assert trial["findings"][1]["seen"] == "nobody asked bo anything, of the role lead"
+    assert said["drawn"]["passed"]
 
 
 def test_patterns_that_can_mean_nothing_are_named_at_their_places_before_anything_runs(desk: Desk) -> None:
