@@ -48,7 +48,7 @@ class Gathering(Exchange):
 
     async def room(self) -> None:
         """Return once there is room for another answer. Raises: Exhausted: there will be none before the end."""
-        while self._crowded:
+        while self._crowded and self._waiting:
             if not self._streams and not self.accepts_sse:
                 said = "the answers before it in its batch are too large to wait for more of them: send it in another"
                 raise Exhausted(said, detail={"limit": "batch"})
@@ -61,6 +61,8 @@ class Gathering(Exchange):
             self._held[place] = message
             self._held_bytes += len(message)
             self._stirred.set()
+            if not self._waiting:
+                self._drained.set()  # nobody makes room any more, and nobody needs it
 
     async def tell(self) -> None:
         """Send answers while others are still to come, where there is a stream; ends when all are there.

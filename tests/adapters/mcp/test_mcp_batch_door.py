@@ -488,6 +488,24 @@ async def test_answers_too_large_to_wait_for_each_other_are_told_one_by_one() ->
     assert sorted(each["id"] for each in visit.reply.events) == [*range(40)]
 
 
+async def test_what_waits_for_room_and_is_taken_back_holds_nothing_up() -> None:
+    gateway, begun = ShopGateway(tool("refund")), list[Request]()
+    gateway.runs["tool:orders/refund"] = large(begun, anyio.Event())
+    async with opened(gateway, limits=Limits(result_bytes=10_000), within_s=30) as door, together() as group:
+        caller = await member(door)
+        visit = batch(caller, *(calls(number) for number in range(40)))
+        visit.room = anyio.Event()
+        group.start_soon(caller.send, visit)
+        await anyio.wait_all_tasks_blocked()
+        assert 9 <= len(begun) < 40
+        await caller.send(caller.visit(b"", method="DELETE", mcp_session_id=caller.session))
+        visit.room.set()
+    answers = {each["id"]: "result" in each for each in visit.reply.events}
+    assert [*answers.values()].count(True) == len(begun)
+    assert answers.keys() == {*range(40)}
+    assert visit.reply.complete
+
+
 async def test_what_would_make_a_plain_answer_too_large_is_not_begun() -> None:
     gateway, last, begun = ShopGateway(tool("refund"), tool("close")), anyio.Event(), list[Request]()
     gateway.runs |= {name: large(begun, last) for name in gateway.capabilities}
