@@ -150,6 +150,19 @@ def test_what_people_were_ready_to_say_and_nobody_asked_is_a_finding(desk: Desk)
     assert said["drawn"]["passed"]
 
 
+def test_a_report_for_ci_can_be_read_whatever_was_said(desk: Desk) -> None:
+    said = r"""
+  "odd\uFFFEname":
+    say: go
+    mocks: {"agent:intake": {error: "odd \uFFFE and \u0001 words"}}
+"""
+    report = desk.folder / "report.xml"
+    desk.run(desk.write(HEAD + said), "--junit", str(report))
+    [case] = ElementTree.parse(report).getroot().iter("testcase")
+    assert case.get("name") == "odd\N{REPLACEMENT CHARACTER}name"
+    assert len([*case.iter("failure")]) == 1
+
+
 def test_patterns_that_can_mean_nothing_are_named_at_their_places_before_anything_runs(desk: Desk) -> None:
     text = (
         HEAD

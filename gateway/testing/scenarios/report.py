@@ -1,5 +1,6 @@
 """What came of scenarios: of one run, of many runs of one, of a whole file; as JSON and as JUnit XML. Pure."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from gateway.core.json import Json, JsonObject
 from gateway.testing.scenarios.assertions import Finding, Given
 from gateway.testing.scenarios.matching import shown
 from gateway.testing.scenarios.trace import Trace
+
+_UNWRITABLE = re.compile(r"[^\t\n\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,7 @@ def _case(suite: ElementTree.Element, report: ScenarioReport) -> None:
     case = ElementTree.SubElement(
         suite,
         "testcase",
-        name=report.name,
+        name=_xml(report.name),
         classname=report.file.stem,
         file=str(report.file),
         line=str(report.line),
@@ -152,7 +155,7 @@ def _case(suite: ElementTree.Element, report: ScenarioReport) -> None:
 
 def _xml(text: str) -> str:
     """Without what XML 1.0 has no way to write."""
-    return "".join(each if each in "\t\n" or each >= " " else "\N{REPLACEMENT CHARACTER}" for each in text)
+    return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _scenario(report: ScenarioReport) -> JsonObject:
