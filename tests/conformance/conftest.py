@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from typing import IO
 
 import pytest
 
@@ -19,14 +21,17 @@ def everything(*arguments: str) -> Generator[str]:
     """The URL of an everything server of its own."""
     port = free_port()
     command = [sys.executable, "-m", "tests.conformance.everything", str(port), *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    with (
+        tempfile.TemporaryFile() as said,  # a pipe that nobody empties would stop it some day
+        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=said) as process,
+    ):
         try:
-            until(lambda: _answers(process, port), lambda: "the everything server does not answer")
+            until(lambda: _answers(process, port, said), lambda: "the everything server does not answer")
             yield f"http://localhost:{port}/mcp"
         finally:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                process.communicate(timeout=10)
+                process.wait(timeout=10)
             process.kill()
 
 
@@ -53,8 +58,10 @@ def gateway(everything_url: str, legacy_url: str, tmp_path_factory: pytest.TempP
         yield gateway
 
 
-def _answers(process: "subprocess.Popen[bytes]", port: int) -> bool:
-    assert process.poll() is None, f"the everything server ended: {process.communicate()[1].decode()[-2000:]}"
+def _answers(process: "subprocess.Popen[bytes]", port: int, said: IO[bytes]) -> bool:
+    if process.poll() is not None:
+        said.seek(0)
+        raise AssertionError(f"the everything server ended: {said.read().decode()[-2000:]}")
     try:
         urllib.request.urlopen(f"http://localhost:{port}/nowhere", timeout=5)
     except urllib.error.HTTPError:
