@@ -79,7 +79,7 @@ class BatchDoor:
         self._methods = methods
         self._limits = limits
         self._serve = serve
-        self._split = splitter(max(0, limits.batch_messages))
+        self._split = splitter(limits.batch_messages)
 
     async def answer(self, knock: Knock, whole: Gathering, body: bytes) -> bytes:
         """Answer all of it; gives nothing. Raises: RpcRefusal: none of it is done."""
@@ -151,7 +151,7 @@ class BatchDoor:
             raise RpcRefusal(PARSE_ERROR, "the body is not JSON, or is nested too deeply", http=400) from error
         self._check_revision(knock)
         most = self._limits.batch_messages
-        if most <= 0:
+        if most == 0:
             raise RpcRefusal(INVALID_REQUEST, "batches are not served here: send each message alone", http=400)
         if elements is None:
             said = f"a batch may hold at most {most} messages: send the others in another"

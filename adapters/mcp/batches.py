@@ -11,7 +11,7 @@ from msgspec import Raw
 
 REVISION = "2025-03-26"
 MOST_HEARD = 256
-"""Messages in one array of a server."""
+"""Messages in one array of a server; `limits.batch_messages` may not be more."""
 _ABSENT = Raw()
 _SPACE = b" \t\r\n"
 

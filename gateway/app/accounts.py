@@ -11,6 +11,7 @@ from adapters.oauth.sealing import Sealing
 from adapters.oauth.vault import Connection, Vault
 from gateway.core.catalog import EVERY_TENANT
 from gateway.core.errors import NotFound
+from gateway.core.model import DEFAULT_TENANT
 from gateway.core.ports.accounts import Account, Accounts
 from gateway.core.ports.claims import Claims
 from gateway.core.ports.world import Clock
@@ -57,11 +58,14 @@ class ConnectedAccounts:
         return self.connecting.link(connection, (tenant, subject))
 
     async def registered(self, tenant: str) -> Sequence[Registration]:
-        """Where the gateway registered itself for servers of a tenant, also for those that are gone."""
+        """Where the gateway registered itself for servers of a tenant, also for those that are gone.
+
+        Those of every tenant's servers are the first tenant's to see to: all others' people depend on them.
+        """
         return [
             each
             for each in await self.registrations.all()
-            if self._tenants.get(each.server, each.tenant) in (tenant, EVERY_TENANT)
+            if self._tenants.get(each.server, each.tenant).replace(EVERY_TENANT, DEFAULT_TENANT) == tenant
         ]
 
     async def register_anew(self, tenant: str, server: str) -> bool:

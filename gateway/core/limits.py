@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
+from pydantic import Field
 
 from gateway.core.errors import Exhausted
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
@@ -144,7 +145,7 @@ class Limits:
     """Largest single server-sent event read, bytes."""
     json_depth: int = 64
     """Deepest nesting of a request body."""
-    batch_messages: int = 50
+    batch_messages: Annotated[int, Field(ge=0, le=256)] = 50
     """JSON-RPC messages in one batch of an MCP client of 2025-03-26; 0 for none."""
     call_timeout_s: float = 60.0
     """Longest a call may take unless its target says otherwise, seconds."""

@@ -448,3 +448,14 @@ async def test_registrations_are_those_of_the_operators_tenant_and_outlive_their
     assert await house.accounts.register_anew("acme", "crm")
     assert seen(await house.accounts.registered("acme")) == []
     assert not await house.accounts.register_anew("acme", "crm")
+
+
+async def test_registrations_of_every_tenants_servers_are_the_default_tenants_to_forget() -> None:
+    house = FindingHouse(tenant="*")
+    house.accounts.at(house.connection, "*", house.poke)
+    await house.terms()
+
+    assert await house.accounts.registered("acme") == []
+    assert not await house.accounts.register_anew("acme", "crm")
+    assert [each.server for each in await house.accounts.registered("default")] == ["crm"]
+    assert await house.accounts.register_anew("default", "crm")
