@@ -101,7 +101,7 @@ async def test_a_server_that_lies_is_named_and_nothing_of_it_repeated(lie: str, 
     said = await beside_a_healthy_call(gateway, lambda: ana.call(f"{lie}__act", n=1))
     assert not loose_talk_in(said), said
     error = failure_in(said)
-    assert error["code"] == lying.LIES[lie][1]
+    assert error["code"] == lying.LIES[lie][1], error
     async with operator(gateway) as someone:
         record = await someone.record(error["record"])
     assert (record["capability"], record["outcome"], record["code"]) == (f"tool:{lie}/act", "error", error["code"])
