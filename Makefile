@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lock lock-check
+.PHONY: help demo test check types lock lock-check
 
 help:
 	@echo "make demo   set up, and run the main job: a customer's request across three agents and two MCP servers"
@@ -46,9 +46,13 @@ test: .venv/.dev $(NODE_TOOLS)
 check: .venv/.dev lock-check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory -j 2 types $(NODE_TOOLS)
 	@$(MAKE) --no-print-directory test
+
+# Beside the installation of Node tools, which mostly waits.
+types: .venv/.dev
+	$(BIN)/pyright
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
