@@ -13,10 +13,11 @@ def pytest_configure() -> None:
     """Have property tests take their time, and try the same examples whenever they are run.
 
     As in Hypothesis's own profile for continuous integration: an example that takes 200 ms on a busy machine says
-    nothing of the product, and what failed can be tried again. `--hypothesis-profile=roaming` looks for other examples.
+    nothing of the product, and what failed can be tried again. `--hypothesis-profile=roaming` looks for others, and for
+    twenty times as many.
     """
     patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.register_profile("steady", patient, derandomize=True, database=None)
+    settings.register_profile("steady", patient, derandomize=True, database=None, max_examples=50)
     settings.register_profile("roaming", patient, derandomize=False, max_examples=1000)
     settings.load_profile("steady")
 
