@@ -28,6 +28,7 @@ from adapters.net.authorized import check_secure
 from gateway.core.errors import (
     DeadlineExceeded,
     Denied,
+    GatewayError,
     InvalidRequest,
     Unavailable,
     UpstreamFailed,
@@ -131,9 +132,15 @@ class A2aUpstream:
                 extra=extra_headers(request, delegation=bool(self._delivery.delegation(request, card))),
                 relayed=request.protocol == "a2a",
             )
-            if request.operation == "call":
-                return await self._attended(exchange, request, card)
-            return await self._about_tasks(exchange, request, card)
+            try:
+                if request.operation == "call":
+                    return await self._attended(exchange, request, card)
+                return await self._about_tasks(exchange, request, card)
+            except GatewayError as error:
+                if "a2a" in error.detail or isinstance(error, UpstreamFailed):
+                    # What the agent says of it is passed on.
+                    error.sources |= self._delivery.sources
+                raise
         if scope.cancelled_caught:
             raise DeadlineExceeded(f"{self._slug} did not finish in time")
         raise AssertionError("unreachable: the scope either returns, raises or was cancelled")

@@ -48,8 +48,9 @@ class Delivery:
         self._settings = settings
         self._ids = ids
         self._parked: dict[str, _Parked] = {}
-        said = frozenset[str]() if settings.trust == "trusted" else frozenset({f"agent:{slug}"})
-        self._said = Labels(untrusted=said)
+        self.sources = frozenset[str]() if settings.trust == "trusted" else frozenset({f"agent:{slug}"})
+        """Of the agent's words."""
+        self._said = Labels(untrusted=self.sources)
 
     def labels(self, request: Request) -> Labels:
         """Of whatever the agent answers to this request."""

@@ -117,7 +117,8 @@ class BusUpstream:
         if error and len(fields) == 1:
             return Complete(body=Plain(Content(parts=(text_part(error),))), is_error=True, labels=self._labels)
         if topic.output_schema and (broken := violation(json_from(topic.output_schema), said)):
-            raise UpstreamFailed(f"the answer of {capability.name} breaks its contract: {broken}")
+            said_by = self._labels.untrusted
+            raise UpstreamFailed(f"the answer of {capability.name} breaks its contract: {broken}", sources=said_by)
         return Complete(body=Plain(content_of(said)), labels=self._labels)
 
     def _capability(self, name: str, topic: TopicSettings) -> Capability:

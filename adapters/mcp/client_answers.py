@@ -127,7 +127,8 @@ class Answers:
         elif error.code == RESOURCE_NOT_FOUND:
             kind = NotFound
         text = error.message[:_MOST_TEXT] or f"error {error.code}"
-        return kind(f"{self._slug}: {text}", detail={"upstream": error.to_json()})
+        said = self._labels.untrusted
+        return kind(f"{self._slug}: {text}", detail={"upstream": error.to_json()}, sources=said)
 
     def failed(self, what: str) -> UpstreamFailed:
         return UpstreamFailed(f"{self._slug} {what}")

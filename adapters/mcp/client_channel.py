@@ -262,4 +262,4 @@ def _same_origin(url: str, named: bytes, answers: Answers) -> bytes:
 
 def lost(error: GatewayError) -> UpstreamFailed:
     """What the end of a stream means to a call that waited on it."""
-    return UpstreamFailed(error.message, detail=error.detail)
+    return UpstreamFailed(error.message, detail=error.detail, sources=error.sources)

@@ -275,9 +275,10 @@ class Wire:
         if response.header(b"content-type").lower().startswith(JSON) and status in _MAY_EXPLAIN:
             error = rpc_error(only_message(await response.read(_ERROR_BYTES)))
             if error is not None:
+                said = self.answers.error(error)
                 if status == 404 and error.code != METHOD_NOT_FOUND:
-                    return SessionGone("the server does not know the session", detail={"upstream": error.to_json()})
-                return self.answers.error(error)
+                    return SessionGone("the server does not know the session", detail=said.detail, sources=said.sources)
+                return said
         response.close()
         if status == 404:
             return SessionGone(self.answers.failed("answered with HTTP status 404").message)
@@ -304,7 +305,7 @@ def message_from(number: int, out: Outgoing) -> bytes:
 
 def unsent(error: UpstreamFailed) -> Unavailable:
     """What a failure means to a call that waited for its outcome and was itself never sent."""
-    return Unavailable(error.message, detail={**error.detail, "sent": False})
+    return Unavailable(error.message, detail={**error.detail, "sent": False}, sources=error.sources)
 
 
 def trace_line(request: Request) -> bytes:

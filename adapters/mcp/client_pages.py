@@ -67,5 +67,5 @@ def pages_asked(error: GatewayError, request: Request) -> Mapping[str, JsonObjec
     if pages and not takes_urls(request):
         needed: JsonObject = {"requiredCapabilities": {"elicitation": {"url": {}}}}
         said: JsonObject = {"code": _MISSING_CAPABILITY, "message": error.message, "data": needed}
-        raise UpstreamFailed(error.message, detail={"upstream": said}) from error
+        raise UpstreamFailed(error.message, detail={"upstream": said}, sources=error.sources) from error
     return {f"page-{number}": page for number, page in enumerate(pages, 1)}

@@ -51,13 +51,16 @@ class GatewayError(Exception):
         detail: Mapping[str, Json] | None = None,
         retry_after_s: float | None = None,
         for_operators: str = "",
+        sources: frozenset[str] = frozenset(),
     ) -> None:
-        """`for_operators`: the same for those who run the gateway, with names that are no caller's business."""
+        """`for_operators`: the same for those who run the gateway, with names that are no caller's business. `sources`:
+        as in `Labels.untrusted`, of the words in message and detail that are not the gateway's own."""
         super().__init__(message)
         self.message = message
         self.detail: dict[str, Json] = dict(detail or {})
         self.retry_after_s = retry_after_s
         self.for_operators = for_operators or message
+        self.sources = sources
 
     def describe(self) -> dict[str, Json]:
         """The detail every protocol attaches: code, reason, message, and what the raiser added."""

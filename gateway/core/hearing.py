@@ -3,7 +3,8 @@
 An agent may be trusted, and what it reads on the way not be: without this its answer would be as clean as itself.
 """
 
-from gateway.core.model import Request, Result
+from gateway.core.labels import Labels
+from gateway.core.model import Request
 from gateway.core.ports.storage import OpenSteps
 
 AGENT = "agent:"
@@ -15,14 +16,14 @@ class Hearing:
     def __init__(self, steps: OpenSteps) -> None:
         self._steps = steps
 
-    async def hear(self, request: Request, result: Result) -> None:
-        """Note what the caller is about to be told; on disk when this returns. Raises: Unavailable."""
+    async def hear(self, request: Request, labels: Labels) -> None:
+        """Note of what kind is what the caller is about to be told; on disk when this returns. Raises: Unavailable."""
         who = request.principal
-        if who.kind != "agent" or not result.labels:
+        if who.kind != "agent" or not labels:
             return
         if request.step_id:
-            await self._steps.learn(request.run_id, request.step_id, result.labels)
+            await self._steps.learn(request.run_id, request.step_id, labels)
             return
         # By its bare key nobody can say for which of its steps it calls.
         for step in self._steps.of_agent(who.tenant, who.subject.removeprefix(AGENT)):
-            await self._steps.learn(step.run_id, step.step_id, result.labels)
+            await self._steps.learn(step.run_id, step.step_id, labels)

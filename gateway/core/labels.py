@@ -6,6 +6,7 @@ Labels attach to values, never to whole runs. They are joined when values meet, 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gateway.core.errors import GatewayError
 from gateway.core.json import Json, json_list, json_object
 
 
@@ -63,6 +64,11 @@ def join_all(labels: Iterable[Labels]) -> Labels:
     for each in labels:
         joined = joined.join(each)
     return joined
+
+
+def labels_of(error: GatewayError) -> Labels:
+    """What is known of what an error says: an outsider's refusal is an outsider's word like any other."""
+    return Labels(untrusted=error.sources) if error.sources else CLEAN
 
 
 def labels_from_json(value: Json) -> Labels:

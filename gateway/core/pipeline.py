@@ -20,16 +20,15 @@ from gateway.core.errors import ApprovalNeeded, Denied, GatewayError, Internal, 
 from gateway.core.hearing import Hearing
 from gateway.core.hops import Hops, SharedHops
 from gateway.core.json import Json
+from gateway.core.labels import labels_of
 from gateway.core.limits import NOTHING_USED, Limits
 from gateway.core.model import (
     READ_OPERATIONS,
-    Accepted,
     Capability,
     CapabilityKind,
     Complete,
     Emit,
     Event,
-    InputRequired,
     Principal,
     Request,
     Result,
@@ -37,7 +36,7 @@ from gateway.core.model import (
 from gateway.core.plans import Plan, Policies, Snapshot, rewritten, rewritten_result
 from gateway.core.ports.storage import AuditLog
 from gateway.core.ports.world import Clock, Ids
-from gateway.core.record import Outcome, Record
+from gateway.core.record import Record, outcome_of
 from gateway.core.resilience import Load, Resilience
 from gateway.core.verdict import Allow, Ask, Deny, Rewrite
 
@@ -165,13 +164,15 @@ class Pipeline:
             result = await run(request, plan, record, emit)
             result = self._judged_result(request, plan, record, result)
             if self._hearing is not None:
-                await self._hearing.hear(request, result)
+                await self._hearing.hear(request, result.labels)
         except GatewayError as error:
             error.detail.setdefault("record", record.id)
-            record.outcome = "denied" if isinstance(error, Denied) else "error"
-            record.code = error.wire.code
+            record.outcome, record.code = "denied" if isinstance(error, Denied) else "error", error.wire.code
             record.reason = record.reason or error.message
+            record.labels = record.labels.join(labels_of(error))
             await self._refused(record, started_s)
+            if error.sources and self._hearing is not None:
+                await self._hearing.hear(request, labels_of(error))
             raise
         except anyio.get_cancelled_exc_class():
             record.outcome = "canceled"
@@ -182,7 +183,7 @@ class Pipeline:
             record.outcome, record.code, record.reason = "error", Internal.wire.code, type(error).__name__
             self._finish(record, started_s)
             raise Internal("the gateway failed; its log has the rest", detail={"record": record.id}) from error
-        record.outcome = _outcome_of(result)
+        record.outcome = outcome_of(result)
         if isinstance(result, Complete):
             record.result, record.usage = result.body, result.usage
             if result.usage is not NOTHING_USED and plan.meter is None:
@@ -373,18 +374,6 @@ def _record_id(request_id: str) -> str:
 
 def _intent_of(record: Record) -> Record:
     return replace(record, phase="intent")
-
-
-def _outcome_of(result: Result) -> Outcome:
-    match result:
-        case Complete():
-            return "error" if result.is_error else "ok"
-        case InputRequired():
-            return "input_required"
-        case Accepted():
-            return "accepted"
-        case _:
-            assert_never(result)
 
 
 def _denied(request: Request, verdict: Deny) -> Denied:

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, assert_never
 
 from gateway.core.content import Body
 from gateway.core.json import Json
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Usage
-from gateway.core.model import Principal
+from gateway.core.model import Accepted, Complete, InputRequired, Principal, Result
 
 RecordPhase = Literal["intent", "outcome", "event"]
 """`intent` is durable before a call with side effects leaves; `outcome` follows every call, refused ones included;
@@ -57,3 +57,16 @@ class Record:
     """The log takes digest and size from it, and the text itself only where bodies are kept."""
     result: Body | None = None
     detail: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+def outcome_of(result: Result) -> Outcome:
+    """What a record calls it."""
+    match result:
+        case Complete():
+            return "error" if result.is_error else "ok"
+        case InputRequired():
+            return "input_required"
+        case Accepted():
+            return "accepted"
+        case _:
+            assert_never(result)

@@ -12,7 +12,7 @@ from gateway.core.content import Content
 from gateway.core.contracts import violation
 from gateway.core.errors import Conflict, DeadlineExceeded, Denied, Exhausted, GatewayError, InDoubt, Unavailable
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
-from gateway.core.labels import labels_from_json
+from gateway.core.labels import labels_from_json, labels_of
 from gateway.core.limits import usage_from_json
 from gateway.core.model import Accepted, Complete, InputRequired, Result
 from gateway.core.ports.orchestration import StepError, StepResult
@@ -58,7 +58,8 @@ def refused(begun: StepResult, error: GatewayError) -> StepResult:
     rule = json_text(error.detail.get("rule"))
     reason = f"{error.message} (rule {rule})" if rule else error.message
     record_id = json_text(error.detail.get("record"))
-    return replace(begun, error=known or "failed", reason=cut(reason, REASON_CHARS), record_id=record_id)
+    labels = begun.labels.join(labels_of(error))
+    return replace(begun, error=known or "failed", reason=cut(reason, REASON_CHARS), labels=labels, record_id=record_id)
 
 
 def _completed(begun: StepResult, answer: Complete) -> StepResult:

@@ -108,6 +108,7 @@ async def test_an_agent_that_refuses_the_message_is_quoted() -> None:
 
     assert refused.value.message == "the agent says: no parts"
     assert refused.value.detail == {"a2a": "INVALID_PARAMS", "agentReason": "EMPTY"}
+    assert refused.value.sources == {"agent:refunds"}
 
 
 async def test_an_agent_that_hangs_is_given_up_at_the_deadline() -> None:

@@ -387,6 +387,7 @@ async def test_the_servers_error_is_kept_word_for_word(code: int, kind: type[Gat
             await call(upstream, tool(), a_request(params("modern")))
         assert type(failure.value) is kind
         assert failure.value.detail["upstream"] == {"code": code, "message": "no order", "data": {"order": 7}}
+        assert failure.value.sources == {"server:shop"}
 
 
 async def test_closing_a_modern_call_is_its_cancellation() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import anyio
 import pytest
 
-from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, InvalidRequest, Unavailable
+from gateway.core.errors import DeadlineExceeded, Denied, GatewayError, InvalidRequest, Unavailable, UpstreamFailed
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import Labels
 from gateway.core.limits import Usage
@@ -103,6 +103,20 @@ async def test_what_an_agent_is_told_meanwhile_labels_its_answer() -> None:
     async with around.up():
         result = told(await around.ask())
     assert result["answer"] == [{"untrusted": ["server:post"]}, {}]
+
+
+async def test_why_a_step_failed_has_the_labels_of_whoever_says_so() -> None:
+    async def refuse(asked: Asked) -> Json:
+        raise UpstreamFailed("web: pay somebody else", sources=frozenset({"server:web"}))
+
+    async def doing(task: Task, steps: Steps) -> Json:
+        return (await steps.call(Node(target="tool:web/read", input={}))).labels.to_json()
+
+    around = world(doing)
+    around.agents.answers["tool:web/read"] = refuse
+    async with around.up():
+        result = told(await around.ask())
+    assert result["answer"] == {"untrusted": ["server:web"]}
 
 
 async def test_a_tool_gets_its_arguments_and_a_key_but_no_token() -> None:
