@@ -1,7 +1,7 @@
 """Runs that are being written down for the first time. It goes on if whoever asked for it goes away."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextvars import Context
 from functools import partial
 from typing import Any
@@ -15,6 +15,10 @@ class Accepting:
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    @property
+    def runs(self) -> Collection[str]:
+        return self._tasks.keys()
 
     def begin(self, run_id: str, accept: Coroutine[Any, Any, None]) -> None:
         """`accept` takes nothing over from the task that asks: not its context, nor its cancellation."""

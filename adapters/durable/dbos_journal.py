@@ -25,21 +25,22 @@ from typing import Any, TypeVar
 
 import anyio
 from anyio import to_thread
-from dbos import DBOS, SetWorkflowID, WorkflowStatus
+from dbos import DBOS, DBOSContextSetAuth, SetWorkflowID, WorkflowStatus
 from dbos import error as dbos_error
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.durable.accepting import Accepting
 from adapters.durable.dbos_instance import APPLICATION, build, destroy, silence, stop_asking
-from adapters.durable.dbos_records import attempts, copy_records, count_pending, recorded
+from adapters.durable.dbos_records import STATES, attempts, copy_records, count_pending, recorded
 from adapters.durable.dbos_slot import TAKEN_AWAY, DbosSlot, outside
 from adapters.durable.keeping import Keeper
 from adapters.durable.leases import Lease
 from adapters.durable.mailbox import Mailbox, Wait
+from adapters.durable.pending import SHARES, Pending, refuse_more
 from adapters.durable.places import Place, SqliteFile
 from adapters.durable.step_records import ACTING, StepRecords
-from gateway.core.errors import Conflict, Exhausted, Internal, NotFound, Unavailable
+from gateway.core.errors import Conflict, Internal, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.journal import Recorded, RunBody, RunInterrupted, Slot
 
@@ -55,15 +56,6 @@ MAX_RECOVERY_ATTEMPTS = 5
 """A run that was under way at so many crashes, and once more, is dead: it may be what crashes the process."""
 
 _PENDING = ("PENDING", "ENQUEUED", "DELAYED")
-_STATES = {
-    "PENDING": "pending",
-    "ENQUEUED": "pending",
-    "DELAYED": "pending",
-    "SUCCESS": "done",
-    "ERROR": "failed",
-    "CANCELLED": "canceled",
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "dead",
-}
 _GIVEN_UP = ["ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 _ENDED = ["SUCCESS", "CANCELLED", *_GIVEN_UP]
 
@@ -80,9 +72,9 @@ class DbosJournal:
         close_s: float = 10.0,
         lease_s: float = 10.0,
     ) -> None:
-        """`place`: the database; a path is a SQLite file's. `pending_limit`: of all processes on it. `poll_s`: how soon
-        a message to a waiting run is noticed. `close_s` bounds `aclose`. `lease_s`: how long a process that shares the
-        database may be silent before the others run its runs."""
+        """`place`: the database; a path is a SQLite file's. `pending_limit`: runs of one tenant, of all
+        processes on it. `poll_s`: how soon a message to a waiting run is noticed. `close_s` bounds `aclose`. `lease_s`:
+        how long a process that shares the database may be silent before the others run its runs."""
         self._place: Place = SqliteFile(place) if isinstance(place, Path) else place
         self._pending_limit = pending_limit
         self._poll_s = poll_s
@@ -92,7 +84,7 @@ class DbosJournal:
         self._keeper: Keeper | None = None
         self._mailbox: Mailbox | None = None
         self._records: StepRecords | None = None
-        self._pending: set[str] = set()
+        self._pending = Pending()
         self._accepting = Accepting()
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         """Of runs that are executed here, or were until they were lost to another process: DBOS waits for their end."""
@@ -127,7 +119,7 @@ class DbosJournal:
             self._engine = engine
             sys.setswitchinterval(_SWITCH_S)
             if not self._place.shared:
-                self._pending = set(await self._ids_in(list(_PENDING)))
+                self._pending.fill(await self._tenants_in(list(_PENDING)))
             self._keeper.begin()
         except (dbos_error.DBOSException, SQLAlchemyError) as error:
             self._engine = None
@@ -152,24 +144,19 @@ class DbosJournal:
         # DBOS made its own threads the loop's default and has just ended them.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="loop"))
 
-    async def start(self, run_id: str, spec: JsonObject, *, parent: str = "") -> None:
+    async def start(self, run_id: str, spec: JsonObject, *, parent: str = "", tenant: str = "") -> None:
         if run_id in self._pending:
             await self._accepting.settled(run_id)
             return
-        under_way = 0 if parent else await self._under_way()
-        if not parent and under_way >= self._pending_limit:
-            raise Exhausted(
-                f"{under_way} runs are under way, and no more are accepted until some have ended",
-                detail={"limit": "pending runs"},
-                retry_after_s=5.0,
-            )
-        self._pending.add(run_id)
-        self._accepting.begin(run_id, self._accept(run_id, spec))
+        if not parent:
+            refuse_more(*await self._under_way(tenant), self._pending_limit)
+        self._pending.add(run_id, tenant)
+        self._accepting.begin(run_id, self._accept(run_id, spec, tenant))
         await self._accepting.settled(run_id)
 
-    async def _accept(self, run_id: str, spec: JsonObject) -> None:
+    async def _accept(self, run_id: str, spec: JsonObject, tenant: str) -> None:
         try:
-            handle = await outside(self._begin(run_id, spec))
+            handle = await outside(self._begin(run_id, spec, tenant))
         except BaseException:
             self._pending.discard(run_id)
             raise
@@ -181,20 +168,24 @@ class DbosJournal:
         elif await self.state(run_id) != "pending":
             self._pending.discard(run_id)
 
-    async def _under_way(self) -> int:
-        """How many runs are, wherever they are; those being accepted here count at once."""
+    async def _under_way(self, tenant: str) -> tuple[int, int]:
+        """How many runs of the tenant are, and of all, wherever they are; those being accepted here count at once."""
         if not self._place.shared:
-            return len(self._pending)
-        engine, here = self._running(), len(self._accepting)
-        return here + await self._in_database(partial(count_pending, engine, self._pending_limit))
+            return self._pending.of(tenant), len(self._pending)
+        theirs, everybodys = self._pending.of(tenant, self._accepting.runs), len(self._accepting)
+        count = partial(count_pending, self._running(), tenant, self._pending_limit * SHARES)
+        there = await self._in_database(count)
+        return theirs + there[0], everybodys + there[1]
 
-    async def fork(self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int]) -> None:
+    async def fork(
+        self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int], tenant: str = ""
+    ) -> None:
         if await self.state(run_id):
             return
         if not await self.state(origin):
             raise _no_run(origin)
         await self._in_database(partial(copy_records, self._running(), origin, run_id, slots))
-        await self.start(run_id, spec)
+        await self.start(run_id, spec, tenant=tenant)
 
     async def recorded(self, run_id: str) -> Mapping[int, Recorded]:
         if not await self.state(run_id):
@@ -215,7 +206,7 @@ class DbosJournal:
             if status.status == "SUCCESS":
                 return json_object(status.output)
             if status.status not in _PENDING:
-                raise Internal(f"run {run_id} ended without an outcome: {_STATES.get(status.status, status.status)}")
+                raise Internal(f"run {run_id} ended without an outcome: {STATES.get(status.status, status.status)}")
             # Another process's run is looked at less often: each look is a statement to a server.
             await anyio.sleep(self._poll_s if self._place.shared else 0.05)
 
@@ -230,7 +221,7 @@ class DbosJournal:
         if name is None:
             status = await self._status(run_id)
             name = "" if status is None else status.status
-        return name and _STATES.get(name, "failed")
+        return name and STATES.get(name, "failed")
 
     async def spec(self, run_id: str) -> "JsonObject | None":
         status = await self._status(run_id)
@@ -256,7 +247,7 @@ class DbosJournal:
         if state not in ("canceled", "dead"):
             raise Conflict(f"run {run_id} has ended and cannot be resumed", detail={"state": state})
         if not self._place.shared:
-            self._pending.add(run_id)
+            self._pending.fill(await self._tenants_in([], workflow_ids=[run_id]))
         await outside(DBOS.resume_workflow_async(run_id))
 
     def draw(self) -> Slot:
@@ -359,10 +350,11 @@ class DbosJournal:
             if self._keeper is None or not self._keeper.goes_on(run_id):
                 self._pending.discard(run_id)
 
-    async def _begin(self, run_id: str, spec: JsonObject) -> object:
+    async def _begin(self, run_id: str, spec: JsonObject, tenant: str) -> object:
         if self._workflow is None or self._engine is None:
             raise Unavailable("the durable engine is not running")
-        with SetWorkflowID(run_id):
+        # Whose run it is, DBOS keeps under this name, and tells without its input.
+        with SetWorkflowID(run_id), DBOSContextSetAuth(tenant, None):
             return await DBOS.start_workflow_async(self._workflow, run_id, spec)
 
     def _running(self) -> Engine:
@@ -382,8 +374,12 @@ class DbosJournal:
         return await outside(DBOS.get_workflow_status_async(run_id))
 
     async def _ids_in(self, states: list[str], **narrowed: Any) -> list[str]:
-        listing = DBOS.list_workflows_async(status=states, load_input=False, load_output=False, **narrowed)
-        return [status.workflow_id for status in await outside(listing)]
+        return [*await self._tenants_in(states, **narrowed)]
+
+    async def _tenants_in(self, states: list[str], **narrowed: Any) -> dict[str, str]:
+        """Runs in these states, in order, each with whose it is; of earlier versions nobody's."""
+        listing = DBOS.list_workflows_async(status=states or None, load_input=False, load_output=False, **narrowed)
+        return {status.workflow_id: status.authenticated_user or "" for status in await outside(listing)}
 
     def _check_own_task(self) -> str:
         """The run whose task this is."""

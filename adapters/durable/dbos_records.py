@@ -11,13 +11,24 @@ from adapters.durable.places import SCHEMA, Place, prefix
 from gateway.core.json import JsonObject, json_object
 from gateway.core.ports.journal import Recorded
 
+STATES = {
+    "PENDING": "pending",
+    "ENQUEUED": "pending",
+    "DELAYED": "pending",
+    "SUCCESS": "done",
+    "ERROR": "failed",
+    "CANCELLED": "canceled",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "dead",
+}
+"""What we call the states of DBOS."""
 _COLUMNS = (
     "function_id, function_name, output, error, child_workflow_id, started_at_epoch_ms, completed_at_epoch_ms,"
     " serialization, application_name, retention_timestamp"
 )
 _PENDING = text(
-    f"SELECT count(*) FROM (SELECT 1 FROM {SCHEMA}.workflow_status WHERE status IN ('ENQUEUED', 'PENDING')"  # noqa: S608 - nothing of it is given
-    " LIMIT :most) AS these"
+    "SELECT count(*) FILTER (WHERE COALESCE(authenticated_user, '') = :tenant), count(*)"  # noqa: S608 - nothing of it is given
+    f" FROM (SELECT authenticated_user FROM {SCHEMA}.workflow_status"
+    " WHERE status IN ('ENQUEUED', 'PENDING') LIMIT :most) AS these"
 )
 _NO_CRASH = {
     shared: text(
@@ -57,10 +68,12 @@ def attempts(engine: Engine, run_id: str, step_id: str) -> tuple[JsonObject, ...
     return tuple(json_object(json.loads(each)) for each in outputs)
 
 
-def count_pending(engine: Engine, most: int) -> int:
-    """How many runs are under way in all processes on a shared database; no more than `most` are counted."""
+def count_pending(engine: Engine, tenant: str, most: int) -> tuple[int, int]:
+    """How many runs of a tenant, and of all, are under way in all processes on a shared database; no more than `most`
+    are counted."""
     with engine.connect() as connection:
-        return connection.execute(_PENDING, {"most": most}).scalar_one()
+        theirs, everybodys = connection.execute(_PENDING, {"tenant": tenant, "most": most}).one()
+    return theirs, everybodys
 
 
 def count_no_crash(engine: Engine, place: Place) -> None:

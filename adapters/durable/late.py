@@ -30,8 +30,8 @@ class LateJournal:
         if self._made is not None:
             await self._made.aclose()
 
-    async def start(self, run_id: str, spec: JsonObject, *, parent: str = "") -> None:
-        await self._journal.start(run_id, spec, parent=parent)
+    async def start(self, run_id: str, spec: JsonObject, *, parent: str = "", tenant: str = "") -> None:
+        await self._journal.start(run_id, spec, parent=parent, tenant=tenant)
 
     async def wait(self, run_id: str) -> JsonObject:
         return await self._journal.wait(run_id)
@@ -63,8 +63,10 @@ class LateJournal:
     async def send(self, run_id: str, topic: str, message: Json, key: str) -> None:
         await self._journal.send(run_id, topic, message, key)
 
-    async def fork(self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int]) -> None:
-        await self._journal.fork(run_id, spec, origin=origin, slots=slots)
+    async def fork(
+        self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int], tenant: str = ""
+    ) -> None:
+        await self._journal.fork(run_id, spec, origin=origin, slots=slots, tenant=tenant)
 
     async def recorded(self, run_id: str) -> Mapping[int, Recorded]:
         return await self._journal.recorded(run_id)

@@ -8,7 +8,8 @@ from typing import Literal
 import anyio
 from anyio.abc import TaskGroup
 
-from gateway.core.errors import Conflict, Exhausted, Internal, NotFound, Unavailable
+from adapters.durable.pending import refuse_more
+from gateway.core.errors import Conflict, Internal, NotFound, Unavailable
 from gateway.core.json import Json, JsonObject
 from gateway.core.ports.journal import Recorded, RunBody, RunInterrupted, Slot
 
@@ -28,6 +29,7 @@ class Entry:
     slots: dict[int, tuple[str, JsonObject]] = field(default_factory=dict[int, tuple[str, JsonObject]])
     messages: dict[str, tuple[str, Json]] = field(default_factory=dict[str, tuple[str, Json]])
     arrived: anyio.Event = field(default_factory=anyio.Event)
+    tenant: str = ""
 
 
 @dataclass(slots=True)
@@ -70,22 +72,24 @@ class MemoryJournal:
             group.cancel_scope.cancel()
             await group.__aexit__(None, None, None)
 
-    async def start(self, run_id: str, spec: JsonObject, *, parent: str = "") -> None:
+    async def start(self, run_id: str, spec: JsonObject, *, parent: str = "", tenant: str = "") -> None:
         if run_id in self.entries:
             return
-        pending = sum(entry.state == "pending" for entry in self.entries.values())
-        if not parent and pending >= self._pending_limit:
-            raise Exhausted(f"{pending} runs are under way", detail={"limit": "pending runs"}, retry_after_s=5.0)
+        pending = [entry.tenant for entry in self.entries.values() if entry.state == "pending"]
+        if not parent:
+            refuse_more(pending.count(tenant), len(pending), self._pending_limit)
         if self._group is None:
             raise Unavailable("the engine is not running")
-        entry = self.entries[run_id] = Entry(spec=_stored(spec))
+        entry = self.entries[run_id] = Entry(spec=_stored(spec), tenant=tenant)
         self._group.start_soon(self._run, run_id, entry)
 
-    async def fork(self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int]) -> None:
+    async def fork(
+        self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int], tenant: str = ""
+    ) -> None:
         if run_id in self.entries:
             return
         recorded = self._entry(origin).slots
-        await self.start(run_id, spec)
+        await self.start(run_id, spec, tenant=tenant)
         # Its task has not begun yet: nothing was awaited.
         self.entries[run_id].slots |= {slot: recorded[slot] for slot in slots if slot in recorded}
 

@@ -149,9 +149,9 @@ async def start(wiring: Wiring, run: Run) -> None:
         await wiring.scratch.belongs(spec.run_id, spec.parent_run)
     if spec.homes:
         slots = [slot for taken in spec.homes.values() for slot in taken]
-        await wiring.journal.fork(run.id, spec.to_json(), origin=spec.origin, slots=slots)
+        await wiring.journal.fork(run.id, spec.to_json(), origin=spec.origin, slots=slots, tenant=run.tenant)
     else:
-        await wiring.journal.start(run.id, spec.to_json(), parent=spec.parent_run)
+        await wiring.journal.start(run.id, spec.to_json(), parent=spec.parent_run, tenant=run.tenant)
 
 
 def undone(run: Run) -> bool:

@@ -444,6 +444,51 @@ async def test_no_more_runs_are_accepted_than_may_be_pending_but_for_those_a_run
         await journal.wait("run_3")
 
 
+async def test_a_tenant_that_has_all_it_may_have_pending_keeps_no_other_from_starting_runs(engines: Engines) -> None:
+    go_on = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        await go_on.wait()
+        return {}
+
+    async with engines.open(body, pending_limit=2) as journal:
+        await journal.start("run_1", {}, tenant="acme")
+        await journal.start("run_2", {}, tenant="acme")
+    async with engines.open(body, pending_limit=2) as journal:
+        with pytest.raises(Exhausted) as refused:
+            await journal.start("run_3", {}, tenant="acme")
+        await journal.start("run_4", {}, tenant="beta")
+        await journal.start("run_5", {}, tenant="beta")
+        for tenant in ("beta", "third"):
+            with pytest.raises(Exhausted):
+                await journal.start("run_6", {}, tenant=tenant)
+        assert refused.value.message.startswith("2 runs")
+        go_on.set()
+        for run_id in ("run_1", "run_2", "run_4", "run_5"):
+            await journal.wait(run_id)
+        await journal.start("run_6", {}, tenant="third")
+        await journal.wait("run_6")
+
+
+async def test_a_run_that_goes_on_counts_as_its_tenants_own_again(engines: Engines) -> None:
+    go_on = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        await go_on.wait()
+        return {}
+
+    async with engines.open(body, pending_limit=1) as journal:
+        await journal.start("run_1", {}, tenant="acme")
+        await journal.cancel("run_1")
+        await journal.resume("run_1")
+        with pytest.raises(Exhausted):
+            await journal.start("run_2", {}, tenant="acme")
+        await journal.start("run_3", {}, tenant="beta")
+        go_on.set()
+        for run_id in ("run_1", "run_3"):
+            await journal.wait(run_id)
+
+
 async def test_runs_that_another_process_left_count_among_those_that_may_be_pending(engines: Engines) -> None:
     go_on = anyio.Event()
 

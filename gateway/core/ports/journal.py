@@ -57,16 +57,19 @@ class Journal(Protocol):
         """Stop working; bounded. Shutting down is not canceling: runs under way go on at the next launch."""
         ...
 
-    async def start(self, run_id: str, spec: JsonObject, *, parent: str = "") -> None:
+    async def start(self, run_id: str, spec: JsonObject, *, parent: str = "", tenant: str = "") -> None:
         """Accept a run; it survives a crash from here on. An id that exists is left as it is.
 
-        `parent` is the run that waits for this one: it is always admitted, or its parent could not go on.
+        `parent` is the run that waits for this one: it is always admitted, or its parent could not go on. `tenant`:
+        whose it is; one that has all it may have pending keeps no other from starting runs.
 
         Raises: Exhausted: too many runs are pending; Unavailable.
         """
         ...
 
-    async def fork(self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int]) -> None:
+    async def fork(
+        self, run_id: str, spec: JsonObject, *, origin: str, slots: Collection[int], tenant: str = ""
+    ) -> None:
         """As `start`, for a run that finds these slots of `origin` in its journal as if they were its own.
 
         `origin` has ended and does not go on; both share nothing from here on.

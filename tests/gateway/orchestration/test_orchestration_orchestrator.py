@@ -349,6 +349,22 @@ async def test_what_is_refused_for_want_of_room_may_be_asked_again() -> None:
         assert told(await around.ask("more", idempotency_key="k"))["answer"] == {"a": 1}
 
 
+async def test_a_tenant_with_no_room_left_leaves_the_other_tenants_theirs() -> None:
+    around, begun, may_end = one_step()
+    bea = principal("bea", tenant="beta", roles=frozenset({"support"}))
+    async with around.up(pending_limit=1):
+        first = await around.ask("go", meta={"return_immediately": True})
+        with pytest.raises(Exhausted):
+            await around.ask("more")
+        hers = await around.ask("go", who=bea, meta={"return_immediately": True})
+        assert isinstance(first, Accepted)
+        assert isinstance(hers, Accepted)
+        await begun.wait()
+        may_end.set()
+        for who, task in ((ANA, first.task.id), (bea, hers.task.id)):
+            await around.request("task.subscribe", who=who, meta={"task": task})
+
+
 async def test_a_question_waits_for_its_answer() -> None:
     async def doing(task: Task, steps: Steps) -> Json:
         first = await steps.ask(Question(prompt="which one?"), timeout_s=60)
