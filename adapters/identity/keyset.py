@@ -27,15 +27,13 @@ class KeySet:
     """Signs delegation tokens."""
     state: bytes = field(repr=False)
     """Seals what servers want back with the next round."""
-    cursor: bytes = field(repr=False)
-    """Seals cursors of lists."""
     accounts: bytes = field(repr=False)
     """Seals the tokens of accounts people have connected."""
 
     @property
     def fingerprint(self) -> str:
         """Tells this set from another, and nothing about it."""
-        said = b"".join((self.pepper, self.delegation, self.state, self.cursor))
+        said = b"".join((self.pepper, self.delegation, self.state, self.accounts))
         return hmac.new(said, b"drawbridge key set", hashlib.sha256).hexdigest()
 
 
@@ -48,7 +46,6 @@ def key_set_from_files(folder: Path) -> KeySet:
         pepper=random_key(folder / "pepper"),
         delegation=random_key(folder / "delegation.key"),
         state=random_key(folder / "state.key"),
-        cursor=random_key(folder / "cursor.key"),
         accounts=random_key(folder / "accounts.key"),
     )
 
@@ -70,6 +67,5 @@ def key_set_from_secret(secret: Secret) -> KeySet:
         pepper=derived("pepper"),
         delegation=derived("delegation"),
         state=derived("state"),
-        cursor=derived("cursor"),
         accounts=derived("accounts"),
     )

@@ -79,8 +79,6 @@ class Foundation:
     issuer: KeyIssuer
     operator: OperatorKey
     seal: Seal
-    list_seal: bytes
-    """Seals cursors of lists."""
     changes: Changes | None
     """What other gateways on the same database change; None where the data directory has it all."""
     others: Others
@@ -154,7 +152,6 @@ async def open_foundation(directory: DataDirectory, sections: Sections) -> Async
             issuer=issuer,
             operator=operator_key(directory.operator_key, new_key),
             seal=Seal(storage.keys.state, clock),
-            list_seal=storage.keys.cursor,
             changes=changes,
             others=others,
             postgres=storage.postgres,

@@ -59,9 +59,10 @@ async def open_storage(
 
 async def _agree(database: PostgresDatabase, keys: KeySet) -> None:
     """What one gateway signs, seals and digests the others have to read. Raises: Conflict: they have other keys."""
-    if await database.agreed("key set", keys.fingerprint) != keys.fingerprint:
+    if await database.agreed("keys", keys.fingerprint) != keys.fingerprint:
         raise Conflict(
             "the gateways on this PostgreSQL database have other keys than this one: give all of them the same"
-            " storage.secret, or the same files pepper, delegation.key, state.key and cursor.key in keys/. To change"
-            " the keys of all, stop them and `DELETE FROM drawbridge.agreements`: every minted key is void then"
+            " storage.secret, or the same files pepper, delegation.key, state.key and accounts.key in keys/. To change"
+            " the keys of all, stop them and `DELETE FROM drawbridge.agreements`: minted keys and accounts are"
+            " void then"
         )
