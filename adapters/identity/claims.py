@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from adapters.identity.oauth_settings import ClaimRule, IssuerSettings
 from gateway.core.errors import Unauthenticated
-from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.core.json import Json, JsonObject, json_list, json_text
 from gateway.core.model import DEFAULT_TENANT, Principal, PrincipalKind, principal
+from gateway.core.pointers import NothingThere, at_pointer
 
 _LONGEST_SUBJECT = 255
 """Of OpenID Connect Core, section 2."""
@@ -47,10 +48,10 @@ def scopes_in(claims: JsonObject) -> frozenset[str]:
 def _claim(claims: JsonObject, name: str) -> Json:
     if not name.startswith("/"):
         return claims.get(name)
-    value: Json = claims
-    for part in name[1:].split("/"):
-        value = json_object(value).get(part.replace("~1", "/").replace("~0", "~"))
-    return value
+    try:
+        return at_pointer(claims, name)
+    except NothingThere:
+        return None
 
 
 def _holds(said: Json, name: str, wanted: str | bool | int) -> bool:

@@ -17,6 +17,7 @@ from referencing.exceptions import Unresolvable
 from adapters.mcp.headers import Mirror
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object
+from gateway.core.pointers import referred_to
 
 _NOTHING_ELSE: Registry[Any] = Registry()
 """References lead nowhere outside the schema."""
@@ -139,7 +140,7 @@ class _Hiding:
                 below += [self.of(each, references) for each in json_list(held)]
             elif keyword in ("anyOf", "oneOf"):
                 below.append({"anyOf": [self.of(each, references) for each in self._possible(json_list(held))]})
-            elif keyword == "$ref" and references and (target := _resolved(held, self._root)) is not None:
+            elif keyword == "$ref" and references and (target := referred_to(self._root, held)) is not None:
                 below.append(self.of(target, references - 1))
             else:
                 found[keyword] = held
@@ -161,16 +162,6 @@ class _Hiding:
     def _mentioned(self, schema: JsonObject) -> bool:
         said = str([schema.get(keyword) for keyword in _CONDITIONS])
         return any(repr(name) in said for name in self._names)
-
-
-def _resolved(reference: Json, root: JsonObject) -> Json:
-    """What a reference within the same document leads to."""
-    if not isinstance(reference, str) or not reference.startswith("#/"):
-        return None
-    found: Json = root
-    for step in reference[2:].split("/"):
-        found = json_object(found).get(step.replace("~1", "/").replace("~0", "~"))
-    return found
 
 
 def _said(error: ValidationError, hidden: frozenset[str]) -> str:

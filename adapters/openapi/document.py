@@ -14,6 +14,7 @@ import yaml
 from adapters.openapi.files import PROBLEMS, in_one
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.pointers import NothingThere, at_pointer
 
 LARGEST_BYTES = 16 * 1024 * 1024
 """Of all files of a document together."""
@@ -89,21 +90,12 @@ def at(document: JsonObject, reference: str) -> Json:
     if not reference.startswith("#/"):
         why = json_text(json_object(document.get(PROBLEMS)).get(reference)) or "it leads out of the document"
         raise Unresolved(f"{reference[:100]} cannot be followed: {why}")
-    found: Json = document
-    for step in reference[2:].split("/"):
-        step = _unescaped(step)
-        if isinstance(found, dict) and step in found:
-            found = found[step]
-        elif isinstance(found, list) and step.isdigit() and int(step) < len(found):
-            found = found[int(step)]
-        else:
-            raise Unresolved(f"{reference[:100]} leads to nothing")
-    return found
-
-
-def _unescaped(step: str) -> str:
-    """RFC 6901, in a URI fragment."""
-    return step.replace("%7B", "{").replace("%7D", "}").replace("~1", "/").replace("~0", "~")
+    # In a URI the braces of a path are written so.
+    pointer = reference.removeprefix("#").replace("%7B", "{").replace("%7D", "}")
+    try:
+        return at_pointer(document, pointer)
+    except NothingThere as error:
+        raise Unresolved(f"{reference[:100]} leads to nothing") from error
 
 
 def _json(value: object, depth: int) -> Json:

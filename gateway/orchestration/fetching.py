@@ -4,6 +4,7 @@ import json
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject
+from gateway.core.pointers import NothingThere, at_pointer, is_pointer
 from gateway.core.ports.storage import Handed
 
 MOST_BYTES = 64 * 1024
@@ -49,14 +50,9 @@ def _piece(pointer: str, text: str, offset: int) -> JsonObject:
 
 
 def _found(value: Json, pointer: str) -> Json:
-    if pointer and not pointer.startswith("/"):
+    if not is_pointer(pointer):
         raise InvalidRequest("`pointer` is a JSON Pointer: /field/0/name, or empty for all")
-    for raw in pointer.split("/")[1:]:
-        name = raw.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, dict) and name in value:
-            value = value[name]
-        elif isinstance(value, list) and name.isascii() and name.isdigit() and int(name[:9]) < len(value):
-            value = value[int(name[:9])]
-        else:
-            raise InvalidRequest(f"the result has nothing at {pointer[:200]}")
-    return value
+    try:
+        return at_pointer(value, pointer)
+    except NothingThere as error:
+        raise InvalidRequest(f"the result has nothing at {pointer[:200]}") from error

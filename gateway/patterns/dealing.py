@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.pointers import NothingThere, at_pointer, is_pointer, steps_in
 from gateway.core.task import Task
 from gateway.patterns.settings import slug_of, workers_in
 
@@ -117,7 +118,7 @@ def _dealt(entries: list[Json], dealing: Dealing) -> list[Share]:
             )
             for n, entry in enumerate(entries)
         ]
-    field = dealing.slices.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+    field = steps_in(dealing.slices)[-1]
     found: list[Share] = []
     for n, worker in enumerate(workers):
         part = entries[n * len(entries) // many : (n + 1) * len(entries) // many]
@@ -127,7 +128,7 @@ def _dealt(entries: list[Json], dealing: Dealing) -> list[Share]:
 
 
 def _check_pointer(pointer: str) -> None:
-    if pointer and (not pointer.startswith("/") or re.search(r"~(?![01])", pointer)):
+    if not is_pointer(pointer):
         raise InvalidRequest(f"{pointer!r} is no JSON Pointer: write `/orders`, `/customer/orders`")
 
 
@@ -139,15 +140,10 @@ def _list_at(data: Json, pointer: str) -> list[Json]:
 
 
 def _found(data: Json, pointer: str) -> Json:
-    found = data
-    for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, dict):
-            found = found.get(name)
-        elif isinstance(found, list) and name.isascii() and name.isdigit() and int(name) < len(found):
-            found = found[int(name)]
-        else:
-            found = None
+    try:
+        found = at_pointer(data, pointer)
+    except NothingThere:
+        found = None
     if found is None:
         raise InvalidRequest(f"the task's data have nothing at {pointer}")
     return found

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.core.pointers import referred_to
 
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 _NOT_COMPARED = frozenset(
@@ -102,11 +103,8 @@ def _followed(schema: Json, root: JsonObject, depth: int = 0) -> JsonObject:
     reference = json_text(said.get("$ref"))
     if not reference.startswith("#") or depth > _DEEPEST:
         return said
-    found: Json = {**root}
-    for step in filter(None, reference.removeprefix("#").split("/")):
-        found = json_object(found).get(step.replace("~1", "/").replace("~0", "~"))
     rest = {name: each for name, each in said.items() if name != "$ref"}
-    return {**_followed(found, root, depth + 1), **rest}
+    return {**_followed(referred_to(root, reference), root, depth + 1), **rest}
 
 
 class _Comparison:

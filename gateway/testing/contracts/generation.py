@@ -10,6 +10,7 @@ from itertools import islice
 
 from gateway.core.contracts import violation
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.core.pointers import referred_to
 from gateway.testing.contracts.comparison import types_of
 from gateway.testing.contracts.expressions import BOUNDARIES, texts_matching
 
@@ -155,10 +156,8 @@ class _Drawing:
             reference = json_text(said.get("$ref"))
             either = [*json_list(said.get("anyOf")), *json_list(said.get("oneOf"))]
             if reference.startswith("#/"):
-                found: Json = self._root
-                for step in reference[2:].split("/"):
-                    found = json_object(found).get(step)
-                said = {**{name: each for name, each in said.items() if name != "$ref"}, **json_object(found)}
+                found = json_object(referred_to(self._root, reference))
+                said = {**{name: each for name, each in said.items() if name != "$ref"}, **found}
             elif either:
                 chosen = json_object(self._random.choice(either))
                 said = {**{n: each for n, each in said.items() if n not in ("anyOf", "oneOf")}, **chosen}

@@ -222,6 +222,8 @@ async def test_a_step_fetches_what_it_was_handed_and_nothing_else() -> None:
         await served.call("fetch_result", {"step": "quote"}, step_id="run_1/3")
     with pytest.raises(InvalidRequest):
         await served.call("fetch_result", {"step": "quote", "pointer": "lines"})
+    with pytest.raises(InvalidRequest, match="nothing at"):
+        await served.call("fetch_result", {"step": "quote", "pointer": "/lines/0000000001"})
 
 
 async def test_what_was_handed_on_is_fetched_although_a_later_attempt_at_it_failed() -> None:
