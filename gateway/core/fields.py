@@ -33,6 +33,13 @@ def found_at(value: Json, field: str) -> list[Json]:
     return [each for entry in entries for each in found_at(entry, rest)] if rest else entries
 
 
+def value_at(value: Json, path: str) -> Json:
+    """What stands at `a.b`, no entry of a list; the value itself for an empty path, null where nothing does."""
+    for name in path.split(".") if path else ():
+        value = json_object(value).get(name)
+    return value
+
+
 def without(value: Json, field: str, bad: Iterable[Json]) -> Json:
     """The value without what is `bad` at the field: without the entries of the innermost list, else the field."""
     return _without(value, field, frozenset(map(key_of, bad)))

@@ -14,6 +14,7 @@ from gateway.core.ports.orchestration import Gap, Node, Outcome, StepResult, Ste
 from gateway.core.task import Task
 from gateway.patterns.crew import Crew
 from gateway.patterns.failures import STOPPED
+from gateway.patterns.gaps import gap_from
 from gateway.patterns.handover import (
     Before,
     Effect,
@@ -272,5 +273,4 @@ def _named(stage: Stage, piece: Piece) -> str:
 
 
 def _gap(stage: Stage, piece: Piece, result: StepResult) -> Gap:
-    step = _named(stage, piece)
-    return Gap(step=step, target=result.target, error=result.error, reason=result.reason)
+    return gap_from(_named(stage, piece), result)

@@ -12,7 +12,7 @@ from gateway.core.json import Json, JsonObject, canonical_json, json_object
 from gateway.core.ports.orchestration import Node, Note, Outcome, StepError, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.nested import gaps_in, notices_in
-from gateway.patterns.settings import slug_of, target_in, whole
+from gateway.patterns.settings import number_or, slug_of, target_in, whole
 
 TOPIC = "canary"
 ROLLED_BACK = "rolled back"
@@ -50,8 +50,8 @@ class Canary:
         self._candidate = target_in(json_object(block.get("candidate")))
         if self._baseline == self._candidate:
             raise InvalidRequest("the candidate is the baseline itself", detail={"setting": "canary.candidate"})
-        self._share = _share(block, "share")
-        self._worse_by = _share(block, "worse_by")
+        self._share = number_or(block, "share", 0.1)
+        self._worse_by = number_or(block, "worse_by", 0.1)
         self._least, self._window = whole(block, "least", 10), whole(block, "window", 50)
         named: list[Json] = [self._baseline, self._candidate]
         self._version = sha256(canonical_json(named)).hexdigest()[:16]
@@ -122,8 +122,3 @@ def _outcome(result: StepResult) -> Outcome:
         reason = result.reason or result.error
         return Outcome(text=f"{result.target} failed: {reason}", error=reason)
     return Outcome(text=result.text, value=result.answer, gaps=gaps_in(result), notices=notices_in(result))
-
-
-def _share(block: JsonObject, name: str) -> float:
-    value = block.get(name, 0.1)
-    return float(value) if isinstance(value, int | float) else 0.1

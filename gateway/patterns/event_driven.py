@@ -17,11 +17,13 @@ from gateway.patterns.event_goals import RULES, VERDICT, Verdict, check_rule, ju
 from gateway.patterns.event_rounds import ROUND, FindingRounds
 from gateway.patterns.event_rules import event_rules
 from gateway.patterns.findings import PREFIX, Findings
-from gateway.patterns.references import TASK, resolved, without_nothing
+from gateway.patterns.gaps import lines_of
+from gateway.patterns.references import resolved, without_nothing
 from gateway.patterns.roles import Role, role_in, words_of
 from gateway.patterns.rolling import Rounds
 from gateway.patterns.settings import DEFAULT_ROUNDS, WORKERS, whole
 from gateway.patterns.tries import Tries
+from gateway.patterns.views import known_of
 
 
 class EventDriven:
@@ -50,7 +52,7 @@ class EventDriven:
             size=rules.check_after or ROUND,
         )
         board = Board(rules, self._tries, told, offers, steps)
-        known = _known(task)
+        known = known_of(task)
         for first in rules.first:
             await board.publish((replace(first, input=without_nothing(json_object(resolved(first.input, known)))),))
         while not board.over:
@@ -141,16 +143,9 @@ class EventDriven:
         return words_of(await steps.call(node))
 
 
-def _known(task: Task) -> dict[str, Json]:
-    """What references in the first tasks stand for."""
-    message = task.message
-    said: JsonObject = {} if message is None else {"message": message.text}
-    return {TASK: {**said, **json_object(None if message is None else message.structured)}}
-
-
 def _by_rule(values: Mapping[str, Json], gaps: tuple[Gap, ...]) -> str:
     lines = [f"{name}: {value if isinstance(value, str) else _short(value)}" for name, value in values.items()]
-    lines += [f"{gap.step}: not done ({gap.reason or gap.error})" for gap in gaps]
+    lines += lines_of(gaps)
     return "\n".join(lines)
 
 

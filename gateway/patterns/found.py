@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from gateway.core.json import Json, JsonObject, json_text
 from gateway.core.ports.orchestration import Gap, Outcome
 from gateway.patterns.dealing import Share
+from gateway.patterns.gaps import gaps_to_json, lines_of
 from gateway.patterns.gathering import Gathering
 from gateway.patterns.merging import Merged
 from gateway.patterns.reports import Template, report_text, sections_in
@@ -26,7 +27,7 @@ class Found:
 
 def brief(found: Found) -> JsonObject:
     """What roles are told of the results: data, in fields of fixed names."""
-    gaps: list[Json] = [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in found.gathering.gaps]
+    gaps: list[Json] = gaps_to_json(found.gathering.gaps)
     conflicts: list[Json] = [each.to_json() for each in found.merged.conflicts]
     return {"merged": found.merged.value, "conflicts": conflicts, "gaps": gaps}
 
@@ -79,4 +80,4 @@ def worded_by_rule(found: Found, template: Template | None) -> str:
 
 
 def _gaps_told(gaps: Sequence[Gap]) -> str:
-    return "\n".join(f"{gap.step}: not done ({gap.reason or gap.error})" for gap in gaps)
+    return "\n".join(lines_of(gaps))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Gap, Node, StepError, StepResult, Steps
 from gateway.patterns.failures import ASK_TIMEOUT_S, OnFailure, another_way, what_to_do
+from gateway.patterns.gaps import gap_from
 from gateway.patterns.nested import gaps_in, notices_in
 from gateway.patterns.settings import DEFAULT_ROUNDS, StandIn, seconds, slug_of
 from gateway.patterns.work import carried_out
@@ -86,7 +87,7 @@ class Gathering:
     @property
     def gaps(self) -> tuple[Gap, ...]:
         return tuple(
-            Gap(step=name, target=result.target, error=result.error, reason=result.reason)
+            gap_from(name, result)
             for name, result in self.results.items()
             if not result.ok and not (self.over and self.manner.first and self.good)
         ) + tuple(gap for result in self.good.values() for gap in gaps_in(result))

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.fields import value_at
+from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.ports.orchestration import Gap, StepResult
 from gateway.patterns.merging import Merged
@@ -46,7 +47,7 @@ def judged_by_rule(
         again.update(*(each.who for each in found.open))
     if rule in ("complete", "fields"):
         values = [result.value for result in results.values() if result.ok]
-        unsaid = [name for name in texts(options.get("fields")) if all(at_path(each, name) is None for each in values)]
+        unsaid = [name for name in texts(options.get("fields")) if all(value_at(each, name) is None for each in values)]
         lacking += [f"nobody said {name}" for name in unsaid]
         if unsaid:
             note = f"Nobody said: {', '.join(unsaid)}. Say it where you can."
@@ -106,11 +107,3 @@ def asked_again(
             labels = labels.join(results[other].labels if other in results else CLEAN)
         wanted[name] = Again(note=" ".join(notes) or f"Asked again: {verdict.because}", labels=labels)
     return wanted
-
-
-def at_path(value: Json, path: str) -> Json:
-    """What stands at `a.b` in a value; null where nothing does."""
-    found = value
-    for step in path.split("."):
-        found = json_object(found).get(step)
-    return found

@@ -200,9 +200,7 @@ def _settled(place: Place, said: list[Said], ways: Merging, owner: str) -> Merge
 def _groups(place: Place, said: list[Said], ways: Merging) -> list[tuple[Json, tuple[str, ...]]]:
     """Those who said the same, under one value each: for numbers the lower middle one of those that are close."""
     alike: dict[str, list[Said]] = {}
-    numbers = sorted(
-        (each for each in said if number_in(each.value) is not None), key=lambda each: number_of(each.value)
-    )
+    numbers = [each for each in said if number_in(each.value) is not None]
     start: Json = None
     for number in sorted(numbers, key=lambda each: number_of(each.value)):
         if start is None or not _close(start, number.value, place, ways):

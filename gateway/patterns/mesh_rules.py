@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, json_object, json_text
+from gateway.core.json import JsonObject, json_object, json_text
 from gateway.patterns.bids import Weights, weights_in
 from gateway.patterns.loops import ALIKE_FROM
-from gateway.patterns.settings import seconds, slug_of, texts, whole, workers_in
+from gateway.patterns.settings import number_or, seconds, slug_of, texts, whole, workers_in
 from gateway.patterns.sufficiency import refuse_small_limits
 
 MOST_HOPS = 5
@@ -45,8 +45,8 @@ def mesh_rules(settings: JsonObject) -> MeshRules:
         entry=entry,
         peers={slug: frozenset(each.lower() for each in texts(can)) for slug, can in said.items()},
         hops=whole(block, "hops", MOST_HOPS),
-        alike_from=_or(block.get("alike"), ALIKE_FROM),
-        bid_timeout_s=_or(block.get("bid_timeout_s"), BID_TIMEOUT_S),
+        alike_from=number_or(block, "alike", ALIKE_FROM),
+        bid_timeout_s=number_or(block, "bid_timeout_s", BID_TIMEOUT_S),
         weights=weights_in(json_object(block.get("weights"))),
     )
     limits = json_object(settings.get("limits"))
@@ -59,8 +59,3 @@ def mesh_rules(settings: JsonObject) -> MeshRules:
             detail={"setting": "limits"},
         )
     return rules
-
-
-def _or(value: Json, usual: float) -> float:
-    found = seconds(value)
-    return usual if found is None else found

@@ -12,6 +12,7 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.failures import another_try
+from gateway.patterns.gaps import gaps_to_json, lines_of
 from gateway.patterns.nested import lifted_gaps, notices_in
 from gateway.patterns.plan import PlanRules, PlanStep, plan_from
 from gateway.patterns.plan_undoing import PlanEffects
@@ -23,6 +24,7 @@ from gateway.patterns.settings import (
     DEFAULT_STEPS,
     HANDOVER,
     WORKERS,
+    number_or,
     slug_of,
     texts,
     whole,
@@ -81,8 +83,8 @@ class PlanExecute:
         )
         top = self._tiers.top.cost
         self._planner_cost, self._synthesiser_cost = (
-            _cost(block, "planner_cost", top),
-            _cost(block, "synthesiser_cost", top),
+            number_or(block, "planner_cost", top),
+            number_or(block, "synthesiser_cost", top),
         )
         _refuse_short_deadline(limits, self._planner, self._executor, self._synthesiser)
         refuse_small_limits(limits, roles=(), calls=1 + (not self._planner.rule) + (self._synthesiser is not None))
@@ -156,7 +158,7 @@ class PlanExecute:
         self, failed: Failed, told: Mapping[str, StepResult], steps: Steps, spent: list[Spent]
     ) -> "dict[str, PlanStep] | None":
         """A plan for what is left; None where the planner has none."""
-        missing: list[Json] = [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in failed.gaps]
+        missing: list[Json] = gaps_to_json(failed.gaps)
         done = frozenset(each for each in failed.plan if failed.results[each].ok)
         rules = replace(self._rules, done=done)
         names: list[Json] = [*sorted(done)]
@@ -220,7 +222,7 @@ class PlanExecute:
         value: JsonObject = {step_id: result.answer for step_id, result in done.items()}
         text = ""
         if self._synthesiser is not None and value:
-            missing: list[Json] = [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in gaps]
+            missing: list[Json] = gaps_to_json(gaps)
             handed = {step_id: failed.results[step_id] for step_id in failed.plan}
             said = await steps.call(replace(self._synthesiser.node({"gaps": missing}), given=handed, last=True))
             spent.append(Spent(by="synthesiser", usage=said.usage, cost=self._synthesiser_cost))
@@ -285,15 +287,10 @@ def _by_rule(failed: Failed, lacking: tuple[Gap, ...]) -> str:
         for step_id in failed.plan
         for result in (failed.results[step_id],)
     ]
-    lines += [f"{gap.step}: not done ({gap.reason or gap.error})" for gap in lacking]
+    lines += lines_of(lacking)
     return "\n".join(lines)
 
 
 def _spent_up(failed: Failed) -> bool:
     """Whether nothing more can be done anyway."""
     return any(gap.error in ("budget", "deadline") for gap in failed.gaps)
-
-
-def _cost(block: JsonObject, name: str, default: float) -> float:
-    value = block.get(name)
-    return float(value) if isinstance(value, int | float) else default

@@ -8,7 +8,7 @@ from gateway.core.json import JsonObject, json_object
 from gateway.patterns.critique import RULES, refuse_options
 from gateway.patterns.failures import ask_timeout_s_in
 from gateway.patterns.roles import Role, required_role, role_in
-from gateway.patterns.settings import DEFAULT_CONCURRENCY, DEFAULT_ROUNDS, weights_in, whole, workers_in
+from gateway.patterns.settings import DEFAULT_CONCURRENCY, DEFAULT_ROUNDS, number_or, weights_in, whole, workers_in
 from gateway.patterns.sufficiency import refuse_small_limits
 from gateway.patterns.tries import Tries
 from gateway.patterns.verify import Check, checks_in
@@ -41,14 +41,13 @@ class ReflectionRules:
         """Raises: InvalidRequest: no producer, no critic, the same for both, or rules there are not."""
         limits, block = json_object(settings.get("limits")), json_object(settings.get("reflection"))
         tries = replace(Tries.of(settings), at_most=_ATTEMPTS)
-        threshold = block.get("threshold")
         rules = cls(
             producer=_producer_in(settings),
             critic=required_role(settings, "critic", "reflection", RULES),
             goal_checker=role_in(settings, "goal_checker", RULES),
             planner=role_in(settings, "planner"),
             summariser=role_in(settings, "summariser"),
-            threshold=float(threshold) if isinstance(threshold, int | float) else DEFAULT_THRESHOLD,
+            threshold=number_or(block, "threshold", DEFAULT_THRESHOLD),
             rubric=weights_in(block.get("rubric")),
             checks=checks_in(block),
             replans=whole(block, "replans", 1),

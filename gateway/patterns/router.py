@@ -20,7 +20,7 @@ from gateway.patterns.replicas import Replicas
 from gateway.patterns.routing import DAY_S, Route, Routing
 from gateway.patterns.routing_answers import Served, answered, dropped_of, nobody, together
 from gateway.patterns.routing_rules import overlaps
-from gateway.patterns.settings import WORKERS, slug_of, target_in, whole
+from gateway.patterns.settings import WORKERS, number_or, slug_of, target_in, whole
 from gateway.patterns.sufficiency import refuse_small_limits
 from gateway.patterns.tries import Tried, Tries, tried
 
@@ -35,14 +35,13 @@ class Router:
     def __init__(self, settings: JsonObject) -> None:
         """Raises: InvalidRequest: no workers, nothing that says where requests go, or a rule that makes no sense."""
         block = json_object(settings.get("router"))
-        ttl_s = block.get("conversation_ttl_s")
         self.routing = Routing.of(settings)
         self._replicas = Replicas.in_settings(block, self.routing.workers)
         self._tries = Tries.of(settings)
         self._multi_intent = block.get("multi_intent") is not False
         self._several = target_in(json_object(block.get("several"))) if block.get("several") else ""
         self._conversations = Conversations(
-            sticky=block.get("hand_off") is True, ttl_s=float(ttl_s) if isinstance(ttl_s, int | float) else DAY_S
+            sticky=block.get("hand_off") is True, ttl_s=number_or(block, "conversation_ttl_s", DAY_S)
         )
 
         limits, classifier = json_object(settings.get("limits")), self.routing.classifier

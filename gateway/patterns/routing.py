@@ -13,7 +13,7 @@ from gateway.patterns.failures import ask_timeout_s_in
 from gateway.patterns.loops import digest
 from gateway.patterns.roles import Role, role_in
 from gateway.patterns.routing_rules import Intent, Judgement, Rule, judged, normalised, rules_in
-from gateway.patterns.settings import slug_of, target_in, workers_in
+from gateway.patterns.settings import number_or, slug_of, target_in, workers_in
 from gateway.patterns.verdicts import WORDS, Verdict, worker_named
 from gateway.patterns.verdicts_kept import kept_of, verdict_kept
 
@@ -91,12 +91,12 @@ class Routing:
             workers=workers,
             rules=rules,
             by_skill=by_skill,
-            threshold=_number(block, "threshold", 0.6),
+            threshold=number_or(block, "threshold", 0.6),
             classifier=classifier,
             otherwise=otherwise,
             person=json_text(block.get("person")),
-            ask_timeout_s=_number(block, "ask_timeout_s", ask_timeout_s_in(json_object(settings.get("limits")))),
-            cache_ttl_s=_number(block, "cache_ttl_s", DAY_S),
+            ask_timeout_s=number_or(block, "ask_timeout_s", ask_timeout_s_in(json_object(settings.get("limits")))),
+            cache_ttl_s=number_or(block, "cache_ttl_s", DAY_S),
             version=digest(decisive),
         )
 
@@ -236,8 +236,3 @@ def _choice_in(value: Json) -> Json:
         value = fields.get("value") if fields["approved"] is True else None
         fields = json_object(value)
     return fields.get("worker", fields.get("message", value))
-
-
-def _number(block: JsonObject, name: str, default: float) -> float:
-    value = block.get(name)
-    return float(value) if isinstance(value, int | float) else default

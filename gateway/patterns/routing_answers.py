@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult
+from gateway.patterns.gaps import gap_from, lines_of
 from gateway.patterns.nested import gaps_in, notices_in
 from gateway.patterns.routing import Route
 from gateway.patterns.settings import slug_of
@@ -29,7 +30,7 @@ def answered(route: Route, served: Served, gaps: tuple[Gap, ...] = ()) -> Outcom
     result = served.result
     why: JsonObject = {"route": route.to_json(), "answered_by": slug_of(result.target)}
     if not result.ok:
-        gap = Gap(step=slug_of(route.worker), target=result.target, error=result.error, reason=result.reason)
+        gap = gap_from(slug_of(route.worker), result)
         error = f"{slug_of(result.target)} failed: {result.reason or result.error}"
         lacking = (gap, *gaps_in(result), *gaps)
         return Outcome(text=f"Nobody could answer. {error}", gaps=lacking, error=error, why=why)
@@ -49,15 +50,11 @@ def answered(route: Route, served: Served, gaps: tuple[Gap, ...] = ()) -> Outcom
 def together(route: Route, done: Sequence[Tried], on_failure: str) -> Outcome:
     """The answers of several workers to a wish each."""
     results = [each.result for each in done]
-    gaps = tuple(
-        Gap(step=slug_of(each.target), target=each.target, error=each.error, reason=each.reason)
-        for each in results
-        if not each.ok
-    )
+    gaps = tuple(gap_from(slug_of(each.target), each) for each in results if not each.ok)
     gaps += tuple(gap for each in results if each.ok for gap in gaps_in(each))
     answered = [each for each in results if each.ok]
     lines = [each.text or each.summary or f"{slug_of(each.target)}: done" for each in answered]
-    lines += [f"{gap.step}: not done ({gap.reason or gap.error})" for gap in gaps]
+    lines += lines_of(gaps)
     fails_run = any(each.fails_run for each in done) or (bool(gaps) and on_failure == "fail")
     return Outcome(
         text="\n".join(lines),

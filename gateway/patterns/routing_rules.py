@@ -13,7 +13,7 @@ from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Offer
 from gateway.patterns.bounded_regex import bounded, found_in
 from gateway.patterns.references import TASK, Condition, condition_from, named_in
-from gateway.patterns.settings import objects, target_in, texts
+from gateway.patterns.settings import number_or, objects, target_in, texts
 from gateway.patterns.wishes import Hit, Intent, breaks_in, intents_in, part_of
 
 LONGEST_TEXT = 4000
@@ -141,7 +141,7 @@ def _rule(number: int, entry: JsonObject) -> Rule:
             keywords=tuple(normalised(each) for each in texts(entry.get("keywords"))),
             regex=bounded(text) if (text := json_text(entry.get("regex"))) else None,
             when=when,
-            weight=_weight(entry.get("weight")),
+            weight=number_or(entry, "weight", 1.0),
         )
     except InvalidRequest as error:
         raise InvalidRequest(f"rule {number}: {error.message}", detail=where) from error
@@ -152,10 +152,6 @@ def _rule(number: int, entry: JsonObject) -> Rule:
     if when is not None and {*named_in(when.reference)} != {TASK}:
         raise InvalidRequest(f"rule {number}: a condition is about $task, {when.reference} is not", detail=where)
     return rule
-
-
-def _weight(value: Json) -> float:
-    return float(value) if isinstance(value, int | float) else 1.0
 
 
 def _hits(

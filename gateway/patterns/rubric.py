@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from gateway.core.contracts import violation
 from gateway.core.errors import InvalidRequest
+from gateway.core.fields import value_at
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.patterns.sameness import identity, number_in, same
 from gateway.patterns.settings import contract, seconds, texts
@@ -48,7 +49,7 @@ def criteria_in(rubric: Json) -> tuple[Criterion, ...]:
 
 def scored_by_rule(criterion: Criterion, answers: Mapping[str, Json]) -> dict[str, float]:
     """The criterion's score of each answer."""
-    looked_at = {name: at_field(value, criterion.field) for name, value in answers.items()}
+    looked_at = {name: value_at(value, criterion.field) for name, value in answers.items()}
     rule, everybody = _RULES[criterion.rule], [*looked_at.values()]
     return {name: round(rule(value, criterion, everybody), DECIMALS) for name, value in looked_at.items()}
 
@@ -81,14 +82,6 @@ def ranked(scores: Scores, criteria: Sequence[Criterion], order: Sequence[str]) 
         return (-total(own, criteria), *(-round(own.get(each.name, 0.0), DECIMALS) for each in weighty))
 
     return sorted((name for name in order if name in scores), key=lambda name: (place(name), order.index(name)))
-
-
-def at_field(value: Json, path: str) -> Json:
-    """What stands at `a.b` in a value; the value itself for an empty path."""
-    found = value
-    for step in path.split(".") if path else ():
-        found = json_object(found).get(step)
-    return found
 
 
 def _criterion(name: str, entry: JsonObject) -> Criterion:
@@ -126,7 +119,7 @@ def _criterion(name: str, entry: JsonObject) -> Criterion:
 
 
 def _fields(value: Json, criterion: Criterion, _: list[Json]) -> float:
-    there = [name for name in criterion.fields if at_field(value, name) not in (None, "", [], {})]
+    there = [name for name in criterion.fields if value_at(value, name) not in (None, "", [], {})]
     return len(there) / len(criterion.fields)
 
 

@@ -10,6 +10,7 @@ from gateway.core.json import JsonObject, json_object
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.batches import Batch, batch_in
+from gateway.patterns.gaps import gap_from
 from gateway.patterns.handover import Before, cannot_be_undone, undos_after
 from gateway.patterns.nested import is_lifted
 from gateway.patterns.settings import DEFAULT_CONCURRENCY, HANDOVER, WORKERS, slug_of, whole, workers_in
@@ -105,7 +106,7 @@ async def _noted(stage: Stage, end: StageEnd, course: Course, steps: Steps) -> N
     course.gaps += end.gaps
     result = end.result
     if not result.ok:
-        course.gaps.append(Gap(step=stage.name, target=result.target, error=result.error, reason=result.reason))
+        course.gaps.append(gap_from(stage.name, result))
     course.notices += cannot_be_undone(stage, end.effects)
     for undo in undos_after(stage, end.effects, course.before):
         if result.ok and undo.undoes:

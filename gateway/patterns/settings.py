@@ -82,6 +82,11 @@ def seconds(value: Json) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
+def number_or(block: JsonObject, name: str, default: float) -> float:
+    value = seconds(block.get(name))
+    return default if value is None else value
+
+
 def weights_in(value: Json) -> dict[str, float]:
     """Weights by name; what is no number counts as none."""
     return {

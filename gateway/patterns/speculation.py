@@ -5,18 +5,18 @@ stage it waits for it is given the one field it speculates on, whether the guess
 how long a run takes, and not what it answers.
 """
 
-import json
 from dataclasses import dataclass, replace
 
-from gateway.core.errors import Conflict
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.orchestration import Node, StepResult, Steps
 from gateway.patterns.handover import Before, node_of
 from gateway.patterns.references import resolved
+from gateway.patterns.sameness import same
 from gateway.patterns.settings import step_name
 from gateway.patterns.stage_work import StageEnd, StageWays, staged
 from gateway.patterns.stages import Speculation, Stage
 from gateway.patterns.work import carried_out
+from gateway.patterns.writing import written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Early:
         came = before.done.get(guess.stage)
         actual = None if came is None else json_object(came.value).get(guess.field)
         detail: JsonObject = {"stage": self.stage.name, "predicted": self.predicted, "actual": actual}
-        if came is None or not _same(actual, self.predicted):
+        if came is None or not same(actual, self.predicted):
             because = f"${guess.stage}.{guess.field} turned out to be something else"
             await self.dropped(steps, because=because, actual=actual)
             return None
@@ -75,13 +75,7 @@ class Early:
             return await steps.call(replace(self.node, input=given, labels=labels, phase="commit"))
         if self.stage.verify:
             return ahead  # written once it has been looked up
-        try:
-            for key, value in ahead.writes.items():
-                expected = ahead.reads.get(key)
-                await steps.scratchpad.put(key, value, expected_version=expected, writer=ahead.id, labels=ahead.labels)
-        except Conflict as error:
-            return replace(ahead, ok=False, error="conflict", reason=error.message)
-        return ahead
+        return await written(ahead, steps)
 
 
 def ahead_of(stage: Stage | None, running: Stage, before: Before) -> Early | None:
@@ -108,8 +102,3 @@ def node_for(stage: Stage, before: Before) -> Node:
     field = {name: each for name, each in json_object(came.value).items() if name == guess.field}
     narrowed = replace(came, value=field, text="", summary="")
     return node_of(stage, replace(before, done={**before.done, guess.stage: narrowed}))
-
-
-def _same(one: Json, other: Json) -> bool:
-    # As JSON tells values apart: for Python true is 1.
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

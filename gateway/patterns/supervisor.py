@@ -14,6 +14,7 @@ from gateway.core.task import Task
 from gateway.patterns.agreement import Agreement
 from gateway.patterns.critique import RULES, refuse_options
 from gateway.patterns.failures import STOPPED, ask_timeout_s_in, on_failure_in
+from gateway.patterns.gaps import gaps_to_json, lines_of
 from gateway.patterns.nested import lifted_gaps
 from gateway.patterns.plan import PlanRules, PlanStep, longest_s, plan_from
 from gateway.patterns.plan_undoing import PlanEffects
@@ -167,7 +168,7 @@ class Supervisor:
         """The synthesiser's words; empty where there is none, or it failed."""
         if self._synthesiser is None:
             return ""
-        missing: list[Json] = [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in gaps]
+        missing: list[Json] = gaps_to_json(gaps)
         node = replace(self._synthesiser.node({"gaps": missing}), given=results, last=True)
         return words_of(await steps.call(node))
 
@@ -225,5 +226,5 @@ def _disagreed(agreement: Agreement) -> Outcome:
 
 def _by_rule(results: Mapping[str, StepResult], gaps: tuple[Gap, ...]) -> str:
     lines = [f"{step_id}: {result.summary or 'done'}" for step_id, result in results.items() if result.ok]
-    lines += [f"{gap.step}: not done ({gap.reason or gap.error})" for gap in gaps]
+    lines += lines_of(gaps)
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.orchestration import Note, StepError, StepResult, Steps
 from gateway.patterns.roles import Role, role_in
-from gateway.patterns.settings import objects, slug_of, target_in
+from gateway.patterns.settings import number_or, objects, slug_of, target_in
 
 TIER = "tier"
 """Topic of the notes that are the record."""
@@ -64,9 +64,9 @@ class Tiers:
             )
         return cls(
             tiers=tiers or (Tier(target=_asked(executor)),),
-            bar=_number(block, "bar", 0.8),
-            prior_steps=_number(block, "prior_steps", 4.0),
-            record_days=_number(block, "record_days", 30.0),
+            bar=number_or(block, "bar", 0.8),
+            prior_steps=number_or(block, "prior_steps", 4.0),
+            record_days=number_or(block, "record_days", 30.0),
         )
 
     @property
@@ -134,15 +134,10 @@ def estimated(outcomes: Sequence[bool], *, prior: float, weight: float) -> float
 
 
 def _tier(entry: JsonObject) -> Tier:
-    return Tier(target=target_in(entry), cost=_number(entry, "cost", 1.0), prior=_number(entry, "prior", 0.8))
+    return Tier(target=target_in(entry), cost=number_or(entry, "cost", 1.0), prior=number_or(entry, "prior", 0.8))
 
 
 def _asked(executor: Role | None) -> str:
     if executor is None:
         raise AssertionError("unreachable: checked before")
     return executor.target
-
-
-def _number(block: JsonObject, name: str, default: float) -> float:
-    value = block.get(name)
-    return float(value) if isinstance(value, int | float) else default

@@ -80,6 +80,19 @@ async def test_on_a_wrong_guess_the_work_is_stopped_and_done_anew() -> None:
     assert (decision["chosen"], decision["predicted"], decision["actual"]) == ("dropped", "exchange", "refund")
 
 
+@pytest.mark.parametrize(
+    ("predicted", "actual", "chosen"), [(5, 5.0, "kept"), (5, 5.5, "dropped"), (1, True, "dropped")]
+)
+async def test_a_number_that_came_with_a_point_is_still_the_one_that_was_guessed(
+    predicted: Json, actual: Json, chosen: str
+) -> None:
+    around = world()
+    around.agents.answers["agent:classify"] = says({"kind": actual})
+    async with around.up():
+        await around.ask(data={"kind": predicted})
+    assert [each["chosen"] for each in decisions(around)] == [chosen]
+
+
 async def test_what_was_written_on_a_wrong_guess_is_nowhere() -> None:
     around = world()
     async with around.up():
