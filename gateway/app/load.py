@@ -15,6 +15,7 @@ from gateway.app.trials import in_its_own_time
 from gateway.core.errors import InvalidRequest
 from gateway.testing.scenarios.assertions import Given, findings, unexpected_failure
 from gateway.testing.scenarios.expectations import TraceSettings
+from gateway.testing.scenarios.known_targets import KnownTargets
 from gateway.testing.scenarios.report import LoadReport
 from gateway.testing.scenarios.trace import Trace
 
@@ -81,5 +82,5 @@ def _wrong_with(ready: Ready, given: Given) -> str:
     """The first thing that is not as expected; empty where all is."""
     expect = ready.scenario.settings.expect
     of_answer = expect.model_copy(update={"trace": TraceSettings()})
-    wrong = [*findings(of_answer, given, Trace()), *unexpected_failure(expect, given)]
+    wrong = [*findings(of_answer, given, Trace(), KnownTargets(names=frozenset())), *unexpected_failure(expect, given)]
     return str(wrong[0]) if wrong else ""

@@ -12,6 +12,7 @@ from anyio import to_thread
 from adapters.system import SortableIds, SystemClock
 from adapters.virtual_time import VirtualLoop, virtual_clock
 from gateway.app.asking import Asked, Asking
+from gateway.app.known_targets import known_targets
 from gateway.app.ready import Ready
 from gateway.app.real_neighbours import real_neighbours
 from gateway.app.stand_ins import stand_ins
@@ -25,6 +26,7 @@ from gateway.core.ports.approvals import Approval
 from gateway.testing.scenarios.assertions import Finding, Given, findings, unexpected_failure
 from gateway.testing.scenarios.faulty import ordered
 from gateway.testing.scenarios.files import Scenario
+from gateway.testing.scenarios.known_targets import KnownTargets
 from gateway.testing.scenarios.matching import shown
 from gateway.testing.scenarios.mocks import MockSettings
 from gateway.testing.scenarios.report import TrialReport
@@ -86,16 +88,16 @@ async def _in_a_world(ready: Ready, seed: int, work: Callable[[TrialWorld], Awai
 
 
 async def _once(ready: Ready, world: TrialWorld) -> TrialReport:
-    return await Trial(ready.scenario, world).run()
+    return await Trial(ready.scenario, world, known_targets(ready)).run()
 
 
 class Trial:
     """One run of one scenario."""
 
-    def __init__(self, scenario: Scenario, world: TrialWorld) -> None:
-        self._scenario = scenario
+    def __init__(self, scenario: Scenario, world: TrialWorld, known: KnownTargets) -> None:
         self._settings: ScenarioSettings = scenario.settings
         self._world = world
+        self._known = known
         self._epoch_us = world.clock.now_us()
         self._asking = Asking(world, self._settings)
         self._asked = self._asking.requests()
@@ -106,6 +108,8 @@ class Trial:
         while any(each.given is None for each in self._asked):
             await self._process()
         explanations = [await self._told(each) for each in self._asked]
+        called = self._trace([each for each in explanations if each is not None], self._asked).calls
+        self._known = self._known.with_names(each.target for each in called)
         wrong: list[Finding] = []
         for asked, told in zip(self._asked, explanations, strict=True):
             wrong += self._wrong_with(asked, told)
@@ -170,7 +174,7 @@ class Trial:
         last = asked is self._asked[-1]
         wrong: list[Finding] = []
         if own is not None:
-            wrong += findings(own, given, self._trace([told] if told else [], [asked]))
+            wrong += findings(own, given, self._trace([told] if told else [], [asked]), self._known)
         expect = own or self._settings.expect
         if own is not None or last:
             wrong += unexpected_failure(expect, given)
@@ -192,7 +196,7 @@ class Trial:
     def _report(self, wrong: list[Finding], told: list[Told]) -> TrialReport:
         trace = self._trace(told, self._asked)
         given = self._asked[-1].given or Given()
-        wrong += findings(self._settings.expect, given, trace)
+        wrong += findings(self._settings.expect, given, trace, self._known)
         left = [f"step {each.step} was never reached, over which the gateway was to die" for each in self._world.kills]
         idle = [each.injection for each in self._world.faults if not each.struck and each.injection.share == 1.0]
         left += [f"nothing was called that the fault {each.fault} of {each.target} would strike" for each in idle]

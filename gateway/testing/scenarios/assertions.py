@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gateway.core.contracts import violation
 from gateway.core.json import Json, JsonObject, json_text
 from gateway.testing.scenarios.expectations import ExpectSettings
+from gateway.testing.scenarios.known_targets import KnownTargets
 from gateway.testing.scenarios.matching import mismatch, said_in, shown, values_at
 from gateway.testing.scenarios.trace import Trace
 from gateway.testing.scenarios.trace_assertions import label_findings, trace_findings
@@ -42,10 +43,10 @@ class Given:
         return self.structured.get("answer", self.text)
 
 
-def findings(expect: ExpectSettings, given: Given, trace: Trace) -> list[Finding]:
-    """Everything that is not as expected, answer first."""
+def findings(expect: ExpectSettings, given: Given, trace: Trace, known: KnownTargets) -> list[Finding]:
+    """Everything that is not as expected, answer first. `known`: what could have been called."""
     wrong = [*_of_answer(expect, given), *_of_words(expect, given), *_beside_answer(expect, given)]
-    found = [*trace_findings(expect.trace, trace), *label_findings(expect.trace, given.labels, trace)]
+    found = [*trace_findings(expect.trace, trace, known), *label_findings(expect.trace, given.labels, trace)]
     wrong += [Finding(what=f"trace.{what}", expected=expected, seen=seen) for what, expected, seen in found]
     return wrong
 

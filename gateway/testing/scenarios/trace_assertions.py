@@ -13,6 +13,7 @@ from gateway.testing.scenarios.expectations import (
     StepExpected,
     TraceSettings,
 )
+from gateway.testing.scenarios.known_targets import KnownTargets
 from gateway.testing.scenarios.matching import mismatch, shown
 from gateway.testing.scenarios.trace import REFUSED, Called, Trace, named
 
@@ -21,11 +22,11 @@ Wrong: TypeAlias = tuple[str, str, str]
 _MEMBERS = {"untrusted": "untrusted", "confidential": "confidential", "regions": "region"}
 
 
-def trace_findings(expect: TraceSettings, trace: Trace) -> Iterator[Wrong]:
-    """Everything that is not as expected."""
+def trace_findings(expect: TraceSettings, trace: Trace, known: KnownTargets) -> Iterator[Wrong]:
+    """Everything that is not as expected. `known`: what could have been called."""
     yield from _order(expect, trace)
     yield from _times(expect, trace)
-    yield from _counts(expect, trace)
+    yield from _counts(expect, trace, known)
     yield from _denials(expect, trace)
     for index, decision in enumerate(expect.decisions):
         yield from _decided(f"decisions[{index}]", decision, trace)
@@ -101,17 +102,23 @@ def _when(calls: list[Called]) -> str:
     return f"was at work {' and '.join(spans)}" if spans else "was not called"
 
 
-def _counts(expect: TraceSettings, trace: Trace) -> Iterator[Wrong]:
+def _counts(expect: TraceSettings, trace: Trace, known: KnownTargets) -> Iterator[Wrong]:
     for target, count in expect.counts.items():
         found = len(trace.of(target))
-        if not _within(count, found):
+        if stranger := known.stranger(target):
+            yield f"counts[{target}]", _bounds(count), stranger
+        elif not _within(count, found):
             yield f"counts[{target}]", _bounds(count), f"it was called {_often(found)}"
     for target in expect.never:
-        if calls := trace.of(target):
+        if stranger := known.stranger(target):
+            yield "never", f"no call of {target}", stranger
+        elif calls := trace.of(target):
             yield "never", f"no call of {target}", f"{calls[0].target} was called {_often(len(calls))}"
     for target, count in expect.effects.items():
         keys = {(each.target, each.key) for each in trace.done if named(each.target, target)}
-        if not _within(count, len(keys)):
+        if stranger := known.stranger(target):
+            yield f"effects[{target}]", _bounds(count), stranger
+        elif not _within(count, len(keys)):
             yield f"effects[{target}]", _bounds(count), f"it was done {_often(len(keys))}"
 
 
