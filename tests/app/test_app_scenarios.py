@@ -246,6 +246,32 @@ def test_junit_names_each_case_and_what_was_wrong(desk: Desk) -> None:
     assert "paid is true, not false" in cases["bad"][0].attrib["message"]
 
 
+def test_a_junit_file_in_a_new_folder_is_written(desk: Desk) -> None:
+    out = desk.folder / "reports" / "today" / "junit.xml"
+    assert desk.run(desk.write(HEAD + "  it: {say: x}\n"), "--junit", str(out))[0] == 0
+    assert ElementTree.fromstring(out.read_text())[0].attrib["tests"] == "1"
+
+
+def test_a_junit_file_without_a_place_is_refused_before_anything_runs(desk: Desk) -> None:
+    path = desk.write(HEAD + "  it: {say: x}\n")
+    folder = desk.folder / "taken"
+    folder.mkdir()
+    for out in (folder, Path(path) / "junit.xml", Path(path) / "a" / "junit.xml"):
+        code, said = desk.run(path, "--junit", str(out))
+        assert (code, f"--junit {out} cannot be written: " in said, "1 of 1 passed" in said) == (2, True, False), said
+    assert [*folder.iterdir()] == []
+
+
+def test_a_report_of_before_stays_until_the_new_one_is_there(desk: Desk) -> None:
+    out = desk.folder / "junit.xml"
+    out.write_text("as it was")
+    assert desk.run(desk.write(HEAD + "  it: {say: x, workflow: other}\n", "wrong.yaml"), "--junit", str(out))[0] == 1
+    assert "as it was" not in out.read_text()
+    out.write_text("as it was")
+    assert desk.run(desk.write(HEAD + "  it: {sya: x}\n", "wrong.yaml"), "--junit", str(out))[0] == 2
+    assert out.read_text() == "as it was"
+
+
 def test_only_the_selected_scenarios_are_run(desk: Desk) -> None:
     path = desk.write(HEAD + "  good: {say: x}\n  bad:\n    say: x\n    expect: {answer: {paid: false}}\n")
     assert desk.run(path, "--select", "good")[0] == 0

@@ -15,6 +15,7 @@ from gateway.app.ready import Ready
 from gateway.app.scenarios import contracts_source, ready_in, run_scenario, selected
 from gateway.cli.contract_views import breaks_view, contracts_view
 from gateway.cli.failure import FINDING, OK, USAGE, Failure
+from gateway.cli.files import refuse_unwritable_report
 from gateway.cli.logs import configure_logs_for_tests
 from gateway.cli.options import AsJson, ConfigPath, place
 from gateway.cli.render import progress, show
@@ -79,13 +80,15 @@ def run(
         raise Failure("say which scenario files to run", "drawbridge test scenarios/*.yaml", code=USAGE)
     configure_logs_for_tests()
     ready = _ready(files, workflow_config, select or [], real=real)
+    if junit_file is not None:
+        _refuse_unwritable(junit_file)
     reports: list[ScenarioReport] = []
     for each in ready:
         with progress(f"running {each.scenario.name}"):
             reports.append(run_scenario(each, times=times, seed=seed))
+    show(to_json(reports), lambda: reports_view(reports), as_json=as_json)
     if junit_file is not None:
         junit_file.write_text(junit(reports), encoding="utf-8")
-    show(to_json(reports), lambda: reports_view(reports), as_json=as_json)
     if not all(each.passed for each in reports):
         raise typer.Exit(FINDING)
 
@@ -161,6 +164,15 @@ def load(
     show({"loads": listed}, lambda: load_view(reports), as_json=as_json)
     if any(each.failed for each in reports):
         raise typer.Exit(FINDING)
+
+
+def _refuse_unwritable(junit_file: Path) -> None:
+    """Raises: Failure: nobody should wait for runs whose report has no place."""
+    try:
+        refuse_unwritable_report(junit_file)
+    except OSError as error:
+        said = error.strerror or type(error).__name__
+        raise Failure(f"--junit {junit_file} cannot be written: {said}; nothing was run", code=USAGE) from error
 
 
 def _ready(files: list[Path], instead: Path | None, select: list[str], *, real: bool) -> list[Ready]:
