@@ -28,6 +28,9 @@ class Entry:
     outcome: JsonObject = field(default_factory=dict[str, Json])
     slots: dict[int, tuple[str, JsonObject]] = field(default_factory=dict[int, tuple[str, JsonObject]])
     messages: dict[str, tuple[str, Json]] = field(default_factory=dict[str, tuple[str, Json]])
+    """By key: topic and message, those that were received too: what is sent again under a key is the same message."""
+    received: set[str] = field(default_factory=set[str])
+    """Keys of messages that are recorded as received."""
     arrived: anyio.Event = field(default_factory=anyio.Event)
     tenant: str = ""
 
@@ -153,18 +156,20 @@ class MemoryJournal:
         live.drawn += 1
         slot = _MemorySlot(self, run_id, live.drawn)
         entry = self.entries[run_id]
+        taken: set[str] = set()
 
         async def act() -> JsonObject:
             with anyio.move_on_after(timeout_s):
                 while True:
                     for key, (sent_to, message) in entry.messages.items():
-                        if sent_to == topic:
-                            del entry.messages[key]
+                        if sent_to == topic and key not in entry.received:
+                            taken.add(key)
                             return {"message": message}
                     await entry.arrived.wait()
             return {"message": None}
 
-        return (await slot.run(f"receive:{topic}", act))["message"]
+        # Taken and recorded at once: a process that dies in between has taken nothing.
+        return (await slot.recorded(f"receive:{topic}", act, lambda: entry.received.update(taken)))["message"]
 
     async def send(self, run_id: str, topic: str, message: Json, key: str) -> None:
         entry = self._entry(run_id)
@@ -251,6 +256,12 @@ class _MemorySlot:
     number: int
 
     async def run(self, name: str, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
+        return await self.recorded(name, act, lambda: None)
+
+    async def recorded(
+        self, name: str, act: Callable[[], Awaitable[JsonObject]], with_it: Callable[[], None]
+    ) -> JsonObject:
+        """As `run`; `with_it` happens as the result is recorded, and not without it."""
         entry = self.journal.entries[self.run_id]
         if entry.state == "canceled":
             raise RunInterrupted
@@ -266,6 +277,7 @@ class _MemorySlot:
             raise RunInterrupted from error
         await self._reach("unrecorded")
         entry.slots[self.number] = (name, result)
+        with_it()
         await self._reach("after")
         return result
 
@@ -277,7 +289,13 @@ class _MemorySlot:
 def copied(entries: dict[str, Entry]) -> dict[str, Entry]:
     """What a process that starts now would find on disk; later changes to the original do not show."""
     return {
-        run_id: replace(entry, slots=dict(entry.slots), messages=dict(entry.messages), arrived=anyio.Event())
+        run_id: replace(
+            entry,
+            slots=dict(entry.slots),
+            messages=dict(entry.messages),
+            received=set(entry.received),
+            arrived=anyio.Event(),
+        )
         for run_id, entry in entries.items()
     }
 

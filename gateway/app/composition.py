@@ -152,6 +152,7 @@ class Composition:
             await self.pipeline.settled(FIRST_ANSWERS_WITHIN_S)
             await self._launch_if_needed()
             tasks.start_soon(self.retention.run)
+            tasks.start_soon(self.orchestrator.approving.keep_delivering)
             tasks.start_soon(self.endings.run)
             self.subscriptions.start(tasks, self.sections)
             tasks.start_soon(self.foundation.access_tokens.keep)

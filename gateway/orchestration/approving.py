@@ -2,20 +2,31 @@
 
 from dataclasses import replace
 
+import anyio
+import structlog
+
 from gateway.core.contracts import violation
-from gateway.core.errors import Conflict, Denied, InvalidRequest, NotFound
-from gateway.core.json import Json, JsonObject
+from gateway.core.errors import Conflict, Denied, GatewayError, InvalidRequest, NotFound
+from gateway.core.json import Json
 from gateway.core.model import Principal
 from gateway.core.ports.approvals import Approval, ApprovalState
 from gateway.orchestration.questions import topic_of
 from gateway.orchestration.wiring import Wiring
 
+log = structlog.get_logger(__name__)
+
+DELIVER_EVERY_S = 10.0
+"""How soon a run goes on with an answer whose gateway has died."""
+_NEVER_AGAIN = frozenset({"done", "failed"})
+"""States of runs that nobody can have go on."""
+
 
 class Approving:
     """Acts for whoever has been identified; checks here whether they may."""
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, *, deliver_every_s: float = DELIVER_EVERY_S) -> None:
         self._wiring = wiring
+        self._deliver_every_s = deliver_every_s
 
     async def list(self, who: Principal, *, state: str = "", run_id: str = "", limit: int = 100) -> list[Approval]:
         """Of the tenant, newest first: all for operators, else those that wait for one of the asker's roles."""
@@ -54,21 +65,27 @@ class Approving:
         await self._deliver(stored)
         return stored
 
+    async def keep_delivering(self) -> None:
+        """Deliver what other gateways took and did not live to deliver, until canceled."""
+        while True:
+            await anyio.sleep(self._deliver_every_s)
+            try:
+                await self.deliver_rest()
+            except GatewayError as error:
+                log.info("answers of people are not delivered for now", reason=error.message)
+
     async def deliver_rest(self) -> None:
         """Deliver what was answered before a crash, of this gateway or another, and may not have arrived."""
         for each in await self._wiring.approvals.undelivered():
-            if await self._wiring.journal.state(each.run_id) == "pending":
+            state = await self._wiring.journal.state(each.run_id)
+            if state == "pending":
                 await self._deliver(each)
+            elif state in _NEVER_AGAIN:
+                await self._wiring.approvals.settle(each.id, each.state)
 
     async def _deliver(self, answered: Approval) -> None:
-        message: JsonObject = {
-            "approved": answered.state == "approved",
-            "by": answered.answered_by,
-            "value": answered.value,
-            "comment": answered.comment,
-        }
         # One key per question: what arrives first counts, and the row has seen to it that there is only one.
-        await self._wiring.journal.send(answered.run_id, topic_of(answered.number), message, answered.id)
+        await self._wiring.journal.send(answered.run_id, topic_of(answered.number), answered.answer, answered.id)
 
 
 def _concerns(who: Principal, approval: Approval) -> bool:

@@ -74,7 +74,7 @@ class Questions:
         text = f"waits for {question.role}: {question.prompt}"
         await self._run.chronicle.event(f"approval {number}", progress_body(text, detail))
         message = json_object(await self._received(timeout_s))
-        await self._settled(approval_id, number, message)
+        message = await self._settled(approval_id, number, message)
         return Answer(given=bool(message), value=message or None)
 
     async def withdrawn(self) -> None:
@@ -94,20 +94,29 @@ class Questions:
         self._waits = False
         return None if json_object(message).get(_WITHDRAWN) else message
 
-    async def _settled(self, approval_id: str, number: int, message: JsonObject) -> None:
+    async def _settled(self, approval_id: str, number: int, message: JsonObject) -> JsonObject:
+        """The answer, once the run and whoever answers agree that it is one. What was answered in time and did not
+        come, because the gateway that took it has died meanwhile, stands with the question."""
+        approvals, tenant = self._run.wiring.approvals, self._run.spec.tenant
         state: ApprovalState = "expired"
         if message:
             state = "approved" if message.get("approved") is True else "denied"
 
         async def settle() -> JsonObject:
-            await persistently(lambda: self._run.wiring.approvals.settle(approval_id, state))
-            return {}
+            await persistently(lambda: approvals.settle(approval_id, state))
+            if message or self._run.gate.canceled.is_set():
+                return {}
+            asked = await persistently(lambda: approvals.find(tenant, approval_id))
+            return {} if asked is None or not asked.answered else {"answer": asked.answer}
 
-        await self._run.wiring.journal.draw().run(f"settled {number}", settle)
+        kept = await self._run.wiring.journal.draw().run(f"settled {number}", settle)
+        if answer := json_object(kept.get("answer")):
+            message, state = answer, "approved" if answer.get("approved") is True else "denied"
         by: Json = message.get("by", "")
         detail: JsonObject = {"event": "approval", "approval": approval_id, "state": state, "by": by}
         text = f"{state} by {by}" if by else state
         await self._run.chronicle.event(f"settled {number}", progress_body(text, detail))
+        return message
 
     async def _moved(self, state: TaskState, key: str, text: str, detail: JsonObject) -> None:
         """Say, once, that the run is now in `state`."""

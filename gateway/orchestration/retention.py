@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.core.errors import GatewayError
 from gateway.core.ports.retention import RunArchive
-from gateway.orchestration.approving import Approving
 from gateway.orchestration.runs import Runs
 from gateway.orchestration.spec import spec_from_json
 from gateway.orchestration.wiring import Wiring
@@ -72,7 +71,6 @@ class Retention:
         self._runs = runs
         self._archive = archive
         self._settings = settings
-        self._approving = Approving(wiring)
 
     async def run(self) -> None:
         """Rounds, until canceled. One that fails is told of in the log; the next one is not the worse for it."""
@@ -85,10 +83,8 @@ class Retention:
             await anyio.sleep(BETWEEN_FULL_ROUNDS_S if full else self._settings().interval_s)
 
     async def round(self) -> bool:
-        """Settle what the engine gave up, deliver what another gateway did not live to, and forget what is due. Whether
-        more than one round's worth was."""
+        """Settle what the engine gave up, and forget what is due. Whether more than one round's worth was."""
         await self._settle()
-        await self._approving.deliver_rest()
         settings, now_us = self._settings(), self._wiring.clock.now_us()
         pruned = Pruned()
         if settings.runs_days:

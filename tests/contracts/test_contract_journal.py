@@ -344,6 +344,23 @@ async def test_a_message_counts_once_per_key_and_is_heard_in_order(engines: Engi
         assert await journal.wait("run_1") == {"heard": [{"n": 1}, {"n": 2}], "late": None}
 
 
+async def test_a_message_that_is_sent_again_after_it_was_heard_is_the_same_one(engines: Engines) -> None:
+    heard_once = anyio.Event()
+
+    async def body(journal: Journal, run_id: str, spec: JsonObject) -> JsonObject:
+        first = await journal.receive("answers", 30.0)
+        heard_once.set()
+        return {"heard": [first, await journal.receive("answers", 30.0)]}
+
+    async with engines.open(body) as journal:
+        await journal.start("run_1", {})
+        await journal.send("run_1", "answers", 1, "key-1")
+        await heard_once.wait()
+        await journal.send("run_1", "answers", 1, "key-1")
+        await journal.send("run_1", "answers", 2, "key-2")
+        assert await journal.wait("run_1") == {"heard": [1, 2]}
+
+
 async def test_a_message_is_heard_by_the_wait_that_asked_for_it_whenever_it_was_sent(engines: Engines) -> None:
     sent = anyio.Event()
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from gateway.core.json import Json
+from gateway.core.json import Json, JsonObject
 
 ApprovalState = Literal["pending", "approved", "denied", "expired", "withdrawn"]
 """`expired`: nobody answered in time; `withdrawn`: the run ended before."""
@@ -36,6 +36,20 @@ class Approval:
     comment: str = ""
     settled: bool = False
     """The run knows."""
+
+    @property
+    def answered(self) -> bool:
+        return self.state in ("approved", "denied")
+
+    @property
+    def answer(self) -> JsonObject:
+        """What the run is told once it is answered."""
+        return {
+            "approved": self.state == "approved",
+            "by": self.answered_by,
+            "value": self.value,
+            "comment": self.comment,
+        }
 
 
 class Approvals(Protocol):

@@ -11,8 +11,10 @@ from gateway.core.model import principal
 from gateway.core.ports.approvals import Approval
 from gateway.core.ports.orchestration import Outcome, Question, Steps
 from gateway.core.task import Task
+from gateway.orchestration.approving import Approving
 from gateway.orchestration.orchestrator import Orchestrator
 from gateway.orchestration.settings import WorkflowSettings
+from gateway.testing.stores.approvals import MemoryApprovals
 from tests.fakes_orchestration import ANA, World, told
 
 pytestmark = pytest.mark.anyio
@@ -138,6 +140,54 @@ async def test_an_answer_stored_right_before_a_crash_reaches_the_run() -> None:
     async with around.up():
         said: Json = {"approved": True, "by": "carl", "value": {"amount": 2}, "comment": ""}
         assert await answer_of(around) == [True, said]
+
+
+class AnsweredElsewhere(MemoryApprovals):
+    """Another gateway takes the answer as soon as it is asked, and dies before it passes it on."""
+
+    async def ask(self, approval: Approval) -> None:
+        await super().ask(approval)
+        await self.answer(
+            replace(approval, state="approved", answered_by="carl", answered_at_us=1, value={"amount": 2})
+        )
+
+
+SAID_ELSEWHERE: Json = {"approved": True, "by": "carl", "value": {"amount": 2}, "comment": ""}
+
+
+async def test_an_answer_whose_gateway_died_counts_when_the_time_is_over() -> None:
+    around = world("impatient")
+    around.approvals = AnsweredElsewhere()
+    async with around.up():
+        await around.ask(meta=LATER)
+        assert await answer_of(around) == [True, SAID_ELSEWHERE]
+        approval = await asked(around)
+        assert (approval.state, approval.settled) == ("approved", True)
+        texts = [str(event.body.get("text")) for event in await around.runs.events(approval.run_id)]
+    assert "approved by carl" in texts
+
+
+async def test_an_answer_whose_gateway_died_is_delivered_by_one_that_lives_long_before_the_time_is_over() -> None:
+    around = world()
+    around.approvals = AnsweredElsewhere()
+    async with around.up() as (_, journal), anyio.create_task_group() as tasks:
+        tasks.start_soon(Approving(around.wiring(journal), deliver_every_s=0.001).keep_delivering)
+        await around.ask(meta=LATER)
+        assert await answer_of(around) == [True, SAID_ELSEWHERE]
+        tasks.cancel_scope.cancel()
+        assert len(next(iter(journal.entries.values())).messages) == 1
+
+
+async def test_an_answer_of_a_run_that_has_ended_is_looked_at_once() -> None:
+    around = world("impatient")
+    async with around.up() as (orchestrator, _):
+        await around.ask(meta=LATER)
+        await answer_of(around)
+        approval = await asked(around)
+        late = replace(approval, id=f"{approval.run_id}.q2", number=2, state="approved", settled=False)
+        around.approvals.kept[late.id] = late
+        await orchestrator.approving.deliver_rest()
+        assert await around.approvals.undelivered() == ()
 
 
 async def test_a_canceled_run_waits_for_nobody() -> None:

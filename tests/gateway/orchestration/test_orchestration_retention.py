@@ -19,7 +19,6 @@ from adapters.storage.owners import SqlTaskOwners
 from adapters.storage.runs import SqlRunStore
 from adapters.storage.tables import GATEWAY_SCHEMA
 from adapters.storage.tables import notes as note_rows
-from gateway.core.json import JsonObject
 from gateway.core.ports.approvals import Approval
 from gateway.core.ports.journal import Journal
 from gateway.core.ports.memory import Memo, MemoryPlace, Room
@@ -276,32 +275,6 @@ async def test_a_run_the_engine_gave_up_becomes_a_dead_letter_without_anybody_lo
     await archive.retention().round()
     [letter] = await archive.letters.list("default")
     assert (letter.run_id, letter.cause) == ("dead", "dead")
-
-
-async def test_an_answer_that_another_gateway_did_not_live_to_deliver_reaches_the_run_and_once(
-    archive: Archive,
-) -> None:
-    await archive.ran("run", "working", 0)
-    approval = Approval(
-        id="run.q1",
-        tenant="default",
-        run_id="run",
-        number=1,
-        workflow="help",
-        owner="ana",
-        role="chief",
-        prompt="Pay?",
-        schema=None,
-        asked_at_us=NOW_US,
-        expires_at_us=NOW_US + DAY_US,
-    )
-    approvals = archive.around.approvals
-    await approvals.ask(approval)
-    await approvals.answer(replace(approval, state="approved", answered_by="carl", answered_at_us=NOW_US, value=7))
-    for _ in range(2):
-        await archive.retention().round()
-    said: JsonObject = {"approved": True, "by": "carl", "value": 7, "comment": ""}
-    assert archive.entries["run"].messages == {"run.q1": ("answer 1", said)}
 
 
 async def test_memories_forget_what_has_lapsed(archive: Archive) -> None:
