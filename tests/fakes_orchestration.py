@@ -11,7 +11,7 @@ from adapters.durable.memory import Entry as JournalEntry
 from adapters.durable.memory import MemoryJournal, Where, copied
 from adapters.system import SortableIds, SystemClock
 from gateway.core.content import Content, Plain, data_part, text_part
-from gateway.core.errors import GatewayError, InvalidRequest, NotFound
+from gateway.core.errors import DeadlineExceeded, GatewayError, InvalidRequest, NotFound
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import Labels
 from gateway.core.limits import Budget, Limits, Usage
@@ -132,6 +132,8 @@ class Agents:
         if answering is None:
             raise NotFound(f"there is nothing called {request.capability}")
         if request.operation == "task.cancel":
+            if request.budget.deadline_s <= anyio.current_time():
+                raise DeadlineExceeded("there was no time to say it")
             self.canceled.append(json_text(request.meta.get("task")))
             return answer({})
         self.deliveries.append(request)

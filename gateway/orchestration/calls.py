@@ -82,6 +82,8 @@ class Caller:
         except Exception:
             log.exception("a step failed in the gateway itself", run=order.run_id, step=order.id)
             result = replace(begun, error="failed", reason="the gateway failed; its log has the rest")
+        if result.attempts < order.first_attempt and self._interrupted(order):
+            result = await self._not_gone_on(order, result)
         if not result.ok and self._run.leaving.is_set():
             # Whatever failed now may have failed because the gateway goes down: the next process does it again.
             await anyio.sleep_forever()
@@ -115,27 +117,30 @@ class Caller:
         )
 
     async def not_begun(self, order: Order, reason: str) -> StepResult:
-        """The result of a step that nobody begins any more. An earlier process may have: then whoever was at work on it
-        is told, and it counts as tried."""
-        run = self._run
-        seen = run.last_seen(order.id, order.first_attempt)
-        attempts = order.first_attempt - 1
-        if run.wiring.open_steps.find(order.run_id, order.id) is not None:
-            attempts = order.first_attempt
-        remote_task = "" if seen is None else seen.remote_task
-        if remote_task:
-            await cancel_nested(run, order.node.target, remote_task)
-        return StepResult(
+        """The result of a step that nobody begins any more."""
+        result = StepResult(
             id=order.id,
             target=order.node.target,
             ok=False,
             phase=order.node.phase,
             error="canceled",
             reason=reason,
-            attempts=attempts if seen is None else seen.attempt,
-            remote_task=remote_task,
-            started_at_us=self._clock.now_us() if seen is None else seen.started_at_us,
+            attempts=order.first_attempt - 1,
+            started_at_us=self._clock.now_us(),
         )
+        return await self._not_gone_on(order, result)
+
+    async def _not_gone_on(self, order: Order, result: StepResult) -> StepResult:
+        """`result`, of a step that is not done here. An earlier process may have begun it: then whoever was at work on
+        it is told, and it counts as tried."""
+        run = self._run
+        seen = run.last_seen(order.id, order.first_attempt)
+        if seen is None:
+            opened = run.wiring.open_steps.find(order.run_id, order.id) is not None
+            return replace(result, attempts=order.first_attempt) if opened else result
+        if seen.remote_task:
+            await cancel_nested(run, order.node.target, seen.remote_task)
+        return replace(result, attempts=seen.attempt, remote_task=seen.remote_task, started_at_us=seen.started_at_us)
 
     async def tell(self, order: Order, result: StepResult) -> None:
         """Have the end of a step written down. What was told before a crash counts once."""
@@ -156,16 +161,21 @@ class Caller:
     async def _within_budget(self, order: Order, begun: StepResult, started_s: float) -> StepResult:
         if order.until_s <= started_s:
             return replace(begun, error="deadline", reason="time was up before this step began")
-        ledger = self._run.ledger
-        undoes, target = order.node.undoes, order.node.target
-        reservation = ledger.reserve_undo() if undoes else ledger.reserve(target, last=order.node.last)
+        ledger, node = self._run.ledger, order.node
+        if node.undoes:
+            reservation = ledger.reserve_undo()
+        elif self._interrupted(order):
+            # There was room for it when it began; its answer may be there.
+            reservation = ledger.reserve_begun(node.target)
+        else:
+            reservation = ledger.reserve(node.target, last=node.last)
         if reservation is None:
             return replace(begun, error="budget", reason="the run's budget has no room for another step")
         result = begun
         try:
             result = await self._checked(order, begun, started_s)
         finally:
-            ledger.settle(reservation, result.usage, target)
+            ledger.settle(reservation, result.usage, node.target)
         return result
 
     def _timeout_s(self, order: Order) -> float:
@@ -295,10 +305,17 @@ class Caller:
             # Who worked on it was told to stop; it is begun anew, under a message id nobody has seen.
             order = replace(order, first_attempt=seen.attempt + 1)
             return replace(delivery, order=order, resume=None)
-        left_open = self._run.wiring.open_steps.find(order.run_id, order.id) is not None
-        if seen is None and (not left_open or order.id in self._settled):
+        if not self._interrupted(order):
             return delivery
         return replace(delivery, resume="" if seen is None else seen.remote_task)
+
+    def _interrupted(self, order: Order) -> bool:
+        """Whether an earlier process was at work on the step when it died."""
+        seen = self._run.last_seen(order.id, order.first_attempt)
+        if seen is not None:
+            return seen.state == "running"
+        left_open = self._run.wiring.open_steps.find(order.run_id, order.id) is not None
+        return left_open and order.id not in self._settled
 
     async def _tried(self, delivery: Delivery, begun: StepResult) -> StepResult:
         """Attempts until one reaches the target, at most as many as are allowed."""

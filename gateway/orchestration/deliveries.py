@@ -234,7 +234,8 @@ async def cancel_nested(run: RunContext, target: str, remote_task: str) -> None:
         principal=run.acting,
         capability=target,
         operation="task.cancel",
-        budget=run.ledger.budget.until(clock.monotonic_s() + SAY_GOODBYE_S),
+        # Time of its own: mostly it is said because the run's is over.
+        budget=structs.replace(run.ledger.budget, deadline_s=clock.monotonic_s() + SAY_GOODBYE_S),
         protocol="run",
         run_id=run.spec.run_id,
         meta={"task": remote_task},

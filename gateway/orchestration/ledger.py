@@ -42,6 +42,12 @@ class Ledger:
         self._reserved.append(estimate)
         return estimate
 
+    def reserve_begun(self, target: str) -> Usage:
+        """A reservation for a step that had one before a crash: what the others have spent meanwhile does not end it."""
+        estimate = self._average(target)
+        self._reserved.append(estimate)
+        return estimate
+
     def reserve_undo(self) -> Usage:
         """A reservation for a step that makes another undone: there is always room for its one call."""
         estimate = Usage(calls=1)
