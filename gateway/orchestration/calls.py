@@ -48,6 +48,8 @@ class Caller:
         self._clock = run.wiring.clock
         self._began: dict[tuple[str, int], tuple[int, float]] = {}
         """When steps under way began, by id and first attempt: on the wall clock, microseconds, and monotonic."""
+        self._used: dict[tuple[str, int], Usage] = {}
+        """What steps have used that are not told yet."""
         self._settled: set[str] = set()
         """Steps of which an attempt has ended; what is still open of the others was left open by a crash."""
 
@@ -99,8 +101,7 @@ class Caller:
             if relay := self._run.relays.pop(order.id, None):
                 await relay.over()
         now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
-        began = self._began.get((order.id, order.first_attempt))
-        began_us, began_s = began or (now_us, now_s)
+        began_us, began_s = self._began.get((order.id, order.first_attempt), (now_us, now_s))
         return StepResult(
             id=order.id,
             target=order.node.target,
@@ -108,8 +109,7 @@ class Caller:
             phase=order.node.phase,
             error="canceled",
             reason=reason,
-            # Whoever was at work was called, whatever came of it.
-            usage=Usage(calls=1) if began else Usage(),
+            usage=self._used.get((order.id, order.first_attempt), Usage()),
             attempts=order.first_attempt,
             remote_task=remote_task,
             started_at_us=began_us,
@@ -147,6 +147,7 @@ class Caller:
         chronicle = self._run.chronicle
         self._settled.add(order.id)
         self._began.pop((order.id, order.first_attempt), None)
+        self._used.pop((order.id, order.first_attempt), None)
         chronicle.step(order, result)
         if order.kind == "agent" and result.attempts >= order.first_attempt:
             chronicle.closed(order.id)
@@ -163,20 +164,25 @@ class Caller:
             return replace(begun, error="deadline", reason="time was up before this step began")
         ledger, node = self._run.ledger, order.node
         if node.undoes:
-            reservation = ledger.reserve_undo()
+            reservation = ledger.reserve_undo(order.id)
         elif self._interrupted(order):
             # There was room for it when it began; its answer may be there.
-            reservation = ledger.reserve_begun(node.target)
+            reservation = ledger.reserve_begun(node.target, order.id)
         else:
-            reservation = ledger.reserve(node.target, last=node.last)
+            reservation = ledger.reserve(node.target, order.id, last=node.last)
         if reservation is None:
             return replace(begun, error="budget", reason="the run's budget has no room for another step")
-        result = begun
+        # One that is stopped was called, whatever came of it.
+        used = Usage(calls=1)
         try:
             result = await self._checked(order, begun, started_s)
+            used = result.usage
+        except GatewayError:
+            used = begun.usage
+            raise
         finally:
-            ledger.settle(reservation, result.usage, node.target)
-        return result
+            used = self._used[order.id, order.first_attempt] = ledger.settle(reservation, used, node.target)
+        return replace(result, usage=used)
 
     def _timeout_s(self, order: Order) -> float:
         return self._run.limits.timeout_s if order.node.timeout_s is None else order.node.timeout_s

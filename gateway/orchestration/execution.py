@@ -20,7 +20,7 @@ from gateway.core.task import Task, TaskState, Turn
 from gateway.orchestration.chronicle import Chronicle
 from gateway.orchestration.context import Recap, RunContext
 from gateway.orchestration.events import artifact_body, content_from_json, content_to_json, status_body
-from gateway.orchestration.ledger import Ledger
+from gateway.orchestration.ledger import Ledger, Ledgers
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.pauses import Gate, Gates
 from gateway.orchestration.persistence import persistently
@@ -82,6 +82,7 @@ class Execution:
     spec: RunSpec
     leaving: anyio.Event
     gates: Gates
+    ledgers: Ledgers
     morgue: Morgue
     may_end: Callable[[], bool]
     """Asked before the end is told: False if the run was canceled meanwhile."""
@@ -117,7 +118,15 @@ class Execution:
         return ended.to_json()
 
     def _context(self, run: Run, chronicle: Chronicle, rows: Iterable[RunStep], group: TaskGroup) -> RunContext:
-        clock = self.wiring.clock
+        clock, spec = self.wiring.clock, self.spec
+        ledger = Ledger(
+            budget=spec.budget(clock.now_us() - run.held_us, clock.monotonic_s()),
+            run_id=spec.run_id,
+            parent_run=spec.parent_run,
+            parent_step=spec.parent_step,
+            others=self.ledgers,
+        )
+        self.ledgers.open(ledger)
         return RunContext(
             wiring=self.wiring,
             gateway=self.gateway,
@@ -125,7 +134,7 @@ class Execution:
             acting=self.spec.acting,
             limits=limits_from(self.spec.settings),
             keys=keys_from(self.spec.settings),
-            ledger=Ledger(budget=self.spec.budget(clock.now_us() - run.held_us, clock.monotonic_s())),
+            ledger=ledger,
             chronicle=chronicle,
             rows={(row.id, row.attempt): row for row in rows},
             group=group,

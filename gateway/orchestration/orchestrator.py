@@ -34,6 +34,7 @@ from gateway.orchestration.endings import Endings
 from gateway.orchestration.events import opened, task_of
 from gateway.orchestration.execution import Execution, ended_from_json
 from gateway.orchestration.explaining import Explaining
+from gateway.orchestration.ledger import Ledgers
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.nesting import with_depth
 from gateway.orchestration.retention import Retention, RetentionSettings
@@ -73,6 +74,7 @@ class Orchestrator:
         self._wiring = wiring
         self._gateway: Gateway | None = None
         self._leaving = anyio.Event()
+        self._ledgers = Ledgers()
         self.approving = Approving(wiring)
         self._morgue = Morgue(wiring)
         self.runs = Runs(wiring, self._morgue)
@@ -220,6 +222,7 @@ class Orchestrator:
             spec=spec,
             leaving=self._leaving,
             gates=self.control.gates,
+            ledgers=self._ledgers,
             morgue=self._morgue,
             may_end=partial(self.control.may_end, run_id),
         )
@@ -228,6 +231,7 @@ class Orchestrator:
                 return await execution.run()
         finally:
             self.control.over(run_id)
+            self._ledgers.over(run_id)
 
 
 def check(patterns: Mapping[str, PatternType], workflows: Mapping[str, WorkflowSettings]) -> None:

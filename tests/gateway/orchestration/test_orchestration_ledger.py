@@ -40,7 +40,7 @@ def test_a_step_reserves_what_its_own_target_used_and_an_unknown_one_what_all_di
         assert reservation is not None
         book.settle(reservation, Usage(calls=1, tokens=tokens), target)
     estimates = [book.reserve(target) for target in ("agent:a", "agent:b", "agent:c")]
-    assert [each.tokens for each in estimates if each is not None] == [40, 100, 60]
+    assert [each.estimate.tokens for each in estimates if each is not None] == [40, 100, 60]
 
 
 def test_something_is_kept_back_for_the_last_word() -> None:
