@@ -44,7 +44,8 @@ async def asked_back(run: RunContext, order: Order, asked: InputRequired, until_
     if number > QUESTIONS_AT_MOST:
         return None
     name = f"{order.message_id}.{number}"
-    answer = await put(run, order, name, text, until_s, {})
+    # Whoever is told the question hears the agent.
+    answer = await put(run, order, name, text, until_s, {"labels": asked.labels.to_json()})
     if answer is None:
         return None
     labels = labels_from_json(answer.get("labels"))

@@ -14,6 +14,7 @@ from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.model import Emit, Event, InputRequired, Request, StatusChanged
 from gateway.core.ports.runs import Run, RunEvent
 from gateway.core.task import TaskState
+from gateway.orchestration.run_labels import labels_told
 from gateway.orchestration.watching import Watching
 from gateway.orchestration.wiring import Wiring
 
@@ -49,7 +50,8 @@ class Callers:
         text = json_text(asked.body.get("text"))
         question = await self._form(asked, text, json_object(askable_by(request.meta)["elicitation"]))
         body = Plain(Content(parts=(text_part(text),)))
-        return InputRequired(body=body, state=_state(run, asked), labels=request.labels, questions={KEY: question})
+        labels = request.labels.join(await labels_told(self.wiring.runs, request.principal, (run,)))
+        return InputRequired(body=body, state=_state(run, asked), labels=labels, questions={KEY: question})
 
     async def answer_in(self, run: Run, request: Request) -> Request | None:
         """The request with the answer it brings to the run's question; None where that was answered before."""

@@ -13,6 +13,7 @@ import anyio
 from gateway.core.content import Content, Plain, text_part
 from gateway.core.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound
 from gateway.core.json import JsonObject, canonical_json, json_text
+from gateway.core.labels import Labels
 from gateway.core.limits import Limits
 from gateway.core.model import Accepted, Capability, Complete, Emit, InputRequired, Request, Result, TaskOpened
 from gateway.core.ports.bus import Bus
@@ -38,6 +39,7 @@ from gateway.orchestration.ledger import Ledgers
 from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.nesting import with_depth
 from gateway.orchestration.retention import Retention, RetentionSettings
+from gateway.orchestration.run_labels import labels_told
 from gateway.orchestration.runs import Runs, wanted_from
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.spec import spec_from_json
@@ -142,13 +144,13 @@ class Orchestrator:
                 return await self._call(request, slug, emit)
             case "task.get":
                 run = await self._asked_for(request, slug)
-                history = wanted_from(request.meta, slug).history_length
-                return Accepted(task=await self.runs.task(run, history))
+                return await self._shown(request, run, wanted_from(request.meta, slug).history_length)
             case "task.list":
-                return Complete(body=await self.runs.page(request.principal, wanted_from(request.meta, slug)))
+                page, shown = await self.runs.page(request.principal, wanted_from(request.meta, slug))
+                return Complete(body=page, labels=await self._told(request, *shown))
             case "task.cancel":
                 run = await self._asked_for(request, slug)
-                return Accepted(task=await self.runs.task(await self.control.canceled(run)))
+                return await self._shown(request, await self.control.canceled(run))
             case "task.subscribe":
                 return await self._subscribed(request, slug, emit)
             case _:
@@ -167,8 +169,7 @@ class Orchestrator:
         else:
             run, after = await self._admission.run_for(request, slug, settings), 0
         if request.meta.get("return_immediately") is True:
-            latest = await self.runs.find(request.principal, run.id)
-            return Accepted(task=await self.runs.task(latest), labels=request.labels)
+            return await self._shown(request, await self.runs.find(request.principal, run.id))
         begins = not asked_for and not request.continuation
         await emit(opened(run) if begins else TaskOpened(task=await self.runs.task(run)))
         ended = await self._callers.followed(run, after, emit, request)
@@ -179,6 +180,7 @@ class Orchestrator:
                 f"run {run.id} is still at work, and goes on: ask for task {run.id}, or repeat the same call under the "
                 "same idempotency key or message id, for its answer",
                 detail={"run": run.id, "task": run.id},
+                sources=(await self._told(request, run)).untrusted,
             )
         return _complete(ended)
 
@@ -196,13 +198,24 @@ class Orchestrator:
         events = await self._wiring.runs.events(run.id)
         if TaskState(run.state).terminal:
             # No stream: A2A 1.0, section 3.1.6, has no subscription to a task that has ended.
-            return Accepted(task=task_of(run, events))
+            return await self._shown(request, run)
         await emit(TaskOpened(task=task_of(run, events)))
         after = events[-1].seq if events else 0
         ended = await self._watching.follow(run, after, emit, request.budget.deadline_s)
         if ended is None:
-            raise DeadlineExceeded(f"run {run.id} is still at work; subscribe again", detail={"task": run.id})
-        return Accepted(task=await self.runs.task(ended))
+            said = f"run {run.id} is still at work; subscribe again"
+            sources = (await self._told(request, run)).untrusted
+            raise DeadlineExceeded(said, detail={"task": run.id}, sources=sources)
+        return await self._shown(request, ended)
+
+    async def _shown(self, request: Request, run: Run, history_length: int | None = None) -> Accepted:
+        """The run as it stands, as a task of the caller's."""
+        labels = await self._told(request, run)
+        return Accepted(task=await self.runs.task(run, history_length), labels=labels)
+
+    async def _told(self, request: Request, *runs: Run) -> Labels:
+        """Of what the caller is told of these runs."""
+        return request.labels.join(await labels_told(self._wiring.runs, request.principal, runs))
 
     async def _asked_for(self, request: Request, slug: str) -> Run:
         run_id = json_text(request.meta.get("task"))

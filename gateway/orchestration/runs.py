@@ -84,8 +84,8 @@ class Runs:
         events = await self._wiring.runs.events(run.id)
         return task_of(run, events, history_length=history_length)
 
-    async def page(self, who: Principal, wanted: Wanted) -> TaskPage:
-        """Latest change first. Raises: InvalidRequest: no such page, or no such state."""
+    async def page(self, who: Principal, wanted: Wanted) -> tuple[TaskPage, Sequence[Run]]:
+        """Latest change first, and the runs on it. Raises: InvalidRequest: no such page, or no such state."""
         owner = "" if who.kind == "operator" else who.subject
         found = await self._wiring.runs.list(
             who.tenant, owner=owner, workflow=wanted.workflow, context_id=wanted.context_id, limit=LISTED_AT_MOST
@@ -101,7 +101,7 @@ class Runs:
         shown = runs[start : start + size]
         tasks = [await self.task(run, wanted.history_length) for run in shown]
         more = start + size < len(runs)
-        return TaskPage(tasks=tuple(tasks), next_token=shown[-1].id if more else "", total=len(runs))
+        return TaskPage(tasks=tuple(tasks), next_token=shown[-1].id if more else "", total=len(runs)), shown
 
     async def tree(self, who: Principal, run_id: str) -> RunTree:
         """Raises: NotFound."""

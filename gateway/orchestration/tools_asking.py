@@ -125,7 +125,7 @@ class Exchange:
             clock, ask_s = self.run.wiring.clock, self.run.limits.ask_timeout_s
             began_s = clock.monotonic_s()
             until_s = min(self.until_s, began_s + ask_s)
-            beside: JsonObject = {**round_.to_json(), "form": question}
+            beside: JsonObject = {**round_.to_json(), "form": question, "labels": round_.asked.labels.to_json()}
             answer = await put(self.run, self.order, name, cut(words, REASON_CHARS), until_s, beside)
             self.waited_s += clock.monotonic_s() - began_s
             if answer is None:
