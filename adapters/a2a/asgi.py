@@ -9,6 +9,7 @@ import anyio
 from adapters.a2a.wire.envelope import event_bytes
 from adapters.a2a.wire.errors import a2a_error
 from gateway.core.errors import GatewayError, InvalidRequest, NotFound
+from gateway.core.slugs import LONGEST_SLUG
 
 Scope: TypeAlias = "MutableMapping[str, Any]"
 Receive: TypeAlias = "Callable[[], Awaitable[MutableMapping[str, Any]]]"
@@ -19,7 +20,6 @@ KEEP_ALIVE_S = 15.0
 BODY_TIMEOUT_S = 30.0
 """Longest a client may take to send its body."""
 CARD_PATH = "/.well-known/agent-card.json"
-LONGEST_SLUG = 24
 LONGEST_QUERY = 1000
 _SLUG_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _HEX = frozenset("0123456789abcdef")

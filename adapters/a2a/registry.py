@@ -13,11 +13,10 @@ from gateway.core.errors import Conflict, InvalidRequest, NotFound
 from gateway.core.json import Json
 from gateway.core.ports.storage import AgentRegistry, RegisteredAgent
 from gateway.core.ports.world import Clock
+from gateway.core.slugs import LONGEST_SLUG, RESERVED, is_slug
 
 log = structlog.get_logger(__name__)
 
-RESERVED = frozenset({"api", "mcp", "sets", "agents", "workflows", "run"})
-LONGEST_SLUG = 24
 _SLUG_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -135,7 +134,7 @@ class AgentDirectory:
         return await self._registry.seen(slug, card.digest, card.raw, self._clock.now_us()) == card.digest
 
     def _free(self, slug: str) -> str:
-        if not 0 < len(slug) <= LONGEST_SLUG or not _SLUG_CHARACTERS.issuperset(slug) or slug in RESERVED:
+        if not is_slug(slug) or slug in RESERVED:
             raise InvalidRequest(
                 f"{slug[:40]!r} cannot be a name: 1 to {LONGEST_SLUG} characters out of a-z, 0-9 and -, and none of "
                 + ", ".join(sorted(RESERVED)),

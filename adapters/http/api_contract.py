@@ -7,6 +7,7 @@ from adapters.http.api_endpoint import Endpoint, Query
 from adapters.http.api_endpoint import object_of as _object
 from gateway.core.errors import ERRORS
 from gateway.core.json import Json, JsonObject
+from gateway.core.slugs import SLUG
 
 PREFIX = "/api/v1"
 
@@ -14,7 +15,7 @@ PREFIX = "/api/v1"
 _AGENT = _object(
     {
         "url": {"type": "string", "maxLength": 2000, "description": "Address of the agent's card, or of the agent"},
-        "slug": {"type": "string", "pattern": "^[a-z0-9-]{1,24}$"},
+        "slug": {"type": "string", "pattern": f"^{SLUG}$"},
     },
     "url",
 )

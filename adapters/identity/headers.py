@@ -1,7 +1,5 @@
 """Headers by which proxies tell applications who the caller is. Here nobody is believed: they are stripped."""
 
-from collections.abc import Iterable
-
 IDENTITY_HEADERS: frozenset[bytes] = frozenset(
     {
         b"remote-user",
@@ -81,30 +79,8 @@ IDENTITY_PREFIXES: tuple[bytes, ...] = (
 )
 """Beginnings of names, lower case, with hyphens."""
 
-ADDRESS_HEADERS: frozenset[bytes] = frozenset(
-    {
-        b"forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-proto",
-        b"x-forwarded-port",
-        b"x-real-ip",
-        b"x-client-ip",
-        b"x-original-url",
-        b"x-rewrite-url",
-        b"true-client-ip",
-        b"cf-connecting-ip",
-    }
-)
-"""Where the call came from, as told by a proxy: to be believed of a configured proxy only, and never as identity."""
-
 
 def is_identity_header(name: bytes) -> bool:
     """Whether a header of this name claims to say who the caller is. Underscores count as hyphens, as in CGI."""
     plain = name.lower().replace(b"_", b"-")
     return plain in IDENTITY_HEADERS or plain.startswith(IDENTITY_PREFIXES)
-
-
-def without_identity(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The headers that do not claim to say who the caller is, in their order."""
-    return [(name, value) for name, value in headers if not is_identity_header(name)]

@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from adapters.identity.settings import SecretReference
 from adapters.net.auth_settings import ClientSettings, SecretsGoThere
+from gateway.core.slugs import is_slug
 
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Signatures with a public key only: `none` and HMAC have no place in a token somebody else issued (RFC 8725)."""
 RESERVED_ISSUERS = frozenset({"agent", "workflow", "operator"})
 """Would make subjects that look like principals of another origin."""
-_SLUG = re.compile(r"[a-z0-9-]{1,24}")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")
 
 
@@ -139,7 +139,7 @@ class OAuthSettings(BaseModel):
     @classmethod
     def _can_be_told_apart(cls, issuers: dict[str, IssuerSettings]) -> dict[str, IssuerSettings]:
         for name in issuers:
-            if not _SLUG.fullmatch(name) or name in RESERVED_ISSUERS:
+            if not is_slug(name) or name in RESERVED_ISSUERS:
                 raise ValueError(f"{name!r} cannot be an issuer's name: 1 to 24 lower case letters, digits and '-'")
         urls = [each.url for each in issuers.values()]
         if len(set(urls)) < len(urls):

@@ -29,8 +29,6 @@ INVALID_PARAMS = -32602
 UNSUPPORTED_VERSION = -32022
 RESOURCE_NOT_FOUND = -32002
 """Until 2025-11-25; since then -32602."""
-MODERN_ERRORS = frozenset({-32020, -32021, UNSUPPORTED_VERSION})
-"""Codes only a server of the modern era sends (MCP 2026-07-28, versioning)."""
 
 NotMcp = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, InvalidRequest)
 """What decoding raises when the bytes are not what the protocol says."""

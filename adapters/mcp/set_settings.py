@@ -6,9 +6,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from gateway.core.model import DEFAULT_TENANT
+from gateway.core.slugs import SLUG
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_TARGET = re.compile(r"[a-z0-9-]{1,24}/.+")
+_TARGET = re.compile(rf"{SLUG}/.+")
 SEARCH_TOOLS = frozenset({"search", "describe", "call"})
 """What stands in place of a set's tools where it is searched."""
 

@@ -10,8 +10,6 @@ from adapters.net.auth_settings import AuthSettings
 from gateway.core.model import DEFAULT_TENANT
 from gateway.core.ports.pinning import PinningMode
 
-SLUG = re.compile(r"[a-z0-9-]{1,24}")
-RESERVED_SLUGS = frozenset({"api", "mcp", "sets", "agents", "workflows", "run"})
 _REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|keyring:[^/]+/.+)")
 _TAG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -193,12 +191,3 @@ class ServerSettings(BaseModel):
             if (tool.deterministic or tool.stale_on_error) and not tagged:
                 raise ValueError(f"tools.{name}: only answers of reads are remembered; tag it read if it is one")
         return self
-
-
-def check_slug(slug: str) -> str:
-    """The slug itself. Raises: ValueError: no slug, or a reserved one."""
-    if not SLUG.fullmatch(slug):
-        raise ValueError(f"{slug!r} is not a slug: 1 to 24 lower case letters, digits and '-'")
-    if slug in RESERVED_SLUGS:
-        raise ValueError(f"{slug!r} is reserved: {', '.join(sorted(RESERVED_SLUGS))}")
-    return slug

@@ -55,14 +55,6 @@ class DataDirectory:
         return self.keys / "operator.key"
 
     @property
-    def pepper(self) -> Path:
-        return self.keys / "pepper"
-
-    @property
-    def delegation_key(self) -> Path:
-        return self.keys / "delegation.key"
-
-    @property
     def endpoint(self) -> Path:
         return self.root / "endpoint.json"
 

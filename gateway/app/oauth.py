@@ -95,7 +95,7 @@ def _login(issuer: Issuer, settings: LoginSettings, ground: Ground, server: Auth
 def oauth_problems(configuration: Configuration) -> Iterator[Problem]:
     """Roles that rules give and nobody wrote; patterns that are none; accounts that can be connected for another."""
     settings = configuration.section("oauth", OAuthSettings)
-    known = cast("Mapping[str, object]", configuration.sections.get("roles") or {})
+    known = configuration.entries("roles")
     for name, issuer in settings.issuers.items():
         for index, rule in enumerate(issuer.rules):
             path = child(child(child(child("oauth", "issuers"), name), "rules"), index)
@@ -114,8 +114,8 @@ def oauth_problems(configuration: Configuration) -> Iterator[Problem]:
 
 def _links_nobody_checks(configuration: Configuration, settings: OAuthSettings) -> Iterator[Problem]:
     """Servers at which an account can be connected in another person's name."""
-    servers = cast("Mapping[str, ServerSettings]", configuration.sections.get("servers") or {})
-    people = cast("Mapping[str, PrincipalSettings]", configuration.sections.get("principals") or {})
+    servers = cast("Mapping[str, ServerSettings]", configuration.entries("servers"))
+    people = cast("Mapping[str, PrincipalSettings]", configuration.entries("principals"))
     without = [name for name, each in settings.issuers.items() if each.login is None]
     for slug, server in servers.items():
         if server.auth is None or server.auth.kind != "user":

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.core.slugs import LONGEST_SLUG, RESERVED
 
-RESERVED = frozenset({"api", "mcp", "sets", "agents", "workflows", "run"})
-_LONGEST_SLUG = 24
 _SECRET_NAME = re.compile(r"key|token|secret|pass|auth|credential|cookie", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)")
 _UNSUITABLE = re.compile(r"[^a-z0-9]+")
@@ -96,11 +95,11 @@ class _Values:
 
 
 def _slug(name: str, taken: Mapping[str, object]) -> str:
-    stem = _UNSUITABLE.sub("-", name.lower()).strip("-")[:_LONGEST_SLUG].strip("-") or "server"
+    stem = _UNSUITABLE.sub("-", name.lower()).strip("-")[:LONGEST_SLUG].strip("-") or "server"
     if stem in RESERVED:
         stem = f"{stem}-server"
     slug, number = stem, 1
     while slug in taken:
         number += 1
-        slug = f"{stem[: _LONGEST_SLUG - len(str(number)) - 1]}-{number}"
+        slug = f"{stem[: LONGEST_SLUG - len(str(number)) - 1]}-{number}"
     return slug

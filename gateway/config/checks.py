@@ -15,10 +15,10 @@ from gateway.config.load import Check, Configuration
 from gateway.config.name_checks import somebody_can_answer, somebody_is_charged, workers_named
 from gateway.config.problems import Problem
 from gateway.config.start_checks import runs_do_not_start_themselves, starts_lead_somewhere
+from gateway.core.slugs import RESERVED, is_slug
 
 OWNERS = ("servers", "buses", "agents", "workflows")
 """Sections whose keys share one namespace of slugs."""
-RESERVED = frozenset({"api", "mcp", "sets", "agents", "workflows", "run"})
 ROLES = (
     *("planner", "executor", "synthesiser", "classifier", "judge", "critic", "reconciler", "goal_checker"),
     "summariser",
@@ -27,7 +27,6 @@ ROLES = (
 BUILT_IN = frozenset({"run"})
 """Owners that are there without being configured."""
 
-_SLUG = re.compile(r"[a-z0-9-]{1,24}")
 _ROLE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9_.@+-]{1,128}")
 _WILDCARDS = re.compile(r"[*?]")
@@ -62,8 +61,8 @@ def standard_checks(registered: Mapping[str, Collection[str]] | None = None) -> 
 def legal_names(configuration: Configuration) -> Iterator[Problem]:
     """Slugs, role names and principals' names can be written everywhere they have to be."""
     for section in OWNERS:
-        for slug in _entries(configuration, section):
-            if not _SLUG.fullmatch(slug):
+        for slug in configuration.entries(section):
+            if not is_slug(slug):
                 yield configuration.problem(
                     child(section, slug),
                     f"{slug!r} is not a legal name here",
@@ -74,7 +73,7 @@ def legal_names(configuration: Configuration) -> Iterator[Problem]:
                     child(section, slug), f"{slug!r} is reserved", expected=f"so are {', '.join(sorted(RESERVED))}"
                 )
     for section, legal in (("roles", _ROLE), ("principals", _NAME), ("sets", _ROLE)):
-        for name in _entries(configuration, section):
+        for name in configuration.entries(section):
             if not legal.fullmatch(name):
                 expected = "use letters, digits, `_`, `.` and `-`"
                 yield configuration.problem(
@@ -88,7 +87,7 @@ def one_namespace(registered: Mapping[str, Collection[str]]) -> Check:
     def check(configuration: Configuration) -> Iterator[Problem]:
         first: dict[str, str] = {}
         for section in OWNERS:
-            for slug in _entries(configuration, section):
+            for slug in configuration.entries(section):
                 path = child(section, slug)
                 if slug in first:
                     where = f"{first[slug]} in line {configuration.line_of(first[slug])}"
@@ -105,9 +104,9 @@ def one_namespace(registered: Mapping[str, Collection[str]]) -> Check:
 
 def roles_exist(configuration: Configuration) -> Iterator[Problem]:
     """Every role somebody has is written down."""
-    roles = _entries(configuration, "roles")
+    roles = configuration.entries("roles")
     for section in ("principals", "agents"):
-        for name, settings in _entries(configuration, section).items():
+        for name, settings in configuration.entries(section).items():
             for index, role in enumerate(_texts(settings, "roles")):
                 if role not in roles:
                     path = child(child(child(section, name), "roles"), index)
@@ -118,9 +117,9 @@ def targets_exist(registered: Mapping[str, Collection[str]]) -> Check:
     """Whatever a workflow may call or a set offers is there, tools as far as their server."""
 
     def check(configuration: Configuration) -> Iterator[Problem]:
-        known = {section: {*_entries(configuration, section), *registered.get(section, ())} for section in OWNERS}
+        known = {section: {*configuration.entries(section), *registered.get(section, ())} for section in OWNERS}
         known["servers"] |= known["buses"]
-        for slug, settings in _entries(configuration, "workflows").items():
+        for slug, settings in configuration.entries("workflows").items():
             for path, section, name in _targets(child("workflows", slug), settings):
                 owner = name.partition("/")[0] if section == "servers" else name
                 if owner not in known[section]:
@@ -128,7 +127,7 @@ def targets_exist(registered: Mapping[str, Collection[str]]) -> Check:
                 elif section == "servers" and "/" not in name:
                     expected = f"write the server and the tool: {name}/TOOL"
                     yield configuration.problem(path, f"{name!r} names no tool", expected=expected)
-        for slug, settings in _entries(configuration, "sets").items():
+        for slug, settings in configuration.entries("sets").items():
             for path, section, name in _targets_below(child("sets", slug), settings):
                 owner = name.partition("/")[0]
                 if owner not in known[section]:
@@ -148,7 +147,7 @@ def patterns_name_something(registered: Mapping[str, Collection[str]]) -> Check:
     """Patterns of roles whose owner does not exist: legal, but nothing will ever match them."""
 
     def check(configuration: Configuration) -> Iterator[Problem]:
-        for role, settings in _entries(configuration, "roles").items():
+        for role, settings in configuration.entries("roles").items():
             for effect in ("allow", "deny"):
                 for index, entry in enumerate(_items(settings, effect)):
                     path = child(child(child("roles", role), effect), index)
@@ -160,7 +159,7 @@ def patterns_name_something(registered: Mapping[str, Collection[str]]) -> Check:
 
 def somebody_may_knock(configuration: Configuration) -> Iterator[Problem]:
     """A configuration without principals is legal, and lets nobody in but minted keys."""
-    if not _entries(configuration, "principals"):
+    if not configuration.entries("principals"):
         yield Problem(
             message="there is no principal, so nobody can knock but with a minted key",
             path="principals",
@@ -177,7 +176,7 @@ def _unmatched(
     sections = (_SECTION_OF[kind],) if kind in _SECTION_OF else OWNERS if kind == "*" and colon else ()
     named = " or ".join(section.removesuffix("s") for section in sections if section != "buses")
     sections = (*sections, "buses") if kind == "tool" else sections
-    known = {slug for each in sections for slug in (*_entries(configuration, each), *registered.get(each, ()))}
+    known = {slug for each in sections for slug in (*configuration.entries(each), *registered.get(each, ()))}
     known |= BUILT_IN
     if not sections or any(fnmatchcase(slug, owner.replace("[", "[[]")) for slug in known):
         return
@@ -219,10 +218,6 @@ def _targets_below(path: str, value: object) -> Iterator[tuple[str, str, str]]:
     elif isinstance(value, tuple):
         for index, inner in enumerate(cast("tuple[object, ...]", value)):
             yield from _targets_below(child(path, index), inner)
-
-
-def _entries(configuration: Configuration, section: str) -> Mapping[str, object]:
-    return cast("Mapping[str, object]", configuration.sections.get(section) or {})
 
 
 def _items(settings: object, name: str) -> Iterable[object]:

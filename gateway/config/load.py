@@ -37,6 +37,10 @@ class Configuration:
         """A section; `kind` is what its type says it is.  Raises: KeyError: there is no such section."""
         return cast("T", self.sections[name])
 
+    def entries(self, name: str) -> Mapping[str, object]:
+        """The entries of a section that is a mapping of names; none where there is no such section."""
+        return cast("Mapping[str, object]", self.sections.get(name) or {})
+
     def line_of(self, path: str) -> int:
         """The line of a path such as `roles.support.allow[0]`, or of the nearest thing around it."""
         return self.document.place_of(path).line

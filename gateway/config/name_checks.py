@@ -24,7 +24,7 @@ def workers_named(registered: Mapping[str, Collection[str]]) -> Check:
         agents = _known(configuration, "agents", registered)
         slugs = agents | _known(configuration, "workflows", registered)
         servers = _known(configuration, "servers", registered) | _known(configuration, "buses", registered)
-        for workflow, settings in _entries(configuration, "workflows").items():
+        for workflow, settings in configuration.entries("workflows").items():
             at = child("workflows", workflow)
             for failed in _mapping(settings, "fallback"):
                 server, slash, _ = failed.partition("/")
@@ -51,8 +51,8 @@ def workers_named(registered: Mapping[str, Collection[str]]) -> Check:
 def somebody_can_answer(configuration: Configuration) -> Iterator[Problem]:
     """Roles that are asked and that nobody here has a name for: legal, as tokens may bring others, and probably not
     meant. A question to nobody waits until its time is up."""
-    roles = _entries(configuration, "roles")
-    for workflow, settings in _entries(configuration, "workflows").items():
+    roles = configuration.entries("roles")
+    for workflow, settings in configuration.entries("workflows").items():
         at = child("workflows", workflow)
         asked = [(child(child(at, "router"), "person"), getattr(getattr(settings, "router", None), "person", ""))]
         for index, stage in enumerate(getattr(settings, "stages", ())):
@@ -86,11 +86,7 @@ def somebody_is_charged(registered: Mapping[str, Collection[str]]) -> Check:
 
 
 def _known(configuration: Configuration, section: str, registered: Mapping[str, Collection[str]]) -> set[str]:
-    return {*_entries(configuration, section), *registered.get(section, ())}
-
-
-def _entries(configuration: Configuration, section: str) -> Mapping[str, object]:
-    return cast("Mapping[str, object]", configuration.sections.get(section) or {})
+    return {*configuration.entries(section), *registered.get(section, ())}
 
 
 def _mapping(settings: object, name: str) -> Mapping[str, BaseModel]:

@@ -40,11 +40,6 @@ def schema_text(sections: Mapping[str, Section]) -> str:
     return json.dumps(json_schema(sections), indent=2, ensure_ascii=False) + "\n"
 
 
-def schema_line(path: str) -> str:
-    """The first line of a configuration whose schema is at `path`, for editors."""
-    return f"# yaml-language-server: $schema={path}"
-
-
 def shapes(sections: Mapping[str, Section]) -> dict[str, "Shape"]:
     """The shape of each section."""
     whole = _schema(sections, _Closed)

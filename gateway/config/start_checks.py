@@ -7,14 +7,13 @@ from typing import cast
 from gateway.config.document import child
 from gateway.config.load import Configuration
 from gateway.config.problems import Problem
-
-EVERY_TENANT = "*"
+from gateway.core.catalog import EVERY_TENANT
 
 
 def starts_lead_somewhere(configuration: Configuration) -> Iterator[Problem]:
     """Every topic that starts a workflow is there, starts no other, and acts as somebody who may."""
     first: dict[tuple[str, str], str] = {}
-    for slug, workflow in _entries(configuration, "workflows").items():
+    for slug, workflow in configuration.entries("workflows").items():
         yield from _no_bus(configuration, slug, workflow)
         for path, start in _starts(slug, workflow):
             problems = [*_unknown(configuration, path, start)]
@@ -32,7 +31,7 @@ def starts_lead_somewhere(configuration: Configuration) -> Iterator[Problem]:
 
 def runs_do_not_start_themselves(configuration: Configuration) -> Iterator[Problem]:
     """No message leads, by what its runs call and where they answer, to a message of the same topic."""
-    workflows = _entries(configuration, "workflows")
+    workflows = configuration.entries("workflows")
     starts = [(slug, path, start) for slug, each in workflows.items() for path, start in _starts(slug, each)]
     leads: dict[str, set[str]] = {}
     for slug, _, start in starts:
@@ -49,7 +48,7 @@ def runs_do_not_start_themselves(configuration: Configuration) -> Iterator[Probl
 
 def _no_bus(configuration: Configuration, slug: str, workflow: object) -> Iterator[Problem]:
     """The bus of an event-driven workflow is there, and has topics."""
-    buses, name = _entries(configuration, "buses"), _bus_of(workflow)
+    buses, name = configuration.entries("buses"), _bus_of(workflow)
     path = child(child(child("workflows", slug), "event_driven"), "bus")
     if name and name not in buses:
         yield configuration.problem(path, f"there is no bus {name!r}", name=name, known=sorted(buses))
@@ -69,7 +68,7 @@ class _Start:
 
 
 def _unknown(configuration: Configuration, path: str, start: _Start) -> Iterator[Problem]:
-    buses, principals = _entries(configuration, "buses"), _entries(configuration, "principals")
+    buses, principals = configuration.entries("buses"), configuration.entries("principals")
     bus = buses.get(start.bus)
     if bus is None:
         where = child(path, "bus")
@@ -88,8 +87,8 @@ def _unknown(configuration: Configuration, path: str, start: _Start) -> Iterator
 
 
 def _unfit(configuration: Configuration, path: str, start: _Start, workflow: object) -> Iterator[Problem]:
-    bus = _entries(configuration, "buses")[start.bus]
-    who = _entries(configuration, "principals")[start.principal]
+    bus = configuration.entries("buses")[start.bus]
+    who = configuration.entries("principals")[start.principal]
     tenant = _tenant(who)
     if getattr(who, "kind", "") == "operator":
         message = f"{start.principal!r} is an operator, and messages act as none"
@@ -130,7 +129,7 @@ def _targets(workflow: object, kind: str) -> set[str]:
 def _tools(configuration: Configuration, workflow: object) -> set[str]:
     """What runs may call, the topics of an event-driven workflow's bus included."""
     name = _bus_of(workflow)
-    topics = _topics(_entries(configuration, "buses").get(name))
+    topics = _topics(configuration.entries("buses").get(name))
     return _targets(workflow, "tool:") | {f"{name}/{topic}" for topic in topics}
 
 
@@ -150,7 +149,3 @@ def _starts(slug: str, workflow: object) -> Iterator[tuple[str, _Start]]:
 
 def _tenant(settings: object) -> str:
     return str(getattr(settings, "tenant", ""))
-
-
-def _entries(configuration: Configuration, section: str) -> Mapping[str, object]:
-    return cast("Mapping[str, object]", configuration.sections.get(section) or {})

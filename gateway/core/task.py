@@ -26,12 +26,6 @@ class TaskState(StrEnum):
         """No move leads out of it."""
         return self in _TERMINAL
 
-    def may_become(self, after: "TaskState") -> bool:
-        """Whether the move is legal; staying where one is counts as legal unless terminal."""
-        if self.terminal:
-            return False
-        return after is not TaskState.SUBMITTED or self is TaskState.SUBMITTED
-
 
 _TERMINAL = frozenset({TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELED, TaskState.REJECTED})
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from types import MappingProxyType
 
+from gateway.core.catalog import EVERY_TENANT
 from gateway.core.content import Content, Plain, text_part
 from gateway.core.errors import Conflict, Denied, InvalidRequest
 from gateway.core.json import Json, JsonObject, canonical_json, json_object, json_text
@@ -47,7 +48,7 @@ def _tool(name: str, description: str, properties: JsonObject, required: list[Js
         kind="tool",
         owner=NAME,
         local=name,
-        tenant="*",
+        tenant=EVERY_TENANT,
         title=name,
         description=description,
         definition=definition,
@@ -102,7 +103,8 @@ MEMORY_TOOLS: tuple[Capability, ...] = (
             "limit": {"type": "integer", "minimum": 1, "maximum": FOUND_AT_MOST},
         },
         ["query"],
-        *("read", "memory"),
+        "read",
+        "memory",
     ),
     _tool(
         ADD,

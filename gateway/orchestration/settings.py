@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.core.json import JsonObject, json_from
+from gateway.core.slugs import SLUG
 from gateway.orchestration.blocks.canary import CanarySettings
 from gateway.orchestration.blocks.concurrent import ConcurrentSettings
 from gateway.orchestration.blocks.consensus import ConsensusSettings
@@ -157,7 +158,7 @@ class WorkflowSettings(BaseModel):
     """Contracts and owners of scratchpad keys; other keys are free."""
     glossary: Glossary = Field(default_factory=dict[str, str])
     """Terms and what they mean here, `{RMA: a return we agreed to}`: handed to every agent, nested workflows' too."""
-    memory: str = Field(default="", pattern=r"^([a-z0-9-]{1,24})?$")
+    memory: str = Field(default="", pattern=f"^({SLUG})?$")
     """Name of the memory its agents can search and add to; workflows that name the same share it."""
     recall: bool = False
     """Every agent is handed what the memory has to do with its instruction."""

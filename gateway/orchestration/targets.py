@@ -8,8 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from gateway.core.contracts import refuse_contract
 from gateway.core.errors import InvalidRequest
+from gateway.core.slugs import SLUG
 
-SLUG = r"[a-z0-9-]{1,24}"
 Slug = Annotated[str, Field(pattern=f"^{SLUG}$")]
 StepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 Share = Annotated[float, Field(gt=0)]

@@ -7,6 +7,7 @@ nothing unless a role of theirs allows it.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from gateway.core.catalog import EVERY_TENANT
 from gateway.core.json import Json
 from gateway.core.model import AgentClass, Capability, Operation, Request
 from gateway.core.ports.policy import Need
@@ -26,7 +27,6 @@ AFTERWARDS: frozenset[Operation] = frozenset(
     {"complete", "task.get", "task.list", "task.update", "task.cancel", "task.subscribe"}
 )
 """Operations about a call rather than calls of their own: covered by the same grant, whatever the arguments were."""
-EVERY_TENANT = "*"
 _PLAINLY = "write the URI without `.` and `..`, what need not be escaped as it is, and its scheme in small letters"
 
 
@@ -76,10 +76,6 @@ class AccessPolicy:
             and not any(_takes_all(rule) and rule.pattern.may_name_some_of(kind, owner) for rule in rules)
             for kind in KINDS
         )
-
-    def plan_many(self, agent: AgentClass, capabilities: Iterable[Capability]) -> list[Need]:
-        """`plan` for each of them, in order; those that the same rules name cost one question to Cedar."""
-        return [self.plan(agent, capability) for capability in capabilities]
 
     def check_request(self, request: Request, capability: Capability) -> Verdict:
         """See `RequestPolicy.check_request`."""

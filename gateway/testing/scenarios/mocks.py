@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.core.slugs import SLUG
 from gateway.testing.scenarios.checked import Pattern, Regex
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-_TARGET = re.compile(r"agent:[a-z0-9-]{1,24}|tool:[a-z0-9-]{1,24}/\S+")
+_TARGET = re.compile(rf"agent:{SLUG}|tool:{SLUG}/\S+")
 
 
 def _checked_target(text: str) -> str:

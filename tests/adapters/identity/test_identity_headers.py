@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.identity.headers import ADDRESS_HEADERS, IDENTITY_HEADERS, is_identity_header, without_identity
+from adapters.identity.headers import IDENTITY_HEADERS, is_identity_header
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,6 @@ def test_what_claims_no_identity_stays(name: bytes) -> None:
     assert not is_identity_header(name)
 
 
-def test_headers_are_stripped_in_place_and_the_rest_keeps_its_order() -> None:
-    sent = [(b"host", b"x"), (b"X-User-Id", b"root"), (b"accept", b"1"), (b"accept", b"2")]
-
-    assert without_identity(sent) == [(b"host", b"x"), (b"accept", b"1"), (b"accept", b"2")]
-
-
 def test_names_are_kept_in_the_form_they_are_compared_in() -> None:
-    for name in IDENTITY_HEADERS | ADDRESS_HEADERS:
+    for name in IDENTITY_HEADERS:
         assert name == name.lower().replace(b"_", b"-")
-    assert not IDENTITY_HEADERS & ADDRESS_HEADERS

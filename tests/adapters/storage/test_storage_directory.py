@@ -120,7 +120,7 @@ def test_everything_lies_in_the_directory(tmp_path: Path) -> None:
     directory = DataDirectory(root=tmp_path)
     places = [
         *(directory.gateway_db, directory.audit_db, directory.runs_db, directory.scratch_db, directory.lock),
-        *(directory.keys, directory.operator_key, directory.pepper, directory.delegation_key, directory.endpoint),
+        *(directory.keys, directory.operator_key, directory.endpoint),
     ]
 
     assert len(set(places)) == len(places)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.config.checks import standard_checks
+from gateway.config.checks import ROLES, standard_checks
 from gateway.config.load import parse
 from gateway.config.problems import ConfigurationError, Problem
+from gateway.orchestration import settings
 
 
 class Part(BaseModel):
@@ -219,3 +220,7 @@ def test_sections_that_are_not_there_are_not_missed() -> None:
     configuration = parse("", {"principals": dict[str, Part]}, checks=standard_checks())
 
     assert [problem.path for problem in configuration.warnings] == ["principals"]
+
+
+def test_the_roles_that_are_looked_at_are_those_a_workflow_has() -> None:
+    assert settings.ROLES == ROLES

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.config.load import parse
 from gateway.config.problems import ConfigurationError
-from gateway.config.schema import json_schema, schema_line, schema_text
+from gateway.config.schema import json_schema, schema_text
 from gateway.core.json import json_object
 
 
@@ -106,4 +106,3 @@ def test_schema_and_loader_agree(text: str, fits: bool) -> None:
 def test_the_file_is_the_schema_and_the_same_each_time() -> None:
     assert json.loads(schema_text(SECTIONS)) == json_schema(SECTIONS)
     assert schema_text(SECTIONS) == schema_text(SECTIONS)
-    assert schema_line("x.json") == "# yaml-language-server: $schema=x.json"

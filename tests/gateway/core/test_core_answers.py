@@ -31,7 +31,7 @@ from gateway.core.plans import Policies
 from gateway.core.ports.orchestration import Entry, Node
 from gateway.core.ports.upstream import Listing
 from gateway.core.verdict import Deny, Verdict
-from gateway.orchestration.messages import step_body
+from gateway.orchestration.messages import said_to
 from gateway.orchestration.spec import RunSpec
 from tests.fakes import ANA, GRANT, FakeClock, FakeUpstream, Path, Says, a_request, tool
 
@@ -289,7 +289,7 @@ def spec(message: str) -> RunSpec:
 def a_step(version: int, value: Json, *, message: str = "Refund me", **more: object) -> Request:
     node = Node(target="agent:triage", input={"order": "A-1"}, reads=("quote",))
     read = {"quote": Entry(key="quote", value=value, version=version, writer="run_1/1")}
-    body = step_body(spec(message), node, {}, read)
+    body = said_to(spec(message), node, {}, read).body()
     meta: Mapping[str, Json] = {"message_id": f"run_{version}/1", "context_id": f"run_{version}/1", "delegation": "t"}
     request = structs.replace(a_request("agent:triage"), body=body, meta=meta)
     return structs.replace(request, **more)

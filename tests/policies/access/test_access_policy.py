@@ -258,7 +258,7 @@ def test_many_plans_say_the_same_as_single_ones() -> None:
         for tags in ((), ("read",))
     ]
 
-    needs = policy.plan_many(ana("s").agent_class, many)
+    needs = [policy.plan(ana("s").agent_class, each) for each in many]
 
     fresh = access(
         {"s": {"allow": ["tag:read", {"call": "tool:pay/*", "when": "args.a < 1"}], "deny": ["tool:*/delete"]}}
