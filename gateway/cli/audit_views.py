@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from adapters.storage.audit.verify import VerifyReport
-from gateway.cli.render import cell, clean, duration, facts, state, table
+from gateway.cli.render import duration, facts, in_line, state, table
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
 
@@ -18,12 +18,12 @@ def record_line(record: JsonObject) -> Text:
     return Text.assemble(
         (f"{_moment(record.get('at_us'))}  ", "dim"),
         state(json_text(record.get("outcome")) or json_text(record.get("phase"))),
-        f"  {clean(_who(record))}  ",
-        cell(record.get("capability") or record.get("operation")),
+        f"  {in_line(_who(record))}  ",
+        in_line(json_text(record.get("capability")) or json_text(record.get("operation"))),
         f"  {duration(took)}" if took else "",
-        f"  {clean(rule)}" if rule else "",
-        f": {clean(reason)}" if reason else "",
-        (f"  {clean(json_text(record.get('id')))}", "dim"),
+        f"  {in_line(rule)}" if rule else "",
+        f": {in_line(reason)}" if reason else "",
+        (f"  {in_line(json_text(record.get('id')))}", "dim"),
     )
 
 

@@ -6,6 +6,7 @@ import sys
 import traceback
 from typing import cast
 
+from gateway.cli.render import indented
 from gateway.core.errors import (
     DeadlineExceeded,
     GatewayError,
@@ -54,9 +55,10 @@ def report(error: Exception, *, as_json: bool) -> int:
         said = {"message": failure.message, "hint": failure.hint, "exit": failure.code, "reason": failure.reason}
         print(json.dumps({"error": said}))
     else:
-        print(f"drawbridge: {failure.message}", file=sys.stderr)
+        # The gateway passes on what servers, agents and other callers say.
+        print(f"drawbridge: {indented(failure.message, 2)}", file=sys.stderr)
         if failure.hint:
-            print(f"  {failure.hint}", file=sys.stderr)
+            print(f"  {indented(failure.hint, 2)}", file=sys.stderr)
     if failure.code == INTERNAL and os.environ.get(DEBUG):
         traceback.print_exception(error)
     return failure.code

@@ -1,5 +1,6 @@
 """How answers look: tables, trees and JSON on stdout, notes and progress on stderr. Decides nothing."""
 
+import json
 import os
 import re
 import sys
@@ -11,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway.core.json import Json, json_text
+from gateway.core.json import Json, JsonObject, json_text
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What a description or a summary from outside must not send to a terminal: escapes and reversed writing."""
@@ -67,6 +68,13 @@ def say(text: str | Text) -> None:
     stdout().print(text, soft_wrap=True)
 
 
+def say_fields(found: JsonObject) -> None:
+    """Print names and values, each name at the beginning of its line, and nothing else there."""
+    for name, value in found.items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        say(f"{name:<12}{indented(shown, 12)}")
+
+
 def note(text: str) -> None:
     """Print something beside the answer."""
     stderr().print(Text(clean(text)))
@@ -86,6 +94,16 @@ def progress(text: str) -> Generator[None]:
 def clean(text: str) -> str:
     """The text without what would steer a terminal."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def in_line(text: str) -> str:
+    """The text cleaned, on the line it is on: one with breaks in it could pretend to be further lines of ours."""
+    return " ".join(clean(text).split("\n"))
+
+
+def indented(text: str, columns: int) -> str:
+    """The text cleaned, its further lines below the first, where no name of ours stands."""
+    return f"\n{' ' * columns}".join(clean(text).split("\n"))
 
 
 def cut(text: str, limit: int) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.text import Text
 from rich.tree import Tree
 
-from gateway.cli.render import cell, clean, cut, duration, moment, state
+from gateway.cli.render import cell, clean, cut, duration, in_line, moment, state
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.orchestration.events import content_from_json
 
@@ -59,7 +59,7 @@ def event_line(said: JsonObject) -> Text:
     if event.get("state"):
         line = Text.assemble(line, "  ", state(event.get("state")))
     text = json_text(event.get("text")) or json_text(event.get("name"))
-    return Text.assemble(line, "  ", clean(text)) if text else line
+    return Text.assemble(line, "  ", in_line(text)) if text else line
 
 
 def _add_steps(tree: Tree, steps: Iterable[Json], calls: Calls) -> None:

@@ -8,7 +8,7 @@ import typer
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import connect
-from gateway.cli.render import clean, moment, note, say, show, state, table
+from gateway.cli.render import clean, moment, note, say_fields, show, state, table
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
 app = command_group("List, show, approve and deny what waits for a person.")
@@ -64,8 +64,7 @@ def show_approval(
     if as_json:
         show(found, lambda: "", as_json=True)
         return
-    for name, value in found.items():
-        say(f"{name:<12}{clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}")
+    say_fields(found)
 
 
 @app.command()

@@ -6,7 +6,7 @@ import typer
 
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import connect
-from gateway.cli.render import clean, moment, note, say, show, state, table
+from gateway.cli.render import clean, moment, note, say_fields, show, state, table
 from gateway.core.json import JsonObject, json_list, json_object, json_text
 
 app = command_group("List, show, retry and drop runs that did not come to a good end.")
@@ -88,5 +88,4 @@ def _tell(letter: JsonObject, *, as_json: bool) -> None:
     if as_json:
         show(letter, lambda: "", as_json=True)
         return
-    for name, value in letter.items():
-        say(f"{name:<12}{clean(str(value))}")
+    say_fields(letter)
