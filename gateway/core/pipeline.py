@@ -17,6 +17,7 @@ from gateway.core.catalog import Catalog
 from gateway.core.chaos import Chaos
 from gateway.core.effects import Effects, effect_key
 from gateway.core.errors import ApprovalNeeded, Denied, GatewayError, Internal, InvalidRequest, NotFound, Unavailable
+from gateway.core.first_answers import first_plan
 from gateway.core.hearing import Hearing
 from gateway.core.hops import Hops, SharedHops
 from gateway.core.json import Json
@@ -155,7 +156,7 @@ class Pipeline:
         started_s = self._clock.monotonic_s()
         record = self._record_of(request)
         try:
-            plan = self._plan(request)
+            plan = await self._plan(request)
             request = self._hops.bounded(request)
             if self._shared_hops is not None:
                 request = await self._shared_hops.bounded(request)
@@ -192,8 +193,10 @@ class Pipeline:
         self._finish(record, started_s)
         return result
 
-    def _plan(self, request: Request) -> Plan:
+    async def _plan(self, request: Request) -> Plan:
         plan = self._snapshot.plan(request.principal.agent_class, request.capability)
+        if plan is None and request.step_id:
+            plan = await first_plan(request, lambda: self._snapshot, lambda: self._changed.wait(), self._clock)
         if plan is None:
             raise self._unknown(request)
         return plan

@@ -143,6 +143,11 @@ class Snapshot:
         problem = self.catalog.gaps(agent.tenant).get(owner, "")
         return problem if problem and self._reaches(agent, owner) else ""
 
+    def starts(self, agent: AgentClass, owner: str) -> bool:
+        """Whether the owner has not answered yet, and `agent` is told so."""
+        source = self.catalog.sources.get(owner)
+        return source is not None and source.state == "starting" and bool(self.gap_for(agent, owner))
+
     def _reaches(self, agent: AgentClass, owner: str) -> bool:
         source = self.catalog.sources.get(owner)
         if source is None or source.listing is None:

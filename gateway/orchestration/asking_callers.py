@@ -1,5 +1,6 @@
 """Questions of a run to a caller whose protocol has forms for them: it is asked by the answer to its call, and calls
-again with what was said. Callers of other protocols watch the run's states instead, and answer it as a task."""
+again with what was said. Callers of other protocols watch the run's states instead, and answer it as a task; who waits
+for one answer (A2A's SendMessage) is given the task as soon as it asks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,9 +33,11 @@ class Callers:
     watching: Watching
 
     async def followed(self, run: Run, after: int, emit: Emit, request: Request) -> Run | InputRequired | None:
-        """The run as it ended, what it asks the caller first, or None where neither came in time."""
+        """The run as it ended or as it waits for its caller, what it asks by a form, or None where nothing came in
+        time."""
         until_s = request.budget.deadline_s
-        if "elicitation" not in askable_by(request.meta):
+        by_form = "elicitation" in askable_by(request.meta)
+        if not by_form and not _waits_for_one_answer(request):
             return await self.watching.follow(run, after, emit, until_s)
 
         async def watch(event: Event) -> None:
@@ -44,6 +47,8 @@ class Callers:
 
         with anyio.CancelScope() as scope:
             return await self.watching.follow(run, after, watch, until_s)
+        if not by_form:
+            return await self.wiring.runs.find(run.tenant, run.id)
         asked = await self._asked(run.id)
         if asked is None:
             raise AssertionError("unreachable: it has just asked")
@@ -97,6 +102,11 @@ class Callers:
         schema: JsonObject = {"type": "object", "properties": {_ANSWER: answer}, "required": [_ANSWER]}
         params: JsonObject = {"mode": "form", "message": text, "requestedSchema": schema}
         return {"method": "elicitation/create", "params": params}
+
+
+def _waits_for_one_answer(request: Request) -> bool:
+    """A2A 1.0, section 3.2.2: unless it returns at once, a send waits for an interrupted state or a terminal one."""
+    return request.protocol == "a2a" and request.meta.get("stream") is False
 
 
 def run_of(continuation: str) -> str:

@@ -182,6 +182,8 @@ class Orchestrator:
                 detail={"run": run.id, "task": run.id},
                 sources=(await self._told(request, run)).untrusted,
             )
+        if not TaskState(ended.state).terminal:
+            return Accepted(task=await self.runs.task(ended), labels=request.labels)
         return _complete(ended)
 
     async def _answered(self, request: Request, slug: str) -> tuple[Run, int]:

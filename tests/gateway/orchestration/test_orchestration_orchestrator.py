@@ -402,6 +402,27 @@ async def test_a_question_waits_for_its_answer() -> None:
     ]
 
 
+async def test_who_waits_for_one_answer_is_given_the_task_as_soon_as_it_asks() -> None:
+    async def doing(task: Task, steps: Steps) -> Json:
+        return [(await steps.ask(Question(prompt=prompt), timeout_s=60)).value for prompt in ("Which colour?", "Sure?")]
+
+    around = world(doing)
+    async with around.up():
+        sent: JsonObject = {"stream": False, "message_id": "m1"}
+        first = await around.ask("go", protocol="a2a", meta=sent)
+        again = await around.ask("go", protocol="a2a", meta=sent)
+        run_id = only_run(around)
+        reply: JsonObject = {"stream": False, "task": run_id}
+        second = await around.request("call", body=said("blue"), protocol="a2a", meta={**reply, "message_id": "m2"})
+        ended = await around.request("call", body=said("yes"), protocol="a2a", meta={**reply, "message_id": "m3"})
+    for waits, prompt in ((first, "Which colour?"), (again, "Which colour?"), (second, "Sure?")):
+        assert isinstance(waits, Accepted)
+        assert (waits.task.id, waits.task.state) == (run_id, TaskState.INPUT_REQUIRED)
+        assert waits.task.message is not None
+        assert waits.task.message.text == prompt
+    assert told(ended)["answer"] == ["blue", "yes"]
+
+
 def only_run(around: World) -> str:
     [run_id] = around.runs.runs
     return run_id
