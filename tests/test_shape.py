@@ -1,8 +1,11 @@
 """The shape of the code: no file and no function grows until it hides something. The exception list may only shrink."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("gateway", "adapters", "policies")
@@ -13,6 +16,8 @@ TOP_LEVEL = {
     *("pyproject.toml", "requirements.lock", "requirements-dev.lock", "Makefile", "Dockerfile"),
     *("README.md", "LICENSE", "CHANGELOG.md", ".ci", ".gitignore", ".pre-commit-config.yaml", ".dockerignore"),
 }
+MAPPED = ("gateway/core", "gateway/app", "gateway/cli", "gateway/orchestration", "gateway/patterns")
+"""Packages of so many modules that their docstring is a map of them."""
 TOO_LONG: dict[str, int] = {}
 """Files and functions that are longer for now, each with the length it may not exceed."""
 
@@ -51,6 +56,14 @@ def test_every_module_says_what_it_is_for() -> None:
         if ast.get_docstring(ast.parse(path.read_text())) is None
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize("package", MAPPED)
+def test_the_map_of_a_large_package_has_each_of_its_modules(package: str) -> None:
+    text = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text())) or ""
+    named = set(re.findall(r"`([a-z_]+)`", text))
+    modules = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"}
+    assert modules - named == set(), "say in the package's docstring what they are for"
 
 
 def test_nothing_stands_at_the_top_level_that_has_no_place_there() -> None:

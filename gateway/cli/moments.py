@@ -1,12 +1,13 @@
-"""Times as they are given on the command line."""
+"""Times, and spans of time, as they are given on the command line."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from adapters.system import SystemClock
 from gateway.cli.failure import USAGE, Failure
-from gateway.cli.lifetimes import seconds_from
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def us_from(text: str) -> int:
@@ -30,3 +31,11 @@ def rfc3339_from(at_us: int) -> str:
         return (_EPOCH + timedelta(microseconds=at_us)).isoformat()
     except OverflowError:
         return datetime(1, 1, 1, tzinfo=UTC).isoformat()
+
+
+def seconds_from(span: str) -> int:
+    """Seconds from `90s`, `15m`, `12h`, `30d` or `4w`. Raises: Failure."""
+    match = re.fullmatch(r"(\d{1,9})([smhdw])", span.strip())
+    if match is None or not int(match[1]):
+        raise Failure(f"{span!r} is no span of time", "Write it as 12h, 30d or 4w.", code=USAGE)
+    return int(match[1]) * _UNITS_S[match[2]]

@@ -10,10 +10,10 @@ from gateway.core.limits import Budget, Limits
 from gateway.core.model import Request
 from gateway.core.ports.runs import Run
 from gateway.core.task import TaskState
+from gateway.orchestration.dead_letter_queue import DeadLetterQueue
 from gateway.orchestration.events import content_to_json
 from gateway.orchestration.forks import start
 from gateway.orchestration.history import LOOKED_AT, RECAP_BYTES, earlier_turns, handed_down
-from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.nesting import depth_of
 from gateway.orchestration.recaps import NOTHING_YET, said_so_far
 from gateway.orchestration.runs import owner_of
@@ -25,9 +25,9 @@ from gateway.orchestration.wiring import Wiring
 class Admission:
     """Starts runs."""
 
-    def __init__(self, wiring: Wiring, limits: Limits, morgue: Morgue) -> None:
+    def __init__(self, wiring: Wiring, limits: Limits, dead_letter_queue: DeadLetterQueue) -> None:
         self._wiring = wiring
-        self._morgue = morgue
+        self._dead_letter_queue = dead_letter_queue
         self._limits = limits
 
     async def run_for(self, request: Request, slug: str, settings: WorkflowSettings) -> Run:
@@ -77,11 +77,11 @@ class Admission:
             await start(self._wiring, run)
         except Exhausted as error:
             await self._wiring.runs.update(run.id, state=TaskState.REJECTED.value, at_us=at_us, error=error.message)
-            await self._morgue.receive(replace(run, error=error.message), "rejected")
+            await self._dead_letter_queue.receive(replace(run, error=error.message), "rejected")
             raise
         if state is TaskState.REJECTED:
             await self._wiring.runs.update(run.id, state=TaskState.WORKING.value, at_us=at_us)
-            await self._morgue.gone_on(run, by=run.owner)
+            await self._dead_letter_queue.gone_on(run, by=run.owner)
 
     async def _before(self, request: Request, settings: WorkflowSettings, spec: RunSpec) -> RunSpec:
         """The spec with what came before it: earlier turns of its context, or what the outer run hands down."""

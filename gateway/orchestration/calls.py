@@ -25,12 +25,12 @@ from gateway.orchestration.asking_back import given_up
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.deliveries import Delivery, cancel_nested, deliver
 from gateway.orchestration.events import part_body, progress_body, warning_body
-from gateway.orchestration.keys import refuse_reader, refuse_writer
 from gateway.orchestration.messages import said_to
 from gateway.orchestration.orders import Order, described
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.remembering import with_memory
 from gateway.orchestration.results import broken_by, cut, refused
+from gateway.orchestration.scratchpad_rules import refuse_reader, refuse_writer
 from gateway.orchestration.summaries import fitted_for
 
 log = structlog.get_logger(__name__)

@@ -11,9 +11,9 @@ from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.runs import Run, RunEvent, RunStep, Told
 from gateway.core.task import TaskState
 from gateway.orchestration.asking_back import answer_body, answer_key
+from gateway.orchestration.dead_letter_queue import DeadLetterQueue
 from gateway.orchestration.events import progress_body, status_body
 from gateway.orchestration.forks import Forks
-from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.pauses import Gates
 from gateway.orchestration.runs import RESUMED, Runs
 from gateway.orchestration.spec import RunSpec, spec_from_json
@@ -29,9 +29,9 @@ TELL_S = 5.0
 class Control:
     """Acts on runs, whoever has checked that the asker may."""
 
-    def __init__(self, wiring: Wiring, runs: Runs, morgue: Morgue) -> None:
+    def __init__(self, wiring: Wiring, runs: Runs, dead_letter_queue: DeadLetterQueue) -> None:
         self._wiring = wiring
-        self._morgue = morgue
+        self._dead_letter_queue = dead_letter_queue
         self._runs = runs
         self._forks = Forks(wiring)
         self.gates = Gates(wiring)
@@ -131,7 +131,7 @@ class Control:
             # Whoever reopened it may not have come to this: the engine was away, or the process has died.
             async with self._resuming:
                 await self._wiring.journal.resume(run.id)
-            await self._morgue.gone_on(run, by=by)
+            await self._dead_letter_queue.gone_on(run, by=by)
         if run.paused_at_us and await runs.unpause(run.id, at_us):
             await self._wiring.scratch.let_go_on(run.id, at_us - run.paused_at_us)
             self.gates.look_again(run.id)

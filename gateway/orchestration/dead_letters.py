@@ -6,8 +6,8 @@ from gateway.core.errors import Conflict, GatewayError, NotFound
 from gateway.core.ports.dead_letters import DeadLetter
 from gateway.core.ports.runs import Run
 from gateway.orchestration.control import Control
+from gateway.orchestration.dead_letter_queue import DeadLetterQueue
 from gateway.orchestration.forks import start
-from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.wiring import Wiring
 
 CLAIM_US = 60_000_000
@@ -17,10 +17,10 @@ CLAIM_US = 60_000_000
 class DeadLetterOffice:
     """For operators of a tenant, whoever has checked that they are."""
 
-    def __init__(self, wiring: Wiring, control: Control, morgue: Morgue) -> None:
+    def __init__(self, wiring: Wiring, control: Control, dead_letter_queue: DeadLetterQueue) -> None:
         self._wiring = wiring
         self._control = control
-        self._morgue = morgue
+        self._dead_letter_queue = dead_letter_queue
 
     async def list(self, tenant: str, *, workflow: str, settled: bool, limit: int) -> Sequence[DeadLetter]:
         """Newest first; without `settled` only those that wait for somebody."""
@@ -49,7 +49,7 @@ class DeadLetterOffice:
         except GatewayError:
             await self._wiring.dead_letters.release(tenant, run_id, claimed_at_us=letter.settled_at_us)
             raise
-        await self._morgue.gone_on(run, by=by, retried_as=letter.retried_as)
+        await self._dead_letter_queue.gone_on(run, by=by, retried_as=letter.retried_as)
         return await self.find(tenant, run_id)
 
     async def drop(self, tenant: str, run_id: str, *, by: str) -> DeadLetter:

@@ -19,9 +19,9 @@ from gateway.core.ports.runs import Moved, Run, RunStep, Told
 from gateway.core.task import Task, TaskState, Turn
 from gateway.orchestration.chronicle import Chronicle
 from gateway.orchestration.context import Recap, RunContext
+from gateway.orchestration.dead_letter_queue import DeadLetterQueue
 from gateway.orchestration.events import artifact_body, content_from_json, content_to_json, status_body
 from gateway.orchestration.ledger import Ledger, Ledgers
-from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.pauses import Gate, Gates
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.recaps import recapitulated
@@ -83,7 +83,7 @@ class Execution:
     leaving: anyio.Event
     gates: Gates
     ledgers: Ledgers
-    morgue: Morgue
+    dead_letter_queue: DeadLetterQueue
     may_end: Callable[[], bool]
     """Asked before the end is told: False if the run was canceled meanwhile."""
 
@@ -221,7 +221,7 @@ class Execution:
         state = ended.state
         await persistently(lambda: self.wiring.scratch.release_all(run_id))
         if state is TaskState.FAILED:
-            await self.morgue.receive(replace(run, error=ended.error), "failed")
+            await self.dead_letter_queue.receive(replace(run, error=ended.error), "failed")
         moved = Moved(state=state.value, at_us=at_us, output=ended.to_json(), error=ended.error, usage=ended.usage)
         events = (
             Told(key=ANSWER, body=artifact_body(ANSWER, ended.content), at_us=at_us),

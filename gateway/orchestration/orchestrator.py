@@ -30,13 +30,13 @@ from gateway.orchestration.advising import Advising
 from gateway.orchestration.approving import Approving
 from gateway.orchestration.asking_callers import Callers, run_of
 from gateway.orchestration.control import Control
+from gateway.orchestration.dead_letter_queue import DeadLetterQueue
 from gateway.orchestration.dead_letters import DeadLetterOffice
 from gateway.orchestration.endings import Endings
 from gateway.orchestration.events import opened, task_of
 from gateway.orchestration.execution import Execution, ended_from_json
 from gateway.orchestration.explaining import Explaining
 from gateway.orchestration.ledger import Ledgers
-from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.nesting import with_depth
 from gateway.orchestration.retention import Retention, RetentionSettings
 from gateway.orchestration.run_labels import labels_told
@@ -78,12 +78,12 @@ class Orchestrator:
         self._leaving = anyio.Event()
         self._ledgers = Ledgers()
         self.approving = Approving(wiring)
-        self._morgue = Morgue(wiring)
-        self.runs = Runs(wiring, self._morgue)
-        self.control = Control(wiring, self.runs, self._morgue)
+        self._dead_letter_queue = DeadLetterQueue(wiring)
+        self.runs = Runs(wiring, self._dead_letter_queue)
+        self.control = Control(wiring, self.runs, self._dead_letter_queue)
         self.explaining = Explaining(wiring, self.runs)
-        self.dead_letters = DeadLetterOffice(wiring, self.control, self._morgue)
-        self._admission = Admission(wiring, limits, self._morgue)
+        self.dead_letters = DeadLetterOffice(wiring, self.control, self._dead_letter_queue)
+        self._admission = Admission(wiring, limits, self._dead_letter_queue)
         self.advising = Advising(wiring, self.runs)
         self._watching = Watching(wiring, self.runs)
         self._callers = Callers(wiring=wiring, watching=self._watching)
@@ -238,7 +238,7 @@ class Orchestrator:
             leaving=self._leaving,
             gates=self.control.gates,
             ledgers=self._ledgers,
-            morgue=self._morgue,
+            dead_letter_queue=self._dead_letter_queue,
             may_end=partial(self.control.may_end, run_id),
         )
         try:

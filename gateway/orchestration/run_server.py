@@ -18,10 +18,10 @@ from gateway.core.ports.storage import OpenSteps
 from gateway.core.ports.upstream import Listing
 from gateway.core.ports.world import Clock
 from gateway.orchestration.fetching import handed_of, part_of
-from gateway.orchestration.keys import refuse_reader, refuse_writer
 from gateway.orchestration.memories import TAG_CHARS, TAGS_AT_MOST, TEXT_CHARS, Memories
 from gateway.orchestration.remembering import ADD, FOUND_AT_MOST, QUERY_CHARS, SEARCH, MemoryTools
 from gateway.orchestration.scratchpad import entry_to_json
+from gateway.orchestration.scratchpad_rules import refuse_reader, refuse_writer
 from gateway.orchestration.settings import KeySettings, keys_from
 
 NAME = "run"

@@ -9,8 +9,8 @@ from gateway.core.json import Json
 from gateway.core.model import Principal
 from gateway.core.ports.runs import Moved, Run, RunStep, Told
 from gateway.core.task import Task, TaskPage, TaskState
+from gateway.orchestration.dead_letter_queue import DeadLetterQueue
 from gateway.orchestration.events import status_body, task_of
-from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.wiring import Wiring
 
 RESUMED = status_body(TaskState.WORKING, "resumed")
@@ -68,9 +68,9 @@ class Wanted:
 class Runs:
     """What is kept of runs, by owner."""
 
-    def __init__(self, wiring: Wiring, morgue: Morgue) -> None:
+    def __init__(self, wiring: Wiring, dead_letter_queue: DeadLetterQueue) -> None:
         self._wiring = wiring
-        self._morgue = morgue
+        self._dead_letter_queue = dead_letter_queue
 
     async def find(self, who: Principal, run_id: str, workflow: str = "") -> Run:
         """A run of the caller's own, or, for an operator, of the tenant. Raises: NotFound: also if it is another's."""
@@ -123,7 +123,9 @@ class Runs:
         if latest is None or TaskState(latest.state).terminal:
             return latest or run
         if state is TaskState.FAILED:
-            await self._morgue.receive(replace(latest, error=reason), "dead" if ended == "dead" else "failed")
+            await self._dead_letter_queue.receive(
+                replace(latest, error=reason), "dead" if ended == "dead" else "failed"
+            )
         await self.stopped(run.id, state, reason)
         return await self._wiring.runs.find(run.tenant, run.id) or run
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.chaos_views import spread
-from gateway.cli.lifetimes import seconds_from
+from gateway.cli.moments import seconds_from
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import connect
 from gateway.cli.render import moment, note, say, show, table

@@ -7,7 +7,7 @@ import typer
 
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.files import refuse_unwritable, write_private
-from gateway.cli.lifetimes import seconds_from
+from gateway.cli.moments import seconds_from
 from gateway.cli.options import AsJson, ConfigPath, DataPath, Show, command_group, place
 from gateway.cli.remote import connect
 from gateway.cli.render import may_show_secret, moment, note, say, show, table

@@ -6,7 +6,7 @@ import typer
 from rich.console import RenderableType
 
 from gateway.cli.failure import USAGE, Failure
-from gateway.cli.lifetimes import seconds_from
+from gateway.cli.moments import seconds_from
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import connect
 from gateway.cli.render import clean, moment, note, show, table

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from gateway.app.contract_trials import ContractOrder, all_kept, run_contracts
 from gateway.app.contract_versions import recorded_in
-from gateway.app.load import LoadOrder, run_load
+from gateway.app.load_trials import LoadOrder, run_load
 from gateway.app.ready import Ready
 from gateway.app.scenarios import contracts_source, ready_in, run_scenario, selected
 from gateway.cli.contract_views import breaks_view, contracts_view

@@ -25,8 +25,8 @@ from gateway.core.ports.memory import Memo, MemoryPlace, Room
 from gateway.core.ports.orchestration import Entry as PadEntry
 from gateway.core.ports.runs import NotePlace, Run, RunStep
 from gateway.core.ports.storage import Fresh, Known, OwnedTask
+from gateway.orchestration.dead_letter_queue import DeadLetterQueue
 from gateway.orchestration.memories import Memories, MemorySettings
-from gateway.orchestration.morgue import Morgue
 from gateway.orchestration.retention import DAY_US, Pruned, Retention, RetentionSettings
 from gateway.orchestration.runs import Runs
 from gateway.orchestration.spec import RunSpec
@@ -87,7 +87,7 @@ class Archive:
             memories=self.memories,
         )
         chosen = RetentionSettings.model_validate(settings)
-        return Retention(wiring, Runs(wiring, Morgue(wiring)), SqlRunArchive(self.database), lambda: chosen)
+        return Retention(wiring, Runs(wiring, DeadLetterQueue(wiring)), SqlRunArchive(self.database), lambda: chosen)
 
     async def ran(self, run_id: str, state: str, days_ago: float, *, tenant: str = "default") -> None:
         """A run that ended, or was last heard of, so many days ago."""

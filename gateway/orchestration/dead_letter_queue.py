@@ -16,7 +16,7 @@ _NO_FAILURE = ("ok", "running", "skipped", "canceled")
 _LEVELS = 8
 
 
-class Morgue:
+class DeadLetterQueue:
     """Whoever notices that a run has ended badly brings it here; nested runs are their parents' business."""
 
     def __init__(self, wiring: Wiring) -> None:
