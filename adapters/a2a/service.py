@@ -17,12 +17,13 @@ from adapters.a2a.inbound import Asked, Inbound, page_size_of
 from adapters.a2a.ownership import Ownership, task_not_found
 from adapters.a2a.refusals import Refusals, say
 from adapters.a2a.replies import closing_events, event_result, list_result, sent, task_result
+from adapters.a2a.stream_places import StreamPlaces
 from adapters.a2a.wire.bodies import Answer, Snapshot
 from adapters.a2a.wire.envelope import answer_bytes, encode, error_bytes
 from adapters.a2a.wire.errors import a2a_error
 from adapters.a2a.wire.events import event_json
 from adapters.a2a.wire.values import optional_id, task_from_json
-from gateway.core.errors import Exhausted, GatewayError, Internal, NotFound, Unavailable, UpstreamFailed
+from gateway.core.errors import GatewayError, Internal, NotFound, Unavailable, UpstreamFailed
 from gateway.core.json import Json
 from gateway.core.model import Accepted, Capability, Complete, Event, Log, Progress, Request, Result, TaskOpened
 from gateway.core.ports.gateway import Gateway, Identity
@@ -73,15 +74,14 @@ class Service:
         self._refusals = refusals
         self._clock = clock
         self._ids = ids
-        self._most_streams = streams
-        self._streams = 0
+        self._streams = StreamPlaces(streams)
 
     async def serve(self, visit: Visit, asked: Asked) -> None:
         """Answer one call, whatever becomes of it."""
         try:
             meta = await self._owned(visit, asked)
-            if asked.streaming and self._streams >= self._most_streams:
-                raise Exhausted("too many streams are open", detail={"limit": "streams"}, retry_after_s=1.0)
+            if asked.streaming:
+                self._streams.refuse(visit.identity.principal)
             request = self._inbound.request(
                 asked, visit.identity, target=visit.target, capability=visit.capability, meta=meta
             )
@@ -140,13 +140,10 @@ class Service:
 
     async def _stream(self, visit: Visit, asked: Asked, request: Request) -> None:
         stream = EventStream(visit.send)
-        self._streams += 1
-        try:
+        with self._streams.taken(visit.identity.principal):
             await while_connected(
                 visit.receive, lambda: self._listened(visit, asked, request, stream), beside=stream.keep_alive
             )
-        finally:
-            self._streams -= 1
 
     async def _listened(self, visit: Visit, asked: Asked, request: Request, stream: EventStream) -> None:
         call_id = asked.call.id

@@ -92,7 +92,7 @@ class ApiParts:
     version: str
     """Of the product."""
     streams: int = 200
-    """Runs followed at once."""
+    """Runs followed at once in one tenant."""
 
 
 class Api:

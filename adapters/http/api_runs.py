@@ -32,14 +32,16 @@ class RunEndpoints:
         authenticator: Authenticator,
         streams: int,
     ) -> None:
-        """`streams`: how many may be followed at once."""
+        """`streams`: how many may be followed at once in one tenant."""
         self._runs = runs
         self._control = control
         self._explaining = explaining
         self._retention = retention
         self._recorder = recorder
         self._authenticator = authenticator
-        self._streams_left = streams
+        self._streams = streams
+        self._open: dict[str, int] = {}
+        """Streams by tenant."""
 
     async def list_runs(self, call: Call) -> Response:
         runs = await self._runs.list(
@@ -108,7 +110,7 @@ class RunEndpoints:
         last = call.request.headers.get("last-event-id", "")
         if last.isascii() and last.isdigit():
             after = max(after, min(int(last[:18]), _MAX_SEQ))
-        if self._streams_left <= 0:
+        if self._open.get(call.tenant, 0) >= self._streams:
             raise Exhausted("too many event streams are open", retry_after_s=5)
         return StreamingResponse(
             self._frames(call, run.id, after),
@@ -117,7 +119,7 @@ class RunEndpoints:
         )
 
     async def _frames(self, call: Call, run_id: str, after: int) -> AsyncIterator[bytes]:
-        self._streams_left -= 1
+        self._open[call.tenant] = self._open.get(call.tenant, 0) + 1
         try:
             while True:
                 # Read before the events: whatever a finished run appended is then among them.
@@ -139,7 +141,7 @@ class RunEndpoints:
                     yield b'event: error\ndata: {"reason":"UNAUTHENTICATED"}\n\n'
                     return
         finally:
-            self._streams_left += 1
+            self._open[call.tenant] -= 1
 
     async def _still_allowed(self, call: Call) -> bool:
         """A stream outlives what was checked when it began; a revoked key ends it."""

@@ -386,6 +386,26 @@ async def test_streams_beyond_the_limit_are_refused(deeds: Deeds) -> None:
     assert refused["error"]["code"] == 1429
 
 
+async def test_a_caller_who_holds_its_share_of_streams_leaves_the_others_theirs(deeds: Deeds) -> None:
+    async with (
+        real_agent(deeds) as url,
+        upstream_to(url) as upstream,
+        door_to(upstream, limits=Limits(streams=2)) as door,
+        door.client() as anas,
+        door.client(who="bob") as bobs,
+    ):
+        mine, his = anas.send_message(a_message("wait")), bobs.send_message(a_message("wait"))
+        with anyio.fail_after(30):
+            await anext(mine)
+            refused = await door.ask("SendStreamingMessage", {"message": message_value()})
+            await anext(his)
+        deeds.release.set()
+        for stream in (mine, his):
+            await stream.aclose()  # type: ignore[attr-defined]
+
+    assert refused["error"]["code"] == 1429
+
+
 async def test_a_client_that_leaves_ends_its_stream_at_the_agent_too(deeds: Deeds) -> None:
     left = anyio.Event()
 
