@@ -25,6 +25,7 @@ from gateway.app.operations import (
     PrincipalsOfGateway,
 )
 from gateway.app.pins import PinsOfGateway
+from gateway.core.model import DEFAULT_TENANT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +44,9 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
     clock, ids = foundation.clock, foundation.ids
     directory = DirectoryOfGateway(composition)
     health = Health(
-        gaps=lambda: gateway.gaps("default"),
-        open_breakers=lambda: sum(len(owner.open_breakers) for owner, _ in gateway.load("default").owners),
-        conflicts=lambda: len(directory.not_offered("default")),
+        gaps=lambda: gateway.gaps(DEFAULT_TENANT),
+        open_breakers=lambda: sum(len(owner.open_breakers) for owner, _ in gateway.load(DEFAULT_TENANT).owners),
+        conflicts=lambda: len(directory.not_offered(DEFAULT_TENANT)),
         storage_answers=lambda: foundation.changes is None or foundation.changes.answers,
     )
     resource = ProtectedResource(foundation.access_tokens.resource, lambda: composition.sections.oauth)

@@ -26,7 +26,7 @@ from gateway.core.catalog import EVERY_TENANT, Source
 from gateway.core.chaos import Active, ChaosOrder
 from gateway.core.errors import Conflict, Denied, InvalidRequest, NotFound
 from gateway.core.json import JsonObject, json_list, json_object, json_text
-from gateway.core.model import Capability, CapabilityKind, Principal, principal
+from gateway.core.model import Capability, CapabilityKind, Principal
 from gateway.core.ports.costs import Spent
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
@@ -195,16 +195,7 @@ class PrincipalsOfGateway:
         self._composition = composition
 
     def all(self, tenant: str) -> Sequence[Principal]:
-        sections = self._composition.sections
-        known = [
-            principal(name, kind=each.kind, tenant=each.tenant, roles=frozenset(each.roles))
-            for name, each in sections.principals.items()
-        ]
-        known += [
-            principal(f"agent:{slug}", kind="agent", tenant=each.tenant, roles=frozenset(each.roles))
-            for slug, each in sections.agents.items()
-        ]
-        return [each for each in known if each.tenant == tenant]
+        return [each for each in self._composition.sections.known_principals() if each.tenant == tenant]
 
     def find(self, tenant: str, subject: str) -> Principal | None:
         """By subject; an agent by its slug alone, too."""

@@ -27,6 +27,7 @@ from gateway.config.schema import Section, json_schema
 from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
+from gateway.core.model import Principal, principal
 from gateway.orchestration.memories import MemorySettings
 from gateway.orchestration.retention import RetentionSettings
 from gateway.orchestration.settings import Glossary, WorkflowSettings, with_buses, with_glossary
@@ -124,6 +125,18 @@ class Sections:
     def slugs(self) -> frozenset[str]:
         """Every name that is taken: servers, buses, agents and workflows share one namespace."""
         return frozenset({*self.servers, *self.buses, *self.agents, *self.workflows})
+
+    def known_principals(self) -> list[Principal]:
+        """Everybody the configuration names: principals, and agents as `agent:SLUG`."""
+        people = [
+            principal(name, kind=each.kind, tenant=each.tenant, roles=frozenset(each.roles))
+            for name, each in self.principals.items()
+        ]
+        agents = [
+            principal(f"agent:{slug}", kind="agent", tenant=each.tenant, roles=frozenset(each.roles))
+            for slug, each in self.agents.items()
+        ]
+        return [*people, *agents]
 
     @property
     def remembering(self) -> dict[str, str]:

@@ -23,6 +23,7 @@ from gateway.app.listening import Listener, address_of, bound
 from gateway.app.sections import Sections, load_configuration
 from gateway.config.watch import Outcome, Reloaded, Watcher
 from gateway.core.errors import InvalidRequest
+from gateway.core.model import DEFAULT_TENANT
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +106,7 @@ async def _answer(
         _settle_memory()
         doors.health.ready = True
         foundation.directory.write_endpoint(endpoint)
-        gaps = dict(composition.pipeline.gaps("default"))
+        gaps = dict(composition.pipeline.gaps(DEFAULT_TENANT))
         options.on_ready(Ready(address=address, operator=foundation.operator, gaps=gaps))
 
     try:

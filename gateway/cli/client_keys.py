@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from adapters.identity.apikeys import KeyGrant
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.files import write_private
-from gateway.cli.offline import known_principals
 from gateway.cli.offline_keys import mint_offline
 from gateway.cli.options import Place
 from gateway.cli.place_contents import client_key_file, sections_of
@@ -30,7 +29,7 @@ def mint_for_client(place: Place, remote: Remote | None, client: str, as_whom: s
     It carries no roles of its own: its subject has those the configuration gives, now and later.
     """
     sections = sections_of(place)
-    subject = chosen(known_principals(sections), as_whom)
+    subject = chosen(sections.known_principals(), as_whom)
     remark = f"connect {client}"
     if remote is None:
         minted = mint_offline(place.data, sections, KeyGrant(subject=subject, note=remark))

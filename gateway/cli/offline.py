@@ -18,7 +18,7 @@ from gateway.config.document import child
 from gateway.config.problems import ConfigurationError, Problem
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
-from gateway.core.model import Capability, Principal, principal
+from gateway.core.model import Capability, Principal
 from gateway.orchestration.memories import BUILT_IN
 from gateway.plugins import load_memory, load_tool_search
 from gateway.testing.contracts.breaks import breaks
@@ -72,7 +72,7 @@ def _engines_missing(sections: Sections) -> Iterator[Problem]:
 
 def _starts_denied(sections: Sections, access: AccessPolicy) -> Iterator[Problem]:
     """Messages that start workflows as somebody who may not call them: each would be a dead letter."""
-    configuration, known = sections.configuration, {each.subject: each for each in known_principals(sections)}
+    configuration, known = sections.configuration, {each.subject: each for each in sections.known_principals()}
     for slug, workflow in sections.workflows.items():
         for index, start in enumerate(workflow.started_by):
             who = known.get(start.principal)
@@ -113,22 +113,9 @@ def access_of(sections: Sections) -> AccessPolicy:
     return AccessPolicy(roles=sections.roles, lines=sections.configuration.line_of, grants=sections.grants)
 
 
-def known_principals(sections: Sections) -> list[Principal]:
-    """Everybody the configuration names: principals, and agents as `agent:SLUG`."""
-    people = [
-        principal(name, kind=each.kind, tenant=each.tenant, roles=frozenset(each.roles))
-        for name, each in sections.principals.items()
-    ]
-    agents = [
-        principal(f"agent:{slug}", kind="agent", tenant=each.tenant, roles=frozenset(each.roles))
-        for slug, each in sections.agents.items()
-    ]
-    return [*people, *agents]
-
-
 def principal_of(sections: Sections, subject: str) -> Principal:
     """The principal of that name; an agent by its slug alone, too. Raises: InvalidRequest: there is none."""
-    known = {each.subject: each for each in known_principals(sections)}
+    known = {each.subject: each for each in sections.known_principals()}
     found = known.get(subject) or known.get(f"agent:{subject}")
     if found is None:
         raise InvalidRequest(

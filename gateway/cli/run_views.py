@@ -6,8 +6,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from gateway.cli.render import cell, clean, cut, duration, in_line, moment, state
+from gateway.core.content import content_from_json
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
-from gateway.orchestration.events import content_from_json
 
 SAID_CHARS = 160
 """Of a step's summary, on its line of the tree."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from gateway.core.json import Json
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
 PartKind = Literal["text", "data", "raw", "url"]
 """The four kinds of A2A 1.0's Part; MCP content blocks map onto them."""
@@ -98,3 +98,40 @@ NOTHING: Body = Plain(EMPTY)
 def plain(value: Json, *, text: str = "") -> Plain:
     """A body that carries a JSON value; see `content_of`."""
     return Plain(content_of(value, text=text))
+
+
+def content_to_json(content: Content) -> JsonObject:
+    """As it is kept: what is said, without what stands in its metadata."""
+    parts: list[Json] = [_part_to_json(part) for part in content.parts]
+    return {"parts": parts, "structured": content.structured}
+
+
+def content_from_json(value: Json) -> Content:
+    """See `content_to_json`."""
+    fields = json_object(value)
+    if not fields:
+        return EMPTY
+    parts = tuple(_part_from_json(json_object(part)) for part in json_list(fields.get("parts")))
+    return Content(parts=parts, structured=fields.get("structured"))
+
+
+def _part_to_json(part: Part) -> JsonObject:
+    kept: JsonObject = {"kind": part.kind, part.kind: getattr(part, part.kind)}
+    if part.media_type:
+        kept["media_type"] = part.media_type
+    if part.name:
+        kept["name"] = part.name
+    return kept
+
+
+def _part_from_json(value: JsonObject) -> Part:
+    media_type, name = json_text(value.get("media_type")), json_text(value.get("name"))
+    match value.get("kind"):
+        case "data":
+            return Part(kind="data", data=value.get("data"), media_type=media_type, name=name)
+        case "raw":
+            return Part(kind="raw", raw=json_text(value.get("raw")), media_type=media_type, name=name)
+        case "url":
+            return Part(kind="url", url=json_text(value.get("url")), media_type=media_type, name=name)
+        case _:
+            return Part(kind="text", text=json_text(value.get("text")), media_type=media_type, name=name)

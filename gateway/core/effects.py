@@ -5,13 +5,14 @@ if the tool can recognise the key; otherwise it is in doubt, and a person has to
 is neither: it is waited for.
 """
 
+from dataclasses import replace
 from hashlib import sha256
 
 import anyio
 
-from gateway.core.content import Content, Part, Plain
+from gateway.core.content import Plain, content_from_json, content_to_json
 from gateway.core.errors import Conflict, GatewayError, InDoubt, InvalidRequest, NotFound, Unavailable
-from gateway.core.json import Json, JsonObject, canonical_json, json_list, json_object, json_text
+from gateway.core.json import JsonObject, canonical_json, json_object
 from gateway.core.labels import labels_from_json
 from gateway.core.model import Capability, Complete, Request
 from gateway.core.ports.storage import EffectLedger, EffectState, Fresh, Known, Unfinished
@@ -148,21 +149,8 @@ def _canonical_arguments(request: Request) -> bytes:
 
 def _json_from(answer: Complete) -> JsonObject:
     content = answer.body.content()
-    parts: list[Json] = [
-        {
-            "kind": part.kind,
-            "text": part.text,
-            "data": part.data,
-            "raw": part.raw,
-            "url": part.url,
-            "media_type": part.media_type,
-            "name": part.name,
-        }
-        for part in content.parts
-    ]
     return {
-        "parts": parts,
-        "structured": content.structured,
+        **content_to_json(content),
         "metadata": dict(content.metadata),
         "is_error": answer.is_error,
         "labels": answer.labels.to_json(),
@@ -170,27 +158,10 @@ def _json_from(answer: Complete) -> JsonObject:
 
 
 def _answer_from(outcome: JsonObject) -> Complete:
-    content = Content(
-        parts=tuple(_part_from(json_object(part)) for part in json_list(outcome.get("parts"))),
-        structured=outcome.get("structured"),
-        metadata=json_object(outcome.get("metadata")),
-    )
+    content = replace(content_from_json(outcome), metadata=json_object(outcome.get("metadata")))
     return Complete(
         body=Plain(content),
         is_error=outcome.get("is_error") is True,
         labels=labels_from_json(outcome.get("labels")),
         meta={"replayed": True},
-    )
-
-
-def _part_from(part: JsonObject) -> Part:
-    kind = json_text(part.get("kind"))
-    return Part(
-        kind="text" if kind not in ("data", "raw", "url") else kind,
-        text=json_text(part.get("text")),
-        data=part.get("data"),
-        raw=json_text(part.get("raw")),
-        url=json_text(part.get("url")),
-        media_type=json_text(part.get("media_type")),
-        name=json_text(part.get("name")),
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 
+from gateway.core.content import content_to_json
 from gateway.core.errors import Conflict, Exhausted, InvalidRequest
 from gateway.core.json import Json, json_list, json_text
 from gateway.core.limits import Budget, Limits
@@ -11,7 +12,6 @@ from gateway.core.model import Request
 from gateway.core.ports.runs import Run
 from gateway.core.task import TaskState
 from gateway.orchestration.dead_letter_queue import DeadLetterQueue
-from gateway.orchestration.events import content_to_json
 from gateway.orchestration.forks import start
 from gateway.orchestration.history import LOOKED_AT, RECAP_BYTES, earlier_turns, handed_down
 from gateway.orchestration.nesting import depth_of

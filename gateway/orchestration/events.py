@@ -2,25 +2,11 @@
 
 from collections.abc import Sequence
 
-from gateway.core.content import EMPTY, Content, Part, content_of, text_part
-from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.core.content import EMPTY, Content, content_from_json, content_of, content_to_json, text_part
+from gateway.core.json import Json, JsonObject, json_text
 from gateway.core.model import ArtifactAdded, Event, Log, Progress, StatusChanged, TaskOpened
 from gateway.core.ports.runs import Run, RunEvent
 from gateway.core.task import Artifact, Task, TaskState, Turn
-
-
-def content_to_json(content: Content) -> JsonObject:
-    parts: list[Json] = [_part_to_json(part) for part in content.parts]
-    return {"parts": parts, "structured": content.structured}
-
-
-def content_from_json(value: Json) -> Content:
-    """See `content_to_json`."""
-    fields = json_object(value)
-    if not fields:
-        return EMPTY
-    parts = tuple(_part_from_json(json_object(part)) for part in json_list(fields.get("parts")))
-    return Content(parts=parts, structured=fields.get("structured"))
 
 
 def status_body(state: TaskState, text: str = "") -> JsonObject:
@@ -100,25 +86,3 @@ def task_of(
 def _artifact_of(run: Run, body: JsonObject) -> Artifact:
     name = json_text(body.get("name"))
     return Artifact(id=f"{run.id}-{name}", name=name, content=content_from_json(body.get("content")))
-
-
-def _part_to_json(part: Part) -> JsonObject:
-    kept: JsonObject = {"kind": part.kind, part.kind: getattr(part, part.kind)}
-    if part.media_type:
-        kept["media_type"] = part.media_type
-    if part.name:
-        kept["name"] = part.name
-    return kept
-
-
-def _part_from_json(value: JsonObject) -> Part:
-    media_type, name = json_text(value.get("media_type")), json_text(value.get("name"))
-    match value.get("kind"):
-        case "data":
-            return Part(kind="data", data=value.get("data"), media_type=media_type, name=name)
-        case "raw":
-            return Part(kind="raw", raw=json_text(value.get("raw")), media_type=media_type, name=name)
-        case "url":
-            return Part(kind="url", url=json_text(value.get("url")), media_type=media_type, name=name)
-        case _:
-            return Part(kind="text", text=json_text(value.get("text")), media_type=media_type, name=name)

@@ -7,7 +7,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from gateway.core.content import Content, data_part, text_part
+from gateway.core.content import Content, content_from_json, content_to_json, data_part, text_part
 from gateway.core.errors import GatewayError, Internal
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import CLEAN, Labels, join_all, labels_from_json
@@ -20,7 +20,7 @@ from gateway.core.task import Task, TaskState, Turn
 from gateway.orchestration.chronicle import Chronicle
 from gateway.orchestration.context import Recap, RunContext
 from gateway.orchestration.dead_letter_queue import DeadLetterQueue
-from gateway.orchestration.events import artifact_body, content_from_json, content_to_json, status_body
+from gateway.orchestration.events import artifact_body, status_body
 from gateway.orchestration.ledger import Ledger, Ledgers
 from gateway.orchestration.pauses import Gate, Gates
 from gateway.orchestration.persistence import persistently

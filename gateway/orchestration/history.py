@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from gateway.core.content import Content
+from gateway.core.content import Content, content_from_json
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import CLEAN, Labels, join_all, labels_from_json
 from gateway.core.ports.runs import Run
 from gateway.core.task import TaskState
-from gateway.orchestration.events import content_from_json
 from gateway.orchestration.results import MEMBER
 from gateway.orchestration.spec import EarlierTurn
 

@@ -16,7 +16,7 @@ from gateway.orchestration.events import warning_body
 from gateway.orchestration.history import latest_answered
 from gateway.orchestration.results import cut, result_from_json
 from gateway.orchestration.spec import RunSpec, spec_from_json
-from gateway.orchestration.summaries import SUMMARY_S, summariser_in, target_of
+from gateway.orchestration.summaries import SUMMARY_S, summariser_in
 from gateway.orchestration.wiring import Wiring
 
 ASKED = (
@@ -67,7 +67,7 @@ async def _summed_up(wiring: Wiring, spec: RunSpec) -> tuple[str, Labels]:
         return "", CLEAN
     attempts = await wiring.journal.attempts(spec.run_id, f"{spec.name_of(_FIRST)}/{_FIRST}")
     results = map(result_from_json, attempts)
-    said = next((each for each in results if each.ok and each.target == target_of(role)), None)
+    said = next((each for each in results if each.ok and each.target == role.target), None)
     return ("", CLEAN) if said is None else (_words(said), said.labels)
 
 
@@ -85,7 +85,7 @@ async def recapitulated(run: RunContext, steps: Steps) -> None:
     given: JsonObject = {**json_from(role.input), "instruction": ASKED, "value": value}
     said = await steps.call(
         Node(
-            target=target_of(role),
+            target=role.target,
             input=given,
             labels=spec.older_labels,
             whole=False,

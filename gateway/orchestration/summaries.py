@@ -80,7 +80,7 @@ async def _summary(
         request = Request(
             id=run.wiring.ids.new("req"),
             principal=run.acting,
-            capability=target_of(role),
+            capability=role.target,
             operation="call",
             budget=left.share(deadline_s=until_s) if role.tool else left.child(deadline_s=until_s),
             body=Plain(content),
@@ -135,9 +135,3 @@ def summariser_in(settings: JsonObject) -> FillerSettings | None:
         return None
     role = FillerSettings(agent=said) if isinstance(said, str) else FillerSettings.model_validate(said)
     return None if role.rule else role
-
-
-def target_of(role: FillerSettings) -> str:
-    """The capability name of whoever fills the role."""
-    named = (("agent", role.agent), ("tool", role.tool), ("workflow", role.workflow))
-    return next(f"{kind}:{name}" for kind, name in named if name)

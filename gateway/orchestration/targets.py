@@ -227,6 +227,12 @@ class FillerSettings(BaseModel):
             raise PydanticCustomError("target", "give exactly one of agent, tool, workflow, rule")
         return self
 
+    @property
+    def target(self) -> str:
+        """The capability's name; `rule:NAME` for a rule."""
+        named = (("agent", self.agent), ("tool", self.tool), ("workflow", self.workflow), ("rule", self.rule))
+        return next(f"{kind}:{name}" for kind, name in named if name)
+
 
 class FallbackSettings(TargetSettings):
     """Who takes over, and what is said of it."""

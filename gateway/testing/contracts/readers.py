@@ -107,10 +107,8 @@ def _step(step: PlanStepSettings, at: str) -> Part:
 
 
 def _role(role: str, filler: FillerSettings, at: str) -> Part:
-    named = (("agent", filler.agent), ("tool", filler.tool), ("workflow", filler.workflow), ("rule", filler.rule))
-    target = next(f"{kind}:{name}" for kind, name in named if name)
     takes, gives = _schema(filler.input_schema), _schema(filler.output_schema)
-    return Part(kind="role", name=role, target=target, at=at, takes=takes, gives=gives)
+    return Part(kind="role", name=role, target=filler.target, at=at, takes=takes, gives=gives)
 
 
 def _schema(schema: Mapping[str, object] | None) -> "JsonObject | None":

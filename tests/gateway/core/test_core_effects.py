@@ -3,9 +3,10 @@
 import anyio
 import pytest
 
-from gateway.core.content import Plain, content_of
+from gateway.core.content import Content, Part, Plain, content_from_json, content_of, data_part, text_part
 from gateway.core.effects import Effects
 from gateway.core.errors import Conflict, InDoubt, Unavailable, UpstreamFailed
+from gateway.core.json import JsonObject
 from gateway.core.model import Capability, Complete
 from gateway.testing.stores.effects import KeptEffect, MemoryEffectLedger
 from tests.fakes import FakeClock, a_request
@@ -44,6 +45,35 @@ async def test_what_is_under_way_at_another_process_is_waited_for_and_not_made_a
     [answer] = heard
     assert answer is not None
     assert answer.body.content().structured == {"refunded": 20}
+
+
+async def test_an_answer_that_is_given_again_says_all_it_said() -> None:
+    a, b = two_processes()
+    parts = (text_part("done"), data_part({"n": 1}), Part(kind="raw", raw="AAE=", media_type="image/png", name="r.png"))
+    said = Content(parts=parts, structured={"n": 1}, metadata={"trace": "t"})
+    await a.begin(a_request(key="k"), REFUND, "k")
+    await a.done(a_request(key="k"), "k", Complete(body=Plain(said), is_error=True))
+
+    answer = await b.begin(a_request(key="k"), REFUND, "k")
+
+    assert answer is not None
+    assert (answer.body.content(), answer.is_error) == (said, True)
+
+
+def test_what_an_earlier_version_kept_of_an_answer_is_read_as_it_was_meant() -> None:
+    former: JsonObject = {
+        "kind": "text",
+        "text": "done",
+        "data": None,
+        "raw": "",
+        "url": "",
+        "media_type": "text/plain",
+        "name": "",
+    }
+
+    assert content_from_json({"parts": [former], "structured": {"n": 1}}) == Content(
+        parts=(text_part("done"),), structured={"n": 1}
+    )
 
 
 @pytest.mark.parametrize("capability", [REFUND, KNOWS_KEYS])
