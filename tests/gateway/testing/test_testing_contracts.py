@@ -125,6 +125,96 @@ def test_boundaries_come_first() -> None:
     assert any(isinstance(each, dict) and "note" not in each for each in made)
 
 
+INTEGER: JsonObject = {"type": "integer"}
+A_OR_B: JsonObject = {"enum": ["a", "b", "c"]}
+
+
+AIMS: list[tuple[JsonObject, list[Json]]] = [
+    ({"type": "number", "multipleOf": 0.25, "minimum": 0.1, "maximum": 2}, [0.25, 0.5, 1.75, 2]),
+    ({"type": "integer", "multipleOf": 7, "minimum": 1, "maximum": 50}, [7, 14, 42, 49]),
+    ({"type": "integer", "multipleOf": 1.5, "minimum": 1, "maximum": 10}, [3, 6, 9]),
+    ({"type": "integer", "minimum": 0.5, "maximum": 1.5}, [1]),
+    ({"type": "integer", "exclusiveMinimum": 1, "exclusiveMaximum": 5}, [2, 3, 4]),
+    ({"minimum": 3, "maximum": 4}, [3, 4]),
+    ({"type": "array", "items": A_OR_B, "uniqueItems": True, "minItems": 3}, [["a", "b", "c"]]),
+    ({"type": "array", "items": {"const": 1}, "maxItems": 3}, [[], [1], [1, 1], [1, 1, 1]]),
+    ({"type": "array", "prefixItems": [{"const": 1}, A_OR_B], "items": False, "minItems": 2}, [[1, "a"], [1, "c"]]),
+    ({"type": "array", "items": {"enum": [1, 5]}, "contains": {"const": 5}, "maxItems": 2}, [[5], [1, 5]]),
+    ({"type": "object", "properties": {"a": {"const": 1}, "b": {"const": 2}}, "minProperties": 1}, [{"a": 1}]),
+    (
+        {"type": "object", "properties": {"a": {"const": 1}, "b": {"const": 2}}, "maxProperties": 1},
+        [{}, {"a": 1}, {"b": 2}],
+    ),
+    (
+        {"type": "object", "additionalProperties": {"enum": [1, 2]}, "propertyNames": {"enum": ["x", "y"]}},
+        [{}, {"x": 1}, {"x": 2}, {"x": 1, "y": 1}],
+    ),
+    (
+        {
+            "type": "object",
+            "patternProperties": {"^x$": {"const": 1}},
+            "additionalProperties": False,
+            "minProperties": 1,
+        },
+        [{"x": 1}],
+    ),
+    (
+        {
+            "type": "object",
+            "properties": {"card": {"const": "4711"}, "code": {"const": "123"}, "note": {"const": "n"}},
+            "dependentRequired": {"card": ["code"]},
+            "additionalProperties": False,
+        },
+        [{}, {"card": "4711", "code": "123"}, {"code": "123", "note": "n"}],
+    ),
+    ({"type": "object", "properties": {"a": False, "b": {"const": 1}}}, [{}, {"b": 1}]),
+    ({"oneOf": [{"const": 1}, {"type": "object", "required": ["a"], "properties": {"a": INTEGER}}]}, [1, {"a": 0}]),
+    (
+        {
+            "type": "object",
+            "required": ["by"],
+            "properties": {"by": {"enum": ["card", "cash"]}, "no": {"const": "4711"}},
+            "if": {"properties": {"by": {"const": "card"}}},
+            "then": {"required": ["no"]},
+            "else": {"properties": {"no": False}},
+        },
+        [{"by": "card", "no": "4711"}, {"by": "cash"}],
+    ),
+    ({"type": "string", "format": "date"}, ["2028-02-29"]),
+    ({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"enum": [True, 1]}}}, [True, 1]),
+    ({"type": "object", "properties": {"next": {"$ref": "#"}}, "additionalProperties": False}, [{"next": {}}]),
+]
+
+
+@pytest.mark.parametrize(("schema", "wanted"), AIMS)
+def test_what_a_schema_says_is_aimed_at(schema: JsonObject, wanted: list[Json]) -> None:
+    made = values_for(schema, 20)
+    assert [each for each in made if violation(schema, each)] == []
+    assert [each for each in wanted if all(each != one or type(each) is not type(one) for one in made)] == []
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "required": ["a"], "properties": {"a": {"$ref": "#"}}},
+        {"type": "string", "minLength": 3, "maxLength": 2},
+        {"type": "number", "minimum": 1e308},
+        {"type": "integer", "minimum": 10**400},
+        {"type": "string", "pattern": "(?=x)x"},
+        {"$ref": "#/$defs/nowhere", "not": {}},
+    ],
+)
+def test_of_a_schema_nothing_can_meet_nothing_is_made_and_soon(schema: JsonObject) -> None:
+    assert values_for(schema, 20) == []
+
+
+def test_every_field_is_aimed_at_before_any_is_to_the_last() -> None:
+    fields: JsonObject = {name: {"type": "integer", "minimum": 1, "maximum": 9} for name in "abcdefgh"}
+    made = values_for({"type": "object", "required": [*fields], "properties": fields}, 20)
+    seen = {name: [each[name] for each in made if isinstance(each, dict)] for name in fields}
+    assert [name for name, values in seen.items() if 1 not in values or 9 not in values] == []
+
+
 @pytest.mark.parametrize(
     ("wide", "tight", "path"),
     [
