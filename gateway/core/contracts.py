@@ -5,7 +5,9 @@ Values are strangers'. So the keywords with regular expressions are matched by a
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from itertools import islice
+from math import isfinite
 from typing import Any, cast
 
 from jsonschema import Draft202012Validator
@@ -22,6 +24,11 @@ _CONTRACT_CHARS = 400
 _ERRORS_AT_MOST = 20
 # An empty registry resolves nothing outside the schema itself: a `$ref` must not make the gateway fetch an address.
 _NOTHING_ELSE: Registry[Any] = Registry()
+# Contracts are strangers' too, and checked by use: a bound that is a text, a step of nought, a circle of references.
+_UNUSABLE = (
+    *(SchemaError, UnknownType, Unresolvable),
+    *(TypeError, ValueError, AttributeError, ArithmeticError, RecursionError),
+)
 
 
 def violation(schema: Mapping[str, Json], value: Json) -> str:
@@ -32,7 +39,7 @@ def violation(schema: Mapping[str, Json], value: Json) -> str:
         errors: list[ValidationError] = list(islice(validator.iter_errors(value), _ERRORS_AT_MOST))
     except InvalidRequest as error:
         return f"the contract itself cannot be used: {error.message}"
-    except (SchemaError, UnknownType, Unresolvable) as error:
+    except _UNUSABLE as error:
         return f"the contract itself cannot be used: {type(error).__name__}"
     if not errors:
         return ""
@@ -89,9 +96,22 @@ def _other_members(validator: Any, wanted: Any, value: Any, schema: Any) -> Iter
         yield ValidationError(f"Additional properties are not allowed ({named} unexpected)")
 
 
-_BY_EXPRESSION = {
+def _multiples(validator: Any, step: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    """By the numbers as they are written: 0.07 is a multiple of 0.01, although no float is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if not isfinite(value) or _exact(value) % _exact(step):
+        yield ValidationError(f"{value!r} is not a multiple of {step!r}")
+
+
+def _exact(number: int | float) -> Fraction:
+    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
+
+
+_OURS = {
     "pattern": _matches,
     "patternProperties": _members_by_pattern,
     "additionalProperties": _other_members,
+    "multipleOf": _multiples,
 }
-_validator = cast("Callable[..., Any]", extend(Draft202012Validator, _BY_EXPRESSION))
+_validator = cast("Callable[..., Any]", extend(Draft202012Validator, _OURS))
