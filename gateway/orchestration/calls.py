@@ -306,13 +306,13 @@ class Caller:
     def _taken_up(self, delivery: Delivery) -> Delivery:
         """The delivery as an earlier process left it, if it did."""
         order = delivery.order
-        seen = self._run.last_seen(order.id, order.first_attempt)
-        if seen is not None and seen.state == "canceled":
-            # Who worked on it was told to stop; it is begun anew, under a message id nobody has seen.
-            order = replace(order, first_attempt=seen.attempt + 1)
-            return replace(delivery, order=order, resume=None)
+        if canceled := self._run.last_canceled(order.id, order.first_attempt):
+            # Who worked on it was told to stop; it was, or is, begun anew, under a message id nobody had seen.
+            order = replace(order, first_attempt=canceled + 1)
+            delivery = replace(delivery, order=order)
         if not self._interrupted(order):
             return delivery
+        seen = self._run.last_seen(order.id, order.first_attempt)
         return replace(delivery, resume="" if seen is None else seen.remote_task)
 
     def _interrupted(self, order: Order) -> bool:

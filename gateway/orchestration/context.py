@@ -65,3 +65,12 @@ class RunContext:
             if each == step_id and attempt >= first_attempt and row.state in ("running", "canceled")
         )
         return max(left, key=lambda row: row.attempt, default=None)
+
+    def last_canceled(self, step_id: str, first_attempt: int) -> int:
+        """The last attempt at a step, from `first_attempt` on, that ended with the run; 0 for none."""
+        ended = (
+            attempt
+            for (each, attempt), row in self.rows.items()
+            if each == step_id and attempt >= first_attempt and row.state == "canceled"
+        )
+        return max(ended, default=0)

@@ -73,7 +73,7 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
             run.chronicle.reopens(order.id)
             # On disk before the step leaves: that it is open tells, after a crash, that it may have left.
             await wiring.open_steps.open(opened)
-        run.chronicle.step(order, begun, "running")
+        await _at_work(run, order, begun)
         request = structs.replace(delivery.request, meta=_meta(run, delivery, opened))
         answer = await _conversed(run, delivery, request, on_event, lambda: begun.remote_task)
         if isinstance(answer, Complete) and WARNINGS in answer.meta:
@@ -91,6 +91,14 @@ async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> Ste
     if max(delivery.until_s, wiring.clock.monotonic_s()) >= order.until_s:
         return replace(late, error="deadline", reason=f"{order.node.target} was still at work when time was up")
     return late
+
+
+async def _at_work(run: RunContext, order: Order, begun: StepResult) -> None:
+    """Tell that somebody is: of a further attempt before it leaves, as the step may be open from the one before."""
+    if order.kind == "agent" and order.first_attempt > 1:
+        await run.chronicle.step_at_once(order, begun, "running")
+    else:
+        run.chronicle.step(order, begun, "running")
 
 
 async def _given_up(run: RunContext, order: Order, remote_task: str) -> None:

@@ -1,6 +1,6 @@
 """Runs as their owners and operators see them: found, listed, drawn as a tree. Starts and ends none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -8,6 +8,7 @@ from gateway.core.errors import InvalidRequest, NotFound
 from gateway.core.json import Json
 from gateway.core.model import Principal
 from gateway.core.ports.runs import Moved, Run, RunStep, Told
+from gateway.core.ports.storage import OpenStep
 from gateway.core.task import Task, TaskPage, TaskState
 from gateway.orchestration.dead_letter_queue import DeadLetterQueue
 from gateway.orchestration.events import status_body, task_of
@@ -141,15 +142,40 @@ class Runs:
         whoever looks at it after a crash does the rest."""
         wiring, at_us = self._wiring, self._wiring.clock.now_us()
         await wiring.open_steps.look_at_run(run_id)
-        for opened in wiring.open_steps.of_run(run_id):
-            await wiring.open_steps.close(run_id, opened.step_id)
-        for step in await wiring.runs.steps(run_id):
-            if step.state == "running" and state is TaskState.CANCELED:
-                await wiring.runs.note_step(replace(step, state="canceled", reason=reason))
+        opened = wiring.open_steps.of_run(run_id)
+        if state is TaskState.CANCELED:
+            await self._steps_canceled(run_id, opened, reason)
+        for each in opened:
+            await wiring.open_steps.close(run_id, each.step_id)
         await wiring.scratch.release_all(run_id)
         await wiring.approvals.withdraw(run_id)
         told = Told(key=f"stopped {at_us}", body=status_body(state, reason), at_us=at_us)
         await wiring.runs.tell(run_id, events=(told,), moved=Moved(state=state.value, at_us=at_us, error=reason))
+
+    async def _steps_canceled(self, run_id: str, opened: Collection[OpenStep], reason: str) -> None:
+        """Write down that whoever was at work was told to stop, of steps too that had begun a moment ago: what is begun
+        anew is known by that."""
+        runs, at_us = self._wiring.runs, self._wiring.clock.now_us()
+        steps = await runs.steps(run_id)
+        known = {step.id for step in steps}
+        for step in steps:
+            if step.state == "running":
+                await runs.note_step(replace(step, state="canceled", reason=reason))
+        for each in opened:
+            if each.step_id not in known:
+                step = RunStep(
+                    run_id=run_id,
+                    id=each.step_id,
+                    parent=run_id,
+                    target=f"agent:{each.agent}",
+                    state="canceled",
+                    attempt=1,
+                    started_at_us=at_us,
+                    duration_us=0,
+                    phase=each.phase,
+                    reason=reason,
+                )
+                await runs.note_step(step)
 
     async def _runs_of(self, run: Run, attempts: Sequence[RunStep], depth: int) -> dict[int, RunTree]:
         """The runs that attempts at a step were; one that several waited for is shown with the last of them."""

@@ -8,9 +8,12 @@ import pytest
 from adapters.system import SystemClock
 from gateway.core.json import Json, json_object
 from gateway.core.limits import Usage
-from gateway.core.model import Complete
+from gateway.core.model import Complete, Emit, Request, Result
+from gateway.core.ports.orchestration import Node, Outcome, Steps
+from gateway.core.task import Task
+from gateway.orchestration.bell import Bell
 from tests.crashes import CrashAt, Scene
-from tests.fakes_orchestration import Asked, World, answer, says, told
+from tests.fakes_orchestration import Agents, Asked, World, answer, says, told
 
 pytestmark = pytest.mark.anyio
 
@@ -93,3 +96,73 @@ async def test_whoever_was_at_work_on_a_step_is_told_where_the_time_was_up_befor
     [asked] = around.agents.asked
     assert around.agents.canceled == [f"task {asked.request.meta['message_id']}"]
     assert around.open_steps.steps == {}
+
+
+@dataclass(slots=True)
+class Mute(Agents):
+    """Agents of which `agent:a` opens no task before it has answered, and answers nothing while it is `busy`."""
+
+    busy: bool = True
+    came: Bell = field(default_factory=Bell)
+
+    async def call(self, request: Request, emit: Emit) -> Result:
+        if request.capability != "agent:a" or request.operation == "task.cancel":
+            return await Agents.call(self, request, emit)
+        self.deliveries.append(request)
+        self.came.ring()
+        if self.busy:
+            await anyio.sleep_forever()
+        return answer({"done": True})
+
+    async def delivered(self, number: int) -> Request:
+        while len(self.deliveries) < number:
+            await self.came.wait()
+        return self.deliveries[number - 1]
+
+
+async def test_a_further_attempt_at_a_step_is_not_sent_twice_either() -> None:
+    died = anyio.Event()
+    agents = Mute(busy=False, answers={"agent:a": says({})})
+    around = Scene(settings={"pattern": "again"}, patterns={"again": lambda _: Again()}, agents=dict).world()
+    around.agents = agents
+
+    class Again:
+        async def run(self, task: Task, steps: Steps) -> Outcome:
+            first = await steps.call(Node(target="agent:a", input={}))
+            agents.busy = not died.is_set()
+            second = await steps.call(Node(target="agent:a", input={}, again=first.id))
+            return Outcome(text="done", value=second.value)
+
+    async with around.up() as (_, journal):
+        await around.ask("go", meta={"return_immediately": True, "message_id": "m"})
+        sent = await agents.delivered(2)
+        journal.crash()
+        died.set()
+    async with around.up():
+        await around.ask("go", meta={"message_id": "m"})
+    [_, _, found] = agents.deliveries
+    assert found.meta["message_id"] == sent.meta["message_id"]
+    assert found.meta["resume"] == {"task": ""}
+
+
+async def test_what_was_canceled_resumed_and_then_interrupted_is_looked_for_where_it_was_sent_last() -> None:
+    agents = Mute(answers={"agent:a": says({})})
+    around = Scene(settings={"pattern": "sequential", "stages": [{"agent": "a"}]}, agents=dict).world()
+    around.agents = agents
+    async with around.up() as (orchestrator, journal):
+        await around.ask("go", meta={"return_immediately": True, "message_id": "m"})
+        await agents.delivered(1)
+        [run_id] = around.runs.runs
+        await orchestrator.control.cancel(run_id)
+        await orchestrator.control.resume(run_id)
+        await agents.delivered(2)
+        journal.crash()
+    agents.busy = False
+    async with around.up():
+        result = await around.ask("go", meta={"message_id": "m"})
+    assert isinstance(result, Complete)
+    assert not result.is_error
+    first, second, found = agents.deliveries
+    assert second.meta["message_id"] != first.meta["message_id"]
+    assert found.meta["message_id"] == second.meta["message_id"]
+    assert found.meta["resume"] == {"task": ""}
