@@ -93,6 +93,9 @@ class Response:
             if declared.isdigit() and int(declared) > limit_bytes:
                 self.fail(self._too_large(limit_bytes))
             self._high = limit_bytes
+            if self._source is not None:
+                # So much may have come before anybody asked that the socket is not being read.
+                self._source.resume()
             while not self.complete and self._error is None and self._buffered <= limit_bytes:
                 await self._more()
         if self._error is not None:
