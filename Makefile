@@ -1,6 +1,8 @@
 # Three commands: `make demo`, `make test`, `make check`. Everything they need is installed into .venv from the lock files.
 PYTHON ?= python3
 BIN := .venv/bin
+# Where Python is told to keep no bytecode, each of the hundreds of processes that tests start would compile everything anew.
+export PYTHONDONTWRITEBYTECODE =
 .DEFAULT_GOAL := help
 .PHONY: help demo test check types lock lock-check
 
