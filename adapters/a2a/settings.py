@@ -10,7 +10,7 @@ from adapters.net.auth_settings import AuthSettings
 class AgentSettings(BaseModel):
     """One agent: where its card is, as whom it acts, and how far it is trusted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     card: str
     """URL of the agent card, or of the host that serves it under `/.well-known/agent-card.json`."""

@@ -16,7 +16,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 class TopicSettings(BaseModel):
     """One topic, as a tool."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str = ""
     """What its workers do; shown to whoever may call it."""
@@ -33,7 +33,7 @@ class TopicSettings(BaseModel):
 class BusSettings(BaseModel):
     """One broker."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: str
     """`redis://…`, `nats://…`, `kafka://…`, `memory:`, or a reference to it where it holds a password."""

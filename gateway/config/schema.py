@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -139,13 +139,22 @@ class _Documented(_Closed):
 
     def finished(self, said: JsonSchemaValue, cls: type) -> JsonSchemaValue:
         properties: dict[str, Any] = said.get("properties", {})
+        keys = _keys(cls)
         for ancestor in cls.__mro__:
-            if not properties.keys().isdisjoint(vars(ancestor).get("__annotations__", {})):
+            annotated: dict[str, Any] = vars(ancestor).get("__annotations__", {})
+            fields = {name: keys.get(name, name) for name in annotated}
+            if not properties.keys().isdisjoint(fields.values()):
                 for name, text in _field_texts(ancestor).items():
-                    properties.get(name, {}).setdefault("description", text)
+                    properties.get(fields[name], {}).setdefault("description", text)
         if cls.__doc__ and not cls.__doc__.startswith(f"{cls.__name__}("):
             said.setdefault("description", inspect.cleandoc(cls.__doc__))
         return super().finished(said, cls)
+
+
+def _keys(cls: type) -> dict[str, str]:
+    """Field -> its key in a file, of those whose key Python could not have as a name."""
+    fields = cls.model_fields if issubclass(cls, BaseModel) else {}
+    return {name: field.alias for name, field in fields.items() if field.alias}
 
 
 def _field_texts(cls: type) -> dict[str, str]:

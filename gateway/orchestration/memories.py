@@ -34,7 +34,7 @@ DAY_US = 86_400_000_000
 class MemorySettings(BaseModel):
     """One memory, where it differs from what every memory is without a word."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     engine: str = BUILT_IN
     """What finds entries: `text` by their words, or a plug-in's, by vectors for example."""

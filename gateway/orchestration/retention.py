@@ -28,7 +28,7 @@ BETWEEN_FULL_ROUNDS_S = 1.0
 class RetentionSettings(BaseModel):
     """The section `retention` of the configuration: how long runs are kept once they have ended."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     runs_days: float = Field(default=30.0, ge=0)
     """Runs that completed or were canceled, and outcomes of effects, are kept for so many days; 0 for ever."""

@@ -38,7 +38,7 @@ from gateway.orchestration.targets import (
 class LimitSettings(BaseModel):
     """The bounds of one workflow's runs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     deadline_s: float | None = Field(default=None, gt=0)
     """Longest a whole run may take, seconds; by default what `limits.run_timeout_s` says."""
@@ -71,7 +71,7 @@ class LimitSettings(BaseModel):
 class KeySettings(BaseModel):
     """One key of the scratchpad, where it matters who writes what."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     contract: Contract | None = Field(default=None, alias="schema")
     """What may stand there."""
@@ -110,7 +110,7 @@ ROLES = (
 class WorkflowSettings(BaseModel):
     """One workflow."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pattern: str
     """Which strategy runs it: `router`, `sequential`, `supervisor`, …, or a plug-in's."""

@@ -35,7 +35,7 @@ Contract = Annotated[dict[str, JsonValue], AfterValidator(_checked_schema)]
 class TargetSettings(BaseModel):
     """What a step calls: exactly one of the three."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     agent: str = ""
     """Slug of an agent."""
@@ -81,7 +81,7 @@ class UndoSettings(TargetSettings):
 class VerifySettings(BaseModel):
     """A field of an answer that an authoritative tool has to know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     field: str = Field(pattern=FIELD)
     """What is looked up: `policy_id`, every entry of `pages[]`, `citations[].page`."""
@@ -96,7 +96,7 @@ class VerifySettings(BaseModel):
 class ApproveSettings(BaseModel):
     """What a person is asked before a stage begins."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     question: str
     """The question; what the stage would be given is shown with it."""
@@ -109,7 +109,7 @@ class ApproveSettings(BaseModel):
 class SpeculateSettings(BaseModel):
     """What the stage before this one is expected to answer, so that this one can begin beside it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     on: str
     """The field it is expected in, `$STAGE.field`; of that stage this one is given nothing else."""
@@ -122,7 +122,7 @@ class SpeculateSettings(BaseModel):
 class StageSettings(TargetSettings):
     """One stage of a sequential workflow."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     name: StepName | None = None
     """How others refer to it; by default what it calls."""
@@ -200,7 +200,7 @@ class PlanStepSettings(TargetSettings):
 class FillerSettings(BaseModel):
     """Who fills a role of a pattern: exactly one of agent, tool, workflow, rule."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     agent: str = ""
     """Slug of an agent."""

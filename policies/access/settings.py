@@ -29,7 +29,7 @@ def _checked_pattern(text: str) -> str:
 class RuleSettings(BaseModel):
     """One entry of a role, where a pattern alone does not say enough."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     call: str = ""
     """Pattern of what it is about: `tool:orders/*`, `agent:refunds`, `resource:docs/**`, `tag:read`, `*`."""
@@ -87,7 +87,7 @@ RoleEntry = Annotated[
 class RoleSettings(BaseModel):
     """One role. What no entry of `allow` names is denied; an entry of `deny` beats every `allow`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     allow: tuple[RoleEntry, ...] = ()
     """What the role may call: patterns, or rules with a condition."""

@@ -14,7 +14,7 @@ Price = Annotated[Decimal, Field(ge=0, le=Decimal(10**6), allow_inf_nan=False)]
 class ModelPrice(BaseModel):
     """What a model costs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     input_usd: Price = Decimal(0)
     """US dollars for a million tokens it is given."""
@@ -25,7 +25,7 @@ class ModelPrice(BaseModel):
 class TargetPrice(BaseModel):
     """What an agent or a tool costs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     call_usd: Price = Decimal(0)
     """US dollars for each call."""
@@ -36,7 +36,7 @@ class TargetPrice(BaseModel):
 class PriceSettings(BaseModel):
     """What is paid for calls whose cost nobody reports."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: dict[str, ModelPrice] = Field(default_factory=dict[str, ModelPrice])
     """By the name agents report; `gpt-5` also holds for `openai/gpt-5` and `gpt-5-2025-08-07`."""
@@ -60,7 +60,7 @@ class PriceSettings(BaseModel):
 class BudgetSettings(BaseModel):
     """What may be spent in a minute, a day, a month; UTC. What is not given is not limited."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     calls_per_minute: int | None = Field(default=None, ge=1)
     """Calls in a minute."""
@@ -87,7 +87,7 @@ class BudgetSettings(BaseModel):
 class BudgetsSettings(BaseModel):
     """Budgets of tenants and agents."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tenants: dict[str, BudgetSettings] = Field(default_factory=dict[str, BudgetSettings])
     """By tenant: all it calls, agents and tools."""

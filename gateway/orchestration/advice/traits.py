@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Traits(BaseModel):
     """Of one kind of request. Every default is the plainest case."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     intents: float = Field(default=1, ge=1)
     """How many different things one message asks for, on average."""

@@ -8,7 +8,7 @@ from gateway.orchestration.targets import TargetSettings
 class CanarySettings(BaseModel):
     """How a new version is tried on a share of conversations."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     baseline: TargetSettings | None = None
     """The version that is known to do."""

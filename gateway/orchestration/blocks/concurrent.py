@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ConcurrentSettings(BaseModel):
     """How results of many are made one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     slices: str = ""
     """JSON Pointer to a list in the task's data that is dealt out among the workers; by default all get the same."""

@@ -10,7 +10,7 @@ from gateway.orchestration.targets import Contract, Share
 class CriterionSettings(BaseModel):
     """One criterion of a rubric: whoever judges gives 0 to 1 for it, or a rule does."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     weight: Share = 1.0
     """What it counts beside the others."""
@@ -37,7 +37,7 @@ class CriterionSettings(BaseModel):
 class ConsensusSettings(BaseModel):
     """How answers are weighed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     contract: Contract | None = Field(default=None, alias="schema")
     """JSON Schema of every answer; whoever breaks it is told so and asked again, `limits.max_rounds` times in all, and

@@ -13,7 +13,7 @@ TopicPattern = Annotated[str, Field(pattern=r"^[a-z0-9._*-]{1,60}$")]
 class SubscriptionSettings(BaseModel):
     """What one worker takes on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     topics: tuple[TopicPattern, ...] = ()
     """Topics of its tasks, `find`, `find.*`; without any, those that are called like a skill of its card."""
@@ -24,7 +24,7 @@ class SubscriptionSettings(BaseModel):
 class FirstTaskSettings(BaseModel):
     """A task that is there from the beginning."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     topic: Topic
     """Who subscribes to it gets the task."""
@@ -37,7 +37,7 @@ class FirstTaskSettings(BaseModel):
 class EventDrivenSettings(BaseModel):
     """How tasks are published and taken on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     workers: dict[str, SubscriptionSettings] = Field(default_factory=dict[str, SubscriptionSettings])
     """What a worker takes on, by its slug or `SERVER/TOOL`; those not named here go by their skills."""

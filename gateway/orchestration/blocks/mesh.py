@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class BidWeights(BaseModel):
     """What counts how much when a request is awarded."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     score: float = Field(default=1.0, ge=0)
     """How well a peer expects to do it."""
@@ -19,7 +19,7 @@ class BidWeights(BaseModel):
 class MeshSettings(BaseModel):
     """How peers hand on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     entry: str = ""
     """Slug of the peer that is asked first; without one the peers bid for the request."""

@@ -17,7 +17,7 @@ class TierSettings(TargetSettings):
 class PlanExecuteSettings(BaseModel):
     """Which tier does what."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tiers: tuple[TierSettings, ...] = ()
     """Executors, the cheapest first: a step begins on the first that meets the bar, and goes up when it fails. In place

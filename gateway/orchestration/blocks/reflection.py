@@ -8,7 +8,7 @@ from gateway.orchestration.targets import Share, VerifySettings
 class ReflectionSettings(BaseModel):
     """How long work is improved, and what it is held to."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float = Field(default=0.8, ge=0, le=1)
     """The score from which it is good enough."""

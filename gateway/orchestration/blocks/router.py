@@ -11,7 +11,7 @@ from gateway.orchestration.targets import Nested, Worker
 class RuleSettings(BaseModel):
     """One rule: to whom it sends, and for what. All it says of words is any of; conditions have to hold as well."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     agent: str = ""
     """Slug of the agent it sends to."""
@@ -41,7 +41,7 @@ class RuleSettings(BaseModel):
 class RouterSettings(BaseModel):
     """Where requests go."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rules: tuple[RuleSettings, ...] = ()
     """Asked first; what they do not decide, the classifier does."""

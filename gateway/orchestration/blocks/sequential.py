@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class BatchSettings(BaseModel):
     """Items that go through the stages one by one, so that the stages overlap."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     items: str = Field(pattern=r"^\$task(\.[A-Za-z0-9_-]+)+$")
     """Where the items are, `$task.items`; a stage refers to its own as `$item`."""
@@ -25,7 +25,7 @@ class BatchSettings(BaseModel):
 class SequentialSettings(BaseModel):
     """How items go through the stages."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch: BatchSettings | None = None
     """Items instead of one task."""

@@ -10,7 +10,7 @@ TopicName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,59}$")]
 class StartSettings(BaseModel):
     """One topic, each message of which starts a run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bus: str
     """Bus by which the messages come."""

@@ -8,7 +8,7 @@ from gateway.orchestration.targets import Shown
 class SupervisorSettings(BaseModel):
     """How work is handed out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: Shown | None = None
     """What workers are told of the original task, where a fixed plan does not say: `full`, `summary`, `none`, or

@@ -28,7 +28,7 @@ TESTER = "tester"
 class GatewaySource(BaseModel):
     """Sections of a configuration, as in `gateway.yaml`, or over those of a file."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     file: str = ""
     """A configuration file, relative to this one, whose sections those beside it replace."""

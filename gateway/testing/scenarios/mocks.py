@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from gateway.core.slugs import SLUG
 from gateway.testing.scenarios.checked import Pattern, Regex
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 _TARGET = re.compile(rf"agent:{SLUG}|tool:{SLUG}/\S+")
 

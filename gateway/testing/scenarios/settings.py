@@ -12,7 +12,7 @@ from gateway.core.model import DEFAULT_TENANT
 from gateway.testing.scenarios.expectations import ExpectSettings
 from gateway.testing.scenarios.mocks import MockSettings, Target
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+_FROZEN = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class PersonaSettings(BaseModel):

@@ -29,6 +29,8 @@ class Entry(Base):
     over two lines."""
     short: str = Field(default="", description="Said in the field.")
     unsaid: int = 0
+    schema_: str = Field(default="", alias="schema")
+    """Its name is taken."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def test_fields_carry_the_texts_that_document_them() -> None:
 
     assert entry["description"] == "One entry."
     assert json_object(properties["name"])["description"] == "Its name,\nover two lines."
+    assert json_object(properties["schema"])["description"] == "Its name is taken."
     assert json_object(properties["kept"])["description"] == "From the base."
     assert json_object(properties["short"])["description"] == "Said in the field."
     assert "description" not in json_object(properties["unsaid"])
