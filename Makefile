@@ -49,12 +49,14 @@ check: .venv/.dev lock-check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory -j 2 types $(NODE_TOOLS)
-	@$(MAKE) --no-print-directory test
+	@rm -f $(FINDINGS)
+	@$(MAKE) --no-print-directory -j 2 types test || { test -f $(FINDINGS) && cat $(FINDINGS); exit 1; }
 
-# Beside the installation of Node tools, which mostly waits.
+# Beside the tests, which leave it the time they wait. What it finds is shown at once, and again below what the tests say.
+FINDINGS := .venv/types.txt
 types: .venv/.dev
-	$(BIN)/pyright
+	@nice -n 5 $(BIN)/pyright >$(FINDINGS) 2>&1 || { echo; cat $(FINDINGS); exit 1; }
+	@rm $(FINDINGS)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
