@@ -1,7 +1,7 @@
 """The command line: one module per command group in `commands`; thin: parse, call, print.
 
-- Every command: `main` (names them all), `options`, `failure` (exit codes), `render`, `logs`, `moments` (times as
-  people write them), `files`.
+- Every command: `main` (names them all), `options`, `failure` (exit codes), `render`, `words` (of strangers), `logs`,
+  `moments` (times as people write them), `files`.
 - The running gateway: `remote` (its REST API), `routes_recorded`, `mcp_calls` and `classifier_remote` (asked as a
   client asks).
 - Without one: `place_contents`, `offline`, `offline_keys`, `offline_offers`, `offline_workflows`, `diagnosis`

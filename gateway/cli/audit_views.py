@@ -7,7 +7,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from adapters.storage.audit.verify import VerifyReport
-from gateway.cli.render import duration, facts, in_line, state, table
+from gateway.cli.render import duration, facts, state, table
+from gateway.cli.words import in_line
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
 

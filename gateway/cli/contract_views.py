@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gateway.cli.render import clean, table
+from gateway.cli.render import table
+from gateway.cli.words import clean
 from gateway.testing.contracts.breaks import Break
 from gateway.testing.contracts.report import ConsumerReport
 from gateway.testing.scenarios.matching import shown

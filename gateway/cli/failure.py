@@ -6,7 +6,7 @@ import sys
 import traceback
 from typing import cast
 
-from gateway.cli.render import indented
+from gateway.cli.words import indented
 from gateway.core.errors import (
     DeadlineExceeded,
     GatewayError,

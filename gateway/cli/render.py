@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -12,10 +11,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.words import clean, indented
 from gateway.core.json import Json, JsonObject, json_text
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What a description or a summary from outside must not send to a terminal: escapes and reversed writing."""
 
 _WIDE = 200
 
@@ -89,27 +86,6 @@ def progress(text: str) -> Generator[None]:
             yield
     else:
         yield
-
-
-def clean(text: str) -> str:
-    """The text without what would steer a terminal."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def in_line(text: str) -> str:
-    """The text cleaned, on the line it is on: one with breaks in it could pretend to be further lines of ours."""
-    return " ".join(clean(text).split("\n"))
-
-
-def indented(text: str, columns: int) -> str:
-    """The text cleaned, its further lines below the first, where no name of ours stands."""
-    return f"\n{' ' * columns}".join(clean(text).split("\n"))
-
-
-def cut(text: str, limit: int) -> str:
-    """At most `limit` characters, on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def cell(value: Json) -> Text:

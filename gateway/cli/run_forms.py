@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gateway.cli.render import clean, cut, duration, state, table
+from gateway.cli.render import duration, state, table
+from gateway.cli.words import clean, cut
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
 _RECEIVED_CHARS = 60

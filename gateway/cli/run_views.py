@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.text import Text
 from rich.tree import Tree
 
-from gateway.cli.render import cell, clean, cut, duration, in_line, moment, state
+from gateway.cli.render import cell, duration, moment, state
+from gateway.cli.words import clean, cut, in_line
 from gateway.core.content import content_from_json
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 

@@ -6,8 +6,9 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from gateway.cli.render import clean, table
+from gateway.cli.render import table
 from gateway.cli.run_forms import run_table
+from gateway.cli.words import clean
 from gateway.testing.scenarios.report import LoadReport, ScenarioReport, TrialReport
 
 MOST_COURSES = 5

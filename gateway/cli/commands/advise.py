@@ -14,7 +14,8 @@ from rich.text import Text
 from gateway.cli.failure import USAGE, Failure
 from gateway.cli.options import AsJson, ConfigPath, DataPath, place, single_command
 from gateway.cli.remote import connect
-from gateway.cli.render import clean, show, stderr
+from gateway.cli.render import show, stderr
+from gateway.cli.words import clean
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.orchestration.advice.answers import on_traits
 from gateway.orchestration.advice.traits import QUESTIONS, Traits

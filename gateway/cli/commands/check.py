@@ -8,7 +8,8 @@ import typer
 from gateway.cli.failure import FINDING
 from gateway.cli.offline import problems_of
 from gateway.cli.options import AsJson, ConfigPath, place, single_command
-from gateway.cli.render import clean, say, show
+from gateway.cli.render import say, show
+from gateway.cli.words import clean
 from gateway.core.json import Json
 
 app = single_command()

@@ -6,7 +6,8 @@ import typer
 
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import connect
-from gateway.cli.render import clean, moment, note, say_fields, show, state, table
+from gateway.cli.render import moment, note, say_fields, show, state, table
+from gateway.cli.words import clean
 from gateway.core.json import JsonObject, json_list, json_object, json_text
 
 app = command_group("List, show, retry and drop runs that did not come to a good end.")

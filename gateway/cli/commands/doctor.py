@@ -6,7 +6,8 @@ from rich.text import Text
 from gateway.cli.diagnosis import Finding, findings
 from gateway.cli.failure import FINDING
 from gateway.cli.options import AsJson, ConfigPath, DataPath, place, single_command
-from gateway.cli.render import clean, progress, say, show
+from gateway.cli.render import progress, say, show
+from gateway.cli.words import clean
 from gateway.core.json import Json
 
 app = single_command()

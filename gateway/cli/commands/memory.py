@@ -9,7 +9,8 @@ from gateway.cli.failure import USAGE, Failure
 from gateway.cli.moments import seconds_from
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import connect
-from gateway.cli.render import clean, moment, note, show, table
+from gateway.cli.render import moment, note, show, table
+from gateway.cli.words import clean
 from gateway.core.json import JsonObject, json_list, json_object, json_text
 
 app = command_group("Search, list and forget what agents remember.")

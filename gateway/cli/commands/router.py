@@ -12,8 +12,9 @@ from gateway.cli.failure import FINDING, USAGE, Failure
 from gateway.cli.options import AsJson, ConfigPath, DataPath, Place, command_group, place
 from gateway.cli.place_contents import sections_of
 from gateway.cli.remote import connect
-from gateway.cli.render import cell, clean, facts, progress, show, table
+from gateway.cli.render import cell, facts, progress, show, table
 from gateway.cli.routes_recorded import recent_routes
+from gateway.cli.words import clean
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.ports.orchestration import Offer

@@ -12,9 +12,10 @@ from gateway.cli.failure import FINDING, USAGE, Failure
 from gateway.cli.moments import rfc3339_from, us_from
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import Remote, connect
-from gateway.cli.render import clean, moment, note, say, show, show_line, state, table
+from gateway.cli.render import moment, note, say, show, show_line, state, table
 from gateway.cli.run_forms import mermaid, run_table, why
 from gateway.cli.run_views import Calls, answer_of, calls_by_step, event_line, run_tree
+from gateway.cli.words import clean
 from gateway.core.json import JsonObject, json_list, json_object, json_text
 
 app = command_group("List, show, watch, pause, resume, fork, cancel and forget runs.")
