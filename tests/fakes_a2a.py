@@ -42,8 +42,8 @@ from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.gateway import Identity
 from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Secret
+from gateway.testing.stores.owners import MemoryOwners
 from tests.fakes import GRANT, CountingIds, DictLedger, ListAudit, Says
-from tests.fakes_storage import MemoryTaskOwners
 
 ANA = principal("ana", roles=frozenset({"support"}))
 BOB = principal("bob", roles=frozenset({"support"}))
@@ -369,7 +369,7 @@ class Gate:
 class Door:
     """The A2A door on a real socket, in front of real parts."""
 
-    def __init__(self, gate: Gate, url: str, owners: MemoryTaskOwners) -> None:
+    def __init__(self, gate: Gate, url: str, owners: MemoryOwners) -> None:
         self.gate = gate
         self.url = url
         self.owners = owners
@@ -413,7 +413,7 @@ async def door_to(
     """The door with these upstreams behind it."""
     gate = Gate(*upstreams)
     await gate.open()
-    owners = MemoryTaskOwners()
+    owners = MemoryOwners()
     bound = listener()
     door = A2aDoor(
         gate.pipeline,

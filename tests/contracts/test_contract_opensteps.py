@@ -12,8 +12,8 @@ from gateway.core.fields import TakenOut
 from gateway.core.labels import Labels
 from gateway.core.model import principal
 from gateway.core.ports.storage import Handed, OpenStep, OpenSteps
+from gateway.testing.stores.around_runs import MemoryOpenSteps
 from tests.contracts.databases import STORES, opened
-from tests.fakes_storage import MemoryOpenSteps
 
 pytestmark = pytest.mark.anyio
 

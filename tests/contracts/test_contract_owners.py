@@ -9,8 +9,8 @@ import pytest
 from adapters.storage.owners import SqlTaskOwners
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.ports.storage import OwnedTask, TaskOwners
+from gateway.testing.stores.owners import MemoryOwners
 from tests.contracts.databases import STORES, opened
-from tests.fakes_storage import MemoryTaskOwners
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +20,7 @@ TASK = OwnedTask(tenant="default", agent="refunds", task_id="t1", context_id="c1
 @pytest.fixture(params=STORES)
 async def owners(request: pytest.FixtureRequest) -> AsyncIterator[TaskOwners]:
     if request.param == "memory":
-        yield MemoryTaskOwners()
+        yield MemoryOwners()
         return
     async with opened(request, GATEWAY_SCHEMA) as database:
         yield SqlTaskOwners(database)

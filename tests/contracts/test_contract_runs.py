@@ -14,8 +14,8 @@ from gateway.core.errors import Conflict, NotFound
 from gateway.core.labels import Labels
 from gateway.core.limits import Usage
 from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, RunStore, Standing, Told
+from gateway.testing.stores.runs import MemoryRuns
 from tests.contracts.databases import STORES, opened
-from tests.fakes_storage import MemoryRunStore
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,7 @@ STEP = RunStep(
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[RunStore]:
     """`held`: SQLite, and runs that are known from memory."""
     if request.param == "memory":
-        yield MemoryRunStore()
+        yield MemoryRuns()
         return
     async with opened(request, GATEWAY_SCHEMA) as database:
         yield SqlRunStore(database, HeldRuns() if request.param == "held" else None)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+from gateway.core.catalog import EVERY_TENANT
 from gateway.core.json import Json
 from gateway.core.labels import Labels
 from gateway.core.ports.dead_letters import DeadLetter, DeadState
@@ -11,46 +12,54 @@ from gateway.core.ports.storage import OpenStep
 
 
 class MemoryOpenSteps:
-    """See `OpenSteps`."""
+    """See `OpenSteps`. Give a second one the first's `rows` to play another process, or a restart."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: dict[tuple[str, str], OpenStep] | None = None) -> None:
+        self.rows = {} if rows is None else rows
         self.steps: dict[tuple[str, str], OpenStep] = {}
+        """As far as this process knows of them."""
         self.ever: list[OpenStep] = []
 
     async def open(self, step: OpenStep) -> None:
-        self.steps[step.run_id, step.step_id] = step
+        self._keep(step)
         self.ever.append(step)
 
     async def close(self, run_id: str, step_id: str) -> None:
-        self.steps.pop((run_id, step_id), None)
+        self.shut(run_id, step_id)
 
     def shut(self, run_id: str, step_id: str) -> None:
         self.steps.pop((run_id, step_id), None)
+        self.rows.pop((run_id, step_id), None)
 
     def swept(self, run_id: str, step_id: str) -> None:
         """Nothing was left."""
 
     async def learn(self, run_id: str, step_id: str, labels: Labels) -> None:
         if (step := self.find(run_id, step_id)) is not None:
-            self.steps[run_id, step_id] = replace(step, labels=step.labels.join(labels))
+            self._keep(replace(step, labels=step.labels.join(labels)))
 
     def find(self, run_id: str, step_id: str) -> OpenStep | None:
         return self.steps.get((run_id, step_id))
 
     def of_agent(self, tenant: str, agent: str) -> tuple[OpenStep, ...]:
-        return tuple(step for step in self.steps.values() if (step.actor.tenant, step.agent) == (tenant, agent))
+        return tuple(
+            step for step in self.steps.values() if step.agent == agent and tenant in (step.actor.tenant, EVERY_TENANT)
+        )
 
     def of_run(self, run_id: str) -> tuple[OpenStep, ...]:
         return tuple(step for step in self.steps.values() if step.run_id == run_id)
 
     async def load(self) -> None:
-        """Nothing was left anywhere else."""
+        self.steps = dict(self.rows)
 
     async def look(self, agent: str) -> None:
-        """There is no other process."""
+        self.steps = dict(self.rows)
 
     async def look_at_run(self, run_id: str) -> None:
-        """There is no other process."""
+        self.steps = dict(self.rows)
+
+    def _keep(self, step: OpenStep) -> None:
+        self.steps[step.run_id, step.step_id] = self.rows[step.run_id, step.step_id] = step
 
 
 class MemoryNotes:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import anyio
 
-from gateway.core.errors import NotFound
+from gateway.core.errors import Conflict, NotFound
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Usage
 from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Standing, Told
@@ -26,6 +26,10 @@ class MemoryRuns:
         for known in self.runs.values():
             if known.tenant == run.tenant and run.key and known.key == run.key:
                 return known
+        if (known := self.runs.get(run.id)) is not None:
+            if known.tenant != run.tenant:
+                raise Conflict("a run with this id exists")
+            return known
         self.runs[run.id] = replace(run, spec=json.loads(json.dumps(dict(run.spec))))
         self.log[run.id] = {}
         return run

@@ -16,8 +16,8 @@ from gateway.core.model import Principal, principal
 from gateway.core.ports.gateway import Identity
 from gateway.core.ports.storage import OpenStep
 from gateway.core.ports.world import Secret
+from gateway.testing.stores.around_runs import MemoryOpenSteps
 from tests.fakes import FakeClock
-from tests.fakes_storage import MemoryOpenSteps
 
 ANA_KEY = "ana-3f9c1e7ab2d84506"
 ANA = principal("ana", roles=frozenset({"support", "billing"}))

@@ -8,8 +8,9 @@ from adapters.identity.delegation import DelegationTokens
 from adapters.identity.issuing import KeyIssuer
 from gateway.core.errors import Unauthenticated, Unavailable
 from gateway.core.ports.storage import KeyStore
+from gateway.testing.stores.around_runs import MemoryOpenSteps
 from tests.fakes import FakeClock
-from tests.fakes_storage import MemoryKeyStore, MemoryOpenSteps
+from tests.fakes_storage import MemoryKeyStore
 
 pytestmark = pytest.mark.anyio
 

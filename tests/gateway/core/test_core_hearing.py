@@ -13,8 +13,8 @@ from gateway.core.limits import Limits
 from gateway.core.model import Capability, Complete, Emit, Principal, Request, Result, principal
 from gateway.core.pipeline import Pipeline
 from gateway.core.ports.storage import OpenStep
+from gateway.testing.stores.around_runs import MemoryOpenSteps
 from tests.fakes import ANA, Behaviour, CountingIds, FakeUpstream, Path, a_request, tool
-from tests.fakes_storage import MemoryOpenSteps
 
 pytestmark = pytest.mark.anyio
 
