@@ -34,7 +34,7 @@ from gateway.core.ports.costs import Spent
 from gateway.core.ports.dead_letters import DeadLetter, DeadState
 from gateway.core.ports.gateway import Identity
 from gateway.core.ports.memory import MemoryType
-from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Standing, Told
+from gateway.core.ports.runs import Run, RunEvent, RunStep
 from gateway.core.ports.storage import ApiKey
 from gateway.core.ports.world import Secret
 from gateway.core.record import Record
@@ -46,6 +46,7 @@ from gateway.testing.stores.accounts import MemoryAccounts
 from gateway.testing.stores.claims import MemoryClaims
 from gateway.testing.stores.memory import MemoryInMemory
 from gateway.testing.stores.pins import MemoryPins
+from gateway.testing.stores.runs import MemoryRuns
 from policies.pinning.keeper import Pinning, Watched
 from tests.fakes import CountingIds, FakeClock, tool
 from tests.fakes_orchestration import MemoryDeadLetters
@@ -237,119 +238,17 @@ class DictKeys:
         return True
 
 
-class MemoryRuns:
-    """A run store that wakes whoever waits for events."""
+class WatchedRuns(MemoryRuns):
+    """Runs of which is known when somebody waits for their events."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, Run] = {}
-        self.noted: dict[str, list[RunStep]] = {}
-        self.logs: dict[str, list[RunEvent]] = {}
+        super().__init__()
         self.waiting = anyio.Event()
-        self._arrived = anyio.Event()
-
-    async def open(self, run: Run) -> Run:
-        return self.runs.setdefault(run.id, run)
-
-    async def update(
-        self, run_id: str, *, state: str, at_us: int, output: Json = None, error: str = "", usage: Usage | None = None
-    ) -> None:
-        run = self.runs[run_id]
-        self.runs[run_id] = replace(
-            run, state=state, updated_at_us=at_us, output=output, error=error, usage=usage or run.usage
-        )
-        self._wake()
-
-    async def pause(self, run_id: str, at_us: int) -> bool:
-        run = self.runs[run_id]
-        self.runs[run_id] = replace(run, paused_at_us=run.paused_at_us or at_us)
-        return not run.paused_at_us
-
-    async def unpause(self, run_id: str, at_us: int) -> bool:
-        run = self.runs[run_id]
-        self.runs[run_id] = replace(run, paused_at_us=0)
-        return bool(run.paused_at_us)
-
-    async def reopen(self, run_id: str, told: Told, *, by_us: int) -> bool:
-        await self.hold(run_id, by_us)
-        await self.update(run_id, state="working", at_us=told.at_us)
-        return True
-
-    async def hold(self, run_id: str, by_us: int) -> None:
-        self.runs[run_id] = replace(self.runs[run_id], held_us=self.runs[run_id].held_us + by_us)
-
-    async def standing(self, run_id: str) -> Standing | None:
-        run = self.runs.get(run_id)
-        return run and Standing(state=run.state, paused=run.paused_at_us > 0, held_us=run.held_us)
-
-    async def find(self, tenant: str, run_id: str) -> Run | None:
-        run = self.runs.get(run_id)
-        return run if run is not None and run.tenant == tenant else None
-
-    async def list(
-        self,
-        tenant: str,
-        *,
-        owner: str = "",
-        workflow: str = "",
-        context_id: str = "",
-        before: tuple[int, str] | None = None,
-        limit: int = 50,
-    ) -> tuple[Run, ...]:
-        runs = [run for run in self.runs.values() if run.tenant == tenant and context_id in ("", run.context_id)]
-        runs = [run for run in runs if owner in ("", run.owner) and workflow in ("", run.workflow)]
-        runs = [run for run in runs if before is None or (run.created_at_us, run.id) < before]
-        return tuple(sorted(runs, key=lambda run: (run.created_at_us, run.id), reverse=True)[:limit])
-
-    async def note_step(self, step: RunStep) -> None:
-        self.noted.setdefault(step.run_id, []).append(step)
-
-    async def tell(
-        self,
-        run_id: str,
-        *,
-        steps: Sequence[RunStep] = (),
-        events: Sequence[Told] = (),
-        moved: Moved | None = None,
-        closed: Sequence[str] = (),
-    ) -> None:
-        if moved is not None:
-            await self.update(
-                run_id,
-                state=moved.state,
-                at_us=moved.at_us,
-                output=moved.output,
-                error=moved.error,
-                usage=moved.usage,
-            )
-        for step in steps:
-            await self.note_step(step)
-        for event in events:
-            await self.append(run_id, event.key, event.body, event.at_us)
-
-    async def steps(self, run_id: str) -> tuple[RunStep, ...]:
-        return tuple(self.noted.get(run_id, ()))
-
-    async def append(self, run_id: str, key: str, body: JsonObject, at_us: int) -> RunEvent | None:
-        log = self.logs.setdefault(run_id, [])
-        event = RunEvent(run_id=run_id, seq=len(log) + 1, at_us=at_us, body=body)
-        log.append(event)
-        self._wake()
-        return event
-
-    async def events(self, run_id: str, after: int = 0) -> tuple[RunEvent, ...]:
-        return tuple(event for event in self.logs.get(run_id, ()) if event.seq > after)
 
     async def wait_events(self, run_id: str, after: int, timeout_s: float) -> tuple[RunEvent, ...]:
-        events = await self.events(run_id, after)
-        if not events:
+        if not await self.events(run_id, after):
             self.waiting.set()
-            with anyio.move_on_after(timeout_s):
-                await self._arrived.wait()
-        return await self.events(run_id, after)
-
-    def _wake(self) -> None:
-        self._arrived.set()
-        self._arrived = anyio.Event()
+        return await super().wait_events(run_id, after, timeout_s)
 
 
 class ListAuditReader:
@@ -548,7 +447,7 @@ class ApiBench:
         self.explainer = OneAnswer()
         self.agents = DictAgents()
         self.keys = DictKeys()
-        self.runs = MemoryRuns()
+        self.runs = WatchedRuns()
         self.approving = DictApproving(an_approval(), an_approval("run_1.q2", role="support"))
         self.audit = ListAuditReader()
         self.retention = CountingRetention()

@@ -67,7 +67,7 @@ async def test_all_runs_are_added_up_however_many_there_are(by: str) -> None:
         run = replace(a_run(run_id), created_at_us=at_us, usage=Usage(calls=1, cost_usd=Decimal("0.1")), spec=inner)
         bench.runs.runs[run_id] = run
         step = replace(a_step(f"{run_id}/2"), run_id=run_id, usage=Usage(calls=1, cost_usd=Decimal("0.1")))
-        bench.runs.noted[run_id] = [step]
+        await bench.runs.note_step(step)
     query = {"by": by, "since": "1970-01-21", "until": "1970-01-21"}
     headers = {"authorization": "Bearer olga-key"}
     async with bench.serving() as url, httpx2.AsyncClient(base_url=url + PREFIX, headers=headers) as client:
@@ -92,7 +92,8 @@ async def test_what_a_fork_took_over_is_added_up_once(by: str) -> None:
     origin = replace(a_run("run_1"), usage=used + used)
     fork = replace(a_run("run_2"), created_at_us=2_000_000, usage=used + used, spec={"homes": {"run_1": [1]}})
     bench.runs.runs |= {"run_1": origin, "run_2": fork}
-    bench.runs.noted |= {"run_1": [first, second], "run_2": [replace(first, run_id="run_2"), again]}
+    for step in (first, second, replace(first, run_id="run_2"), again):
+        await bench.runs.note_step(step)
     query = {"by": by, "since": "1970-01-01", "until": "1970-01-01"}
     headers = {"authorization": "Bearer olga-key"}
     async with bench.serving() as url, httpx2.AsyncClient(base_url=url + PREFIX, headers=headers) as client:
