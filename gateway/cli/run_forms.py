@@ -1,12 +1,12 @@
 """An explanation of a run in the forms people want it in: a table, a diagram in Mermaid, why it was decided so."""
 
-import json
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gateway.cli.render import duration, state, table
+from gateway.cli.run_views import compact, said_of
 from gateway.cli.words import clean, cut
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
@@ -25,8 +25,8 @@ def run_table(said: JsonObject) -> RenderableType:
             duration(step.get("startedUs")),
             duration(step.get("tookUs")),
             _tokens(step),
-            cut(_compact(step.get("received")), _RECEIVED_CHARS),
-            cut(json_text(step.get("reason")) or json_text(step.get("summary")), _RECEIVED_CHARS),
+            cut(compact(step.get("received")), _RECEIVED_CHARS),
+            cut(said_of(step, "answered"), _RECEIVED_CHARS),
         )
         for step in map(json_object, json_list(said.get("steps")))
     ]
@@ -40,7 +40,7 @@ def why(said: JsonObject) -> RenderableType:
         Text.assemble(
             f"{duration(each.get('atUs')):>8}  ",
             (clean(json_text(each.get("what"))), "bold"),
-            f"  {clean(_compact(each.get('chosen')))}",
+            f"  {clean(compact(each.get('chosen')))}",
             (f"  {clean(json_text(each.get('because')))}", "dim"),
         )
         for each in map(json_object, json_list(said.get("decisions")))
@@ -81,16 +81,16 @@ def _messages(said: JsonObject, names: dict[str, str]) -> Iterator[str]:
         alias = names[json_text(step.get("target"))]
         number, began = _whole(step.get("number")), _whole(step.get("startedUs"))
         tries = f" (attempt {step['attempt']})" if _whole(step.get("attempt")) > 1 else ""
-        events.append((began, 2 * number, f"    W->>{alias}: {number}{tries} {_plain(_compact(step.get('received')))}"))
+        events.append((began, 2 * number, f"    W->>{alias}: {number}{tries} {_plain(compact(step.get('received')))}"))
         if step.get("state") == "running":
             continue
         arrow = "-->>" if step.get("state") == "ok" else "--x"
-        text = json_text(step.get("reason")) or json_text(step.get("summary")) or json_text(step.get("state"))
+        text = said_of(step, "answered") or json_text(step.get("state"))
         ended = began + _whole(step.get("tookUs"))
         took = duration(step.get("tookUs"))
         events.append((ended, 2 * number + 1, f"    {alias}{arrow}W: {number} {_plain(text)} [{took}]"))
     for each in map(json_object, json_list(said.get("decisions"))):
-        text = f"{json_text(each.get('what'))}: {_compact(each.get('chosen'))}"
+        text = f"{json_text(each.get('what'))}: {compact(each.get('chosen'))}"
         events.append((_whole(each.get("atUs")), 0, f"    Note over W: {_plain(text)}"))
     return (line for _, _, line in sorted(events))
 
@@ -99,10 +99,6 @@ def _plain(text: str) -> str:
     """Text that ends neither a line nor a statement of Mermaid's."""
     swapped = text.translate({ord(";"): ",", ord("#"): " ", ord(":"): " ", ord("<"): " ", ord(">"): " "})
     return cut(clean(swapped), _SAID_CHARS) or "-"
-
-
-def _compact(value: Json) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if value is not None else ""
 
 
 def _tokens(step: JsonObject) -> str:

@@ -1,5 +1,6 @@
 """How a run looks: the tree of its steps with the calls made in them, its answer, its events."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.text import Text
@@ -12,6 +13,9 @@ from gateway.core.json import Json, JsonObject, json_list, json_object, json_tex
 
 SAID_CHARS = 160
 """Of a step's summary, on its line of the tree."""
+
+WAITS_CHARS = 400
+"""Of a question that is open."""
 
 Calls = Mapping[str, Sequence[JsonObject]]
 """Audit records by the id of the step in which the call was made."""
@@ -26,8 +30,9 @@ def calls_by_step(records: Iterable[JsonObject]) -> Calls:
     return calls
 
 
-def run_tree(run: JsonObject, calls: Calls) -> Tree:
-    """A run: who was called, what they called in turn, how long it took, what became of it, by which rule."""
+def run_tree(run: JsonObject, calls: Calls, explained: JsonObject) -> Tree:
+    """A run: who was called, what they called in turn, how long it took, what became of it, by which rule; nested runs
+    too, and whom it waits for. `explained` is its explanation."""
     head = Text.assemble(
         (clean(json_text(run.get("workflow"))), "bold"),
         f"  {clean(json_text(run.get('id')))}  ",
@@ -42,7 +47,10 @@ def run_tree(run: JsonObject, calls: Calls) -> Tree:
         )
     if run.get("version"):
         tree.add(Text(clean(f"version {json_text(run.get('version'))}"), style="dim"))
-    _add_steps(tree, json_list(run.get("steps")), calls)
+    _add_steps(tree, json_list(run.get("steps")), calls, _steps_by_run(explained))
+    for each in map(json_object, json_list(explained.get("waits"))):
+        waits = f"waits for {json_text(each.get('for'))}: {json_text(each.get('question'))}"
+        tree.add(Text(cut(clean(waits), WAITS_CHARS), style="yellow"))
     if run.get("error"):
         tree.add(Text(clean(json_text(run.get("error"))), style="red"))
     return tree
@@ -63,7 +71,28 @@ def event_line(said: JsonObject) -> Text:
     return Text.assemble(line, "  ", in_line(text)) if text else line
 
 
-def _add_steps(tree: Tree, steps: Iterable[Json], calls: Calls) -> None:
+def said_of(step: JsonObject, value: str) -> str:
+    """What a step said, in words: why it failed, its own summary, or else its answer, which is the member `value`."""
+    words = json_text(step.get("reason")) or json_text(step.get("summary"))
+    return words or (compact(step.get(value)) if step.get("state") == "ok" else "")
+
+
+def compact(value: Json) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if value is not None else ""
+
+
+def _steps_by_run(explained: JsonObject) -> dict[str, list[JsonObject]]:
+    """The last attempts at the steps of every run of an explanation, in the words of a run's own steps."""
+    found: dict[str, list[JsonObject]] = {}
+    for step in map(json_object, json_list(explained.get("steps"))):
+        if not step.get("triedAgain"):
+            shown = {"id": step.get("step"), "durationUs": step.get("tookUs"), "value": step.get("answered")}
+            shown["remoteTask"] = step.get("run")
+            found.setdefault(json_text(step.get("step")).partition("/")[0], []).append({**step, **shown})
+    return found
+
+
+def _add_steps(tree: Tree, steps: Iterable[Json], calls: Calls, by_run: Mapping[str, Sequence[JsonObject]]) -> None:
     for step in map(json_object, steps):
         made = calls.get(json_text(step.get("id")), ())
         own = [call for call in made if _is_the_step(call, step)]
@@ -71,7 +100,9 @@ def _add_steps(tree: Tree, steps: Iterable[Json], calls: Calls) -> None:
         for call in made:
             if not _is_the_step(call, step):
                 branch.add(_call_line(call))
-        _add_steps(branch, json_list(step.get("steps")), calls)
+        _add_steps(branch, json_list(step.get("steps")), calls, by_run)
+        if json_text(step.get("target")).startswith("workflow:"):
+            _add_steps(branch, by_run.get(json_text(step.get("remoteTask")), ()), calls, by_run)
 
 
 def _is_the_step(call: JsonObject, step: JsonObject) -> bool:
@@ -81,13 +112,13 @@ def _is_the_step(call: JsonObject, step: JsonObject) -> bool:
 
 def _step_line(step: JsonObject, rule: str) -> Text:
     attempt = step.get("attempt")
-    said = cut(clean(json_text(step.get("reason")) or json_text(step.get("summary"))), SAID_CHARS)
+    said = cut(clean(said_of(step, "value")), SAID_CHARS)
     phase = json_text(step.get("phase"))
     return Text.assemble(
         state(step.get("state")),
         f"  {clean(json_text(step.get('target')))}",
         f" ({phase})" if phase else "",
-        f"  {duration(step.get('durationUs'))}",
+        "" if step.get("state") == "running" else f"  {duration(step.get('durationUs'))}",
         f"  attempt {attempt}" if isinstance(attempt, int) and attempt > 1 else "",
         _usage(step),
         f"  {clean(rule)}" if rule else "",

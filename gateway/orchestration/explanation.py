@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.limits import Usage
 from gateway.core.ports.runs import RunEvent, RunStep
+from gateway.core.task import TaskState
 from gateway.orchestration.runs import RunTree, StepTree
 
 Events = Mapping[str, Sequence[RunEvent]]
@@ -32,7 +33,8 @@ class _Placed:
 
 def explained(tree: RunTree, events: Events) -> JsonObject:
     """`run`, `steps` in the order in which they began (attempts one by one, nested ones too), `agents` in the order in
-    which they were first called, `failure` (null where nothing failed for good), `decisions`, `totals`."""
+    which they were first called, `failure` (null where nothing failed for good), `decisions`, `waits` (what is asked
+    now, and of whom), `totals`."""
     run = tree.run
     placed = sorted(_attempts(tree, 0), key=_begun)
     steps: list[Json] = [_step_view(number, each, run.created_at_us) for number, each in enumerate(placed, start=1)]
@@ -51,6 +53,7 @@ def explained(tree: RunTree, events: Events) -> JsonObject:
         "steps": steps,
         "failure": _failure(tree),
         "decisions": [*_decisions(tree, events, run.created_at_us)],
+        "waits": [*_waits(tree, events)],
         "totals": {**_usage_view(run.usage), "steps": len({each.step.id for each in placed}), "attempts": len(placed)},
     }
 
@@ -174,6 +177,27 @@ def _decisions(tree: RunTree, events: Events, began_at_us: int) -> Iterator[Json
             if inner is not tree:
                 shown["run"] = inner.run.id
             yield shown
+
+
+def _waits(tree: RunTree, events: Events) -> Iterator[JsonObject]:
+    """Questions without an answer: what the outermost run asks its caller, and what any asks people with a role."""
+    asking = TaskState.INPUT_REQUIRED.value
+    if tree.run.state == asking:
+        asked = [each for each in events.get(tree.run.id, ()) if each.body.get("state") == asking]
+        yield from ({"for": tree.run.owner, "question": each.body.get("text")} for each in asked[-1:])
+    for inner in runs_in(tree):
+        if not TaskState(inner.run.state).terminal:
+            yield from _open_approvals(events.get(inner.run.id, ()))
+
+
+def _open_approvals(events: Sequence[RunEvent]) -> Iterator[JsonObject]:
+    said = [json_object(each.body.get("detail")) for each in events]
+    settled = {json_text(each.get("approval")) for each in said if "state" in each}
+    for event, detail in zip(events, said, strict=True):
+        role, approval = json_text(detail.get("role")), json_text(detail.get("approval"))
+        if detail.get("event") == "approval" and approval not in settled:
+            question = json_text(event.body.get("text")).removeprefix(f"waits for {role}: ")
+            yield {"for": role, "question": question, "approval": approval}
 
 
 def _texts(value: Json) -> list[Json]:

@@ -251,8 +251,7 @@ class Orchestrator:
 
 def check(patterns: Mapping[str, PatternType], workflows: Mapping[str, WorkflowSettings]) -> None:
     """Set up every workflow's pattern once. Raises: InvalidRequest: names the first workflow that is wrong, and why."""
-    with_depth(workflows)
-    for slug, settings in workflows.items():
+    for slug, settings in with_depth(workflows).items():
         pattern_type = patterns.get(settings.pattern)
         if pattern_type is None:
             known = ", ".join(sorted(patterns)) or "none"

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import get_args
 
+import msgspec
+
 from gateway.core.content import Content
 from gateway.core.contracts import violation
 from gateway.core.errors import Conflict, DeadlineExceeded, Denied, Exhausted, GatewayError, InDoubt, Unavailable
@@ -66,6 +68,8 @@ def _completed(begun: StepResult, answer: Complete) -> StepResult:
     content = answer.body.content()
     value, said = _split(content)
     text = content.text
+    if value == text and begun.target.startswith("tool:"):
+        value = _said_in_words(text)
     result = replace(
         begun,
         ok=not answer.is_error,
@@ -96,6 +100,19 @@ def _split(content: Content) -> tuple[Json, JsonObject]:
         return structured, {}
     value = {name: each for name, each in structured.items() if name != MEMBER}
     return value or content.text or {}, json_object(structured[MEMBER])
+
+
+def _said_in_words(text: str) -> Json:
+    """The object or list that all of a text is, else the text: MCP before 2025-06-18 knows no structured content, and
+    later servers need not give any."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return text
+    try:
+        # Stricter than the standard library: no NaN, no half of a surrogate pair.
+        value: Json = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    return value
 
 
 def broken_by(schema: Mapping[str, Json], result: StepResult) -> str:

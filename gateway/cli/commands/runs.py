@@ -77,7 +77,7 @@ def show_run(
         run = _run(remote, run_id, newest=last)
         found = json_text(run.get("id"))
         calls = _calls(remote, found)
-        explained = json_object(remote.get("runs", found, "explanation").get("explanation"))
+        explained = _explanation(remote, found)
     said: JsonObject = {**run, "calls": {step: [*made] for step, made in calls.items()}, "explanation": explained}
     if form is Form.MERMAID and not as_json:
         say(mermaid(explained).rstrip())
@@ -109,7 +109,8 @@ def watch(
             elif kind != "end":
                 say(event_line(said))
         if not as_json:
-            show(None, lambda: _whole(_run(remote, found), _calls(remote, found)), as_json=False)
+            last_seen = _whole(_run(remote, found), _calls(remote, found), _explanation(remote, found))
+            show(None, lambda: last_seen, as_json=False)
     if ended != "completed":
         raise typer.Exit(FINDING)
 
@@ -194,15 +195,19 @@ def _run(remote: Remote, run_id: str, *, newest: bool = False) -> JsonObject:
     return json_object(remote.get("runs", run_id).get("run"))
 
 
+def _explanation(remote: Remote, run_id: str) -> JsonObject:
+    return json_object(remote.get("runs", run_id, "explanation").get("explanation"))
+
+
 def _calls(remote: Remote, run_id: str) -> Calls:
     said = remote.get("audit", query={"run": run_id, "limit": _MOST_CALLS})
     return calls_by_step(json_object(each) for each in json_list(said.get("records")))
 
 
 def _explained(run: JsonObject, calls: Calls, explained: JsonObject) -> RenderableType:
-    return Group(_whole(run, calls), why(explained))
+    return Group(_whole(run, calls, explained), why(explained))
 
 
-def _whole(run: JsonObject, calls: Calls) -> RenderableType:
+def _whole(run: JsonObject, calls: Calls, explained: JsonObject) -> RenderableType:
     text = answer_of(run)
-    return Group(run_tree(run, calls), Text(f"\n{clean(text)}") if text else Text(""))
+    return Group(run_tree(run, calls, explained), Text(f"\n{clean(text)}") if text else Text(""))

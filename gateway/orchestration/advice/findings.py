@@ -88,15 +88,17 @@ def _retries(trees: Sequence[RunTree]) -> Iterator[Finding]:
     for target, times in sorted(again.items()):
         if times and times >= NOTABLE_SHARE * tried[target]:
             (state, _), *_ = reasons[target].most_common(1)
+            because = "because the pattern could not use its answer" if state == "ok" else f"for {state}"
             yield Finding(
                 what="retries",
                 targets=(target,),
-                evidence=f"{times} of {tried[target]} steps of {target} had to be tried again, mostly for {state}",
+                evidence=f"{times} of {tried[target]} steps of {target} had to be tried again, mostly {because}",
                 suggestion=_AGAINST.get(state, f"look into why {target} fails, or name a fallback for it"),
             )
 
 
 _AGAINST = {
+    "ok": "say in its instruction what an answer has to have: `drawbridge runs show RUN` has what was wanting",
     "schema": "say in its instruction what the contract wants, or loosen the contract",
     "timeout": "give it a longer timeout_s, or less to do at once",
     "unavailable": "run a second instance, or name a fallback",

@@ -167,6 +167,12 @@ def test_agents_that_always_follow_each_other_and_share_tools_are_named() -> Non
     assert "sequential_and_sharing" not in found(*runs, overlapping, a=shared, b=shared)
 
 
+def test_an_answer_that_could_not_be_used_is_no_failure_of_who_gave_it() -> None:
+    finding = found(tree(step("a", 1, 2, "ok", "ok"), step("b", 1, 2)))["retries"]
+    assert str(finding["evidence"]).endswith("mostly because the pattern could not use its answer")
+    assert "fallback" not in str(finding["suggestion"])
+
+
 def test_steps_that_had_to_be_tried_again_are_named_with_what_helps() -> None:
     finding = found(tree(step("a", 1, 2, "schema", "ok"), step("b", 1, 2)))["retries"]
     assert finding["targets"] == ["agent:a"]

@@ -5,7 +5,10 @@ import pytest
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject
 from gateway.orchestration.nesting import depth_of, with_depth
+from gateway.orchestration.orchestrator import check
 from gateway.orchestration.settings import WorkflowSettings
+from gateway.patterns.router import Router
+from gateway.patterns.sequential import Sequential
 
 
 def workflow(*called: str, **more: object) -> WorkflowSettings:
@@ -29,6 +32,17 @@ def test_what_is_said_counts_unless_it_cannot_suffice() -> None:
     assert depth_of(with_depth({"a": workflow(limits={"max_depth": 5})})["a"]) == 5
     with pytest.raises(InvalidRequest, match="takes 3"):
         with_depth({"a": workflow("b", limits={"max_depth": 2}), "b": workflow()})
+
+
+def test_a_router_needs_not_be_told_how_deep_the_workflows_it_names_go() -> None:
+    router = {
+        "pattern": "router",
+        "workflows": ["inner"],
+        "router": {"rules": [{"workflow": "inner", "keywords": ["x"]}]},
+    }
+    inner = {"pattern": "sequential", "stages": [{"agent": "a"}]}
+    workflows = {"outer": WorkflowSettings.model_validate(router), "inner": WorkflowSettings.model_validate(inner)}
+    check({"router": Router, "sequential": Sequential}, workflows)
 
 
 @pytest.mark.parametrize("circle", [{"a": ("a",)}, {"a": ("b",), "b": ("c",), "c": ("a",)}])

@@ -134,6 +134,25 @@ async def test_a_tool_gets_its_arguments_and_a_key_but_no_token() -> None:
     assert around.open_steps.ever == []
 
 
+async def test_what_a_tool_says_in_words_is_the_json_that_all_of_it_is() -> None:
+    said = ['{"id": "P-1", "paid": true}', " [1, 2]", '{"id": "P-1"} and more', "[see above]", '{"n": NaN}', "12"]
+    targets = ["tool:bank/pay", "agent:teller"]
+
+    async def doing(task: Task, steps: Steps) -> Json:
+        return [[(await steps.call(Node(target=each, input={"n": n}))).value for n in range(6)] for each in targets]
+
+    async def tells(asked: Asked) -> Json:
+        number = asked.input["n"]
+        assert isinstance(number, int)
+        return said[number]
+
+    around = world(doing)
+    around.agents.answers |= dict.fromkeys(targets, tells)
+    async with around.up():
+        answer = told(await around.ask())["answer"]
+    assert answer == [[{"id": "P-1", "paid": True}, [1, 2], *said[2:]], said]
+
+
 async def test_a_failure_is_a_value_that_says_what_it_was() -> None:
     async def deny(asked: Asked) -> Json:
         raise Denied("no", detail={"rule": "r1"})
