@@ -8,18 +8,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from hashlib import sha256
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
-from openapi_pydantic.v3 import v3_0, v3_1
 from pydantic import ValidationError
 
 from adapters.openapi.document import Unresolved, resolved
 from adapters.openapi.forms import MULTIPART, FormPart, form_schema
+from adapters.openapi.models import operation_model, parameter_model
 from adapters.openapi.outcomes import Outcome, outcome_of
 from adapters.openapi.places import own_path, service_url
 from adapters.openapi.schemas import SchemaReader
 from adapters.openapi.settings import ServiceSettings
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+
+if TYPE_CHECKING:
+    from openapi_pydantic.v3 import v3_0, v3_1
 
 Location = Literal["path", "query", "header", "cookie"]
 METHODS = ("get", "head", "options", "post", "put", "patch", "delete", "trace")
@@ -99,9 +102,6 @@ class Operations:
         self._settings = settings
         self._url = service_url(document, settings.base_url)
         self._schemas = SchemaReader(document)
-        self._model: type[v3_0.Operation] | type[v3_1.Operation] = (
-            v3_0.Operation if json_text(document.get("openapi")).startswith("3.0") else v3_1.Operation
-        )
         self.found: dict[str, ApiOperation] = {}
         self.dropped: list[Json] = []
         """What could not be read: `kind`, `name`, `reason`."""
@@ -153,7 +153,8 @@ class Operations:
             **({"requestBody": {"content": {}}} if "requestBody" in said else {}),
         }
         outline["responses"] = {}
-        model = self._model.model_validate({name: each for name, each in outline.items() if name != "callbacks"})
+        read = operation_model(json_text(self._document.get("openapi")))
+        model = read.model_validate({name: each for name, each in outline.items() if name != "callbacks"})
         name = self._name(method, path, model.operationId or "")
         arguments = _Arguments(path, self._document)
         for each in raw:
@@ -212,7 +213,7 @@ class _Arguments:
         self._path = path
 
     def add(self, raw: JsonObject, credentials: frozenset[tuple[str, str]]) -> None:
-        model = v3_1.Parameter.model_validate(_outline(raw))
+        model = parameter_model().model_validate(_outline(raw))
         location: Location = model.param_in.value
         known = (location, model.name.lower() if location == "header" else model.name)
         if (location == "header" and model.name.lower() in _IGNORED_HEADERS) or known in credentials:

@@ -1,5 +1,7 @@
 """From documents to tools: names, schemas, hints, filters; and what is wrong with a document."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +227,9 @@ def test_yaml_is_read_by_the_rules_of_json(tmp_path: Path) -> None:
     }
     with pytest.raises(InvalidRequest):
         read_document(tmp_path / "none.yaml")
+
+
+def test_what_only_documents_need_is_not_imported_before_one_is_read() -> None:
+    script = "import sys; import adapters.openapi.upstream; print('openapi_pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=180, check=True)
+    assert done.stdout.strip() == "False"
