@@ -47,7 +47,7 @@ class Outcome:
         why = ""
         for schema, wrapped in self.kinds:
             said: Json = {RESULT: value} if wrapped else value
-            broken = _broken(schema, said)
+            broken = violation(schema, said)
             if not broken and isinstance(said, dict):
                 return said
             why = why or broken.partition("; the contract is")[0] or "it is no object"
@@ -79,13 +79,6 @@ def outcome_of(document: JsonObject, operation: JsonObject, schemas: SchemaReade
     if len(str(said)) > LARGEST_SCHEMA or not _usable(said):
         return None
     return Outcome(schema=said, kinds=tuple(({**schema, **rest}, wrap) for schema, wrap in kinds))
-
-
-def _broken(schema: JsonObject, value: Json) -> str:
-    try:
-        return violation(schema, value)
-    except RecursionError:
-        return "its document's schema leads in a circle"
 
 
 def _usable(schema: JsonObject) -> bool:

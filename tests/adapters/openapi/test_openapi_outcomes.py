@@ -115,7 +115,8 @@ def test_a_type_that_never_ends_is_not_looked_for() -> None:
     components = {"schemas": {"E": {"allOf": [{"$ref": "#/components/schemas/E"}]}}}
     (tool,) = read({"/a": {"get": item}}, components=components).found.values()
     assert tool.outcome is not None
-    assert tool.outcome.held({"a": 1}, 3) == {"otherwise": "its document's schema leads in a circle", "body": {"a": 1}}
+    said = "the contract itself cannot be used: RecursionError"
+    assert tool.outcome.held({"a": 1}, 3) == {"otherwise": said, "body": {"a": 1}}
 
 
 VALUES = st.recursive(
