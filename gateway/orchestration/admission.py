@@ -121,7 +121,7 @@ class Admission:
             spec,
             history=before.turns,
             labels=spec.labels.join(before.labels),
-            left_out=(f"{least}{before.left_out} of the earlier turns",) if before.left_out else (),
+            left_out=before.left_out_words(least),
             older=before.older,
             older_labels=before.older_labels.join(so_far.labels),
             recap=so_far.text if before.left_out else "",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from gateway.core.content import Content, content_from_json
@@ -34,6 +34,17 @@ class Before:
     older: tuple[EarlierTurn, ...] = ()
     """The latest of those, as many as somebody is to sum up."""
     older_labels: Labels = CLEAN
+    untold: int = 0
+    """Turns that were left out and that nobody sums up: there was no room for them there either."""
+
+    def left_out_words(self, least: str = "") -> tuple[str, ...]:
+        """What was left out, in words. `least`: put before the number of turns."""
+        found: list[str] = []
+        if self.left_out:
+            beside = f", {self.untold} of them also of what they came to" if self.untold else ""
+            found.append(f"{least}{self.left_out} of the earlier turns{beside}")
+        cut = [each for each in (*self.older, *self.turns) if each.cut_bytes]
+        return (*found, *(f"{each.cut_bytes} bytes of the earlier turn {each.run_id}" for each in cut))
 
 
 def earlier_turns(
@@ -57,10 +68,11 @@ def earlier_turns(
     older = _that_fit(new, older_bytes) if older_bytes else []
     return Before(
         turns=tuple(_turn(run, most_bytes) for run in reversed(kept)),
-        labels=join_all(map(_labels, kept)),
+        labels=join_all(map(labels_of, kept)),
         left_out=len(rest),
         older=tuple(_turn(run, older_bytes) for run in reversed(older)),
-        older_labels=join_all(map(_labels, older)),
+        older_labels=join_all(map(labels_of, older)),
+        untold=len(new) - len(older) if older_bytes else 0,
     )
 
 
@@ -101,10 +113,19 @@ def handed_down(data: Json) -> tuple[Json, JsonObject]:
 
 
 def _turn(run: Run, most_bytes: int) -> EarlierTurn:
-    request = _words(content_from_json(run.input))
-    answer = _words(content_from_json(json_object(run.output).get("content")))
-    request = _cut(request, max(most_bytes // 2, most_bytes - _bytes(answer)))
-    return EarlierTurn(run_id=run.id, request=request, answer=_cut(answer, most_bytes - _bytes(request)))
+    whole = whole_turn(run)
+    request = _cut(whole.request, max(most_bytes // 2, most_bytes - _bytes(whole.answer)))
+    answer = _cut(whole.answer, most_bytes - _bytes(request))
+    kept = sum(_bytes(each.removesuffix(_MORE)) for each in (request, answer))
+    return replace(
+        whole, request=request, answer=answer, cut_bytes=_size(whole) - kept if _size(whole) > most_bytes else 0
+    )
+
+
+def whole_turn(run: Run) -> EarlierTurn:
+    """What a run was asked and answered, all of it."""
+    answer = content_from_json(json_object(run.output).get("content"))
+    return EarlierTurn(run_id=run.id, request=_words(content_from_json(run.input)), answer=_words(answer))
 
 
 def _cut(text: str, most_bytes: int) -> str:
@@ -120,7 +141,8 @@ def _words(content: Content) -> str:
     return content.text or (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _labels(run: Run) -> Labels:
+def labels_of(run: Run) -> Labels:
+    """What stands on the words of a turn."""
     return labels_from_json(run.spec.get("labels")).join(labels_from_json(json_object(run.output).get("labels")))
 
 

@@ -85,7 +85,7 @@ def said_to(
     if spec.glossary:
         member["glossary"] = dict(spec.glossary)
     if spec.history:
-        member["history"] = [{"request": turn.request, "answer": turn.answer} for turn in spec.history]
+        member["history"] = [turn.told() for turn in spec.history]
     if spec.left_out:
         member["left_out"] = [*spec.left_out]
     if recap:

@@ -80,7 +80,7 @@ async def recapitulated(run: RunContext, steps: Steps) -> None:
     role = summariser_in(spec.settings)
     if role is None or not spec.older:
         return
-    turns: list[Json] = [{"request": turn.request, "answer": turn.answer} for turn in spec.older]
+    turns: list[Json] = [turn.told() for turn in spec.older]
     value: Json = {"so_far": spec.recap, "turns": turns} if spec.recap else turns
     given: JsonObject = {**json_from(role.input), "instruction": ASKED, "value": value}
     said = await steps.call(

@@ -17,6 +17,7 @@ from gateway.core.ports.runs import RunStore
 from gateway.core.ports.storage import OpenSteps
 from gateway.core.ports.upstream import Listing
 from gateway.core.ports.world import Clock
+from gateway.orchestration.earlier_turns import PARTS, fetched_turn
 from gateway.orchestration.fetching import handed_of, part_of
 from gateway.orchestration.memories import TAG_CHARS, TAGS_AT_MOST, TEXT_CHARS, Memories
 from gateway.orchestration.remembering import ADD, FOUND_AT_MOST, QUERY_CHARS, SEARCH, MemoryTools
@@ -91,6 +92,17 @@ TOOLS: tuple[Capability, ...] = (
         ["step"],
         "read",
     ),
+    _tool(
+        "fetch_turn",
+        "An earlier turn of the conversation that this step was told a part of (`cut_bytes`): all of it, in pieces.",
+        {
+            "run": {**_KEY, "description": "As `history` names it."},
+            "part": {"enum": [*PARTS]},
+            "offset": {"type": "integer", "minimum": 0, "description": "Where to go on."},
+        },
+        ["run", "part"],
+        "read",
+    ),
     _tool("release", "Give back what this run claimed.", {"resource": _KEY}, ["resource"]),
 )
 
@@ -152,6 +164,7 @@ class RunServer:
                 "claim": self._claim,
                 "release": self._release,
                 "fetch_result": self._fetch,
+                "fetch_turn": self._fetch_turn,
             }
         )
 
@@ -223,9 +236,7 @@ class RunServer:
         return {"resource": resource, "released": True}
 
     async def _fetch(self, request: Request, keys: Mapping[str, KeySettings], given: JsonObject) -> JsonObject:
-        name, pointer, offset = _text(given, "step"), json_text(given.get("pointer")), given.get("offset", 0)
-        if not isinstance(offset, int) or offset < 0:
-            raise InvalidRequest("`offset` is a number from 0 upwards")
+        name, pointer, offset = _text(given, "step"), json_text(given.get("pointer")), _offset(given)
         step = self._open_steps.find(request.run_id, request.step_id)
         handed = {each.name: each for each in step.given} if step is not None else {}
         if name not in handed:
@@ -237,6 +248,20 @@ class RunServer:
             raise InvalidRequest(f"the result of {name} is not recorded")
         value = handed_of(result["value"], handed[name])
         return {"step": name, **part_of(value, pointer, offset), "labels": result.get("labels")}
+
+    async def _fetch_turn(self, request: Request, keys: Mapping[str, KeySettings], given: JsonObject) -> JsonObject:
+        named, part, offset = _text(given, "run"), json_text(given.get("part")), _offset(given)
+        run = await self._runs.find(request.principal.tenant, request.run_id)
+        if run is None:
+            raise Denied("the run of this token is not there any more")
+        return await fetched_turn(self._runs, run, named, part, offset)
+
+
+def _offset(given: JsonObject) -> int:
+    offset = given.get("offset", 0)
+    if not isinstance(offset, int) or isinstance(offset, bool) or offset < 0:
+        raise InvalidRequest("`offset` is a number from 0 upwards")
+    return offset
 
 
 def _slug(request: Request) -> str:

@@ -24,9 +24,16 @@ class EarlierTurn:
     run_id: str
     request: str
     answer: str
+    cut_bytes: int = 0
+    """How much of it is left out here, because it is too long."""
 
     def to_json(self) -> JsonObject:
-        return {"run": self.run_id, "request": self.request, "answer": self.answer}
+        return {"run": self.run_id, **self.told()}
+
+    def told(self) -> JsonObject:
+        """As agents are told it: where something is left out, also how much, and of which run it is to be had."""
+        cut: JsonObject = {"run": self.run_id, "cut_bytes": self.cut_bytes} if self.cut_bytes else {}
+        return {"request": self.request, "answer": self.answer, **cut}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +212,7 @@ def turns_from_json(value: Json) -> tuple[EarlierTurn, ...]:
             run_id=json_text(turn.get("run")),
             request=json_text(turn.get("request")),
             answer=json_text(turn.get("answer")),
+            cut_bytes=cut if isinstance(cut := turn.get("cut_bytes"), int) else 0,
         )
         for turn in turns
         if turn

@@ -133,6 +133,30 @@ async def test_what_the_history_leaves_out_is_said_to_the_agent_and_to_who_watch
     assert "left out: at least 2 of the earlier turns" in told
 
 
+async def test_a_turn_that_is_cut_says_so_and_names_its_run_to_nested_runs_too() -> None:
+    around = world(history=1, history_bytes=1000)
+    around.workflows["outer"] = around.workflows["outer"].model_copy(update={"history": 1, "history_bytes": 1000})
+    events: list[Event] = []
+    async with around.up():
+        for workflow in ("help", "outer"):
+            await around.ask("q" * 3000, meta=CONTEXT, workflow=workflow)
+            await around.ask("short", meta=CONTEXT, workflow=workflow, emit=keep(events))
+    of_help, of_outer = (
+        next(each.id for each in around.runs.runs.values() if each.workflow == name and len(str(each.input)) > 3000)
+        for name in ("help", "outer")
+    )
+    for asked, run_id in ((around.agents.asked[1], of_help), (around.agents.asked[3], of_outer)):
+        [turn] = map(json_object, json_list(asked.member["history"]))
+        left = int(str(turn["cut_bytes"]))
+        assert turn["run"] == run_id
+        assert left >= 2000
+        assert len(f"{turn['request']}{turn['answer']}".replace("…", "")) + left == (
+            6006 if run_id == of_help else 3002
+        )
+        assert asked.member["left_out"] == [f"{left} bytes of the earlier turn {run_id}"]
+        assert any(f"left out: {left} bytes of the earlier turn {run_id}" in str(each) for each in events)
+
+
 async def test_a_summariser_is_asked_once_what_earlier_turns_came_to_and_every_step_is_told() -> None:
     around = world(history=1, summariser="brief")
 
@@ -364,6 +388,15 @@ def test_of_a_run_that_another_took_over_only_the_other_counts() -> None:
     before = earlier_turns([forked, run(1, "one", "worse")], most=5, most_bytes=1000)
     assert [turn.answer for turn in before.turns] == ["better"]
     assert before.left_out == 0
+
+
+def test_turns_that_nobody_sums_up_for_want_of_room_are_counted() -> None:
+    runs = [run(number, "q" * 300, "a" * 400) for number in range(4)]
+    before = earlier_turns(reversed(runs), most=1, most_bytes=1000, older_bytes=1000)
+    assert [turn.run_id for turn in (*before.older, *before.turns)] == ["run_2", "run_3"]
+    assert before.left_out_words("at least ") == (
+        "at least 3 of the earlier turns, 2 of them also of what they came to",
+    )
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,5 +1,7 @@
 """The server `run`: an agent's way to the scratchpad of its run, and nobody else's."""
 
+from dataclasses import replace
+
 import pytest
 
 from adapters.durable.memory import Entry, MemoryJournal
@@ -97,13 +99,14 @@ async def test_its_tools_belong_to_every_tenant_and_change_nothing_outside() -> 
         "tool:run/scratchpad_put",
         "tool:run/claim",
         "tool:run/fetch_result",
+        "tool:run/fetch_turn",
         "tool:run/release",
         "tool:run/memory_search",
         "tool:run/memory_add",
     ]
     assert {each.tenant for each in listing.capabilities} == {"*"}
     assert {each.effect for each in listing.capabilities} == {"read"}
-    assert len({each.digest for each in listing.capabilities}) == 7
+    assert len({each.digest for each in listing.capabilities}) == 8
 
 
 async def test_a_key_is_read_and_written_by_version() -> None:
@@ -252,3 +255,53 @@ async def test_what_was_taken_out_of_a_result_is_not_fetched_nor_what_answers_fo
     }
     with pytest.raises(InvalidRequest):
         await served.call("fetch_result", {"step": "brief", "pointer": "/pages/1"})
+
+
+def earlier(run_id: str, *, owner: str = "ana") -> Run:
+    """A run that was asked and answered much."""
+    content: JsonObject = {"parts": [{"kind": "text", "text": "a" * 30_000 + "z"}], "structured": None}
+    return Run(
+        id=run_id,
+        workflow="help",
+        tenant="default",
+        owner=owner,
+        state="completed",
+        context_id="c",
+        created_at_us=0,
+        updated_at_us=0,
+        input={"parts": [{"kind": "text", "text": "q" * 20_000}], "structured": None},
+        output={"content": content, "labels": Labels(untrusted=frozenset({"server:web"})).to_json()},
+    )
+
+
+async def test_all_of_an_earlier_turn_is_fetched_in_pieces_with_its_labels() -> None:
+    served = await Served().opened()
+    served.runs.runs["run_1"] = replace(
+        served.runs.runs["run_1"], spec={"settings": RULES, "history": [{"run": "run_0", "request": "q…"}]}
+    )
+    await served.runs.open(earlier("run_0"))
+    text, offset = "", 0
+    while True:
+        answer = await served.call("fetch_turn", {"run": "run_0", "part": "answer", "offset": offset})
+        said = json_object(answer.body.content().structured)
+        assert answer.labels == Labels(untrusted=frozenset({"server:web"}))
+        text += str(said["value"])
+        if "next_offset" not in said:
+            break
+        offset = int(str(said["next_offset"]))
+    assert text == "a" * 30_000 + "z"
+    assert str((await served.said("fetch_turn", {"run": "run_0", "part": "request"}))["value"]).startswith("qqq")
+
+
+async def test_turns_the_step_was_not_told_of_are_none_of_its_business() -> None:
+    served = await Served().opened()
+    told: JsonObject = {"history": [{"run": "run_0"}, {"run": "run_bens"}, {"run": "run_gone"}]}
+    served.runs.runs["run_1"] = replace(served.runs.runs["run_1"], spec={"settings": RULES, **told})
+    for each in (earlier("run_0"), earlier("run_other"), earlier("run_bens", owner="ben")):
+        await served.runs.open(each)
+    for named in ("run_other", "run_bens", "run_gone", "run_1"):
+        with pytest.raises(Denied):
+            await served.call("fetch_turn", {"run": named, "part": "answer"})
+    for wrong in ({"part": "all"}, {"part": "answer", "offset": -1}, {"part": "answer", "offset": True}):
+        with pytest.raises(InvalidRequest):
+            await served.call("fetch_turn", {"run": "run_0", **wrong})
