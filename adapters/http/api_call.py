@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 from starlette.requests import Request
 from starlette.responses import Response
 
+from adapters.http.shown_json import shown_json
 from gateway.core.errors import GatewayError, Internal, InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.model import Principal
@@ -87,7 +88,7 @@ async def body_of(request: Request, validator: Draft202012Validator) -> JsonObje
 def answer(value: Mapping[str, Json], status: int = 200) -> Response:
     """A JSON response that no cache keeps: keys and records pass through here."""
     return Response(
-        orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS),
+        shown_json(dict(value), option=orjson.OPT_NON_STR_KEYS),
         status,
         media_type="application/json",
         headers={"cache-control": "no-store"},

@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncIterator
 
-import orjson
 from starlette.responses import Response, StreamingResponse
 
 from adapters.http.api_call import LIST_LIMIT, Call, Recorder, answer
 from adapters.http.api_ports import RunControl, RunExplainer, RunRetention
 from adapters.http.api_views import rfc3339, run_in_full, run_view, us_from_rfc3339
+from adapters.http.shown_json import shown_json
 from gateway.core.errors import Conflict, Exhausted, NotFound, Unauthenticated, Unavailable
-from gateway.core.json import Json, JsonObject, json_text
+from gateway.core.json import JsonObject, json_text
 from gateway.core.ports.gateway import Authenticator
 from gateway.core.ports.runs import Run, RunEvent, RunStore
 from gateway.core.task import TaskState
@@ -160,9 +160,9 @@ class RunEndpoints:
 
 
 def _frame(event: RunEvent) -> bytes:
-    body: dict[str, Json] = {"seq": event.seq, "at": rfc3339(event.at_us), "event": event.body}
-    return b"id: %d\ndata: %s\n\n" % (event.seq, orjson.dumps(body))
+    body: JsonObject = {"seq": event.seq, "at": rfc3339(event.at_us), "event": event.body}
+    return b"id: %d\ndata: %s\n\n" % (event.seq, shown_json(body))
 
 
 def _end(run: Run | None) -> bytes:
-    return b"event: end\ndata: %s\n\n" % orjson.dumps({"run": None if run is None else run_view(run)})
+    return b"event: end\ndata: %s\n\n" % shown_json({"run": None if run is None else run_view(run)})

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-import orjson
 from rich.console import RenderableType
 from rich.text import Text
 
+from adapters.http.shown_json import shown_json
 from adapters.storage.audit.verify import VerifyReport
 from gateway.cli.render import duration, facts, state, table
 from gateway.cli.words import in_line
@@ -99,4 +99,4 @@ def _body(record: JsonObject, which: str) -> str:
 
 
 def _compact(value: Json) -> str:
-    return orjson.dumps(value).decode() if value else ""
+    return shown_json(value).decode() if value else ""

@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from adapters.http.shown_json import shown_json
 from gateway.cli.words import clean, indented
 from gateway.core.json import Json, JsonObject, json_text
 
@@ -49,14 +50,14 @@ def stderr() -> Console:
 def show(value: Json, view: Callable[[], RenderableType], *, as_json: bool) -> None:
     """Print a value: itself as JSON, or the view of it for people."""
     if as_json:
-        sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+        sys.stdout.write(shown_json(value, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
         stdout().print(view())
 
 
 def show_line(value: Json) -> None:
     """Print one value of a stream as one line of JSON."""
-    sys.stdout.write(orjson.dumps(value).decode() + "\n")
+    sys.stdout.write(shown_json(value).decode() + "\n")
     sys.stdout.flush()
 
 
