@@ -1,5 +1,6 @@
 """Questions that wait for a person. Knows nothing of the runs that ask."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -63,12 +64,22 @@ class SqlApprovals:
         )
         return None if row is None or row["tenant"] != tenant else _approval_from(row)
 
-    async def list(self, tenant: str, *, state: str = "", run_id: str = "", limit: int = 100) -> tuple[Approval, ...]:
+    async def list(
+        self,
+        tenant: str,
+        *,
+        state: str = "",
+        run_id: str = "",
+        roles: Collection[str] | None = None,
+        limit: int = 100,
+    ) -> tuple[Approval, ...]:
         wanted = select(approvals).where(_c.tenant == tenant)
         if state:
             wanted = wanted.where(_c.state == state)
         if run_id:
             wanted = wanted.where(_c.run_id == run_id)
+        if roles is not None:
+            wanted = wanted.where(_c.role.in_(sorted(roles)))
         wanted = wanted.order_by(_c.asked_at_us.desc(), _c.id.desc()).limit(limit)
         rows = await self._database.read(lambda connection: connection.execute(wanted).mappings().all())
         return tuple(_approval_from(row) for row in rows)

@@ -20,6 +20,8 @@ DELIVER_EVERY_S = 10.0
 _NEVER_AGAIN = frozenset({"done", "failed"})
 """States of runs that nobody can have go on."""
 
+_PEOPLE = ("client", "operator")
+
 
 class Approving:
     """Acts for whoever has been identified; checks here whether they may."""
@@ -30,8 +32,11 @@ class Approving:
 
     async def list(self, who: Principal, *, state: str = "", run_id: str = "", limit: int = 100) -> list[Approval]:
         """Of the tenant, newest first: all for operators, else those that wait for one of the asker's roles."""
-        found = await self._wiring.approvals.list(who.tenant, state=state, run_id=run_id, limit=limit)
-        return [each for each in found if _concerns(who, each)]
+        # Narrowed before it is cut off: or whoever asks much of one role would hide what waits for another.
+        roles = None if who.kind == "operator" else who.roles
+        return [
+            *await self._wiring.approvals.list(who.tenant, state=state, run_id=run_id, roles=roles, limit=limit),
+        ]
 
     async def find(self, who: Principal, approval_id: str) -> Approval:
         """Raises: NotFound: also where it is none of the asker's business."""
@@ -45,10 +50,13 @@ class Approving:
     ) -> Approval:
         """The answer, on its way to the run. The same answer again is no failure.
 
-        Raises: NotFound; Denied: it is the asker's own run; Conflict: answered or over; InvalidRequest: the value
-            breaks the question's contract.
+        Raises: NotFound; Denied: it is the asker's own run, or the asker is no person; Conflict: answered or over;
+            InvalidRequest: the value breaks the question's contract.
         """
         asked = await self.find(who, approval_id)
+        if who.kind not in _PEOPLE:
+            # Agents have roles for what they may call; one that can be talked into anything agrees to anything.
+            raise Denied("a person has to answer this, and no agent", detail={"rule": "approvals.people"})
         if who.subject == asked.owner or who.behind is not None:
             raise Denied(
                 f"{asked.owner} started this run: somebody else has to answer", detail={"rule": "approvals.four-eyes"}

@@ -92,3 +92,7 @@ async def test_they_are_listed_newest_first_and_narrowed(approvals: Approvals) -
     assert [each.run_id for each in await approvals.list("default")] == ["run_3", "run_2", "run_1"]
     assert [each.run_id for each in await approvals.list("default", state="pending", limit=1)] == ["run_3"]
     assert [each.id for each in await approvals.list("default", run_id="run_1")] == ["run_1.q1"]
+    [one] = await approvals.list("default", run_id="run_1")
+    assert len(await approvals.list("default", roles={one.role, "nobody"})) == 3
+    assert await approvals.list("default", roles={"nobody"}) == ()
+    assert await approvals.list("default", roles=()) == ()

@@ -1,6 +1,6 @@
 """Questions that wait for a person, and what the person said. Durable, because people take their time."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -74,8 +74,16 @@ class Approvals(Protocol):
 
     async def find(self, tenant: str, approval_id: str) -> Approval | None: ...
 
-    async def list(self, tenant: str, *, state: str = "", run_id: str = "", limit: int = 100) -> tuple[Approval, ...]:
-        """Newest first."""
+    async def list(
+        self,
+        tenant: str,
+        *,
+        state: str = "",
+        run_id: str = "",
+        roles: Collection[str] | None = None,
+        limit: int = 100,
+    ) -> tuple[Approval, ...]:
+        """Newest first; with `roles` only what waits for one of them."""
         ...
 
     async def undelivered(self) -> tuple[Approval, ...]:

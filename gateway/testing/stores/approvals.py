@@ -1,5 +1,6 @@
 """Questions that wait for people, in memory."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from gateway.core.errors import Conflict, NotFound
@@ -39,11 +40,20 @@ class MemoryApprovals:
         known = self.kept.get(approval_id)
         return known if known is not None and known.tenant == tenant else None
 
-    async def list(self, tenant: str, *, state: str = "", run_id: str = "", limit: int = 100) -> tuple[Approval, ...]:
+    async def list(
+        self,
+        tenant: str,
+        *,
+        state: str = "",
+        run_id: str = "",
+        roles: Collection[str] | None = None,
+        limit: int = 100,
+    ) -> tuple[Approval, ...]:
         found = [
             each
             for each in self.kept.values()
             if each.tenant == tenant and state in ("", each.state) and run_id in ("", each.run_id)
+            if roles is None or each.role in roles
         ]
         return tuple(sorted(found, key=lambda each: (each.asked_at_us, each.id), reverse=True)[:limit])
 

@@ -71,6 +71,35 @@ async def test_the_run_goes_on_with_the_answer_of_somebody_with_the_role() -> No
     assert "approved by carl" in texts
 
 
+async def test_an_agent_answers_for_nobody_whatever_its_roles() -> None:
+    around = world()
+    agent = principal("agent:help", kind="agent", roles=frozenset({"chief"}))
+    async with around.up() as (orchestrator, _):
+        await around.ask(meta=LATER)
+        approval = await asked(around)
+        with pytest.raises(Denied) as denied:
+            await orchestrator.approving.answer(agent, approval.id, "approved", value={"amount": 3})
+        assert denied.value.detail["rule"] == "approvals.people"
+        assert around.approvals.kept[approval.id].state == "pending"
+        await orchestrator.approving.answer(CARL, approval.id, "approved", value={"amount": 3})
+        await answer_of(around)
+
+
+async def test_what_is_asked_of_others_hides_nothing_that_waits_for_oneself() -> None:
+    around = world()
+    async with around.up() as (orchestrator, _):
+        await around.ask(meta=LATER)
+        waits = await asked(around)
+        for number in range(3):
+            later = replace(waits, id=f"later.q{number}", role="support", asked_at_us=waits.asked_at_us + 1)
+            await around.approvals.ask(later)
+        assert await orchestrator.approving.list(CARL, state="pending", limit=2) == [waits]
+        assert len(await orchestrator.approving.list(OLGA, limit=2)) == 2
+        assert await orchestrator.approving.list(principal("nobody"), limit=2) == []
+        await orchestrator.approving.answer(CARL, waits.id, "denied")
+        await answer_of(around)
+
+
 async def test_a_denial_is_an_answer_too() -> None:
     around = world()
     async with around.up() as (orchestrator, _):
