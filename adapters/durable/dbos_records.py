@@ -38,12 +38,14 @@ _NO_CRASH = {
     for shared in (False, True)
 }
 """By whether the database is shared."""
+_WITHOUT_NUL = r"replace(output, '\u0000', '\u2400')"
+"""PostgreSQL takes nothing out of JSON in which there is a NUL anywhere, and anybody may have said one."""
 _ATTEMPTS = {
     shared: text(
         f"SELECT output FROM {prefix(shared=shared)}operation_outputs"  # noqa: S608 - nothing of it is given
         f" WHERE workflow_uuid = :run_id AND output IS NOT NULL AND {of_step} = :step_id ORDER BY function_id DESC"
     )
-    for shared, of_step in ((False, "json_extract(output, '$.id')"), (True, "CAST(output AS json) ->> 'id'"))
+    for shared, of_step in ((False, "json_extract(output, '$.id')"), (True, f"CAST({_WITHOUT_NUL} AS json) ->> 'id'"))
 }
 _SLOTS: BindParameter[object] = bindparam("slots", expanding=True)
 _ROWS_AT_ONCE = 500

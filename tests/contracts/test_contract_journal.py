@@ -603,7 +603,7 @@ async def test_of_one_step_every_attempt_is_found_the_latest_first(engines: Engi
     said: list[JsonObject] = [
         {"id": "run_1/1", "n": 1},
         {"id": "run_1/2", "n": 2},
-        {"id": "run_1/1", "n": 3, "text": "Grüße"},
+        {"id": "run_1/1", "n": 3, "text": "Grüße\0", "value": "\\u0000"},
         {"n": 4, "value": {"id": "run_1/1"}},
     ]
 
