@@ -274,10 +274,13 @@ class DbosJournal:
     async def given_up(self, skip: int = 0) -> tuple[str, ...]:
         return tuple(await self._ids_in(_GIVEN_UP, sort_desc=True, limit=GIVEN_UP_AT_ONCE, offset=skip))
 
-    async def forget(self, run_ids: Collection[str]) -> None:
-        ended = await self._ids_in(_ENDED, workflow_ids=list(run_ids)) if run_ids else []
+    async def forget(self, run_ids: Collection[str]) -> frozenset[str]:
+        if not run_ids:
+            return frozenset()
+        ended = await self._ids_in(_ENDED, workflow_ids=list(run_ids))
         if ended:
             await outside(DBOS.delete_workflows_async(ended))
+        return frozenset(await self._ids_in([*_PENDING], workflow_ids=list(run_ids)))
 
     def _generic(self, body: RunBody) -> Callable[[str, JsonObject], Coroutine[Any, Any, JsonObject]]:
         async def run(run_id: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -77,9 +77,8 @@ class LateJournal:
     async def given_up(self, skip: int = 0) -> tuple[str, ...]:
         return () if self._made is None else await self._made.given_up(skip)
 
-    async def forget(self, run_ids: Collection[str]) -> None:
-        if self._made is not None:
-            await self._made.forget(run_ids)
+    async def forget(self, run_ids: Collection[str]) -> frozenset[str]:
+        return frozenset() if self._made is None else await self._made.forget(run_ids)
 
     @property
     def _journal(self) -> Journal:

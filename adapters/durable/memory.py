@@ -181,10 +181,12 @@ class MemoryJournal:
         ended = [run_id for run_id, entry in self.entries.items() if entry.state in ("failed", "dead")]
         return tuple(ended[::-1][skip : skip + GIVEN_UP_AT_ONCE])
 
-    async def forget(self, run_ids: Collection[str]) -> None:
-        for run_id in run_ids:
-            if run_id in self.entries and self.entries[run_id].state != "pending":
-                del self.entries[run_id]
+    async def forget(self, run_ids: Collection[str]) -> frozenset[str]:
+        known = self.entries.keys() & set(run_ids)
+        under_way = frozenset(run_id for run_id in known if self.entries[run_id].state == "pending")
+        for run_id in known - under_way:
+            del self.entries[run_id]
+        return under_way
 
     def crash(self) -> None:
         """End as a killed process would: nothing is recorded any more."""

@@ -143,9 +143,11 @@ class Retention:
         run_ids = await self._archive.ended(before_us, failed=failed, tenant=tenant, limit=limit)
         if not run_ids:
             return Pruned()
+        # Among them may be one that was canceled and undoes what it has done, or that somebody has just let go on.
+        under_way = await self._wiring.journal.forget(run_ids)
+        run_ids = tuple(each for each in run_ids if each not in under_way)
         kept = self._wiring.memories
         count = 0 if kept is None or not memories else await kept.forget_runs(tenant, run_ids)
-        await self._wiring.journal.forget(run_ids)
         for run_id in run_ids:
             await self._wiring.scratch.forget(run_id)
         await self._archive.erase(run_ids)

@@ -554,13 +554,13 @@ async def test_ended_runs_are_forgotten_on_request_and_no_others(engines: Engine
         await journal.start("run_1", {})
         await journal.start("run_2", {})
         await journal.wait("run_1")
-        await journal.forget(("run_1", "run_2", "run_3"))
+        assert await journal.forget(("run_1", "run_2", "run_3")) == {"run_2"}
         assert await journal.state("run_1") == ""
         assert await journal.spec("run_1") is None
         assert await journal.state("run_2") == "pending"
         go_on.set()
         await journal.wait("run_2")
-        await journal.forget(("run_2",))
+        assert await journal.forget(("run_2",)) == frozenset()
         assert await journal.state("run_2") == ""
 
 

@@ -135,8 +135,8 @@ class Journal(Protocol):
         hundreds. Empty where there are no more."""
         ...
 
-    async def forget(self, run_ids: Collection[str]) -> None:
-        """Erase what is kept of runs that have ended; others and unknown ones are left alone."""
+    async def forget(self, run_ids: Collection[str]) -> frozenset[str]:
+        """Erase what is kept of runs that have ended; those of them that are under way, which are left alone."""
         ...
 
 

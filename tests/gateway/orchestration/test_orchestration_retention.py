@@ -141,6 +141,19 @@ async def archive(tmp_path: Path) -> Archive:
     return Archive(await Database.open(tmp_path / "gateway.db", GATEWAY_SCHEMA), around)
 
 
+async def test_a_canceled_run_that_still_undoes_is_not_forgotten(archive: Archive) -> None:
+    for run_id in ("undoing", "undone"):
+        await archive.ran(run_id, "canceled", 40)
+        await archive.scratch.put(
+            run_id, PadEntry(key="k", value=1, version=0, writer="a"), expected_version=0, once=""
+        )
+    archive.entries["undoing"].state = "pending"
+    assert await archive.retention().prune("default", NOW_US) == Pruned(runs=1)
+    assert await archive.left() == {"undoing"}
+    assert await archive.scratch.get("undoing", "k") is not None
+    assert len(await archive.runs.steps("undoing")) == 1
+
+
 async def test_what_is_due_is_forgotten_and_failed_runs_are_kept_longer(archive: Archive) -> None:
     for run_id, state, days in (
         *(("done_new", "completed", 29), ("done_old", "completed", 31), ("canceled_old", "canceled", 31)),
