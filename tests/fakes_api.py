@@ -444,6 +444,7 @@ class ApiBench:
         self.authenticator = TableAuthenticator({"olga-key": OLGA, "bea-key": BEA})
         self.directory = ListDirectory()
         self.gateway = ListGateway(shown={"olga": self.directory.known, "bea": self.directory.known[:1]})
+        self.principals = ListPrincipals(OLGA, BEA)
         self.explainer = OneAnswer()
         self.agents = DictAgents()
         self.keys = DictKeys()
@@ -470,7 +471,7 @@ class ApiBench:
             gateway=self.gateway,
             authenticator=self.authenticator,
             directory=self.directory,
-            principals=ListPrincipals(OLGA, BEA),
+            principals=self.principals,
             explainer=self.explainer,
             agents=self.agents,
             keys=self.keys,

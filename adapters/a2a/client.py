@@ -251,7 +251,10 @@ class A2aUpstream:
                 # Whoever calls the agent reads this; the addresses in question are for operators.
                 log.warning("card not acceptable", agent=self._slug, reason=error.message)
                 field = json_text(error.detail.get("field"), "form")
-                raise UpstreamFailed(f"the card of {self._slug} is not acceptable: see its {field}") from error
+                raise UpstreamFailed(
+                    f"the card of {self._slug} is not acceptable: see its {field}",
+                    for_operators=f"the card of {self._slug} is not acceptable: {error.message}",
+                ) from error
         return self._card
 
 

@@ -125,7 +125,7 @@ def _running(at: Place) -> Iterator[Finding]:
             yield from _sets(at, remote)
             yield from _not_offered(status)
             yield _clock(status)
-            yield from _principals(remote)
+            yield from callers(remote)
             yield from _routers(at, remote)
     except Failure as failure:
         yield Finding(about="gateway", level="error", text=failure.message, hint=failure.hint)
@@ -261,8 +261,11 @@ def _clock(status: JsonObject) -> Finding:
     return Finding(about="clock", level="ok", text="the gateway's clock agrees with this one")
 
 
-def _principals(remote: Remote) -> Iterator[Finding]:
-    known = [json_object(each) for each in json_list(remote.get("principals").get("principals"))]
+def callers(remote: Remote) -> Iterator[Finding]:
+    """What everybody sees who may call something, by the configuration."""
+    listed = map(json_object, json_list(remote.get("principals").get("principals")))
+    # An agent without a role answers and calls nobody: that it sees nothing is as it should be.
+    known = [each for each in listed if each.get("kind") != "agent" or each.get("roles")]
     for who in known[:_MOST_PRINCIPALS]:
         subject, visible, hidden = json_text(who.get("subject")), who.get("visible"), who.get("hidden")
         # Operators administrate; that they call nothing is as it should be.

@@ -34,20 +34,20 @@ class Reply:
     labels: Labels
 
 
-async def asked_back(run: RunContext, order: Order, asked: InputRequired, until_s: float) -> Reply | None:
-    """The answer to what the step's agent asks; None where none came in time, or too much was asked.
+async def asked_back(run: RunContext, order: Order, asked: InputRequired, until_s: float) -> Reply | str:
+    """The answer to what the step's agent asks, or why there is none.
 
     Raises: RunInterrupted.
     """
     text = cut(asked.body.content().text or "it asks for more input", REASON_CHARS)
     number = await _number(run, order, text)
     if number > QUESTIONS_AT_MOST:
-        return None
+        return f"{text}: it has asked {QUESTIONS_AT_MOST} times before, and is answered no more"
     name = f"{order.message_id}.{number}"
     # Whoever is told the question hears the agent.
     answer = await put(run, order, name, text, until_s, {"labels": asked.labels.to_json()})
     if answer is None:
-        return None
+        return f"{text}: nobody answered it in time"
     labels = labels_from_json(answer.get("labels"))
     return Reply(name=name, content=content_of(answer.get("value")), labels=labels)
 

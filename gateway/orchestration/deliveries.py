@@ -8,7 +8,7 @@ import anyio
 from msgspec import structs
 
 from gateway.core.asked import ASKABLE
-from gateway.core.content import Plain
+from gateway.core.content import Content, Plain, text_part
 from gateway.core.errors import DeadlineExceeded, GatewayError
 from gateway.core.json import Json, json_object, json_text
 from gateway.core.labels import CLEAN
@@ -126,8 +126,8 @@ async def _conversed(
     while isinstance(answer, InputRequired) and order.kind == "agent" and task() and run.limits.ask_timeout_s:
         asked_s = clock.monotonic_s()
         reply = await asked_back(run, order, answer, min(order.until_s, asked_s + run.limits.ask_timeout_s))
-        if reply is None:
-            return replace(answer, labels=labels.join(answer.labels))
+        if isinstance(reply, str):
+            return replace(answer, body=Plain(Content(parts=(text_part(reply),))), labels=labels.join(answer.labels))
         labels, usage = labels.join(answer.labels).join(reply.labels), usage + Usage(calls=1)
         until_s = min(order.until_s, delivery.until_s + clock.monotonic_s() - asked_s)
         budget = structs.replace(request.budget, deadline_s=until_s)

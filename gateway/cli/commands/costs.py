@@ -1,5 +1,6 @@
 """`drawbridge costs`: what was spent, on whom, and how much of the budgets that is."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -13,6 +14,18 @@ from gateway.cli.render import show, table
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
 app = single_command()
+
+_OF_STAGES = {"calls": "CALLS", "tokens": "TOKENS", "costUsd": "USD"}
+"""What an answer keeps of each stage; which tokens they were it does not say."""
+_USED = {
+    "calls": "CALLS",
+    "tokens": "TOKENS",
+    "inputTokens": "IN",
+    "outputTokens": "OUT",
+    "countedTokens": "COUNTED",
+    "costUsd": "USD",
+    "models": "MODELS",
+}
 
 BY = ("agent", "tool", "workflow", "tenant", "day", "run", "step", "stage")
 
@@ -35,14 +48,15 @@ def costs(
 
 
 def _view(said: JsonObject, by: str) -> RenderableType:
+    used = _OF_STAGES if by == "stage" else _USED
     rows = [json_object(each) for each in json_list(said.get("rows"))]
-    lines = [_line(json_text(row.get("name")), json_object(row.get("usage"))) for row in rows]
+    lines = [_line(json_text(row.get("name")), json_object(row.get("usage")), used) for row in rows]
     if left_out := said.get("leftOut"):
         lines.append((f"{left_out} more",))
     if len(lines) > 1:
-        lines.append(_line("in all", json_object(said.get("total"))))
+        lines.append(_line("in all", json_object(said.get("total")), used))
     spent = table(
-        (by.upper(), "CALLS", "TOKENS", "IN", "OUT", "COUNTED", "USD", "MODELS"),
+        (by.upper(), *used.values()),
         lines,
         empty=f"Nothing was spent between {said.get('since')} and {said.get('until')}.",
     )
@@ -57,6 +71,5 @@ def _view(said: JsonObject, by: str) -> RenderableType:
     return Group(spent, Text(""), limits)
 
 
-def _line(name: str, usage: JsonObject) -> tuple[Json, ...]:
-    names = ("calls", "tokens", "inputTokens", "outputTokens", "countedTokens", "costUsd", "models")
-    return (name, *(usage.get(each) for each in names))
+def _line(name: str, usage: JsonObject, used: Mapping[str, str]) -> tuple[Json, ...]:
+    return (name, *(usage.get(each) for each in used))

@@ -394,6 +394,7 @@ async def test_what_is_wrong_with_a_card_is_told_without_the_addresses_it_names(
     assert "supportedInterfaces[0].url" in told
     assert "internal.example" not in told
     assert "127.0.0.1" not in told
+    assert "names http://metadata.internal.example" in refused.value.for_operators, "who runs it is told what is wrong"
 
 
 async def test_an_agent_that_moves_is_called_where_it_now_is(deeds: Deeds) -> None:

@@ -13,11 +13,14 @@ import anyio.to_thread
 import pytest
 
 from adapters.storage.directory import DataDirectory, Endpoint
+from gateway.cli.diagnosis import Finding, callers
 from gateway.cli.failure import FINDING, OK, UNREACHABLE, USAGE
 from gateway.cli.main import main
+from gateway.cli.options import Place
+from gateway.cli.remote import connect
 from gateway.core.json import JsonObject
 from gateway.core.limits import Usage
-from gateway.core.model import Capability
+from gateway.core.model import Capability, principal
 from gateway.core.ports.costs import Spent
 from gateway.core.ports.dead_letters import DeadLetter
 from tests.fakes_api import ApiBench, a_run, a_step
@@ -42,6 +45,10 @@ class Shell:
         self._data = DataDirectory(root=root / ".drawbridge")
         self._config = root / "gateway.yaml"
         self._capsys = capsys
+
+    @property
+    def place(self) -> Place:
+        return Place(config=self._config, data=self._data)
 
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
@@ -329,6 +336,27 @@ async def test_costs_are_shown_with_what_the_budgets_have_left(bench: ApiBench, 
     assert json.loads((await shell("costs", "--json")).out)["total"]["calls"] == 2
     assert "Nothing was spent" in (await shell("costs", "--by", "workflow")).out
     assert (await shell("costs", "--by", "colour")).code == USAGE
+
+
+async def test_doctor_says_nothing_of_agents_that_call_nobody(bench: ApiBench, shell: Shell) -> None:
+    clerk = principal("agent:clerk", kind="agent", roles=frozenset({"clerk"}))
+    bench.principals.known = (clerk, principal("agent:quote", kind="agent"))
+
+    def looked() -> list[Finding]:
+        with connect(shell.place) as remote:
+            return [*callers(remote)]
+
+    [finding] = await anyio.to_thread.run_sync(looked)
+    assert (finding.about, finding.level) == ("principal agent:clerk", "warning")
+
+
+async def test_what_stages_used_is_shown_as_far_as_it_is_kept(bench: ApiBench, shell: Shell) -> None:
+    why: JsonObject = {"stages": {"quote": {"attempts": 2, "tokens": 30, "cost_usd": "0.1"}}}
+    await bench.runs.open(replace(a_run(), output={"content": {"structured": {"why": why}}}))
+    said = (await shell("costs", "--by", "stage", "--since", "1970-01-01")).out
+    head, row = (line.split() for line in said.splitlines() if line.strip())
+    assert head == ["STAGE", "CALLS", "TOKENS", "USD"]
+    assert row == ["help/quote", "2", "30", "0.1"]
 
 
 async def test_a_run_shows_which_tokens_it_used_on_which_models(bench: ApiBench, shell: Shell) -> None:

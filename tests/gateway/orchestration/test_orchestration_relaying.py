@@ -203,6 +203,7 @@ async def test_an_agent_nobody_answers_has_failed_asking_and_its_time_stood_stil
     async with around.up():
         assert await answers(around) == {"which": [None, "input_required"]}
     assert around.runs.runs[next(iter(around.runs.runs))].state == "completed"
+    assert [each.reason for each in around.runs.kept_steps.values()] == ["which one?: nobody answered it in time"]
 
 
 async def test_an_agent_that_may_not_ask_has_failed_at_once() -> None:
