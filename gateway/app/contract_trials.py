@@ -9,6 +9,7 @@ from gateway.app.ready import Ready
 from gateway.app.sections import Sections
 from gateway.app.trial import TrialGateway, TrialWorld, trial_gateway
 from gateway.app.trials import in_its_own_time
+from gateway.config.problems import closest
 from gateway.core.content import Body, Content, Plain, data_part, text_part
 from gateway.core.contracts import violation
 from gateway.core.errors import GatewayError, InvalidRequest
@@ -48,13 +49,31 @@ class Contracts:
 def run_contracts(ready: Ready, order: ContractOrder, known: Tools) -> Contracts:
     """Every consumer with a contract, asked; `known`: what is known of tools beforehand.
 
-    Raises: InvalidRequest: there is none.
+    Raises: InvalidRequest: there is none, or what is named is not there.
     """
+    _refuse_strangers(ready.sections, order)
     found = in_its_own_time(ready, order.seed, partial(_asked, ready, order, known))
     if not found.reports:
         lacking = f": nothing is known of {', '.join(found.unknown)}" if found.unknown else ""
         raise InvalidRequest(f"no workflow has a stage, step or role with a contract that could be tested{lacking}")
     return found
+
+
+def _refuse_strangers(sections: Sections, order: ContractOrder) -> None:
+    """Raises: InvalidRequest."""
+    asked = {
+        part.target.removeprefix("agent:") for slug, each in sections.workflows.items() for part in parts_of(slug, each)
+    }
+    for kind, name, known in (
+        ("workflow", order.workflow, {*sections.workflows}),
+        ("agent", order.agent, {*sections.agents, *asked} - {""}),
+    ):
+        if name and name not in known:
+            meant = closest(name, known)
+            suggestion = f" (did you mean {meant!r}?)" if meant else ""
+            raise InvalidRequest(
+                f"there is no {kind} {name}{suggestion}; there are {', '.join(sorted(known)) or 'none'}"
+            )
 
 
 async def _asked(ready: Ready, order: ContractOrder, known: Tools, world: TrialWorld) -> Contracts:

@@ -275,8 +275,9 @@ def test_a_report_of_before_stays_until_the_new_one_is_there(desk: Desk) -> None
 def test_only_the_selected_scenarios_are_run(desk: Desk) -> None:
     path = desk.write(HEAD + "  good: {say: x}\n  bad:\n    say: x\n    expect: {answer: {paid: false}}\n")
     assert desk.run(path, "--select", "good")[0] == 0
-    code, said = desk.run(path, "--select", "ugly")
-    assert (code, "there are good, bad" in said) == (2, True)
+    for others in ((), ("--select", "good")):
+        code, said = desk.run(path, "--select", "ugly", *others)
+        assert (code, "no scenario is called ugly; there are good, bad" in said) == (2, True)
 
 
 def test_a_fault_that_never_strikes_is_a_finding(desk: Desk) -> None:
@@ -372,7 +373,10 @@ def test_every_consumer_is_asked_with_its_boundaries(desk: Desk) -> None:
     broken = next(each["broken"] for each in report["consumers"] if each["broken"])
     assert [each["input"] for each in broken] == [{"note": "xxxxx"}]
     assert desk.run("contracts", desk.write(CONTRACTS), "--agent", "intake")[0] == 1
-    assert desk.run("contracts", desk.write(CONTRACTS), "--workflow", "other")[0] == 2
+    for option, name in (("--workflow", "refunds"), ("--agent", "intaek")):
+        code, said = desk.run("contracts", desk.write(CONTRACTS), option, name)
+        assert code == 2
+        assert f"there is no {option.removeprefix('--')} {name} (did you mean '{name[:2]}" in said
 
 
 def test_a_change_lists_every_consumer_it_breaks(desk: Desk) -> None:

@@ -16,6 +16,7 @@ from gateway.cli.options import AsJson, ConfigPath, DataPath, place, single_comm
 from gateway.cli.remote import connect
 from gateway.cli.render import show, stderr
 from gateway.cli.words import clean
+from gateway.config.problems import closest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.orchestration.advice.answers import on_traits
 from gateway.orchestration.advice.traits import QUESTIONS, Traits
@@ -36,6 +37,8 @@ def advise(
     data: DataPath = None,
 ) -> None:
     """Name the pattern that fits, why, what it will take, and a configuration to start from."""
+    if (run or workflow) and (said or traits is not None):
+        raise Failure("a record is advised on, or traits", "Leave out --set and --traits, or --run.", code=USAGE)
     if run or workflow:
         with connect(place(config, data)) as remote:
             advice = json_object(remote.get("advice", query={"run": run, "workflow": workflow}).get("advice"))
@@ -58,7 +61,7 @@ def _traits(path: Path | None, said: Sequence[str]) -> Traits:
         name, equals, value = each.partition("=")
         if not equals:
             raise Failure(f"{each!r} is no trait", "Write NAME=VALUE, for example intents=3.", code=USAGE)
-        given[name] = yaml.safe_load(value)
+        given[name] = _read(name, value)
     if not given and sys.stdin.isatty():
         given = _asked()
     try:
@@ -66,19 +69,31 @@ def _traits(path: Path | None, said: Sequence[str]) -> Traits:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(map(str, first["loc"]))
-        raise Failure(
-            f"{name}: {first['msg']}", "`drawbridge advise --set help` lists what there is.", code=USAGE
-        ) from (error)
+        wrong = f"{name}: {first['msg']}"
+        if first["type"] == "extra_forbidden":
+            meant = closest(name, Traits.model_fields)
+            wrong = f"there is no trait {name!r}" + (f" (did you mean {meant!r}?)" if meant else "")
+        raise Failure(wrong, "`drawbridge advise --set help` lists what there is.", code=USAGE) from error
 
 
 def _file(path: Path) -> dict[str, object]:
     try:
         loaded: object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Failure(f"{path} cannot be read as YAML", code=USAGE) from error
     if not isinstance(loaded, dict):
         raise Failure(f"{path} holds no mapping", "Write one trait a line, `intents: 3`.", code=USAGE)
     return {str(name): value for name, value in loaded.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - YAML's
+
+
+def _read(name: str, value: str) -> object:
+    """Raises: Failure: it is no YAML."""
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise Failure(
+            f"{name}: {value!r} cannot be read as YAML", "Write for example intents=3.", code=USAGE
+        ) from error
 
 
 def _asked() -> dict[str, object]:
@@ -88,7 +103,7 @@ def _asked() -> dict[str, object]:
         stderr().print(Text(f"{question} [{default}]"), end=" ")
         answer = sys.stdin.readline().strip()
         if answer:
-            given[name] = yaml.safe_load(answer)
+            given[name] = _read(name, answer)
     return given
 
 

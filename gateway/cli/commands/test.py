@@ -20,6 +20,7 @@ from gateway.cli.logs import configure_logs_for_tests
 from gateway.cli.options import AsJson, ConfigPath, place
 from gateway.cli.render import progress, show
 from gateway.cli.scenario_views import load_view, reports_view
+from gateway.cli.words import clean
 from gateway.core.json import Json
 from gateway.testing.contracts.breaks import breaks, mismatches
 from gateway.testing.scenarios.files import scenario_schema
@@ -178,8 +179,9 @@ def _refuse_unwritable(junit_file: Path) -> None:
 def _ready(files: list[Path], instead: Path | None, select: list[str], *, real: bool) -> list[Ready]:
     """Every scenario that is wanted. Raises: Failure: there is none; ConfigurationError."""
     found = [each for file in files for each in ready_in(file, instead=instead, real=real)]
-    wanted = selected(found, select)
-    if not wanted:
-        known = ", ".join(each.scenario.name for each in found)
-        raise Failure(f"no scenario is called {' or '.join(select)}; there are {known}", code=USAGE)
-    return wanted
+    names = [each.scenario.name for each in found]
+    # One that is misspelled must not be taken for one that passed.
+    if missing := [each for each in select if each not in names]:
+        known = clean(", ".join(names))
+        raise Failure(f"no scenario is called {clean(' or '.join(missing))}; there are {known}", code=USAGE)
+    return selected(found, select)
