@@ -20,7 +20,7 @@ from gateway.patterns.replicas import Replicas
 from gateway.patterns.routing import DAY_S, Route, Routing
 from gateway.patterns.routing_answers import Served, answered, dropped_of, nobody, together
 from gateway.patterns.routing_rules import overlaps
-from gateway.patterns.settings import WORKERS, number_or, slug_of, target_in, whole
+from gateway.patterns.settings import WORKERS, number_or, slug_of, step_name, target_in, whole
 from gateway.patterns.sufficiency import refuse_small_limits
 from gateway.patterns.tries import Tried, Tries, tried
 
@@ -157,7 +157,7 @@ class Router:
         nodes: dict[str, Node] = {}
         for number, (worker, texts) in enumerate(wishes.items(), start=1):
             replicas = await self._replicas.in_order(worker, steps)
-            name = f"{number}-{slug_of(worker).replace('/', '_').replace(':', '_')}"[:40]
+            name = step_name(f"{number}-{slug_of(worker)}")
             node = _node(replicas[0], request, route.labels, task, " ".join(filter(None, texts)))
             nodes[name] = replace(node, part=slug_of(worker))
         done = await self._side_by_side(nodes, steps)

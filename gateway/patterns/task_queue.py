@@ -12,6 +12,7 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.ports.orchestration import StepError
 from gateway.patterns.loops import digest
+from gateway.patterns.settings import step_name
 
 Published: TypeAlias = Literal["queued", "known", "full"]
 
@@ -83,7 +84,7 @@ class TaskQueue:
         """Hand a waiting task out; the delivery's name, `3-wiki`."""
         self.waiting.remove(task)
         self.delivered += 1
-        name = f"{self.delivered}-{worker.rpartition(':')[2].rpartition('/')[2]}"[:40]
+        name = step_name(f"{self.delivered}-{worker.rpartition(':')[2].rpartition('/')[2]}")
         self.leased[name] = replace(task, deliveries=task.deliveries + 1)
         return name
 
