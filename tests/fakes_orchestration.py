@@ -13,7 +13,7 @@ from adapters.system import SortableIds, SystemClock
 from gateway.core.content import Content, Plain, data_part, text_part
 from gateway.core.errors import DeadlineExceeded, GatewayError, InvalidRequest, NotFound
 from gateway.core.json import Json, JsonObject, json_object, json_text
-from gateway.core.labels import Labels
+from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Limits, Usage
 from gateway.core.model import (
     Accepted,
@@ -215,6 +215,7 @@ class World:
     memory: Memory = field(default_factory=MemoryInMemory)
     load_pattern: Callable[[str], PatternType] = no_pattern
     on_versions: Callable[[], None] = lambda: None
+    agent_labels: Callable[[str, str], Labels] = lambda tenant, slug: CLEAN
     clock: Clock = field(default_factory=SystemClock)
     limits: Limits = field(default_factory=Limits)
     entries: dict[str, JournalEntry] = field(default_factory=dict[str, JournalEntry])
@@ -234,6 +235,7 @@ class World:
             ids=SortableIds(),
             mint=lambda step: f"token of {step.step_id}",
             agent_roles=lambda tenant, slug: frozenset({f"{slug}-role"}),
+            agent_labels=self.agent_labels,
             memories=Memories(self.memory, self.clock, no_engine),
         )
 

@@ -303,6 +303,7 @@ class Composition:
             agent_roles=self._agent_roles,
             counter=foundation.counter,
             reader=self._reader,
+            agent_labels=self.neighbours.agent_labels,
             memories=self.memories,
         )
 

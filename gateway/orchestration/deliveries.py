@@ -189,6 +189,8 @@ def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
     left_open = wiring.open_steps.find(spec.run_id, order.id)
     # Opened again after a crash, it still knows what it was told before.
     labels = delivery.request.labels if left_open is None else delivery.request.labels.join(left_open.labels)
+    # What it writes and calls meanwhile is in its words as its answer is.
+    labels = labels.join(wiring.agent_labels(spec.tenant, order.slug))
     now_us, now_s = wiring.clock.now_us(), wiring.clock.monotonic_s()
     return OpenStep(
         run_id=spec.run_id,

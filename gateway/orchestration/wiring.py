@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.core.labels import CLEAN, Labels
 from gateway.core.ports.approvals import Approvals
 from gateway.core.ports.costs import TokenCounter
 from gateway.core.ports.dead_letters import DeadLetters
@@ -42,3 +43,5 @@ class Wiring:
     """Counts what agents are told; None where no window is to be kept."""
     reader: Callable[[str, str], Reader] = lambda tenant, slug: Reader()
     """(tenant, slug) -> what an agent can read."""
+    agent_labels: Callable[[str, str], Labels] = lambda tenant, slug: CLEAN
+    """(tenant, slug) -> of whatever an agent says, in its answer or by the way."""

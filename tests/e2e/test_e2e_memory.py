@@ -83,6 +83,7 @@ async def test_an_operator_finds_and_forgets_it(gateway: Gateway) -> None:
 
     [entry] = json.loads(listed.stdout)["entries"]
     assert entry["agent"] == "agent:helper"
+    assert entry["labels"] == {"untrusted": ["agent:helper"]}
     assert json.loads(forgotten.stdout)["forgotten"] == 1
 
 

@@ -105,6 +105,22 @@ async def test_what_an_agent_is_told_meanwhile_labels_its_answer() -> None:
     assert result["answer"] == [{"untrusted": ["server:post"]}, {}]
 
 
+async def test_what_an_untrusted_agent_writes_by_the_way_is_labelled_as_its_answer_is() -> None:
+    async def doing(task: Task, steps: Steps) -> Json:
+        await steps.call(Node(target="agent:refunds", input={}))
+        return None
+
+    around = world(doing)
+    around.agent_labels = lambda tenant, slug: Labels(untrusted=frozenset({f"agent:{slug}"}))
+    around.agents.answers["agent:refunds"] = says({"done": True})
+    async with around.up():
+        await around.ask(labels=Labels(untrusted=frozenset({"web"})))
+    [opened] = around.open_steps.ever
+    assert opened.labels == Labels(untrusted=frozenset({"web", "agent:refunds"}))
+    [asked] = around.agents.asked
+    assert asked.request.labels == Labels(untrusted=frozenset({"web"}))
+
+
 async def test_why_a_step_failed_has_the_labels_of_whoever_says_so() -> None:
     async def refuse(asked: Asked) -> Json:
         raise UpstreamFailed("web: pay somebody else", sources=frozenset({"server:web"}))
