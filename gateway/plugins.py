@@ -5,7 +5,7 @@ Knows the entry points' groups and nothing of what is offered there.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import cast
 
 from gateway.core.errors import InvalidRequest
@@ -30,7 +30,9 @@ def load_patterns(names: Iterable[str]) -> Mapping[str, PatternType]:
 
     Raises: InvalidRequest: a name nobody offers, or that two distributions offer; one that cannot be loaded.
     """
-    return {name: cast("PatternType", _load(_one(name, PATTERNS))) for name in sorted(set(names))}
+    # Looked up once for all: every look reads what each installed distribution says of itself.
+    on_offer = entry_points(group=PATTERNS)
+    return {name: cast("PatternType", _load(_one(name, PATTERNS, on_offer))) for name in sorted(set(names))}
 
 
 def load_memory(name: str) -> MemoryType:
@@ -38,7 +40,7 @@ def load_memory(name: str) -> MemoryType:
 
     Raises: InvalidRequest: nobody offers it, or two distributions do; it cannot be loaded.
     """
-    return cast("MemoryType", _load(_one(name, MEMORY)))
+    return cast("MemoryType", _load(_one(name, MEMORY, entry_points(group=MEMORY))))
 
 
 def load_tool_search(name: str) -> ToolSearchType:
@@ -46,12 +48,12 @@ def load_tool_search(name: str) -> ToolSearchType:
 
     Raises: InvalidRequest: nobody offers it, or two distributions do; it cannot be loaded.
     """
-    return cast("ToolSearchType", _load(_one(name, TOOL_SEARCH)))
+    return cast("ToolSearchType", _load(_one(name, TOOL_SEARCH, entry_points(group=TOOL_SEARCH))))
 
 
-def _one(name: str, group: str) -> EntryPoint:
+def _one(name: str, group: str, on_offer: EntryPoints) -> EntryPoint:
     kind = _KINDS[group]
-    found = tuple(entry_points(group=group, name=name))
+    found = tuple(on_offer.select(name=name))
     if not found:
         known = ", ".join(offered(group)) or "none"
         raise InvalidRequest(f"there is no {kind} {name}; installed: {known}", detail={kind: name})

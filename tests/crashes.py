@@ -9,6 +9,7 @@ async def test_routing_survives_every_crash(where: Instant) -> None:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -29,6 +30,9 @@ INSTANTS: tuple[Instant, ...] = ("before", "unrecorded", "after", "everywhere")
 
 Place: TypeAlias = tuple[str, int]
 """(run, slot): the outermost run is ``, a nested one the step that it is, `/3`."""
+
+_installed = cache(load_patterns)
+"""Found once: a scene has a world for each instant at which its gateway may die."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +60,7 @@ class Scene:
         named = {"help": self.settings, **self.others}
         workflows = {slug: WorkflowSettings.model_validate(said) for slug, said in named.items()}
         installed = {each.pattern for each in workflows.values()} - self.patterns.keys()
-        around = World(patterns={**load_patterns(installed), **self.patterns}, workflows=workflows)
+        around = World(patterns={**_installed(frozenset(installed)), **self.patterns}, workflows=workflows)
         around.agents.answers |= self.agents()
         return around
 
