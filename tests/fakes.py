@@ -9,7 +9,7 @@ from gateway.core.content import NOTHING, Body, plain
 from gateway.core.effects import Effects
 from gateway.core.errors import Unavailable
 from gateway.core.hops import SharedHops
-from gateway.core.json import Json, JsonObject
+from gateway.core.json import Json
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Limits
 from gateway.core.model import (
@@ -29,10 +29,11 @@ from gateway.core.model import (
 from gateway.core.pipeline import Pipeline
 from gateway.core.plans import Policies, Snapshot
 from gateway.core.ports.policy import Need, RequestPolicy
-from gateway.core.ports.storage import AgentCalls, EffectState, Fresh, Known, Unfinished
+from gateway.core.ports.storage import AgentCalls
 from gateway.core.ports.upstream import Listing
 from gateway.core.record import Record
 from gateway.core.verdict import Allow, Verdict
+from gateway.testing.stores.effects import MemoryEffectLedger
 
 
 class FakeClock:
@@ -86,31 +87,16 @@ class ListAudit:
         return [(record.phase, record.outcome) for record in self.records]
 
 
-class DictLedger:
-    """An effect ledger that forgets nothing but what it is told to."""
+class WatchedLedger(MemoryEffectLedger):
+    """The ledger that is shipped, which also tells what was tried again."""
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], tuple[str, JsonObject | None]] = {}
+        super().__init__()
         self.tried_again: list[str] = []
-
-    async def begin(self, tenant: str, key: str, digest: str, at_us: int) -> EffectState:
-        row = self.rows.get((tenant, key))
-        if row is None:
-            self.rows[tenant, key] = (digest, None)
-            return Fresh()
-        return Unfinished(at_us, here=False) if row[1] is None else Known(row[1])
 
     async def again(self, tenant: str, key: str, at_us: int) -> None:
         self.tried_again.append(key)
-
-    async def finish(self, tenant: str, key: str, outcome: JsonObject, at_us: int) -> None:
-        self.rows[tenant, key] = (self.rows[tenant, key][0], outcome)
-
-    async def leave(self, tenant: str, key: str) -> None:
-        """Nobody else is there who would wait."""
-
-    async def forget(self, tenant: str, key: str) -> None:
-        del self.rows[tenant, key]
+        await super().again(tenant, key, at_us)
 
 
 Behaviour = Callable[[Request, Capability, Emit], Awaitable[Result]]
@@ -234,7 +220,7 @@ class Path:
         self.clock = FakeClock()
         self.chaos = Chaos(self.clock, CountingIds())
         self.audit = ListAudit()
-        self.ledger = DictLedger()
+        self.ledger = WatchedLedger()
         self.shelf = Shelf()
         for upstream in upstreams:
             self.shelf.add(upstream, tenant)

@@ -42,8 +42,9 @@ from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.gateway import Identity
 from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Secret
+from gateway.testing.stores.effects import MemoryEffectLedger
 from gateway.testing.stores.owners import MemoryOwners
-from tests.fakes import GRANT, CountingIds, DictLedger, ListAudit, Says
+from tests.fakes import GRANT, CountingIds, ListAudit, Says
 
 ANA = principal("ana", roles=frozenset({"support"}))
 BOB = principal("bob", roles=frozenset({"support"}))
@@ -351,7 +352,7 @@ class Gate:
         self.pipeline = Pipeline(
             snapshot=self._snapshot(),
             audit=self.audit,
-            effects=Effects(DictLedger(), clock),
+            effects=Effects(MemoryEffectLedger(), clock),
             clock=clock,
             ids=CountingIds(),
             limits=Limits(),

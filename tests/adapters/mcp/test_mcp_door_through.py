@@ -30,7 +30,8 @@ from gateway.core.pipeline import Pipeline
 from gateway.core.plans import Policies, Snapshot
 from gateway.core.ports.upstream import Listing, Upstream
 from gateway.core.ports.world import Secret
-from tests.fakes import GRANT, DictLedger, ListAudit, Says
+from gateway.testing.stores.effects import MemoryEffectLedger
+from tests.fakes import GRANT, ListAudit, Says
 from tests.fakes_mcp_door import Badges, Counting, Ticking, together
 from tests.fakes_mcp_servers import LegacyOnly, sdk_server, served
 
@@ -85,7 +86,7 @@ async def connected(
         pipeline = Pipeline(
             snapshot=Snapshot(version="1", catalog=shelf.catalog(), policies=Policies(requests=[Says(GRANT)])),
             audit=ListAudit(),
-            effects=Effects(DictLedger(), clock),
+            effects=Effects(MemoryEffectLedger(), clock),
             clock=clock,
             ids=Counting(),
             limits=limits,

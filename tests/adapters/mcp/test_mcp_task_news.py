@@ -19,9 +19,10 @@ from gateway.core.model import Complete, Emit, Event, Log, Request, Result, prin
 from gateway.core.pipeline import Pipeline
 from gateway.core.plans import Policies, Snapshot
 from gateway.core.ports.gateway import Identity
+from gateway.testing.stores.effects import MemoryEffectLedger
 from tests.adapters.mcp.test_mcp_client_http import MODERN, bench, legacy, message, modern, result
 from tests.adapters.mcp.test_mcp_client_stdio import program
-from tests.fakes import GRANT, DictLedger, ListAudit, Says
+from tests.fakes import GRANT, ListAudit, Says
 from tests.fakes_mcp_client import Seen, a_request, call, params, parts, said, structured, tool
 from tests.fakes_mcp_door import Badges, Caller, Counting, ShopGateway, Ticking, opened, together
 from tests.fakes_mcp_door import resource as listed_resource
@@ -349,7 +350,7 @@ async def test_from_a_server_to_whoever_began_the_task_and_to_nobody_else() -> N
         pipeline = Pipeline(
             snapshot=Snapshot(version="1", catalog=shelf.catalog(), policies=Policies(requests=[Says(GRANT)])),
             audit=ListAudit(),
-            effects=Effects(DictLedger(), clock),
+            effects=Effects(MemoryEffectLedger(), clock),
             clock=clock,
             ids=Counting(),
             limits=limits,

@@ -343,7 +343,7 @@ async def test_a_repeat_that_was_never_sent_says_nothing_of_the_attempt_before()
     for expected in (UpstreamFailed, Unavailable):
         with pytest.raises(expected):
             await path.call(a_request(key="k1"))
-    assert ("default", "default/ana:k1") in path.ledger.rows
+    assert ("default", "default/ana:k1") in path.ledger.effects
 
 
 async def test_a_second_call_under_the_same_key_is_told_that_the_first_is_under_way() -> None:
@@ -410,7 +410,7 @@ async def test_a_call_that_never_left_the_line_leaves_its_key_free() -> None:
                 with pytest.raises(Exhausted):
                     await path.call(a_request(key="refused"))
                 leaving.cancel_scope.cancel()
-            assert path.ledger.rows == {}
+            assert path.ledger.effects == {}
             go_on.set()
         assert isinstance(await path.call(a_request(key="canceled")), Complete)
 

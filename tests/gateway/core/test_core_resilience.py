@@ -204,7 +204,7 @@ async def test_an_effect_an_open_breaker_refused_was_never_begun() -> None:
     path = Path(FakeUpstream("orders", [tool()], Moody(*broken())))
     await fails(path, *[a_request(key=f"k{number}") for number in range(3)])
     await fails(path, a_request(key="k4"))
-    assert ("default", "default/ana:k4") not in path.ledger.rows
+    assert ("default", "default/ana:k4") not in path.ledger.effects
     path.clock.advance(30)
     assert isinstance(await path.call(a_request(key="k4")), Complete)
 

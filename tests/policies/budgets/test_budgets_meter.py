@@ -131,7 +131,7 @@ async def test_a_tenants_budget_stops_all_its_calls_and_nobody_elses() -> None:
         await metered.ask("tool:orders/refund", key="k")
     assert refused.value.detail["budget"] == "tenant default calls_per_day"
     assert len(metered.orders.calls) == 1
-    assert metered.path.ledger.rows == {}, "the effect's key is free again: it was never sent"
+    assert metered.path.ledger.effects == {}, "the effect's key is free again: it was never sent"
     record = metered.path.audit.records[-1]
     assert (record.outcome, record.code) == ("error", 1429)
     metered.path.clock.advance(86_400)
