@@ -184,7 +184,7 @@ def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
     if not _ID.fullmatch(step_id):
         raise InvalidRequest(f"{step_id!r} is no id: letters, digits, _ and -, at most 40")
     named = any(entry.get(kind) for kind in ("agent", "tool", "workflow"))
-    target = rules.executor if rules.executor and not named else target_in(entry)
+    target = rules.executor if rules.executor and not named else _meant(target_in(entry), rules)
     if target not in rules.targets and target != rules.executor:
         known = ", ".join(sorted(rules.targets))
         raise InvalidRequest(f"step {step_id} wants {target}, and there is only {known}")
@@ -212,11 +212,21 @@ def _step(entry: JsonObject, rules: PlanRules, labels: Labels) -> PlanStep:
     )
 
 
+def _meant(target: str, rules: PlanRules) -> str:
+    """Which worker whoever plans means. Names are one namespace, so that `agent: press` is the workflow of that name;
+    and planners are told of workers as `workflow:press`, and say so."""
+    if rules.own or target in rules.targets:
+        return target
+    name = target.partition(":")[2]
+    meant = [each for each in rules.targets if name in (each, each.partition(":")[2])]
+    return meant[0] if len(meant) == 1 else target
+
+
 def _undo(step_id: str, entry: JsonObject, rules: PlanRules) -> tuple[str, JsonObject] | None:
     """Raises: InvalidRequest: whoever plans would have it undone by somebody there is not."""
     if not entry:
         return None
-    target = target_in(entry)
+    target = _meant(target_in(entry), rules)
     if not rules.own and target not in rules.targets:
         raise InvalidRequest(
             f"{target} is to undo step {step_id}, and there is only {', '.join(sorted(rules.targets))}"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json
+from gateway.core.json import Json, JsonObject
 from gateway.patterns.plan import PlanRules, followers, plan_from
 from gateway.patterns.references import condition_from, named_in, resolved
 from gateway.patterns.views import Sight
@@ -91,6 +91,25 @@ def test_a_condition_holds_or_does_not(text: str, holds: bool) -> None:
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         condition_from(text)
+
+
+@pytest.mark.parametrize(
+    ("entry", "target"),
+    [
+        ({"agent": "press"}, "workflow:press"),
+        ({"agent": "workflow:press"}, "workflow:press"),
+        ({"agent": "agent:reader"}, "agent:reader"),
+        ({"agent": "shop/pay"}, "tool:shop/pay"),
+        ({"workflow": "reader"}, "agent:reader"),
+    ],
+)
+def test_a_planner_may_name_a_worker_as_it_was_told_of_it_or_by_its_name_alone(entry: JsonObject, target: str) -> None:
+    rules = PlanRules(targets=frozenset({"agent:reader", "workflow:press", "tool:shop/pay"}), max_steps=4)
+    plan: JsonObject = {"steps": [{"id": "a", **entry, "undo": entry}]}
+    step = plan_from(plan, rules)["a"]
+    assert (step.target, step.undo) == (target, (target, {}))
+    with pytest.raises(InvalidRequest, match="there is only"):
+        plan_from({"steps": [{"id": "a", "agent": "stranger"}]}, rules)
 
 
 def test_a_planner_shows_nobody_more_of_the_task_than_the_workflow_does() -> None:
