@@ -47,6 +47,7 @@ def standard_checks(registered: Mapping[str, Collection[str]] | None = None) -> 
         legal_names,
         one_namespace(known),
         roles_exist,
+        keys_tell_apart,
         targets_exist(known),
         workers_named(known),
         somebody_can_answer,
@@ -111,6 +112,18 @@ def roles_exist(configuration: Configuration) -> Iterator[Problem]:
                 if role not in roles:
                     path = child(child(child(section, name), "roles"), index)
                     yield configuration.problem(path, f"there is no role {role!r}", name=role, known=roles)
+
+
+def keys_tell_apart(configuration: Configuration) -> Iterator[Problem]:
+    """A key says who calls, so that no two refer to the same."""
+    first: dict[str, str] = {}
+    for section in ("principals", "agents"):
+        for name, settings in configuration.entries(section).items():
+            key: object = getattr(settings, "key", None)
+            path = child(child(section, name), "key")
+            if isinstance(key, str) and (other := first.setdefault(key, path)) != path:
+                message = f"{other} is the same, and a key says who calls"
+                yield configuration.problem(path, message, expected="one of its own; `drawbridge keys mint` makes them")
 
 
 def targets_exist(registered: Mapping[str, Collection[str]]) -> Check:

@@ -18,6 +18,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     roles: tuple[str, ...] = ()
+    key: str | None = None
     agents: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     workflows: tuple[str, ...] = ()
@@ -224,3 +225,12 @@ def test_sections_that_are_not_there_are_not_missed() -> None:
 
 def test_the_roles_that_are_looked_at_are_those_a_workflow_has() -> None:
     assert settings.ROLES == ROLES
+
+
+def test_nobody_has_the_key_of_somebody_else() -> None:
+    found = problems(
+        "agents: {a: {key: env:K}, b: {}}\nprincipals: {ana: {key: env:K}, bo: {key: file:bo.key}, carl: {}}"
+    )
+    assert [(each.path, each.message) for each in found] == [
+        ("agents.a.key", "principals.ana.key is the same, and a key says who calls")
+    ]
