@@ -185,6 +185,8 @@ def _shown_state(run: JsonObject) -> str:
 
 
 def _run(remote: Remote, run_id: str, *, newest: bool = False) -> JsonObject:
+    if newest and run_id:
+        raise Failure(f"which run: {clean(run_id)}, or the newest?", "Give its id, or --last.", code=USAGE)
     if newest:
         listed = json_list(remote.get("runs", query={"limit": 1}).get("runs"))
         if not listed:

@@ -183,6 +183,8 @@ async def test_a_run_is_shown_as_a_tree(bench: ApiBench, shell: Shell) -> None:
     assert bench.audit.asked[0].run_id == "run_1"
     said = await shell("runs", "show", "run_1", "--json")
     assert json.loads(said.out)["calls"]["run_1/1"][0]["id"] == "rec_7"
+    said = await shell("runs", "show", "run_0", "--last")
+    assert (said.code, "which run: run_0, or the newest?" in said.err) == (USAGE, True)
     bench.audit.records = []
     said = await shell("runs", "show", "--last")
     assert [line.strip("│├└─ ").split("  ")[0] for line in said.out.splitlines() if "agent:" in line] == [
