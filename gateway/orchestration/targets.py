@@ -1,7 +1,8 @@
 """What a workflow's settings may name to be called: workers, stages, planned steps, and the roles of a pattern."""
 
+from collections.abc import Iterable
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
@@ -247,12 +248,22 @@ Role = str | FillerSettings
 
 def targets_in(value: object) -> frozenset[str]:
     """Every capability name that settings name, however deep."""
+    found: set[str] = set()
+    _gather(value, found)
+    return frozenset(found)
+
+
+def _gather(value: object, found: set[str]) -> None:
+    inside: Iterable[object] = ()
     if isinstance(value, BaseModel):
-        named = ((kind, getattr(value, kind, "")) for kind in ("agent", "tool", "workflow"))
-        own = {f"{kind}:{name}" for kind, name in named if isinstance(name, str) and name}
-        return frozenset(own).union(*(targets_in(each) for _, each in value))
-    if isinstance(value, dict):
-        return frozenset[str]().union(*(targets_in(each) for each in value.values()))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - settings of any shape
-    if isinstance(value, tuple):
-        return frozenset[str]().union(*(targets_in(each) for each in value))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - settings of any shape
-    return frozenset()
+        fields = vars(value)
+        named = ((kind, fields.get(kind)) for kind in ("agent", "tool", "workflow"))
+        found.update(f"{kind}:{name}" for kind, name in named if isinstance(name, str) and name)
+        inside = fields.values()
+    elif isinstance(value, dict):
+        inside = cast("dict[object, object]", value).values()
+    elif isinstance(value, tuple):
+        inside = cast("tuple[object, ...]", value)
+    for each in inside:
+        if not isinstance(each, str):
+            _gather(each, found)
