@@ -1,6 +1,6 @@
 """Plans by a planner, which is told what is wrong with one that cannot be run, and what failed of one that was."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from gateway.core.errors import InvalidRequest
@@ -35,7 +35,7 @@ class Planning:
     async def first(self, steps: Steps) -> dict[str, PlanStep]:
         """The plan to begin with. Raises: InvalidRequest: there is none that can be run, after two attempts."""
         if self.planner.rule:
-            plan = plan_from({"steps": [_step_of(target) for target in self.workers]}, self.rules)
+            plan = plan_from({"steps": one_each(self.workers)}, self.rules)
             return {step_id: replace(step, tells=True) for step_id, step in plan.items()}
         return await self._planned(self.planner.node(self._given), self.rules, steps)
 
@@ -97,6 +97,14 @@ def _plan_in(said: StepResult, rules: PlanRules) -> dict[str, PlanStep]:
     return plan_from(said.answer, rules, said.labels)
 
 
-def _step_of(target: str) -> JsonObject:
-    kind, _, name = target.partition(":")
-    return {"id": step_name(slug_of(target)), kind: name}
+def one_each(workers: Iterable[str]) -> list[Json]:
+    """A step for each worker, as a plan has them. Names of tools may be longer than a step's, or differ from one
+    another in nothing that it may hold."""
+    steps: dict[str, Json] = {}
+    for number, target in enumerate(workers, start=1):
+        kind, _, name = target.partition(":")
+        step_id = step_name(slug_of(target))
+        if step_id in steps:
+            step_id = step_name(f"{number}-{step_id}")
+        steps[step_id] = {"id": step_id, kind: name}
+    return [*steps.values()]

@@ -11,13 +11,16 @@ from tests.fakes_orchestration import says, told
 
 pytestmark = pytest.mark.anyio
 
-TOOLS = ("wiki/pages.search", "wiki/pages search/2")
+TOOLS = ("wiki/pages.search", "wiki/pages_search", "wiki/pages search/2")
+WORDS = ("one", "two", "three")
 SETTINGS: dict[str, dict[str, Any]] = {
     "concurrent": {},
     "event_driven": {
         "event_driven": {"to_each": ["request"], "workers": {each: {"topics": ["request"]} for each in TOOLS}}
     },
-    "router": {"router": {"rules": [{"tool": TOOLS[0], "keywords": ["one"]}, {"tool": TOOLS[1], "keywords": ["two"]}]}},
+    "router": {
+        "router": {"rules": [{"tool": each, "keywords": [word]} for each, word in zip(TOOLS, WORDS, strict=True)]}
+    },
     "supervisor": {"planner": {"rule": "each"}},
 }
 
@@ -27,7 +30,7 @@ async def test_a_tool_with_any_name_is_given_work(pattern: str) -> None:
     settings = {"pattern": pattern, "tools": [*TOOLS], **SETTINGS[pattern]}
     around = Scene(settings=settings, agents=lambda: {f"tool:{each}": says({"found": 1}) for each in TOOLS}).world()
     async with around.up():
-        result = await around.ask("one and two")
+        result = await around.ask("one, two and three")
     assert isinstance(result, Complete)
     assert not result.is_error, told(result)
     assert {asked.target for asked in around.agents.asked} == {f"tool:{each}" for each in TOOLS}
