@@ -11,7 +11,7 @@ from gateway.core.task import Artifact, Task, TaskState, Turn
 Role: TypeAlias = Literal["user", "agent"]
 
 LONGEST_TASK_ID = 256
-_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:/-")
+_ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~:/@-")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATES = {f"TASK_STATE_{state.name}": state for state in TaskState}
 _KINDS: tuple[PartKind, ...] = ("text", "data", "raw", "url")
@@ -30,7 +30,7 @@ def valid_id(value: Json) -> str:
     text = json_text(value)
     if not 0 < len(text) <= LONGEST_TASK_ID or not _ID_CHARACTERS.issuperset(text):
         raise InvalidRequest(
-            f"an id has 1 to {LONGEST_TASK_ID} characters out of letters, digits and . _ ~ : / -",
+            f"an id has 1 to {LONGEST_TASK_ID} characters out of letters, digits and . _ ~ : / @ -",
             detail={"field": "id"},
         )
     return text

@@ -26,6 +26,8 @@ from gateway.core.model import (
     TaskOpened,
     ignore_event,
 )
+from gateway.core.ports.orchestration import Node
+from gateway.orchestration.orders import Order
 from tests.fakes_a2a import ANA, BOB, Deeds, Heard, fetch_card, real_agent, saying, upstream_to
 
 pytestmark = pytest.mark.anyio
@@ -245,6 +247,19 @@ async def test_a_policy_that_stops_the_stream_stops_the_agent(deeds: Deeds, agen
             await upstream.call(asking(saying("wait"), protocol="a2a", stream=True), listing.capabilities[0], refuse)
 
     assert len(deeds.canceled) == 1
+
+
+async def test_a_step_that_another_run_tries_again_is_answered_under_the_context_it_was_given(agent: str) -> None:
+    """As after `dead retry`: its message id names both runs, and agents give a context back as they were given it."""
+    node = Node(target="agent:refunds", input={})
+    redone = Order(run_id="run_3", id="run_1/2", name="2", node=node, first_attempt=1, until_s=1.0, home="run_3")
+    async with upstream_to(agent) as upstream:
+        name = redone.message_id
+        result = await call(upstream, asking(saying("hello"), message_id=name, context_id=name))
+
+    assert name == "run_1/2@run_3"
+    assert isinstance(result, Complete)
+    assert not result.is_error
 
 
 async def test_a_step_resumes_the_task_it_had(deeds: Deeds, agent: str) -> None:
