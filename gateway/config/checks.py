@@ -121,7 +121,7 @@ def keys_tell_apart(configuration: Configuration) -> Iterator[Problem]:
         for name, settings in configuration.entries(section).items():
             key: object = getattr(settings, "key", None)
             path = child(child(section, name), "key")
-            if isinstance(key, str) and (other := first.setdefault(key, path)) != path:
+            if isinstance(key, str) and key and (other := first.setdefault(key, path)) != path:
                 message = f"{other} is the same, and a key says who calls"
                 yield configuration.problem(path, message, expected="one of its own; `drawbridge keys mint` makes them")
 

@@ -18,7 +18,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     roles: tuple[str, ...] = ()
-    key: str | None = None
+    key: str = ""
     agents: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     workflows: tuple[str, ...] = ()
