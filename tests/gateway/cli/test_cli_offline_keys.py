@@ -35,7 +35,7 @@ def test_a_key_minted_offline_is_the_one_a_later_gateway_knows(tmp_path: Path) -
     secret = minted.key.reveal().encode()
     assert found == (minted.stored,)
     assert found[0].id == key_id(secret)
-    assert found[0].digest == KeyMint(random_key(data.pepper)).digest(secret)
+    assert found[0].digest == KeyMint(random_key(data.keys / "pepper")).digest(secret)
     assert data.gateway_db.stat().st_mode & 0o077 == 0
 
 
