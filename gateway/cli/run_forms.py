@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gateway.cli.render import duration, state, table
-from gateway.cli.run_views import compact, said_of
+from gateway.cli.run_views import called, compact, said_of
 from gateway.cli.words import clean, cut
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
@@ -19,7 +19,7 @@ def run_table(said: JsonObject) -> RenderableType:
     rows = [
         (
             step.get("number"),
-            "  " * _whole(step.get("depth")) + json_text(step.get("target")),
+            "  " * _whole(step.get("depth")) + called(step),
             state(step.get("state")),
             step.get("attempt"),
             duration(step.get("startedUs")),
@@ -47,7 +47,8 @@ def why(said: JsonObject) -> RenderableType:
     ]
     failure = json_object(said.get("failure"))
     if failure:
-        where = json_text(failure.get("step")) or json_text(failure.get("target"))
+        step = json_text(failure.get("step"))
+        where = called(failure) + (f" ({step})" if step else "")
         lines.append(
             Text.assemble(
                 ("failed first  ", "red"),
@@ -81,7 +82,9 @@ def _messages(said: JsonObject, names: dict[str, str]) -> Iterator[str]:
         alias = names[json_text(step.get("target"))]
         number, began = _whole(step.get("number")), _whole(step.get("startedUs"))
         tries = f" (attempt {step['attempt']})" if _whole(step.get("attempt")) > 1 else ""
-        events.append((began, 2 * number, f"    W->>{alias}: {number}{tries} {_plain(compact(step.get('received')))}"))
+        name = f" {_plain(json_text(step.get('name')))}" if step.get("name") else ""
+        received = _plain(compact(step.get("received")))
+        events.append((began, 2 * number, f"    W->>{alias}: {number}{name}{tries} {received}"))
         if step.get("state") == "running":
             continue
         arrow = "-->>" if step.get("state") == "ok" else "--x"

@@ -14,6 +14,9 @@ from gateway.core.json import Json, JsonObject, json_list, json_object, json_tex
 SAID_CHARS = 160
 """Of a step's summary, on its line of the tree."""
 
+NAME_CHARS = 24
+"""Of a step's name; behind its target it would make every view wide."""
+
 WAITS_CHARS = 400
 """Of a question that is open."""
 
@@ -47,7 +50,7 @@ def run_tree(run: JsonObject, calls: Calls, explained: JsonObject) -> Tree:
         )
     if run.get("version"):
         tree.add(Text(clean(f"version {json_text(run.get('version'))}"), style="dim"))
-    _add_steps(tree, json_list(run.get("steps")), calls, _steps_by_run(explained))
+    _add_steps(tree, _told(run, explained), calls, _steps_by_run(explained))
     for each in map(json_object, json_list(explained.get("waits"))):
         waits = f"waits for {json_text(each.get('for'))}: {json_text(each.get('question'))}"
         tree.add(Text(cut(clean(waits), WAITS_CHARS), style="yellow"))
@@ -79,6 +82,19 @@ def said_of(step: JsonObject, value: str) -> str:
 
 def compact(value: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if value is not None else ""
+
+
+def called(step: JsonObject) -> str:
+    """Whom a step called, and as what where that has a name of its own."""
+    name = json_text(step.get("name"))
+    return json_text(step.get("target")) + (f" as {cut(name, NAME_CHARS)}" if name else "")
+
+
+def _told(run: JsonObject, explained: JsonObject) -> list[Json]:
+    """The run's own steps, each with what the explanation tells of it beside."""
+    told = {json_text(each.get("step")): each for each in map(json_object, json_list(explained.get("steps")))}
+    steps = map(json_object, json_list(run.get("steps")))
+    return [{**told.get(json_text(each.get("id")), {}), **each} for each in steps]
 
 
 def _steps_by_run(explained: JsonObject) -> dict[str, list[JsonObject]]:
@@ -116,7 +132,7 @@ def _step_line(step: JsonObject, rule: str) -> Text:
     phase = json_text(step.get("phase"))
     return Text.assemble(
         state(step.get("state")),
-        f"  {clean(json_text(step.get('target')))}",
+        f"  {clean(called(step))}",
         f" ({phase})" if phase else "",
         "" if step.get("state") == "running" else f"  {duration(step.get('durationUs'))}",
         f"  attempt {attempt}" if isinstance(attempt, int) and attempt > 1 else "",

@@ -152,7 +152,7 @@ class Caller:
         if order.kind == "agent" and result.attempts >= order.first_attempt:
             chronicle.closed(order.id)
         text = result.summary or "done" if result.ok else f"{result.error}: {result.reason}"
-        body = progress_body(cut(f"{order.name}: {text}", 200), described(order, result))
+        body = progress_body(cut(f"{order.known_as}: {text}", 200), described(order, result))
         await chronicle.event(f"{order.message_id}:ended", body)
         if order.node.part and result.ok:
             await chronicle.event(f"part {order.node.part}", part_body(order.node.part, result.value, result.text))

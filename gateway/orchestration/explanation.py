@@ -2,13 +2,14 @@
 price, where it went wrong, and why it was decided so. Pure; made from what is kept of the run.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.limits import Usage
 from gateway.core.ports.runs import RunEvent, RunStep
 from gateway.core.task import TaskState
+from gateway.orchestration.orders import target_name
 from gateway.orchestration.runs import RunTree, StepTree
 
 Events = Mapping[str, Sequence[RunEvent]]
@@ -37,7 +38,10 @@ def explained(tree: RunTree, events: Events) -> JsonObject:
     now, and of whom), `totals`."""
     run = tree.run
     placed = sorted(_attempts(tree, 0), key=_begun)
-    steps: list[Json] = [_step_view(number, each, run.created_at_us) for number, each in enumerate(placed, start=1)]
+    names = _names(event for inner in runs_in(tree) for event in events.get(inner.run.id, ()))
+    steps: list[Json] = [
+        _step_view(number, each, run.created_at_us, names) for number, each in enumerate(placed, start=1)
+    ]
     return {
         "run": {
             "id": run.id,
@@ -51,7 +55,7 @@ def explained(tree: RunTree, events: Events) -> JsonObject:
         },
         "agents": [*dict.fromkeys(each.step.target for each in placed)],
         "steps": steps,
-        "failure": _failure(tree),
+        "failure": _named(_failure(tree), names),
         "decisions": [*_decisions(tree, events, run.created_at_us)],
         "waits": [*_waits(tree, events)],
         "totals": {**_usage_view(run.usage), "steps": len({each.step.id for each in placed}), "attempts": len(placed)},
@@ -81,7 +85,29 @@ def _attempts(tree: RunTree, depth: int) -> Iterator[_Placed]:
                 yield from _attempts(inner, depth + 1)
 
 
-def _step_view(number: int, placed: _Placed, began_at_us: int) -> JsonObject:
+def _names(events: Iterable[RunEvent]) -> dict[str, str]:
+    """Of steps that have ended, by their ids: what their patterns call them."""
+    said = [json_object(each.body.get("detail")) for each in events]
+    ended = [each for each in said if "name" in each and "event" not in each]
+    return {json_text(each.get("step")): json_text(each.get("name")) for each in ended}
+
+
+def _name(step_id: str, target: str, names: Mapping[str, str]) -> JsonObject:
+    """The step's name where its target does not say it; that of one under way stands in its id, if it was drawn with
+    others."""
+    last = step_id.rpartition("/")[2]
+    name = names.get(step_id) or ("" if last.isdigit() else last)
+    local = target.partition(":")[2]
+    return {} if name in ("", target_name(target), local, local.replace("/", "-")) else {"name": name}
+
+
+def _named(failure: "JsonObject | None", names: Mapping[str, str]) -> "JsonObject | None":
+    if failure is None:
+        return None
+    return {**failure, **_name(json_text(failure.get("step")), json_text(failure.get("target")), names)}
+
+
+def _step_view(number: int, placed: _Placed, began_at_us: int, names: Mapping[str, str]) -> JsonObject:
     step = placed.step
     shown: JsonObject = {
         "number": number,
@@ -102,6 +128,7 @@ def _step_view(number: int, placed: _Placed, began_at_us: int) -> JsonObject:
     }
     if step.phase:
         shown["phase"] = step.phase
+    shown |= _name(step.id, step.target, names)
     if placed.nested:
         shown["run"] = placed.nested
     if not placed.last:

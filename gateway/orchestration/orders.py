@@ -70,6 +70,11 @@ class Order:
         digest = sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         return f"{node.target}#{digest[:16]}"
 
+    @property
+    def known_as(self) -> str:
+        """What people know it by."""
+        return self.node.name if self.node.name and self.name == target_name(self.node.target) else self.name
+
     def drawn(self) -> JsonObject:
         """What is kept beside the result for whoever wants to go on from here."""
         given: list[Json] = [each.id for each in self.results.values()]
@@ -103,6 +108,11 @@ class Order:
         )
 
 
+def target_name(target: str) -> str:
+    """What a step is called that nobody has given a name."""
+    return target.rpartition(":")[2].rpartition("/")[2]
+
+
 def shown(value: Json) -> Json:
     """The value, or its size where it is too large to be kept twice."""
     size = len(json.dumps(value, ensure_ascii=False))
@@ -113,7 +123,7 @@ def described(order: Order, result: StepResult) -> JsonObject:
     """What is told of a step's end beside the words."""
     return {
         "step": order.id,
-        "name": order.name,
+        "name": order.known_as,
         "target": result.target,
         "phase": result.phase,
         "ok": result.ok,

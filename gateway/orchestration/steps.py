@@ -32,7 +32,7 @@ from gateway.orchestration.events import part_body, progress_body
 from gateway.orchestration.graphs import in_order, is_step_name, skipped, usable
 from gateway.orchestration.notes import keep, kept
 from gateway.orchestration.offers import offer_from_json, offer_of, offer_to_json
-from gateway.orchestration.orders import Order
+from gateway.orchestration.orders import Order, target_name
 from gateway.orchestration.pauses import prolonged
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.questions import Questions
@@ -95,7 +95,7 @@ class RunSteps:
 
     async def call(self, node: Node) -> StepResult:
         slot = self._run.wiring.journal.draw()
-        order = self._order(node, slot, _last(node.target))
+        order = self._order(node, slot, target_name(node.target))
         result = await self._in_slot(slot, order)
         self._account(order, result)
         return result
@@ -369,7 +369,3 @@ class RunSteps:
     def _check_own_task(self) -> None:
         if anyio.get_current_task().id != self._task_id:
             raise Internal("steps are used from the pattern's own task only: from another their order would be chance")
-
-
-def _last(target: str) -> str:
-    return target.rpartition(":")[2].rpartition("/")[2]

@@ -48,6 +48,7 @@ def node_of(stage: Stage, before: Before) -> Node:
     return Node(
         target=stage.target,
         input=_input(stage, before, known),
+        name=stage.name,
         # Fields of any earlier result may be among the arguments.
         labels=join_all(result.labels for result in before.done.values()),
         given={} if stage.is_tool else _handed_over(stage, before.done),

@@ -104,6 +104,8 @@ class Node:
     target: str
     """Capability name: `agent:refunds`, `tool:orders/find`, `workflow:help`."""
     input: Json
+    name: str = ""
+    """What people know the step by; empty for its target's name. Shown, and nothing else."""
     labels: Labels = CLEAN
     """Of the input; those of the original task, of `given` and of what is read are added by themselves."""
     whole: bool = True

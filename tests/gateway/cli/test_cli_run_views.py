@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from adapters.http.api_views import run_in_full
 from gateway.cli.run_forms import mermaid, run_table
 from gateway.cli.run_views import run_tree
-from gateway.core.json import Json, JsonObject
+from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.model import principal
 from gateway.core.ports.orchestration import Question, Steps
 from gateway.core.task import Task
@@ -65,6 +65,22 @@ async def test_every_form_shows_what_was_answered_in_data_alone_however_deep() -
         assert '{"pages": 77}' in form
         assert '{"set": "in Garamond"}' in form
     assert "Garamond" in mermaid(explanation)
+
+
+async def test_two_stages_of_one_agent_are_told_apart_in_every_form() -> None:
+    stages = [{"agent": "writer"}, {"agent": "writer", "name": "polish"}]
+    settings = WorkflowSettings.model_validate({"pattern": "sequential", "stages": stages})
+    around = World(patterns={"sequential": Sequential}, workflows={"help": settings})
+    around.agents.answers["agent:writer"] = says({})
+    async with around.up():
+        await around.ask("a poem")
+        run, explanation = await explained(around, "help")
+    assert [json_object(each).get("name") for each in json_list(explanation["steps"])] == [None, "polish"]
+    for form in (shown(run_tree(run, {}, explanation)), shown(run_table(explanation))):
+        assert [line.count(" as polish ") for line in form.splitlines() if "agent:writer" in line] == [0, 1]
+    diagram = mermaid(explanation)
+    assert [line.count(" polish ") for line in diagram.splitlines() if "W->>" in line] == [0, 1]
+    assert sum("participant" in line for line in diagram.splitlines()) == 2
 
 
 async def waiting(around: World, *waits: JsonObject) -> tuple[JsonObject, JsonObject]:
