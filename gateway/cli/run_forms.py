@@ -6,11 +6,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gateway.cli.render import duration, state, table
-from gateway.cli.run_views import called, compact, said_of
+from gateway.cli.run_views import RECEIVED_CHARS, called, compact, received, said_of
 from gateway.cli.words import clean, cut
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 
-_RECEIVED_CHARS = 60
 _SAID_CHARS = 48
 
 
@@ -25,8 +24,8 @@ def run_table(said: JsonObject) -> RenderableType:
             duration(step.get("startedUs")),
             duration(step.get("tookUs")),
             _tokens(step),
-            cut(compact(step.get("received")), _RECEIVED_CHARS),
-            cut(said_of(step, "answered"), _RECEIVED_CHARS),
+            received(step),
+            cut(said_of(step, "answered"), RECEIVED_CHARS),
         )
         for step in map(json_object, json_list(said.get("steps")))
     ]
@@ -83,8 +82,7 @@ def _messages(said: JsonObject, names: dict[str, str]) -> Iterator[str]:
         number, began = _whole(step.get("number")), _whole(step.get("startedUs"))
         tries = f" (attempt {step['attempt']})" if _whole(step.get("attempt")) > 1 else ""
         name = f" {_plain(json_text(step.get('name')))}" if step.get("name") else ""
-        received = _plain(compact(step.get("received")))
-        events.append((began, 2 * number, f"    W->>{alias}: {number}{name}{tries} {received}"))
+        events.append((began, 2 * number, f"    W->>{alias}: {number}{name}{tries} {_plain(received(step))}"))
         if step.get("state") == "running":
             continue
         arrow = "-->>" if step.get("state") == "ok" else "--x"

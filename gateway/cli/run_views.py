@@ -14,6 +14,9 @@ from gateway.core.json import Json, JsonObject, json_list, json_object, json_tex
 SAID_CHARS = 160
 """Of a step's summary, on its line of the tree."""
 
+RECEIVED_CHARS = 60
+"""Of what a step was given."""
+
 NAME_CHARS = 24
 """Of a step's name; behind its target it would make every view wide."""
 
@@ -90,6 +93,29 @@ def called(step: JsonObject) -> str:
     return json_text(step.get("target")) + (f" as {cut(name, NAME_CHARS)}" if name else "")
 
 
+def received(step: JsonObject) -> str:
+    """What a step was given: its own input, and what it was handed beside that, by name."""
+    own = step.get("received")
+    handed = _handed(step)
+    if not handed:
+        return cut(compact(own), RECEIVED_CHARS)
+    shown = f"{cut(compact(own), RECEIVED_CHARS // 2)} + " if own else ""
+    return shown + cut(handed, RECEIVED_CHARS - len(shown))
+
+
+def _handed(step: JsonObject) -> str:
+    handed = json_object(step.get("handed"))
+    request = json_list(handed.get("request"))
+    text, data = "text" in request, "data" in request
+    parts = ["the request, its data" if text and data else "the request" if text else "the request's data"]
+    parts = parts if request else []
+    for name in ("results", "scratchpad"):
+        named = ", ".join(str(each) for each in json_list(handed.get(name)))
+        parts.append(f"{name}: {named}" if named else "")
+    parts += [str(each) for each in json_list(handed.get("beside"))]
+    return "; ".join(part for part in parts if part)
+
+
 def _told(run: JsonObject, explained: JsonObject) -> list[Json]:
     """The run's own steps, each with what the explanation tells of it beside."""
     told = {json_text(each.get("step")): each for each in map(json_object, json_list(explained.get("steps")))}
@@ -130,6 +156,7 @@ def _step_line(step: JsonObject, rule: str) -> Text:
     attempt = step.get("attempt")
     said = cut(clean(said_of(step, "value")), SAID_CHARS)
     phase = json_text(step.get("phase"))
+    handed = cut(clean(_handed(step)), RECEIVED_CHARS)
     return Text.assemble(
         state(step.get("state")),
         f"  {clean(called(step))}",
@@ -138,6 +165,7 @@ def _step_line(step: JsonObject, rule: str) -> Text:
         f"  attempt {attempt}" if isinstance(attempt, int) and attempt > 1 else "",
         _usage(step),
         f"  {clean(rule)}" if rule else "",
+        (f"  given {handed}" if handed else "", "dim"),
         (f"  {said}" if said else "", "dim"),
     )
 

@@ -8,8 +8,8 @@ with.
   `bell`.
 - A step: `orders`, `calls` (budgeted, checked, tried), `deliveries` (one attempt), `results`, `chronicle` (told
   beside the run), `begun` (under way beside the pattern), `graphs`, `offers`, `notes`.
-- What a step says: `messages`, `history`, `recaps`, `fitting` and `summaries` (made to fit a window), `fetching` (the
-  rest of a result), `earlier_turns` (the rest of one), `memories` and `remembering`.
+- What a step says: `messages`, `handed` (of it, by name), `history`, `recaps`, `fitting` and `summaries` (made to fit
+  a window), `fetching` (the rest of a result), `earlier_turns` (the rest of one), `memories` and `remembering`.
 - Questions: `questions` (of a run), `asking_back` (of agents), `tools_asking` with `forms` (of tools), `relaying` (of
   nested runs), `asking_callers` (put to callers with forms), `approving` (answers of people with a role).
 - Steered from outside: `control`, `pauses`, `stopping`, `undoing`, `forks`, `dead_letter_queue`, `dead_letters`.

@@ -15,7 +15,7 @@ from msgspec import structs
 from gateway.core.content import Body
 from gateway.core.contracts import violation
 from gateway.core.errors import Conflict, GatewayError
-from gateway.core.json import json_object
+from gateway.core.json import JsonObject, json_object
 from gateway.core.labels import join_all
 from gateway.core.limits import Usage
 from gateway.core.model import Request
@@ -25,6 +25,7 @@ from gateway.orchestration.asking_back import given_up
 from gateway.orchestration.context import RunContext
 from gateway.orchestration.deliveries import Delivery, cancel_nested, deliver
 from gateway.orchestration.events import part_body, progress_body, warning_body
+from gateway.orchestration.handed import handed
 from gateway.orchestration.messages import said_to
 from gateway.orchestration.orders import Order, described
 from gateway.orchestration.persistence import persistently
@@ -152,7 +153,8 @@ class Caller:
         if order.kind == "agent" and result.attempts >= order.first_attempt:
             chronicle.closed(order.id)
         text = result.summary or "done" if result.ok else f"{result.error}: {result.reason}"
-        body = progress_body(cut(f"{order.known_as}: {text}", 200), described(order, result))
+        detail = described(order, result, self._handed(order, result))
+        body = progress_body(cut(f"{order.known_as}: {text}", 200), detail)
         await chronicle.event(f"{order.message_id}:ended", body)
         if order.node.part and result.ok:
             await chronicle.event(f"part {order.node.part}", part_body(order.node.part, result.value, result.text))
@@ -265,6 +267,9 @@ class Caller:
         await persistently(lambda: open_steps.look_at_run(order.run_id))
         step = open_steps.find(order.run_id, order.id)
         return result if step is None else replace(result, labels=result.labels.join(step.labels))
+
+    def _handed(self, order: Order, result: StepResult) -> JsonObject:
+        return handed(self._run.spec, order, result, self._arguments(order), self._run.recap.text)
 
     def _arguments(self, order: Order) -> frozenset[str] | None:
         """Names of all that a tool takes; None for one that takes more than it says."""

@@ -15,6 +15,9 @@ from gateway.orchestration.runs import RunTree, StepTree
 Events = Mapping[str, Sequence[RunEvent]]
 """By run id."""
 
+_Ends = Mapping[str, Sequence[JsonObject]]
+"""What was told of the ends of a step's attempts, in their order, by its id."""
+
 FINE = frozenset({"ok", "running"})
 CONSEQUENCES = frozenset({"skipped", "canceled"})
 """What becomes of a step because of another one."""
@@ -38,9 +41,9 @@ def explained(tree: RunTree, events: Events) -> JsonObject:
     now, and of whom), `totals`."""
     run = tree.run
     placed = sorted(_attempts(tree, 0), key=_begun)
-    names = _names(event for inner in runs_in(tree) for event in events.get(inner.run.id, ()))
+    ends = _ends(event for inner in runs_in(tree) for event in events.get(inner.run.id, ()))
     steps: list[Json] = [
-        _step_view(number, each, run.created_at_us, names) for number, each in enumerate(placed, start=1)
+        _step_view(number, each, run.created_at_us, ends) for number, each in enumerate(placed, start=1)
     ]
     return {
         "run": {
@@ -55,7 +58,7 @@ def explained(tree: RunTree, events: Events) -> JsonObject:
         },
         "agents": [*dict.fromkeys(each.step.target for each in placed)],
         "steps": steps,
-        "failure": _named(_failure(tree), names),
+        "failure": _named(_failure(tree), ends),
         "decisions": [*_decisions(tree, events, run.created_at_us)],
         "waits": [*_waits(tree, events)],
         "totals": {**_usage_view(run.usage), "steps": len({each.step.id for each in placed}), "attempts": len(placed)},
@@ -85,29 +88,37 @@ def _attempts(tree: RunTree, depth: int) -> Iterator[_Placed]:
                 yield from _attempts(inner, depth + 1)
 
 
-def _names(events: Iterable[RunEvent]) -> dict[str, str]:
-    """Of steps that have ended, by their ids: what their patterns call them."""
-    said = [json_object(each.body.get("detail")) for each in events]
-    ended = [each for each in said if "name" in each and "event" not in each]
-    return {json_text(each.get("step")): json_text(each.get("name")) for each in ended}
+def _ends(events: Iterable[RunEvent]) -> _Ends:
+    ends: dict[str, list[JsonObject]] = {}
+    for detail in (json_object(each.body.get("detail")) for each in events):
+        if "name" in detail and "event" not in detail:
+            ends.setdefault(json_text(detail.get("step")), []).append(detail)
+    return ends
 
 
-def _name(step_id: str, target: str, names: Mapping[str, str]) -> JsonObject:
+def _handed(step: RunStep, ends: _Ends) -> Json:
+    """See `handed.handed`. Of tries that were one attempt to their pattern only the end was told."""
+    told = [end for end in ends.get(step.id, ()) if _whole(end.get("attempt")) >= step.attempt]
+    return told[0].get("handed") if told else None
+
+
+def _name(step_id: str, target: str, ends: _Ends) -> JsonObject:
     """The step's name where its target does not say it; that of one under way stands in its id, if it was drawn with
     others."""
     last = step_id.rpartition("/")[2]
-    name = names.get(step_id) or ("" if last.isdigit() else last)
+    known = ends.get(step_id, ())
+    name = json_text(known[-1].get("name")) if known else ("" if last.isdigit() else last)
     local = target.partition(":")[2]
     return {} if name in ("", target_name(target), local, local.replace("/", "-")) else {"name": name}
 
 
-def _named(failure: "JsonObject | None", names: Mapping[str, str]) -> "JsonObject | None":
+def _named(failure: "JsonObject | None", ends: _Ends) -> "JsonObject | None":
     if failure is None:
         return None
-    return {**failure, **_name(json_text(failure.get("step")), json_text(failure.get("target")), names)}
+    return {**failure, **_name(json_text(failure.get("step")), json_text(failure.get("target")), ends)}
 
 
-def _step_view(number: int, placed: _Placed, began_at_us: int, names: Mapping[str, str]) -> JsonObject:
+def _step_view(number: int, placed: _Placed, began_at_us: int, ends: _Ends) -> JsonObject:
     step = placed.step
     shown: JsonObject = {
         "number": number,
@@ -128,7 +139,9 @@ def _step_view(number: int, placed: _Placed, began_at_us: int, names: Mapping[st
     }
     if step.phase:
         shown["phase"] = step.phase
-    shown |= _name(step.id, step.target, names)
+    shown |= _name(step.id, step.target, ends)
+    if handed := _handed(step, ends):
+        shown["handed"] = handed
     if placed.nested:
         shown["run"] = placed.nested
     if not placed.last:
@@ -225,6 +238,10 @@ def _open_approvals(events: Sequence[RunEvent]) -> Iterator[JsonObject]:
         if detail.get("event") == "approval" and approval not in settled:
             question = json_text(event.body.get("text")).removeprefix(f"waits for {role}: ")
             yield {"for": role, "question": question, "approval": approval}
+
+
+def _whole(value: Json) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _texts(value: Json) -> list[Json]:

@@ -119,9 +119,11 @@ def shown(value: Json) -> Json:
     return value if size <= SHOWN_BYTES else {"bytes": size}
 
 
-def described(order: Order, result: StepResult) -> JsonObject:
-    """What is told of a step's end beside the words."""
+def described(order: Order, result: StepResult, handed: JsonObject) -> JsonObject:
+    """What is told of a step's end beside the words; `handed`: see `handed.handed`."""
+    said: JsonObject = {"handed": handed} if handed else {}
     return {
+        **said,
         "step": order.id,
         "name": order.known_as,
         "target": result.target,

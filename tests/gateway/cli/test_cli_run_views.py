@@ -9,14 +9,17 @@ from rich.console import Console, RenderableType
 from adapters.http.api_views import run_in_full
 from gateway.cli.run_forms import mermaid, run_table
 from gateway.cli.run_views import run_tree
-from gateway.core.json import Json, JsonObject, json_list, json_object
+from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.model import principal
 from gateway.core.ports.orchestration import Question, Steps
 from gateway.core.task import Task
+from gateway.orchestration.explanation import explained as told
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.sequential import Sequential
+from gateway.patterns.supervisor import Supervisor
 from tests.fakes_orchestration import ANA, World, says
 from tests.gateway.orchestration.test_orchestration_approvals import asked
+from tests.gateway.orchestration.test_orchestration_explanation import fails
 from tests.gateway.orchestration.test_orchestration_orchestrator import world as of_one_step
 
 OPERATOR = principal("olga", kind="operator")
@@ -68,7 +71,7 @@ async def test_every_form_shows_what_was_answered_in_data_alone_however_deep() -
 
 
 async def test_two_stages_of_one_agent_are_told_apart_in_every_form() -> None:
-    stages = [{"agent": "writer"}, {"agent": "writer", "name": "polish"}]
+    stages: list[Json] = [{"agent": "writer"}, {"agent": "writer", "name": "polish"}]
     settings = WorkflowSettings.model_validate({"pattern": "sequential", "stages": stages})
     around = World(patterns={"sequential": Sequential}, workflows={"help": settings})
     around.agents.answers["agent:writer"] = says({})
@@ -81,6 +84,56 @@ async def test_two_stages_of_one_agent_are_told_apart_in_every_form() -> None:
     diagram = mermaid(explanation)
     assert [line.count(" polish ") for line in diagram.splitlines() if "W->>" in line] == [0, 1]
     assert sum("participant" in line for line in diagram.splitlines()) == 2
+
+
+async def test_every_form_says_what_was_handed_over_beside_a_steps_own_input() -> None:
+    plan: list[Json] = [
+        {"id": "quote", "agent": "seller"},
+        {"id": "count", "agent": "stock", "input": {"shelf": 7}},
+        {"id": "offer", "agent": "writer", "after": ["quote", "count"], "reads": ["replacement", "nowhere"]},
+        {"id": "shelve", "agent": "seller", "after": ["broken"]},
+        {"id": "broken", "agent": "broken", "after": ["offer"]},
+    ]
+    settings = WorkflowSettings.model_validate({"pattern": "supervisor", "plan": plan, "limits": {"max_rounds": 1}})
+    around = World(patterns={"supervisor": Supervisor}, workflows={"help": settings})
+    writes: JsonObject = {"drawbridge": {"writes": {"replacement": {"price": "a large value"}}}}
+    around.agents.answers |= {"agent:seller": says(writes), "agent:stock": says({}), "agent:writer": says({})}
+    around.agents.answers["agent:broken"] = fails
+    async with around.up():
+        await around.ask("what does it cost?")
+        run, explanation = await explained(around, "help")
+    steps = {json_text(each.get("name"), "broken"): each for each in map(json_object, json_list(explanation["steps"]))}
+    assert steps["count"]["handed"] == {"request": ["text"]}
+    assert json_object(steps["offer"]["handed"]) == {
+        "request": ["text"],
+        "results": ["quote", "count"],
+        "scratchpad": ["replacement"],
+    }
+    assert "handed" not in steps["shelve"], "it was skipped, and received nothing"
+    table, tree = shown(run_table(explanation)), shown(run_tree(run, {}, explanation))
+    assert "the request; results: quote, count" in table
+    assert "given the request; results: quote, count" in tree
+    assert "the request, results quote, count" in mermaid(explanation)
+    assert '{"shelf": 7} + the request' in table
+    assert "scratchpad: replacement" in table
+    assert "scratchpad: replacement" in tree
+
+
+async def test_a_run_of_a_time_when_less_was_told_is_shown_with_its_steps_own_input() -> None:
+    around = World(
+        patterns={"sequential": Sequential},
+        workflows={"help": WorkflowSettings.model_validate({"pattern": "sequential", "stages": [{"agent": "reader"}]})},
+    )
+    around.agents.answers["agent:reader"] = says({})
+    async with around.up() as (orchestrator, _):
+        await around.ask("read it")
+        [run] = around.runs.runs.values()
+        events = await around.runs.events(run.id)
+        for each in events:
+            json_object(each.body.get("detail")).pop("handed", None)
+        tree = await orchestrator.runs.tree(ANA, run.id)
+    [step] = [json_object(each) for each in json_list(told(tree, {run.id: events})["steps"])]
+    assert (step["received"], "handed" in step) == ({}, False)
 
 
 async def waiting(around: World, *waits: JsonObject) -> tuple[JsonObject, JsonObject]:
