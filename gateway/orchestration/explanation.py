@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.limits import Usage
-from gateway.core.ports.runs import RunEvent, RunStep
+from gateway.core.ports.runs import Run, RunEvent, RunStep
 from gateway.core.task import TaskState
 from gateway.orchestration.orders import target_name
 from gateway.orchestration.runs import RunTree, StepTree
@@ -154,14 +154,19 @@ def _usage_view(usage: Usage) -> JsonObject:
 
 
 def _failure(tree: RunTree) -> "JsonObject | None":
-    """Where it began: the first step, the innermost one, that failed for good and not because of another."""
+    """Where it began: the first step, the innermost one, that failed for good and not because of another; of a run that
+    was canceled, that."""
+    if tree.run.state == TaskState.CANCELED.value:
+        # What failed before it did not end the run, and what failed later only undid it.
+        stopped: list[Json] = [step.id for step in tree.steps if step.attempts[-1].state in CONSEQUENCES]
+        return {**_of_run(tree.run, "canceled"), "consequences": stopped}
     failed = [step for step in tree.steps if _failed(step)]
     first = min(failed, key=lambda step: step.attempts[-1].started_at_us + step.attempts[-1].duration_us, default=None)
     first = _dropped(tree) if first is None else first
     if first is None:
         if not tree.run.error:
             return None
-        return {"step": "", "target": f"workflow:{tree.run.workflow}", "error": "failed", "reason": tree.run.error}
+        return _of_run(tree.run, "failed")
     if first.nested is not None and (inner := _failure(first.nested)) is not None:
         return {**inner, "within": [first.id, *_texts(inner.get("within"))]}
     last = first.attempts[-1]
@@ -176,6 +181,10 @@ def _failure(tree: RunTree) -> "JsonObject | None":
         "record": last.record_id,
         "consequences": later,
     }
+
+
+def _of_run(run: Run, error: str) -> JsonObject:
+    return {"step": "", "target": f"workflow:{run.workflow}", "error": error, "reason": run.error}
 
 
 def _dropped(tree: RunTree) -> StepTree | None:

@@ -25,7 +25,7 @@ from gateway.orchestration.undoing import says_that_it_undoes
 from gateway.orchestration.wiring import Wiring
 from gateway.patterns.sequential import Sequential
 from gateway.testing.stores.runs import MemoryRuns
-from tests.fakes_orchestration import ANA, Asked, World, answer, says, told
+from tests.fakes_orchestration import ANA, Asked, World, answer, failing, says, told
 
 pytestmark = pytest.mark.anyio
 
@@ -59,6 +59,10 @@ def undone(around: World) -> list[Json]:
 
 async def never(asked: Asked) -> Json:
     await anyio.sleep_forever()
+
+
+async def fails(asked: Asked) -> Complete:
+    return failing("it cannot be undone")
 
 
 def hangs(begun: anyio.Event) -> Callable[[Asked], Awaitable[Json]]:
@@ -167,6 +171,24 @@ async def test_a_canceled_run_undoes_what_it_has_done_and_what_was_under_way() -
         "the run was canceled",
     ]
     assert around.open_steps.steps == {}
+
+
+async def test_a_canceled_run_ended_by_that_whatever_failed_while_it_was_undone() -> None:
+    begun = anyio.Event()
+    around = stages({"agent": "slow"})
+    around.agents.answers |= {"agent:slow": hangs(begun), "agent:undoer": fails}
+    async with around.up() as (orchestrator, journal):
+        run_id = await canceled(around, begun)
+        await journal.wait(run_id)
+        shown = await orchestrator.explaining.explain(ANA, run_id)
+    targets = {json_object(each)["step"]: json_object(each)["target"] for each in json_list(shown["steps"])}
+    failure = json_object(shown["failure"])
+    assert (failure["target"], failure["error"], failure["reason"]) == (
+        "workflow:help",
+        "canceled",
+        "the run was canceled",
+    )
+    assert [targets[each] for each in json_list(failure["consequences"])] == ["agent:slow"]
 
 
 async def test_a_run_that_dies_while_it_undoes_goes_on_undoing() -> None:
