@@ -282,7 +282,7 @@ def task_value(state: str = "WORKING", task_id: str = "t-1", context_id: str = "
 
 
 def open_pool(address: Address) -> Pool:
-    return Pool(address, name="the agent")
+    return Pool(address, name="refunds")
 
 
 async def fetch_card(url: str) -> bytes:

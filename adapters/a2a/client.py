@@ -203,7 +203,7 @@ class A2aUpstream:
         methods = {"task.get": "GetTask", "task.cancel": "CancelTask"}
         if request.operation not in methods:
             raise a2a_error("UNSUPPORTED_OPERATION", f"an agent has no operation {request.operation}")
-        answer = task_answer(await exchange.ask(methods[request.operation], params), task_id)
+        answer = task_answer(await exchange.ask(methods[request.operation], params), task_id, self._slug)
         return Complete(body=answer, labels=self._delivery.labels(request))
 
     async def _line(self) -> tuple[AgentRpc, CheckedCard]:

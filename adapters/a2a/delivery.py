@@ -126,7 +126,7 @@ class Delivery:
     def result(self, exchange: Exchange, request: Request, answer: Answer | None = None) -> Result:
         labels = self.labels(request)
         if exchange.message is not None:
-            value = heard_as(lambda message: message.value, exchange.message)
+            value = heard_as(lambda message: message.value, exchange.message, self._slug)
             said = usage_in(json_object(value.get("metadata")))
             return Complete(body=exchange.message, usage=said, labels=labels)
         task = exchange.fold.task()

@@ -68,11 +68,11 @@ class Exchange:
 
     async def send(self, params: Mapping[str, Member]) -> Answer:
         """Send without streaming; the agent's answer as it is. A task in it counts as heard, but is not followed."""
-        answer = answer_from(await self.ask("SendMessage", params))
+        answer = answer_from(await self.ask("SendMessage", params), self._slug)
         if answer.kind == "message":
             self.message = answer
         else:
-            await self._take(TaskOpened(task=heard_as(task_from_json, answer.value), native=None))
+            await self._take(TaskOpened(task=heard_as(task_from_json, answer.value, self._slug), native=None))
         return answer
 
     async def stream(self, method: str, params: Mapping[str, Member]) -> None:
@@ -89,7 +89,7 @@ class Exchange:
     async def look(self, task_id: str) -> None:
         """Ask how the task stands, and tell what is new about it."""
         raw = await self.ask("GetTask", {"id": task_id})
-        task = heard_as(lambda each: task_from_json(decode_object(each)), raw)
+        task = heard_as(lambda each: task_from_json(decode_object(each)), raw, self._slug)
         await self._take(TaskOpened(task=task, native=Frame(b'{"task":%b}' % raw)))
 
     async def settle(self) -> None:
@@ -145,7 +145,7 @@ class Exchange:
         await self._rpc.stream(method, params, self._hear, deadline_s=self._deadline_s, extra=self._extra)
 
     async def _hear(self, raw: bytes) -> bool:
-        event = heard_as(lambda each: event_from_json(decode_object(each), Frame(each)), raw)
+        event = heard_as(lambda each: event_from_json(decode_object(each), Frame(each)), raw, self._slug)
         if event is not None:
             await self._take(event)
         elif self.fold.task_id:
@@ -182,28 +182,28 @@ def _going_on(event: StatusChanged | ArtifactAdded) -> Task:
     return Task(id=event.task_id, context_id=event.context_id, state=TaskState.WORKING, updated_at_us=0)
 
 
-def answer_from(raw: bytes) -> Answer:
+def answer_from(raw: bytes, agent: str) -> Answer:
     """The task or message in a raw SendMessageResponse. Raises: UpstreamFailed."""
-    members = heard_as(decode_members, raw)
+    members = heard_as(decode_members, raw, agent)
     for kind in ("task", "message"):
         if kind in members:
             answer = Answer(bytes(members[kind]), kind)
-            heard_as(Answer.content, answer)
+            heard_as(Answer.content, answer, agent)
             return answer
-    raise UpstreamFailed("the agent answered with neither a task nor a message")
+    raise UpstreamFailed(f"{agent} answered with neither a task nor a message")
 
 
-def task_answer(raw: bytes, task_id: str) -> Answer:
+def task_answer(raw: bytes, task_id: str, agent: str) -> Answer:
     """A raw task, once it is known to be the one that was asked for. Raises: UpstreamFailed."""
     answer = Answer(raw, "task")
-    if heard_as(task_from_json, heard_as(lambda each: each.value, answer)).id != task_id:
-        raise UpstreamFailed("the agent answered with another task than the one it was asked for")
+    if heard_as(task_from_json, heard_as(lambda each: each.value, answer, agent), agent).id != task_id:
+        raise UpstreamFailed(f"{agent} answered with another task than the one it was asked for")
     return answer
 
 
-def heard_as(parse: Callable[[Said], Parsed], said: Said) -> Parsed:
-    """What an agent said, parsed. Raises: UpstreamFailed: it said nothing valid; that is not the caller's fault."""
+def heard_as(parse: Callable[[Said], Parsed], said: Said, agent: str = "the agent") -> Parsed:
+    """What `agent` said, parsed. Raises: UpstreamFailed: it said nothing valid; that is not the caller's fault."""
     try:
         return parse(said)
     except InvalidRequest as error:
-        raise UpstreamFailed(f"the agent answered wrongly: {error.message}", detail=error.detail) from error
+        raise UpstreamFailed(f"{agent} answered wrongly: {error.message}", detail=error.detail) from error

@@ -71,7 +71,7 @@ class AgentRpc:
             body = await self._body(response)
         finally:
             response.close()
-        return result_from_bytes(body, call_id)
+        return result_from_bytes(body, call_id, self._slug)
 
     async def stream(
         self,
@@ -90,7 +90,7 @@ class AgentRpc:
         response = await self._send(self._streaming, call_id, method, params, deadline_s, extra)
         try:
             if not _media_type(response).startswith(b"text/event-stream"):
-                return await heard(result_from_bytes(await self._body(response), call_id))
+                return await heard(result_from_bytes(await self._body(response), call_id, self._slug))
             stopped = await self._listen(response, call_id, heard)
             if stopped:
                 response.leave(anyio.current_time() + GOODBYE_S)
@@ -103,17 +103,17 @@ class AgentRpc:
         await self._pool.aclose()
 
     async def _listen(self, response: Response, call_id: str, heard: Heard) -> bool:
-        parser = SseParser(self._limits.event_bytes)
+        parser = SseParser(self._limits.event_bytes, self._slug, "event_bytes")
         size_bytes = 0
         while chunk := await self._chunk(response):
             size_bytes += len(chunk)
             if size_bytes > self._limits.result_bytes:
                 raise UpstreamFailed(
-                    f"{self._slug} streamed more than {self._limits.result_bytes} bytes",
+                    f"{self._slug} streamed more than {self._limits.result_bytes} bytes (limits.result_bytes)",
                     detail={"limit": "result_bytes"},
                 )
             for event in parser.feed(chunk):
-                if event.data and await heard(result_from_bytes(event.data, call_id)):
+                if event.data and await heard(result_from_bytes(event.data, call_id, self._slug)):
                     return True
         return False
 

@@ -235,7 +235,7 @@ class Wire:
 
     async def follow(self, response: Response, lines: bytes) -> None:
         """Read a stream that answers nothing to its end, for the changes it tells of."""
-        parser = SseParser(self.limits.event_bytes, self.pool.name)
+        parser = SseParser(self.limits.event_bytes, self.pool.name, "event_bytes")
         while chunk := await response.chunk():
             for said in (each for event in parser.feed(chunk) if event.data for each in messages_in(event.data)):
                 message = self.answers.message(said)
@@ -256,7 +256,9 @@ class Wire:
         elif message.method in BETWEEN:
             return
         elif len(raw) > self.limits.event_bytes:
-            raise self.answers.failed(f"sent a notification of more than {self.limits.event_bytes} bytes")
+            raise self.answers.failed(
+                f"sent a notification of more than {self.limits.event_bytes} bytes (limits.event_bytes)"
+            )
         else:
             await emit(event_from_notification(message, raw))
 

@@ -23,6 +23,7 @@ class SseParser:
         "_event",
         "_id",
         "_limit",
+        "_limit_name",
         "_rest",
         "_size",
         "_skip_lf",
@@ -32,14 +33,15 @@ class SseParser:
         "retry_ms",
     )
 
-    def __init__(self, limit_bytes: int, name: str = "the server") -> None:
-        """`name` stands in messages for whoever sends the stream."""
+    def __init__(self, limit_bytes: int, name: str = "the server", limit_name: str = "") -> None:
+        """`name` stands in messages for whoever sends the stream, `limit_name` is what settings call the limit."""
         self.name = name
         self.last_id = b""
         """Of the last event that came whole, an empty one included: what came is taken up from here."""
         self.retry_ms: int | None = None
         """How long the server wants a client to wait before it reconnects; None where it did not say."""
         self._limit = limit_bytes
+        self._limit_name = limit_name
         self._rest = bytearray()
         self._data: list[bytes] = []
         self._event = b""
@@ -112,4 +114,5 @@ class SseParser:
 
     def _check(self, more: int) -> None:
         if self._size + more > self._limit:
-            raise UpstreamFailed(f"{self.name} sent a server-sent event of more than {self._limit} bytes")
+            setting = f" (limits.{self._limit_name})" if self._limit_name else ""
+            raise UpstreamFailed(f"{self.name} sent a server-sent event of more than {self._limit} bytes{setting}")

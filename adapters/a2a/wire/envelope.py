@@ -150,8 +150,8 @@ def error_bytes(call_id: bytes, error: GatewayError) -> bytes:
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (call_id, encode(error_json(error)))
 
 
-def result_from_bytes(raw: bytes, call_id: str) -> bytes:
-    """The raw `result` of an agent's answer to the request `call_id`.
+def result_from_bytes(raw: bytes, call_id: str, agent: str = "the agent") -> bytes:
+    """The raw `result` of the answer of `agent` to the request `call_id`.
 
     Raises: UpstreamFailed: no JSON-RPC answer, or one to another request; else what the agent's error means.
     """
@@ -160,13 +160,13 @@ def result_from_bytes(raw: bytes, call_id: str) -> bytes:
         answered = decode_value(bytes(members["id"])) if "id" in members else None
         error = decode_value(bytes(members["error"])) if "error" in members else None
     except InvalidRequest as problem:
-        raise UpstreamFailed("the agent's answer is not JSON-RPC") from problem
+        raise UpstreamFailed(f"{agent} answered with what is not JSON-RPC") from problem
     if error is not None:
-        raise error_from_json(error)
+        raise error_from_json(error, agent)
     if "result" not in members:
-        raise UpstreamFailed("the agent's answer has neither a result nor an error")
+        raise UpstreamFailed(f"{agent} answered with neither a result nor an error")
     if answered != call_id:
-        raise UpstreamFailed("the agent answered another request than the one it was sent")
+        raise UpstreamFailed(f"{agent} answered another request than the one it was sent")
     return bytes(members["result"])
 
 

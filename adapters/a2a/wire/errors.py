@@ -76,15 +76,15 @@ def error_json(error: GatewayError) -> JsonObject:
     return {"code": error.wire.jsonrpc if named is None else named.code, "message": error.message, "data": [info]}
 
 
-def error_from_json(value: Json) -> GatewayError:
-    """What an agent's JSON-RPC error means. Text is passed on only for A2A's own errors, because they are written for
-    the caller; of any other it is the agent's inside."""
+def error_from_json(value: Json, agent: str = "the agent") -> GatewayError:
+    """What a JSON-RPC error of `agent`'s means. Text is passed on only for A2A's own errors, because they are written
+    for the caller; of any other it is the agent's inside."""
     fields = json_object(value)
     code = fields.get("code")
     name = _NAME_OF.get(code) if isinstance(code, int) else None
     if name in (None, "PARSE_ERROR", "INVALID_REQUEST"):
         shown = code if isinstance(code, int) else "without a code"
-        return UpstreamFailed(f"the agent failed with error {shown}", detail=_code_of(code))
+        return UpstreamFailed(f"{agent} failed with error {shown}", detail=_code_of(code))
     if name == "METHOD_NOT_FOUND":
         name = "UNSUPPORTED_OPERATION"
     said = clean_line(json_text(fields.get("message")))

@@ -61,6 +61,7 @@ def streaming(*results: Json) -> Callable[[bytes], bytes]:
 
 OPENED: Json = {"task": task_value()}
 DONE: Json = {"statusUpdate": {"taskId": "t-1", "contextId": "c-1", "status": {"state": "TASK_STATE_COMPLETED"}}}
+LONG: Json = {"task": task_value(), "more": "x" * 8000}
 LIES: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("a web page", lambda body: whole(b"<html>", media_type=b"text/html")),
     ("a redirect", lambda body: whole(b"", status=b"302 Found", media_type=b"text/plain")),
@@ -93,8 +94,24 @@ async def test_an_agent_that_lies_fails_the_call_and_nothing_of_it_leaks(answer:
         with pytest.raises(UpstreamFailed) as failed:
             await send(url)
 
+    assert "refunds" in failed.value.message, "whoever reads it knows which agent it was"
     assert "127.0.0.1" not in failed.value.message
     assert "10.0.0.1" not in failed.value.message
+
+
+LARGE: list[tuple[str, Callable[[bytes], bytes]]] = [
+    ("event_bytes", lambda body: EVENTS + b"data: " + b"x" * SMALL.event_bytes * 2),
+    ("result_bytes", streaming(OPENED, *[LONG] * 16)),
+]
+
+
+@pytest.mark.parametrize(("limit", "answer"), LARGE, ids=[each[0] for each in LARGE])
+async def test_a_limit_that_was_hit_is_named(limit: str, answer: Callable[[bytes], bytes]) -> None:
+    async with lying_agent(saying_bytes(answer)) as url:
+        with pytest.raises(UpstreamFailed) as failed:
+            await send(url)
+
+    assert f"limits.{limit}" in failed.value.message
 
 
 async def test_an_agent_that_refuses_the_message_is_quoted() -> None:
