@@ -191,6 +191,8 @@ class Caller:
 
     async def _checked(self, order: Order, begun: StepResult, started_s: float) -> StepResult:
         node = order.node
+        if node.lacks:
+            return replace(begun, error="schema", reason=f"it was not called: {node.lacks}")
         if node.input_schema and (broken := violation(node.input_schema, node.input)):
             return replace(begun, error="schema", reason=f"what it would be given breaks its contract: {broken}")
         await self._claim(order)

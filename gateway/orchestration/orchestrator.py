@@ -32,6 +32,7 @@ from gateway.orchestration.asking_callers import Callers, run_of
 from gateway.orchestration.control import Control
 from gateway.orchestration.dead_letter_queue import DeadLetterQueue
 from gateway.orchestration.dead_letters import DeadLetterOffice
+from gateway.orchestration.doubts import refuse_dead
 from gateway.orchestration.endings import Endings
 from gateway.orchestration.events import opened, task_of
 from gateway.orchestration.execution import Execution, ended_from_json
@@ -262,7 +263,7 @@ def check(patterns: Mapping[str, PatternType], workflows: Mapping[str, WorkflowS
         try:
             refuse_unused(pattern_type, settings.to_json())
             refuse_unfit_limits(settings)
-            pattern_type(settings.to_json())
+            refuse_dead(pattern_type(settings.to_json()))
         except InvalidRequest as error:
             raise InvalidRequest(
                 f"workflow {slug}: {error.message}", detail={"path": ["workflows", slug], **error.detail}

@@ -187,10 +187,17 @@ class RunSteps:
         await self._run.chronicle.event(f"part {name}", part_body(name, value, text))
 
     def compensate(
-        self, target: str, input: Json, *, labels: Labels = CLEAN, because: str = "", task: TaskView | None = None
+        self,
+        target: str,
+        input: Json,
+        *,
+        labels: Labels = CLEAN,
+        because: str = "",
+        task: TaskView | None = None,
+        lacks: str = "",
     ) -> None:
         self.undoable()
-        self._undo.append(Node(target=target, input=input, labels=labels, undoes=because, task=task))
+        self._undo.append(Node(target=target, input=input, labels=labels, undoes=because, task=task, lacks=lacks))
 
     def undoable(self) -> None:
         self._check_own_task()

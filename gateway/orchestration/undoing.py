@@ -39,7 +39,7 @@ async def undone(nodes: Iterable[Node], steps: Steps, because: str) -> list[Undo
         await steps.decided("undo", given.target, because=why)
         result = await steps.call(node)
         for _ in range(_TRIED_AT_MOST - 1):
-            if result.ok or result.error in _FINAL:
+            if result.ok or result.error in _FINAL or node.lacks:
                 break
             result = await steps.call(replace(node, again=result.id))
         ended.append(Undone(because=given.undoes, result=result))

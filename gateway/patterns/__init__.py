@@ -20,7 +20,7 @@ Each pattern is the class in the module of its name; beside it stand its parts:
 
 Of several patterns: `settings` and `roles` (read from a workflow), `sufficiency` (limits too small), `work` (steps
 described as a generator), `tries` and `failures` (done again, by whom else, as the caller says), `undoing`, `writing`
-(on the scratchpad), `verify` (looked up), `references` (`$task.order`), `views` (what a step is shown), `rolling`
-(what earlier rounds came to), `nested` (answers of workflows), `gaps`, `shares` (of tokens and money), `sameness`,
-`spoken` (JSON in what agents say).
+(on the scratchpad), `verify` (looked up), `references` (`$task.order`), `lost_references` (that lead nowhere)
+and `lost_told`, `views` (what a step is shown), `rolling` (what earlier rounds came to), `nested` (answers of
+workflows), `gaps`, `shares` (of tokens and money), `sameness`, `spoken` (JSON in what agents say).
 """

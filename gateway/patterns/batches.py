@@ -24,6 +24,7 @@ from gateway.patterns.handover import (
     undos_after,
 )
 from gateway.patterns.item_work import effects_on, staged_for
+from gateway.patterns.lost_told import LostReferences
 from gateway.patterns.pieces import Piece, Station, outcome_of
 from gateway.patterns.queues import BoundedQueue, Overflow
 from gateway.patterns.references import TASK, is_reference, named_in, paths_in, resolved
@@ -89,6 +90,7 @@ class Batch:
         self._at_work: dict[str, tuple[Station, list[Piece]]] = {}
         self._undoing: dict[str, Piece] = {}
         self._undone = 0
+        self._lost = LostReferences()
         self._stopped: StepResult | None = None
         """What ended the budget or the time of the run."""
 
@@ -166,6 +168,8 @@ class Batch:
         most = self._rules.list_size if station.stage.takes_lists else 1
         taken = station.taken(most, self._before)
         moved = moved or bool(taken or station.held)
+        for piece in (*taken, *station.held):
+            await self._lost.tell_of_condition(station.stage, self._before(piece), self._steps)
         if self._stopped is not None:
             for piece in taken:
                 _lost(piece, station.stage, self._stopped)
@@ -179,6 +183,8 @@ class Batch:
         station.busy = True
         self._at_work[name] = (station, pieces)
         nodes = [node_of(station.stage, self._before(piece)) for piece in pieces]
+        for piece in pieces:
+            await self._lost.tell(station.stage, self._before(piece), self._steps)
         undoing = self._undone_with(station.stage, pieces)
         await crew.start(name, staged_for(station.stage, nodes, self._ways, station.share, undoing))
 
@@ -211,6 +217,7 @@ class Batch:
         piece.notices += [f"item {piece.number}: {said}" for said in cannot_be_undone(stage, end.effects)]
         if end.result.ok:
             piece.done[stage.name] = end.result
+            await self._lost.tell_of_undo(stage, self._before(piece), self._steps)
             piece.undo += undos
         elif stage.optional or end.skip:
             piece.gaps.append(_gap(stage, piece, end.result))
@@ -257,7 +264,9 @@ class Batch:
     def _compensate_all(self) -> None:
         for piece in self._pieces:
             for _, node in piece.undo:
-                self._steps.compensate(node.target, node.input, labels=node.labels, because=node.undoes)
+                self._steps.compensate(
+                    node.target, node.input, labels=node.labels, because=node.undoes, lacks=node.lacks
+                )
 
     def _before(self, piece: Piece) -> Before:
         return Before(task=self._task, done=piece.done, item=piece.item, left_out=self._rules.left_out)

@@ -9,7 +9,8 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import join_all
 from gateway.core.ports.orchestration import Node, StepError, StepResult
 from gateway.core.task import Task
-from gateway.patterns.references import TASK, filled, named_in, resolved, without_nothing
+from gateway.patterns.lost_references import lacking_in, lost_in
+from gateway.patterns.references import TASK, filled, named_in, references_within, resolved, without_nothing
 from gateway.patterns.stages import ITEM, Stage
 from gateway.patterns.views import in_summary, result_seen, seen, task_view
 
@@ -66,6 +67,12 @@ def node_of(stage: Stage, before: Before) -> Node:
     )
 
 
+def lost_by(stage: Stage, before: Before) -> dict[str, str]:
+    """References that the stage begins with and that find nothing, each with what there is in its place."""
+    known = {name: seen(value, name, stage.sight) for name, value in before.known.items()}
+    return {**lost_in(references_within(stage.claims), before.known), **lost_in(stage.input, known)}
+
+
 def node_of_list(stage: Stage, nodes: list[Node]) -> Node:
     """One step for several items: their inputs as a list under `items`, their answers likewise."""
     first = nodes[0]
@@ -95,7 +102,9 @@ def undo_of(undo: tuple[str, JsonObject], before: Before) -> Node:
     """The step that makes undone what a stage has done; `before`: all there is by then, the stage itself included."""
     target, given = undo
     labels = join_all(before.done[name].labels for name in named_in(given) if name in before.done)
-    return Node(target=target, input=resolved(given, before.known), labels=labels)
+    answers = {name: result.value for name, result in before.done.items()}
+    # Told less than it says it needs, it might undo something else.
+    return Node(target=target, input=resolved(given, before.known), labels=labels, lacks=lacking_in(given, answers))
 
 
 def was_done(result: StepResult) -> bool:

@@ -13,6 +13,7 @@ from gateway.core.labels import join_all
 from gateway.core.ports.orchestration import Gap, Node, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.handover import Effect, effects_of
+from gateway.patterns.lost_references import lacking_in
 from gateway.patterns.plan import PlanStep
 from gateway.patterns.references import named_in, resolved
 from gateway.patterns.undoing import undone
@@ -104,7 +105,8 @@ class PlanEffects:
         """Have undone, should the run fail or be canceled, what has not been undone by then."""
         for each in _each_call_once(self._brought_about):
             undo = each.undo
-            steps.compensate(undo.target, undo.input, labels=undo.labels, because=undo.undoes, task=undo.task)
+            because, lacks = undo.undoes, undo.lacks
+            steps.compensate(undo.target, undo.input, labels=undo.labels, because=because, task=undo.task, lacks=lacks)
 
     def _undo_of(self, step: PlanStep, effect: Effect, results: Mapping[str, StepResult]) -> Node:
         target, given = step.undo or ("", {})
@@ -117,6 +119,7 @@ class PlanEffects:
             # Whoever undoes it sees no more of the task than whoever did it.
             task=None if self.task is None else task_view(step.sight, self.task),
             undoes=effect.because,
+            lacks=lacking_in(given, values),
         )
 
 

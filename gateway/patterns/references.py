@@ -103,6 +103,11 @@ def names_filled_in(texts: Iterable[str]) -> list[str]:
     return [match[1] for text in texts for match in _REFERENCE.finditer(text)]
 
 
+def references_within(texts: Iterable[str]) -> list[Json]:
+    """Whatever the texts refer to within themselves, each as a reference by itself."""
+    return [match[0] for text in texts for match in _REFERENCE.finditer(text)]
+
+
 def renamed(value: Json, names: Mapping[str, str]) -> Json:
     """`value` with every reference in it to something that has another name now under that name."""
     if isinstance(value, str):

@@ -6,18 +6,20 @@ before it is expected to answer (`speculation`).
 
 from dataclasses import dataclass, field
 
+from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject, json_object
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.batches import Batch, batch_in
 from gateway.patterns.gaps import gap_from
 from gateway.patterns.handover import Before, cannot_be_undone, undos_after
+from gateway.patterns.lost_told import LostReferences
 from gateway.patterns.nested import is_lifted
 from gateway.patterns.settings import DEFAULT_CONCURRENCY, HANDOVER, WORKERS, slug_of, whole, workers_in
 from gateway.patterns.shares import Share
 from gateway.patterns.speculation import Early, ahead_of, node_for
 from gateway.patterns.stage_work import StageEnd, stage_ways, staged, taken_back
-from gateway.patterns.stages import Stage, stages_in
+from gateway.patterns.stages import Stage, stages_in, unpromised
 from gateway.patterns.sufficiency import refuse_small_limits
 from gateway.patterns.undoing import Undoing, is_stuck
 from gateway.patterns.work import carried_out
@@ -31,6 +33,7 @@ class Course:
     done: dict[str, StepResult] = field(default_factory=dict[str, StepResult])
     gaps: list[Gap] = field(default_factory=list[Gap])
     notices: list[str] = field(default_factory=list[str])
+    lost: LostReferences = field(default_factory=LostReferences)
     spent: dict[str, Share] = field(default_factory=dict[str, Share])
 
     @property
@@ -54,8 +57,16 @@ class Sequential:
         _refuse_small_limits(self._stages, limits)
 
     def doubts(self) -> tuple[str, ...]:
-        """What is legal, and probably not meant: workers that no stage calls."""
-        return tuple(f"{slug_of(each)} is in no stage, and is never asked" for each in self._idle)
+        """What is legal, and probably not meant: workers that no stage calls, fields that no contract names."""
+        idle = (f"{slug_of(each)} is in no stage, and is never asked" for each in self._idle)
+        lost = (f"stage {stage.name}: {each.said}" for _, stage, each in unpromised(self._stages) if not each.never)
+        return (*idle, *lost)
+
+    def refuse_dead(self) -> None:
+        """See `Refusing`."""
+        for number, stage, each in unpromised(self._stages):
+            if each.never:
+                raise InvalidRequest(f"stage {stage.name}: {each.said}", detail={"path": ["stages", number]})
 
     async def run(self, task: Task, steps: Steps) -> Outcome:
         if self._batch is not None:
@@ -63,12 +74,14 @@ class Sequential:
         course = Course(task=task)
         early: Early | None = None
         for stage, following in zip(self._stages, (*self._stages[1:], None), strict=True):
+            await course.lost.tell_of_condition(stage, course.before, steps)
             if stage.when is not None and not stage.when.holds(course.before.known):
                 if early is not None:
                     await early.dropped(steps, because=f"{stage.name} is not needed")
                     early = None
                 await steps.decided("skip", stage.name, because=f"{stage.when} does not hold")
                 continue
+            await course.lost.tell(stage, course.before, steps)
             begun, early = early, None
             if begun is not None:
                 end = await begun.taken(course.before, self._ways, steps, limit=self._concurrency)
@@ -111,9 +124,10 @@ async def _noted(stage: Stage, end: StageEnd, course: Course, steps: Steps) -> N
     for undo in undos_after(stage, end.effects, course.before):
         if result.ok and undo.undoes:
             course.notices.append(f"{stage.name}: what an attempt that does not count has done stands ({undo.undoes})")
-        steps.compensate(undo.target, undo.input, labels=undo.labels, because=undo.undoes)
+        steps.compensate(undo.target, undo.input, labels=undo.labels, because=undo.undoes, lacks=undo.lacks)
     if result.ok:
         course.done[stage.name] = result
+        await course.lost.tell_of_undo(stage, course.before, steps)
         await steps.part(stage.name, result.value, text=result.text)
 
 

@@ -1,12 +1,13 @@
 """The stages of a sequential workflow, as its settings describe them. Checked before anything of it is done. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Handing, Question
+from gateway.patterns.lost_references import Unpromised, meant, unpromised_in
 from gateway.patterns.references import (
     TASK,
     Condition,
@@ -15,6 +16,7 @@ from gateway.patterns.references import (
     named_in,
     names_filled_in,
     paths_in,
+    references_within,
 )
 from gateway.patterns.settings import contract, objects, seconds, target_in, texts
 from gateway.patterns.shares import Share
@@ -79,6 +81,11 @@ class Stage:
         return self.target.startswith("tool:")
 
     @property
+    def refers(self) -> list[Json]:
+        """All that may hold references it is begun with."""
+        return [self.input, self.when.reference if self.when else None, *references_within(self.claims)]
+
+    @property
     def fields(self) -> list[str]:
         """Those its contract names."""
         schema = self.input_schema or {}
@@ -101,6 +108,18 @@ def stages_in(settings: JsonObject, *, batch: bool) -> tuple[Stage, ...]:
     if not stages:
         raise InvalidRequest("the pattern sequential needs stages", detail={"setting": "stages"})
     return tuple(stages)
+
+
+def unpromised(stages: Iterable[Stage]) -> Iterator[tuple[int, Stage, Unpromised]]:
+    """References to fields that the stages they name do not promise, each with the number of the stage it is in."""
+    contracts: dict[str, JsonObject | None] = {}
+    for number, stage in enumerate(stages):
+        # A workflow's contract is held to its answer alone, which its account of the run has around it.
+        gives = None if stage.target.startswith("workflow:") else stage.output_schema
+        yield from ((number, stage, each) for each in unpromised_in(stage.refers, contracts))
+        contracts[stage.name] = gives
+        undo = stage.undo[1] if stage.undo else None
+        yield from ((number, stage, each) for each in unpromised_in(undo, contracts))
 
 
 def _stage(entry: JsonObject, known: set[str], handing: Handing) -> Stage:
@@ -176,7 +195,7 @@ def _refuse_nonsense(stage: Stage, known: set[str], *, batch: bool) -> None:
 def _refuse_unknown(known: set[str], names: Iterable[str]) -> None:
     for name in names:
         if name not in known:
-            raise InvalidRequest(f"it refers to ${name}, which does not come before it")
+            raise InvalidRequest(f"it refers to ${name}, which does not come before it{meant(name, known)}")
 
 
 def _refuse_speculation(stage: Stage, before: Stage | None, *, batch: bool) -> None:

@@ -174,9 +174,16 @@ class MemorySteps:
         self.parts.setdefault(name, value)
 
     def compensate(
-        self, target: str, input: Json, *, labels: Labels = CLEAN, because: str = "", task: TaskView | None = None
+        self,
+        target: str,
+        input: Json,
+        *,
+        labels: Labels = CLEAN,
+        because: str = "",
+        task: TaskView | None = None,
+        lacks: str = "",
     ) -> None:
-        self._undo.append(Node(target=target, input=input, labels=labels, undoes=because, task=task))
+        self._undo.append(Node(target=target, input=input, labels=labels, undoes=because, task=task, lacks=lacks))
 
     def undoable(self) -> None:
         """See `Steps.undoable`: nobody cancels a run in memory."""

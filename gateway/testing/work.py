@@ -118,6 +118,8 @@ class Workshop:
         node = job.node
         if job.until_s <= at_s:
             return replace(begun, error="deadline", reason="time was up before this step began")
+        if node.lacks:
+            return replace(begun, error="schema", reason=f"it was not called: {node.lacks}")
         if node.input_schema and (broken := violation(node.input_schema, node.input)):
             return replace(begun, error="schema", reason=f"what it would be given breaks its contract: {broken}")
         taken = [each for each in node.claims if not self._scratchpad.claims(each)]

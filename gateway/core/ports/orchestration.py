@@ -155,6 +155,8 @@ class Node:
     undoes: str = ""
     """Why it makes undone what another step has done; empty where it does not. It has an allowance of its own: neither
     a used-up budget nor a time that is over, nor that the run was canceled, keeps it from being done."""
+    lacks: str = ""
+    """What its input should have and has not: it is not called, and fails for that. Empty for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,10 +318,17 @@ class Steps(Protocol):
         ...
 
     def compensate(
-        self, target: str, input: Json, *, labels: Labels = CLEAN, because: str = "", task: TaskView | None = None
+        self,
+        target: str,
+        input: Json,
+        *,
+        labels: Labels = CLEAN,
+        because: str = "",
+        task: TaskView | None = None,
+        lacks: str = "",
     ) -> None:
         """Should the run fail or be canceled, call this; last registered first. `labels`: of the input. `because`: why
-        it has to be undone, where it is not only that. `task`: see `Node.task`."""
+        it has to be undone, where it is not only that. `task`, `lacks`: see `Node`."""
         ...
 
     def undoable(self) -> None:

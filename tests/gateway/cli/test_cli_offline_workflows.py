@@ -39,6 +39,21 @@ def test_every_workflow_that_is_wrong_is_named_with_its_place_and_what_was_meant
     ]
 
 
+def test_a_field_that_no_contract_names_is_an_error_where_there_can_be_no_other_and_else_a_warning(
+    tmp_path: Path,
+) -> None:
+    stages = '[{{agent: a, output_schema: {{properties: {{amount: {{}}}}{}}}}}, {{agent: b, input: {{x: "$a.amont"}}}}]'
+    found = found_in(
+        tmp_path,
+        f"closed: {{pattern: sequential, stages: {stages.format(', additionalProperties: false')}}}",
+        f"open: {{pattern: sequential, stages: {stages.format('')}}}",
+    )
+    assert found == [
+        (5, "workflows.closed.stages[1]", "", "error"),
+        (6, "workflows.open", "", "warning"),
+    ]
+
+
 def test_workflows_that_call_each_other_in_a_circle_are_told_once(tmp_path: Path) -> None:
     found = found_in(
         tmp_path,

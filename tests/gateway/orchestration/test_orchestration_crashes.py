@@ -66,7 +66,7 @@ def failing_stages() -> Scene:
         "pattern": "sequential",
         "stages": [
             {"agent": "a", "undo": {"tool": "undo/a"}},
-            {"tool": "orders/find", "input": {"n": "$a.n"}, "undo": {"tool": "undo/b"}},
+            {"tool": "orders/find", "input": {"n": "$a.n", "of": "$a.none"}, "undo": {"tool": "undo/b"}},
             {"agent": "bad"},
         ],
     }
