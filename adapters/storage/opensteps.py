@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select, update
@@ -24,6 +25,7 @@ from gateway.core.catalog import EVERY_TENANT
 from gateway.core.fields import TakenOut
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import Labels, labels_from_json
+from gateway.core.limits import NOTHING_USED, Usage, usage_from_json
 from gateway.core.model import Principal, PrincipalKind, principal
 from gateway.core.ports.storage import Handed, OpenStep
 from gateway.core.task import TaskState
@@ -47,12 +49,18 @@ _LEARN = (
     .where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step"))
     .values(labels=bindparam("learned", type_=_c.labels.type))
 )
+_SPENT = select(_c.spent).where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step"))
+_SPEND = (
+    update(open_steps)
+    .where(_c.run_id == bindparam("of_run"), _c.step_id == bindparam("of_step"))
+    .values(spent=bindparam("now_spent", type_=_c.spent.type))
+)
 _ENDED = select(runs.c.id).where(runs.c.state.in_([state.value for state in TaskState if state.terminal]))
 _CLOSE_ENDED = delete(open_steps).where(_c.run_id.in_(_ENDED))
 _ALL = select(open_steps)
 _OF_AGENT = _ALL.where(_c.agent == bindparam("of_agent"))
 _OF_RUN = _ALL.where(_c.run_id == bindparam("of_run"))
-_HEARD = Prepared(select(_c.step_id, _c.labels).where(_c.run_id == bindparam("of_run")))
+_HEARD = Prepared(select(_c.step_id, _c.labels, _c.spent).where(_c.run_id == bindparam("of_run")))
 """All that changes of a step that is open."""
 
 _KINDS: dict[str, PrincipalKind] = {
@@ -117,6 +125,21 @@ class SqlOpenSteps:
 
         await self._written(run_id, step_id, act)
 
+    async def spend(self, run_id: str, step_id: str, used: Usage) -> None:
+        step = self._steps.get((run_id, step_id))
+        if step is None:
+            return
+        self._remember(replace(step, spent=step.spent + used))
+        place = {"of_run": run_id, "of_step": step_id}
+
+        def act(connection: Connection) -> None:
+            # Another process may have counted calls of the same step.
+            there = connection.execute(_SPENT.with_for_update(), place).one_or_none()
+            if there is not None:
+                connection.execute(_SPEND, {**place, "now_spent": (usage_from_json(there[0]) + used).to_json()})
+
+        await self._written(run_id, step_id, act, lasting=False)
+
     def find(self, run_id: str, step_id: str) -> OpenStep | None:
         return self._steps.get((run_id, step_id))
 
@@ -156,8 +179,15 @@ class SqlOpenSteps:
             rows = await self._database.glance(lambda connection: _HEARD.all(connection, place))
         finally:
             self._looking.discard(look)
-        there = {(run_id, step_id): json.loads(labels or "null") for step_id, labels in rows}
-        known = {key: step.labels.to_json() for key, step in self._steps.items() if step.run_id == run_id}
+        there = {
+            (run_id, step_id): (json.loads(labels or "null"), json.loads(spent or "null"))
+            for step_id, labels, spent in rows
+        }
+        known = {
+            key: (step.labels.to_json(), _json_from_spent(step.spent))
+            for key, step in self._steps.items()
+            if step.run_id == run_id
+        }
         return all(there.get(key) == known.get(key) for key in there.keys() | known.keys() if key not in look.ours)
 
     async def _compare(
@@ -183,9 +213,11 @@ class SqlOpenSteps:
         with self._changing((run_id, step_id)):
             await self._database.put(statement, values, about=run_id)
 
-    async def _written(self, run_id: str, step_id: str, act: Callable[[Connection], None]) -> None:
+    async def _written(
+        self, run_id: str, step_id: str, act: Callable[[Connection], None], *, lasting: bool = True
+    ) -> None:
         with self._changing((run_id, step_id)):
-            await self._database.write(act, about=run_id)
+            await self._database.write(act, about=run_id, lasting=lasting)
 
     @contextmanager
     def _changing(self, key: tuple[str, str]) -> Generator[None]:
@@ -247,10 +279,14 @@ def _row_from_step(step: OpenStep) -> dict[str, Any]:
         "traceparent": step.traceparent,
         "given": [_json_from_handed(each) for each in step.given] or None,
         "depth": step.depth,
+        "room": _json_from_room(step),
+        "spent": _json_from_spent(step.spent),
     }
 
 
 def _step_from_row(row: RowMapping) -> OpenStep:
+    room = json_object(row["room"])
+    tokens, cost = room.get("tokens"), room.get("cost_usd")
     return OpenStep(
         run_id=row["run_id"],
         step_id=row["step_id"],
@@ -264,7 +300,23 @@ def _step_from_row(row: RowMapping) -> OpenStep:
         traceparent=row["traceparent"],
         given=tuple(_handed_from_json(each) for each in row["given"] or ()),
         depth=row["depth"],
+        tokens_left=tokens if isinstance(tokens, int) else None,
+        cost_left_usd=None if cost is None else Decimal(json_text(cost)),
+        spent=usage_from_json(row["spent"]),
     )
+
+
+def _json_from_room(step: OpenStep) -> Json:
+    if step.tokens_left is None and step.cost_left_usd is None:
+        return None
+    return {
+        "tokens": step.tokens_left,
+        "cost_usd": None if step.cost_left_usd is None else str(step.cost_left_usd),
+    }
+
+
+def _json_from_spent(spent: Usage) -> Json:
+    return None if spent == NOTHING_USED else spent.to_json()
 
 
 def _json_from_handed(handed: Handed) -> Json:

@@ -138,6 +138,8 @@ open_steps = Table(
     _json("given"),
     # How many further levels what it calls may have; NULL in rows of earlier versions.
     Column("depth", BigInteger, nullable=True),
+    _json("room"),
+    _json("spent"),
 )
 
 approvals = Table(
@@ -361,6 +363,12 @@ def _to_8(connection: Connection) -> None:
                 index.create(connection, checkfirst=True)
 
 
+def _to_12(connection: Connection) -> None:
+    """What agents may spend, and have, by the tokens of steps."""
+    for name in ("room", "spent"):
+        connection.exec_driver_sql(f"ALTER TABLE open_steps ADD COLUMN {name} TEXT")
+
+
 _MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _to_2,
     notes.create,  # what runs note for later runs
@@ -372,6 +380,7 @@ _MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     starts.create,  # which messages have started runs
     accounts.create,  # accounts people have connected
     claims.create,  # what one browser or gateway has to itself
+    _to_12,
 )
 GATEWAY_SCHEMA = Schema(
     name="gateway", number=len(_MIGRATIONS) + 1, tables=TABLES, migrations=dict(enumerate(_MIGRATIONS, 2))

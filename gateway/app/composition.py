@@ -134,6 +134,7 @@ class Composition:
         self.endings = self.orchestrator.endings(foundation.starts, self.pipeline, self.neighbours.bus)
         self.subscriptions = Subscriptions(self._message_door(), self.neighbours.bus)
         self.pipeline.share(foundation.others.hops)
+        self.pipeline.count(self.orchestrator.own_calls)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

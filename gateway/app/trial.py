@@ -116,6 +116,7 @@ class TrialGateway:
             limits=sections.limits,
             hearing=Hearing(world.open_steps),
         )
+        self.pipeline.count(self.orchestrator.own_calls)
 
     async def start(self) -> None:
         """Offer everything there is, and go on with runs an earlier process left."""

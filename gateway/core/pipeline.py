@@ -5,7 +5,6 @@ recorded; a call with side effects has been recorded, durably, before it left as
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import assert_never
 
 import anyio
@@ -35,9 +34,10 @@ from gateway.core.model import (
     Result,
 )
 from gateway.core.plans import Plan, Policies, Snapshot, rewritten, rewritten_result
+from gateway.core.ports.own_calls import OwnCalls
 from gateway.core.ports.storage import AuditLog
 from gateway.core.ports.world import Clock, Ids
-from gateway.core.record import Record, outcome_of
+from gateway.core.record import Record, intent_of, outcome_of, record_id
 from gateway.core.resilience import Load, Resilience
 from gateway.core.verdict import Allow, Ask, Deny, Rewrite
 
@@ -70,6 +70,7 @@ class Pipeline:
         self._clock = clock
         self._ids = ids
         self._hearing = hearing
+        self._own_calls: OwnCalls | None = None
         self._hops = Hops()
         self._shared_hops: SharedHops | None = None
         self._resilience = Resilience(clock=clock, limits=limits, chaos=chaos)
@@ -80,6 +81,10 @@ class Pipeline:
     def share(self, hops: SharedHops | None) -> None:
         """Have the calls of other processes count that agents are at work on."""
         self._shared_hops = hops
+
+    def count(self, own_calls: OwnCalls) -> None:
+        """Have what agents call at work on a step spend what the step may."""
+        self._own_calls = own_calls
 
     @property
     def version(self) -> str:
@@ -161,6 +166,8 @@ class Pipeline:
             if self._shared_hops is not None:
                 request = await self._shared_hops.bounded(request)
             request = self._judged(request, plan, record)
+            if self._own_calls is not None:
+                request = await self._own_calls.begun(request)
             run = self._run_by_agent if plan.entry.capability.kind == "agent" else self._run
             result = await run(request, plan, record, emit)
             result = self._judged_result(request, plan, record, result)
@@ -187,8 +194,8 @@ class Pipeline:
         record.outcome = outcome_of(result)
         if isinstance(result, Complete):
             record.result, record.usage = result.body, result.usage
-            if result.usage is not NOTHING_USED and plan.meter is None:
-                self._report(request, plan, result)
+            if result.usage is not NOTHING_USED:
+                await self._report(request, plan, result)
         record.labels = result.labels
         self._finish(record, started_s)
         return result
@@ -252,7 +259,7 @@ class Pipeline:
             return await self._route(request, plan, record, emit)
         key = effect_key(request, capability) if capability.kind == "tool" else ""
         if not key:
-            await self._audit.record_durably(_intent_of(record))
+            await self._audit.record_durably(intent_of(record))
             return await self._route(request, plan, record, emit)
         record.idempotency_key = key
         remembered = await self._effects.begin(request, capability, key)
@@ -269,7 +276,7 @@ class Pipeline:
             record.detail = {**record.detail, "cached": True}
             return known
         if capability.effect != "read":
-            await self._audit.record_durably(_intent_of(record))
+            await self._audit.record_durably(intent_of(record))
         try:
             result = await self._route(request, plan, record, emit)
         except TARGET_FAILED as error:
@@ -287,7 +294,7 @@ class Pipeline:
         key = request.idempotency_key
         left: list[bool] = []
         try:
-            await self._audit.record_durably(_intent_of(record))
+            await self._audit.record_durably(intent_of(record))
             result = await self._route(request, plan, record, emit, lambda: left.append(True))
         except BaseException as error:
             # What is known of the effect must be written even when the call was cancelled. Whatever ended a call that
@@ -335,7 +342,7 @@ class Pipeline:
 
     def _record_of(self, request: Request) -> Record:
         return Record(
-            id=_record_id(request.id) or self._ids.new("rec"),
+            id=record_id(request.id) or self._ids.new("rec"),
             phase="outcome",
             at_us=self._clock.now_us(),
             principal=request.principal,
@@ -352,10 +359,12 @@ class Pipeline:
             request=request.body,
         )
 
-    def _report(self, request: Request, plan: Plan, result: Complete) -> None:
+    async def _report(self, request: Request, plan: Plan, result: Complete) -> None:
         meter = self._snapshot.policies.meter
-        if meter is not None:
+        if meter is not None and plan.meter is None:
             meter.note(request, plan.entry.capability, result.usage)
+        if self._own_calls is not None:
+            await self._own_calls.ended(request, result.usage)
 
     async def _refused(self, record: Record, started_s: float) -> None:
         """A denial is told once it is on disk: who tried what they may not is to be known whatever happens next."""
@@ -368,15 +377,6 @@ class Pipeline:
     def _finish(self, record: Record, started_s: float) -> None:
         record.duration_us = int((self._clock.monotonic_s() - started_s) * 1_000_000)
         self._audit.record(record)
-
-
-def _record_id(request_id: str) -> str:
-    """A request's own id under a record's prefix: one id fewer to make on every call; empty where there is none."""
-    return f"rec_{request_id[4:]}" if request_id.startswith("req_") else ""
-
-
-def _intent_of(record: Record) -> Record:
-    return replace(record, phase="intent")
 
 
 def _denied(request: Request, verdict: Deny) -> Denied:

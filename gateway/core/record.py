@@ -1,7 +1,7 @@
 """One line of the audit log, as the path writes it. Knows neither the log's format nor its storage."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, assert_never
 
 from gateway.core.content import Body
@@ -57,6 +57,16 @@ class Record:
     """The log takes digest and size from it, and the text itself only where bodies are kept."""
     result: Body | None = None
     detail: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+def record_id(request_id: str) -> str:
+    """A request's own id under a record's prefix: one id fewer to make on every call; empty where there is none."""
+    return f"rec_{request_id[4:]}" if request_id.startswith("req_") else ""
+
+
+def intent_of(record: Record) -> Record:
+    """The record of a call that is about to leave."""
+    return replace(record, phase="intent")
 
 
 def outcome_of(result: Result) -> Outcome:

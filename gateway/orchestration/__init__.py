@@ -7,7 +7,7 @@ with.
   budget), `runs` (as people see it), `run_labels`, `watching`, `waiting`, `endings`, `retention`, `persistence`,
   `bell`.
 - A step: `orders`, `calls` (budgeted, checked, tried), `deliveries` (one attempt), `results`, `chronicle` (told
-  beside the run), `begun` (under way beside the pattern), `graphs`, `offers`, `notes`.
+  beside the run), `begun` (under way beside the pattern), `own_calls` (its agent's), `graphs`, `offers`, `notes`.
 - What a step says: `messages`, `handed` (of it, by name), `history`, `recaps`, `fitting` and `summaries` (made to fit
   a window), `fetching` (the rest of a result), `earlier_turns` (the rest of one), `memories` and `remembering`.
 - Questions: `questions` (of a run), `asking_back` (of agents), `tools_asking` with `forms` (of tools), `relaying` (of

@@ -28,6 +28,7 @@ from gateway.orchestration.events import part_body, progress_body, warning_body
 from gateway.orchestration.handed import handed
 from gateway.orchestration.messages import said_to
 from gateway.orchestration.orders import Order, described
+from gateway.orchestration.own_calls import spent_on_own_calls
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.remembering import with_memory
 from gateway.orchestration.results import broken_by, cut, refused
@@ -174,8 +175,7 @@ class Caller:
             reservation = ledger.reserve(node.target, order.id, last=node.last)
         if reservation is None:
             return replace(begun, error="budget", reason="the run's budget has no room for another step")
-        # One that is stopped was called, whatever came of it.
-        used = Usage(calls=1)
+        used: Usage | None = None
         try:
             result = await self._checked(order, begun, started_s)
             used = result.usage
@@ -183,6 +183,9 @@ class Caller:
             used = begun.usage
             raise
         finally:
+            if used is None:
+                # One that is stopped was called, whatever came of it.
+                used = Usage(calls=1) + spent_on_own_calls(self._run.wiring.open_steps, order.run_id, order.id)
             used = self._used[order.id, order.first_attempt] = ledger.settle(reservation, used, node.target)
         return replace(result, usage=used)
 
@@ -261,14 +264,16 @@ class Caller:
         return replace(begun, labels=labels, reads=versions)
 
     async def _with_what_it_heard(self, order: Order, result: StepResult) -> StepResult:
-        """The result with the labels of everything its agent was told while it worked on it."""
+        """The result with the labels of everything its agent was told while it worked on it, and what it spent."""
         if order.kind != "agent":
             return result
         open_steps = self._run.wiring.open_steps
         # Another process may have told it.
         await persistently(lambda: open_steps.look_at_run(order.run_id))
         step = open_steps.find(order.run_id, order.id)
-        return result if step is None else replace(result, labels=result.labels.join(step.labels))
+        if step is None:
+            return result
+        return replace(result, labels=result.labels.join(step.labels), usage=result.usage + step.spent)
 
     def _handed(self, order: Order, result: StepResult) -> JsonObject:
         return handed(self._run.spec, order, result, self._arguments(order), self._run.recap.text)

@@ -192,6 +192,12 @@ def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
     # What it writes and calls meanwhile is in its words as its answer is.
     labels = labels.join(wiring.agent_labels(spec.tenant, order.slug))
     now_us, now_s = wiring.clock.now_us(), wiring.clock.monotonic_s()
+    budget = delivery.request.budget
+    if left_open is not None:
+        # What its agent may spend was said as it was opened first, of all it would have spent.
+        budget = structs.replace(
+            budget, calls=left_open.calls_left, tokens=left_open.tokens_left, cost_usd=left_open.cost_left_usd
+        )
     return OpenStep(
         run_id=spec.run_id,
         step_id=order.id,
@@ -206,10 +212,13 @@ def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
         phase=delivery.request.phase,
         labels=labels,
         deadline_at_us=now_us + int((delivery.until_s - now_s) * 1e6),
-        calls_left=delivery.request.budget.calls,
+        calls_left=budget.calls,
+        tokens_left=budget.tokens,
+        cost_left_usd=budget.cost_usd,
+        spent=NOTHING_USED if left_open is None else left_open.spent,
         traceparent=spec.traceparent,
         given=() if order.node.sealed else tuple(_handed(name, each) for name, each in order.results.items()),
-        depth=delivery.request.budget.depth,
+        depth=budget.depth,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 import structlog
@@ -22,6 +23,7 @@ from gateway.orchestration.context import Recap, RunContext
 from gateway.orchestration.dead_letter_queue import DeadLetterQueue
 from gateway.orchestration.events import artifact_body, status_body
 from gateway.orchestration.ledger import Ledger, Ledgers
+from gateway.orchestration.own_calls import spent_on_own_calls
 from gateway.orchestration.pauses import Gate, Gates
 from gateway.orchestration.persistence import persistently
 from gateway.orchestration.recaps import recapitulated
@@ -125,6 +127,7 @@ class Execution:
             parent_run=spec.parent_run,
             parent_step=spec.parent_step,
             others=self.ledgers,
+            own_calls=partial(spent_on_own_calls, self.wiring.open_steps, spec.run_id),
         )
         self.ledgers.open(ledger)
         return RunContext(

@@ -5,11 +5,13 @@ side were each told is left is there once. They find each other in one process; 
 crashed, a nested run may go on at another than the runs around it, and keeps to what it was told when it began.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from msgspec import structs
 
+from gateway.core.errors import Exhausted
 from gateway.core.limits import NOTHING_USED, WARN_SHARE, Budget, Usage
 
 UNDO_SHARE = Decimal("0.1")
@@ -26,6 +28,8 @@ class Reservation:
     step_id: str = ""
     undoes: bool = False
     """Whether there is room for all of it, whatever is left."""
+    share: Decimal = Decimal(1)
+    """Of the budget, which may be reserved when this is."""
 
 
 class Ledgers:
@@ -77,6 +81,8 @@ class Ledger:
     parent_run: str = ""
     parent_step: str = ""
     others: Ledgers = field(default_factory=Ledgers)
+    own_calls: Callable[[str], Usage] = lambda _step_id: NOTHING_USED
+    """What the agent at work on a step has spent so far on calls of its own."""
     reservations: list[Reservation] = field(default_factory=list[Reservation])
     _settled: Usage = field(default_factory=Usage)
     _steps: int = 0
@@ -96,7 +102,7 @@ class Ledger:
         """A reservation for one more step, or None if the budget has no room for it, or that of a run around this one.
         `last`: a step that words the answer: it may use what was kept back, and begins as long as anything is left."""
         share = Decimal(1) if last else Decimal(1) - Decimal(str(SYNTHESIS_SHARE))
-        reservation = self._held(Usage(calls=1) if last else self._average(target), step_id)
+        reservation = self._held(Usage(calls=1) if last else self._average(target), step_id, share=share)
         if all(_fits(each.held, each.budget, share) for each in (self, *self._around())):
             return reservation
         self.reservations.remove(reservation)
@@ -109,6 +115,18 @@ class Ledger:
     def reserve_undo(self, step_id: str = "") -> Reservation:
         """A reservation for a step that makes another undone: there is always room for its one call."""
         return self._held(Usage(calls=1), step_id, undoes=True)
+
+    def left_for_own_calls(self, step_id: str) -> Budget | None:
+        """What the agent at work on the step may spend on calls of its own: None where the run does not bound it,
+        because the step undoes something or is none of those under way here. Raises: Exhausted: nothing."""
+        mine = next((each for each in self.reservations if each.step_id == step_id), None)
+        if mine is None or mine.undoes:
+            return None
+        # What is held of the step is at least the call it is itself and those of its own; one more has to fit.
+        more = max(0, self.own_calls(step_id).calls + 2 - self._held_for(mine).calls)
+        if all(_fits(each.held + Usage(calls=more), each.budget, mine.share) for each in (self, *self._around())):
+            return self.left()
+        raise Exhausted("the run's budget has no room for another call", detail={"limit": "budget"})
 
     def settle(self, reservation: Reservation, used: Usage, target: str = "") -> Usage:
         """The step has ended and used that, or more: what a nested run has spent of which nobody heard the end counts
@@ -162,14 +180,15 @@ class Ledger:
         cost_usd = None if budget.cost_usd is None else max(left.cost_usd or Decimal(0), budget.cost_usd * UNDO_SHARE)
         return structs.replace(left, calls=calls, tokens=tokens, cost_usd=cost_usd)
 
-    def _held(self, estimate: Usage, step_id: str, *, undoes: bool = False) -> Reservation:
-        reservation = Reservation(estimate=estimate, step_id=step_id, undoes=undoes)
+    def _held(self, estimate: Usage, step_id: str, *, undoes: bool = False, share: Decimal = Decimal(1)) -> Reservation:
+        reservation = Reservation(estimate=estimate, step_id=step_id, undoes=undoes, share=share)
         self.reservations.append(reservation)
         return reservation
 
     def _held_for(self, reservation: Reservation) -> Usage:
         within = self.others.within(reservation.step_id)
-        return reservation.estimate if within is None else _most(reservation.estimate, within.held + Usage(calls=1))
+        held = _most(reservation.estimate, self.own_calls(reservation.step_id) + Usage(calls=1))
+        return held if within is None else _most(held, within.held + Usage(calls=1))
 
     def _around(self) -> "tuple[Ledger, ...]":
         """Those of the runs around this one, the nearest first, as far as they bound it: one that undoes something has

@@ -20,6 +20,7 @@ from gateway.core.ports.bus import Bus
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.journal import Journal
 from gateway.core.ports.orchestration import PatternType
+from gateway.core.ports.own_calls import OwnCalls
 from gateway.core.ports.retention import RunArchive
 from gateway.core.ports.runs import Run
 from gateway.core.ports.starts import StartStore
@@ -39,6 +40,7 @@ from gateway.orchestration.execution import Execution, ended_from_json
 from gateway.orchestration.explaining import Explaining
 from gateway.orchestration.ledger import Ledgers
 from gateway.orchestration.nesting import with_depth
+from gateway.orchestration.own_calls import StepsOwnCalls
 from gateway.orchestration.retention import Retention, RetentionSettings
 from gateway.orchestration.run_labels import labels_told
 from gateway.orchestration.runs import Runs, wanted_from
@@ -78,6 +80,7 @@ class Orchestrator:
         self._gateway: Gateway | None = None
         self._leaving = anyio.Event()
         self._ledgers = Ledgers()
+        self.own_calls: OwnCalls = StepsOwnCalls(wiring.open_steps, self._ledgers)
         self.approving = Approving(wiring)
         self._dead_letter_queue = DeadLetterQueue(wiring)
         self.runs = Runs(wiring, self._dead_letter_queue)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from decimal import Decimal
 
 import anyio
 import pytest
@@ -10,6 +11,7 @@ from adapters.storage.opensteps import SqlOpenSteps
 from adapters.storage.tables import GATEWAY_SCHEMA
 from gateway.core.fields import TakenOut
 from gateway.core.labels import Labels
+from gateway.core.limits import Usage
 from gateway.core.model import principal
 from gateway.core.ports.storage import Handed, OpenStep, OpenSteps
 from gateway.testing.stores.around_runs import MemoryOpenSteps
@@ -30,6 +32,8 @@ STEP = OpenStep(
     labels=Labels(untrusted=frozenset({"server:web"}), confidential=frozenset({"secret"}), regions=frozenset({"eu"})),
     deadline_at_us=2**52,
     calls_left=3,
+    tokens_left=700,
+    cost_left_usd=Decimal("0.25"),
     parent_record="rec_1",
     given=(
         Handed(name="quote", step_id="run_1/1"),
@@ -69,6 +73,35 @@ async def test_an_open_step_is_found_by_run_and_step_and_by_agent(steps: OpenSte
     assert steps.of_agent("default", "refunds") == (STEP,)
     assert steps.of_agent("other", "refunds") == ()
     assert steps.of_agent("default", "triage") == ()
+
+
+async def test_what_is_spent_on_a_step_adds_up_and_outlives_the_process(restart: Restart) -> None:
+    steps = restart()
+    await steps.open(STEP)
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(steps.spend, STEP.run_id, STEP.step_id, Usage(calls=1, tokens=10, cost_usd=Decimal("0.1")))
+    await steps.spend("run_1", "run_1/9", Usage(calls=1))
+
+    spent = replace(STEP, spent=Usage(calls=3, tokens=30, cost_usd=Decimal("0.3")))
+    assert steps.of_run("run_1") == (spent,)
+    assert steps.of_agent("default", "refunds") == (spent,)
+    again = restart()
+    await again.load()
+    assert again.find(STEP.run_id, STEP.step_id) == spent
+
+
+async def test_what_another_process_spends_on_a_step_is_found_by_who_looks_at_its_run(restart: Restart) -> None:
+    here, there = restart(), restart()
+    await here.open(STEP)
+    await there.load()
+    await there.spend(STEP.run_id, STEP.step_id, Usage(calls=2))
+    await here.spend(STEP.run_id, STEP.step_id, Usage(calls=1))
+    third = restart()
+    await third.load()
+    step = third.find(STEP.run_id, STEP.step_id)
+    assert step is not None
+    assert step.spent == Usage(calls=3)
 
 
 async def test_an_agent_of_every_tenant_has_the_steps_of_each(steps: OpenSteps) -> None:

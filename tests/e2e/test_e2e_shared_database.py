@@ -61,6 +61,11 @@ def configuration(portal: BlockingPortal, upstream: RawServer, deeds: Deeds) -> 
                     "pattern": "sequential",
                     "stages": [{"name": "ask", "agent": "helper", "input": {"instruction": "$task.message"}}],
                 },
+                "tight": {
+                    "pattern": "sequential",
+                    "stages": [{"name": "ask", "agent": "helper", "input": {"instruction": "$task.message"}}],
+                    "limits": {"calls": 3},
+                },
                 "order": {
                     "pattern": "sequential",
                     "stages": [
@@ -193,6 +198,35 @@ async def test_a_delegation_token_of_one_is_good_at_the_other_while_its_step_is_
             followed = await at_a.a2a("desk", "SendMessage", {"message": message})
             assert followed["result"]["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
             await _until_status(helper, 401)
+
+
+async def test_what_an_agent_calls_by_its_token_spends_the_runs_budget_at_whichever_gateway(
+    gateways: tuple[Gateway, Gateway], portal: BlockingPortal, deeds: Deeds
+) -> None:
+    a, b = gateways
+    deeds.messages.clear()
+    portal.call(_hold_again, deeds)
+    async with Caller(a, "ana") as at_a, operator(a) as operator_at_a:
+        message = {"messageId": "m3", "role": "ROLE_USER", "parts": [{"text": "wait for the last time"}]}
+        begun = await at_a.a2a(
+            "tight", "SendMessage", {"message": message, "configuration": {"returnImmediately": True}}
+        )
+        task_id = begun["result"]["task"]["id"]
+        await eventually(lambda: len(deeds.messages) == 1)
+        token = deeds.messages[0]["metadata"]["urn:drawbridge:delegation:1"]["token"]
+        async with Caller(b, "helper", token) as at_one, Caller(a, "helper", token) as at_other:
+            for helper in (at_one, at_other):
+                said = await helper.call("shop__look")
+                assert not said["result"].get("isError"), text_of(said)
+            for helper in (at_one, at_other):
+                assert "QUOTA_EXCEEDED" in json.dumps(await helper.call("shop__look"))
+            assert "run__scratchpad_get" in await at_other.tools()
+
+        portal.call(deeds.release.set)
+        followed = await at_a.a2a("tight", "SendMessage", {"message": message})
+        assert followed["result"]["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
+        run = (await operator_at_a.api(f"/runs/{task_id}")).json()
+        assert run["run"]["usage"]["calls"] == 3, run
 
 
 async def test_an_agent_added_at_one_is_there_at_the_other_until_it_is_removed(

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Protocol, TypeAlias
 
 from gateway.core.fields import TakenOut
 from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
+from gateway.core.limits import NOTHING_USED, Usage
 from gateway.core.model import Phase, Principal, PrincipalKind
 from gateway.core.record import Record
 
@@ -192,6 +194,12 @@ class OpenStep:
     """Of what the agent was handed, and of everything it has been told since."""
     deadline_at_us: int = 0
     calls_left: int | None = None
+    """How many calls its agent may make by its token, those it has made included; None: as many as it likes."""
+    tokens_left: int | None = None
+    cost_left_usd: Decimal | None = None
+    """What those calls may spend, likewise."""
+    spent: Usage = NOTHING_USED
+    """On such calls, so far."""
     parent_record: str = ""
     traceparent: str = ""
     given: tuple[Handed, ...] = ()
@@ -221,6 +229,11 @@ class OpenSteps(Protocol):
     async def learn(self, run_id: str, step_id: str, labels: Labels) -> None:
         """Whoever works on the step was told something with these labels: it has them too from now on. Nothing to do
         where it is closed."""
+        ...
+
+    async def spend(self, run_id: str, step_id: str, used: Usage) -> None:
+        """Whoever works on the step has used that, in calls of its own; in memory before this waits for anything.
+        Nothing to do where it is closed."""
         ...
 
     def find(self, run_id: str, step_id: str) -> OpenStep | None:

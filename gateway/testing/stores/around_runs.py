@@ -6,6 +6,7 @@ from dataclasses import replace
 from gateway.core.catalog import EVERY_TENANT
 from gateway.core.json import Json
 from gateway.core.labels import Labels
+from gateway.core.limits import Usage
 from gateway.core.ports.dead_letters import DeadLetter, DeadState
 from gateway.core.ports.runs import NOTES_AT_MOST, NotePlace
 from gateway.core.ports.storage import OpenStep
@@ -37,6 +38,11 @@ class MemoryOpenSteps:
     async def learn(self, run_id: str, step_id: str, labels: Labels) -> None:
         if (step := self.find(run_id, step_id)) is not None:
             self._keep(replace(step, labels=step.labels.join(labels)))
+
+    async def spend(self, run_id: str, step_id: str, used: Usage) -> None:
+        for steps in (self.steps, self.rows) if self.find(run_id, step_id) is not None else ():
+            if (step := steps.get((run_id, step_id))) is not None:
+                steps[run_id, step_id] = replace(step, spent=step.spent + used)
 
     def find(self, run_id: str, step_id: str) -> OpenStep | None:
         return self.steps.get((run_id, step_id))

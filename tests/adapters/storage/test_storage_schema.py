@@ -165,7 +165,7 @@ async def test_a_file_of_the_first_version_gets_what_was_added_since(tmp_path: P
         for name in ("runs", "run_steps"):
             for column in ("input_tokens", "output_tokens", "counted_tokens", "models"):
                 connection.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
-        for column in ("given", "depth"):
+        for column in ("given", "depth", "room", "spent"):
             connection.execute(f"ALTER TABLE open_steps DROP COLUMN {column}")
         connection.execute("DROP TABLE costs")
         for column in ("paused_at_us", "held_us"):
