@@ -46,9 +46,11 @@ class StepsOwnCalls:
 
     async def ended(self, request: Request, used: Usage) -> None:
         step = self._step_of(request)
+        if step is None:
+            return
         # The call itself was counted as it began.
         used = replace(used, calls=max(0, used.calls - 1))
-        if step is None or used == NOTHING_USED:
+        if used == NOTHING_USED:
             return
         try:
             await self._steps.spend(step.run_id, step.step_id, used)
