@@ -121,14 +121,14 @@ class Old:
         match request.path_params["what"]:
             case "grow":
                 self.tools.append(f"look_{len(self.tools)}")
-                for session in self.sessions.values():
+                for session in [*self.sessions.values()]:
                     await session.send_tool_list_changed()
             case "touch":
-                for session in self.followers.values():
+                for session in [*self.followers.values()]:
                     await session.send_resource_updated(NOTE)
             case "pay":
                 self.paid = True
-                for session in self.payers.values():
+                for session in [*self.payers.values()]:
                     await session.send_elicit_complete(PAGE.elicitation_id)
             case "forget":
                 self.paid = False
