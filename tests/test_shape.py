@@ -16,7 +16,10 @@ TOP_LEVEL = {
     *("pyproject.toml", "requirements.lock", "requirements-dev.lock", "Makefile", "Dockerfile"),
     *("README.md", "LICENSE", "CHANGELOG.md", ".ci", ".gitignore", ".pre-commit-config.yaml", ".dockerignore"),
 }
-MAPPED = ("gateway/core", "gateway/app", "gateway/cli", "gateway/orchestration", "gateway/patterns")
+MAPPED = (
+    *("gateway/core", "gateway/app", "gateway/cli", "gateway/orchestration", "gateway/patterns"),
+    *(path.parent.relative_to(ROOT).as_posix() for path in sorted((ROOT / "gateway/patterns").glob("*/__init__.py"))),
+)
 """Packages of so many modules that their docstring is a map of them."""
 TOO_LONG: dict[str, int] = {}
 """Files and functions that are longer for now, each with the length it may not exceed."""

@@ -10,11 +10,11 @@ from gateway.cli.failure import FINDING, UNREACHABLE, Failure
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.ports.orchestration import Offer
-from gateway.patterns.classifying import Request, question_on
-from gateway.patterns.roles import Role
-from gateway.patterns.routing_rules import Judgement
-from gateway.patterns.settings import slug_of
-from gateway.patterns.verdicts import Verdict, by_words, verdict_from
+from gateway.patterns.router.classifying import Request, question_on
+from gateway.patterns.router.rules import Judgement
+from gateway.patterns.router.verdicts import Verdict, by_words, verdict_from
+from gateway.patterns.shared.roles import Role
+from gateway.patterns.shared.settings import slug_of
 
 _TIMEOUT_S = 60.0
 

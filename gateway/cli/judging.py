@@ -13,10 +13,10 @@ from gateway.cli.place_contents import sections_of
 from gateway.cli.render import facts, table
 from gateway.core.contracts import violation
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
-from gateway.patterns.calibration import Gold, Weighed, calibrated
-from gateway.patterns.panel import PANEL_AT_MOST, judges_input, scores_said, scores_schema
-from gateway.patterns.roles import Role, role_in
-from gateway.patterns.rubric import Criterion, criteria_in, scored_by_rules
+from gateway.patterns.consensus.calibration import Gold, Weighed, calibrated
+from gateway.patterns.consensus.panel import PANEL_AT_MOST, judges_input, scores_said, scores_schema
+from gateway.patterns.consensus.rubric import Criterion, criteria_in, scored_by_rules
+from gateway.patterns.shared.roles import Role, role_in
 
 Call = Callable[[str, JsonObject], Json]
 """Asks a capability for its answer. Raises: Failure."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gateway.cli.remote import Remote
 from gateway.core.json import JsonObject, json_list, json_object, json_text
-from gateway.patterns.route_eval import recent
+from gateway.patterns.router.evaluation import recent
 
 
 def recent_routes(remote: Remote, workflow: str, limit: int) -> JsonObject:

@@ -11,8 +11,8 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, canonical_json, json_object
 from gateway.core.ports.orchestration import Node, Note, Outcome, StepError, StepResult, Steps
 from gateway.core.task import Task
-from gateway.patterns.nested import gaps_in, notices_in
-from gateway.patterns.settings import number_or, slug_of, target_in, whole
+from gateway.patterns.shared.nested import gaps_in, notices_in
+from gateway.patterns.shared.settings import number_or, slug_of, target_in, whole
 
 TOPIC = "canary"
 ROLLED_BACK = "rolled back"

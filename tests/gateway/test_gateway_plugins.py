@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import InvalidRequest
-from gateway.patterns.sequential import Sequential
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.sequential.pattern import Sequential
+from gateway.patterns.supervisor.pattern import Supervisor
 from gateway.plugins import load_patterns, offered
 
 

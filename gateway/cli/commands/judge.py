@@ -11,7 +11,7 @@ from gateway.cli.mcp_calls import Tools
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
 from gateway.cli.remote import gateway_url
 from gateway.cli.render import progress, show
-from gateway.patterns.calibration import gold_from
+from gateway.patterns.consensus.calibration import gold_from
 
 app = command_group("Calibrate the judge of a consensus workflow.")
 

@@ -18,9 +18,9 @@ from gateway.cli.words import clean
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.ports.orchestration import Offer
-from gateway.patterns.route_eval import Case, Labelled, evaluated, labelled_from
-from gateway.patterns.router import Router
-from gateway.patterns.routing import Routing
+from gateway.patterns.router.evaluation import Case, Labelled, evaluated, labelled_from
+from gateway.patterns.router.pattern import Router
+from gateway.patterns.router.routing import Routing
 
 app = command_group("Measure where requests go, on a labelled set or by the record.")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gateway.core.json import Json, JsonObject, json_from, json_list, json_object
 from gateway.orchestration.settings import ROLES, WorkflowSettings
 from gateway.orchestration.targets import FillerSettings, PlanStepSettings, StageSettings, VerifySettings
-from gateway.patterns.references import TASK, condition_from, is_reference, names_filled_in, paths_in
+from gateway.patterns.shared.references import TASK, condition_from, is_reference, names_filled_in, paths_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from gateway.core.ports.orchestration import Question, Steps
 from gateway.core.task import Task
 from gateway.orchestration.explanation import explained as told
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.sequential import Sequential
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.sequential.pattern import Sequential
+from gateway.patterns.supervisor.pattern import Supervisor
 from tests.fakes_orchestration import ANA, World, says
 from tests.gateway.orchestration.test_orchestration_approvals import asked
 from tests.gateway.orchestration.test_orchestration_explanation import fails

@@ -33,7 +33,7 @@ from gateway.core.task import TaskState
 from gateway.orchestration.orchestrator import Orchestrator
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
-from gateway.patterns.sequential import Sequential
+from gateway.patterns.sequential.pattern import Sequential
 from tests.fakes_orchestration import ANA, StraightPath, no_pattern
 from tests.gateway.orchestration.crashing_gateway import RemoteAgents
 

@@ -19,7 +19,7 @@ from gateway.core.task import Artifact, Task, TaskState
 from gateway.orchestration.endings import ANSWER_BYTES, Endings, answer_of
 from gateway.orchestration.orchestrator import Orchestrator
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.sequential import Sequential
+from gateway.patterns.sequential.pattern import Sequential
 from gateway.testing.stores.starts import MemoryStarts
 from tests.fakes_orchestration import Agents, Asked, StraightPath, World, failing, says
 

@@ -7,8 +7,8 @@ from gateway.cli.run_forms import mermaid
 from gateway.core.json import Json, json_list, json_object, json_text
 from gateway.core.model import Complete
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.sequential import Sequential
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.sequential.pattern import Sequential
+from gateway.patterns.supervisor.pattern import Supervisor
 from tests.crashes import Scene
 from tests.fakes_orchestration import ANA, Asked, World, failing, says
 from tests.gateway.orchestration.test_orchestration_forks import ShiftedClock

@@ -16,10 +16,10 @@ from gateway.orchestration.memories import Memories
 from gateway.orchestration.run_server import TOOLS, RunServer
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
-from gateway.patterns.mesh import Mesh
-from gateway.patterns.plan_execute import PlanExecute
-from gateway.patterns.sequential import Sequential
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.mesh.pattern import Mesh
+from gateway.patterns.plan_execute.pattern import PlanExecute
+from gateway.patterns.sequential.pattern import Sequential
+from gateway.patterns.supervisor.pattern import Supervisor
 from tests.fakes_orchestration import Asked, World, no_engine, says, told
 
 pytestmark = pytest.mark.anyio

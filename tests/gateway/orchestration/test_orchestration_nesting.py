@@ -7,8 +7,8 @@ from gateway.core.json import JsonObject
 from gateway.orchestration.nesting import depth_of, with_depth
 from gateway.orchestration.orchestrator import check
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.router import Router
-from gateway.patterns.sequential import Sequential
+from gateway.patterns.router.pattern import Router
+from gateway.patterns.sequential.pattern import Sequential
 
 
 def workflow(*called: str, **more: object) -> WorkflowSettings:

@@ -19,7 +19,7 @@ from gateway.core.ports.runs import Run
 from gateway.orchestration.memories import DAY_US, TEXT_CHARS, Memories, MemorySettings, Source
 from gateway.orchestration.run_server import MEMORY_TOOLS, RunServer
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.sequential import Sequential
+from gateway.patterns.sequential.pattern import Sequential
 from gateway.plugins import load_memory
 from gateway.testing.stores.around_runs import MemoryOpenSteps
 from gateway.testing.stores.memory import MemoryInMemory

@@ -23,7 +23,7 @@ from gateway.orchestration.ledger import Ledger
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.orchestration.undoing import says_that_it_undoes
 from gateway.orchestration.wiring import Wiring
-from gateway.patterns.sequential import Sequential
+from gateway.patterns.sequential.pattern import Sequential
 from gateway.testing.stores.runs import MemoryRuns
 from tests.fakes_orchestration import ANA, Asked, World, answer, failing, says, told
 

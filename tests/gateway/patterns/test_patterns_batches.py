@@ -10,8 +10,8 @@ from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.limits import Usage
 from gateway.core.model import Complete
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.queues import BoundedQueue, Overflow
-from gateway.patterns.sequential import Sequential
+from gateway.patterns.sequential.pattern import Sequential
+from gateway.patterns.sequential.queues import BoundedQueue, Overflow
 from gateway.testing.agents import Agent, fails, in_turn, takes
 from gateway.testing.agents import says as always
 from gateway.testing.rehearsal import Stage, rehearse

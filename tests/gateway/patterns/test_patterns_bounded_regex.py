@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidRequest
-from gateway.patterns.bounded_regex import bounded, found_in
+from gateway.patterns.router.bounded_regex import bounded, found_in
 
 BAD = [
     "(a+)+b",

@@ -5,10 +5,10 @@ from time import perf_counter
 from gateway.core.fields import without
 from gateway.core.json import Json, JsonObject
 from gateway.core.ports.orchestration import StepResult
-from gateway.patterns.panel import likeness
-from gateway.patterns.reports import report_from, template_from
-from gateway.patterns.rubric import criteria_in, scored_by_rules
-from gateway.patterns.verify import checks_in, confirms, verified
+from gateway.patterns.concurrent.reports import report_from, template_from
+from gateway.patterns.consensus.panel import likeness
+from gateway.patterns.consensus.rubric import criteria_in, scored_by_rules
+from gateway.patterns.shared.verify import checks_in, confirms, verified
 
 MANY = 20_000
 ENTRIES: list[Json] = [{"page": number} for number in range(MANY)]

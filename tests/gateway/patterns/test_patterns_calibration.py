@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject
-from gateway.patterns.calibration import Weighed, calibrated, gold_from, tau_b
-from gateway.patterns.rubric import Criterion
+from gateway.patterns.consensus.calibration import Weighed, calibrated, gold_from, tau_b
+from gateway.patterns.consensus.rubric import Criterion
 
 CRITERIA = [Criterion(name="sound", weight=2), Criterion(name="brief")]
 ANSWERS: JsonObject = {"x": 1, "y": 2, "z": 3}

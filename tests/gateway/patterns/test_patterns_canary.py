@@ -8,7 +8,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.orchestration.settings import WorkflowSettings
 from gateway.patterns.canary import Canary, Standing, failed, place_of
-from gateway.patterns.sequential import Sequential
+from gateway.patterns.sequential.pattern import Sequential
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Agents, Asked, World, failing, says, told
 

@@ -11,7 +11,7 @@ from gateway.core.limits import Budget
 from gateway.core.ports.orchestration import Gap
 from gateway.orchestration.blocks.concurrent import ConcurrentSettings
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.concurrent import Concurrent
+from gateway.patterns.concurrent.pattern import Concurrent
 from gateway.testing.agents import Agent, Asked, Reply, fails, hangs, in_turn, says, takes
 from gateway.testing.rehearsal import Rehearsal, Stage, rehearse
 from tests.fakes_orchestration import World

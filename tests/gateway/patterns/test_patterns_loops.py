@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.json import Json
-from gateway.patterns.loops import Repeat, Requests, digest, round_trip, similarity
+from gateway.patterns.shared.loops import Repeat, Requests, digest, round_trip, similarity
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(max_size=12),

@@ -11,8 +11,8 @@ from gateway.core.model import Complete
 from gateway.orchestration.doubts import doubts
 from gateway.orchestration.orchestrator import check
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.sequential import Sequential
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.sequential.pattern import Sequential
+from gateway.patterns.supervisor.pattern import Supervisor
 from tests.fakes_orchestration import Asked, World, failing, says, told
 
 pytestmark = pytest.mark.anyio

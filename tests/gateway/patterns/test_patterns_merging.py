@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.json import Json
-from gateway.patterns.merging import MERGE_RULES, Conflict, Merged, MergeRule, Merging, Said, merged
-from gateway.patterns.sameness import same
+from gateway.patterns.concurrent.merging import MERGE_RULES, Conflict, Merged, MergeRule, Merging, Said, merged
+from gateway.patterns.shared.sameness import same
 
 SCALARS = st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-5, 5, width=16) | st.sampled_from("abc")
 NAMES = st.sampled_from(["price", "terms", "list", "positions"])

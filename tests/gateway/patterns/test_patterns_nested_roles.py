@@ -5,12 +5,12 @@ import pytest
 from gateway.core.json import Json, json_list, json_object
 from gateway.core.ports.orchestration import PatternType
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.concurrent import Concurrent
-from gateway.patterns.consensus import Consensus
-from gateway.patterns.event_driven import EventDriven
-from gateway.patterns.plan_execute import PlanExecute
-from gateway.patterns.sequential import Sequential
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.concurrent.pattern import Concurrent
+from gateway.patterns.consensus.pattern import Consensus
+from gateway.patterns.event_driven.pattern import EventDriven
+from gateway.patterns.plan_execute.pattern import PlanExecute
+from gateway.patterns.sequential.pattern import Sequential
+from gateway.patterns.supervisor.pattern import Supervisor
 from gateway.testing.agents import Agent, Asked, Reply, in_turn, says
 from gateway.testing.rehearsal import Rehearsal, Stage, rehearse
 

@@ -6,9 +6,9 @@ import pytest
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject
-from gateway.patterns.plan import PlanRules, followers, plan_from
-from gateway.patterns.references import condition_from, named_in, resolved
-from gateway.patterns.views import Sight
+from gateway.patterns.planned.plan import PlanRules, followers, plan_from
+from gateway.patterns.shared.references import condition_from, named_in, resolved
+from gateway.patterns.shared.views import Sight
 
 RULES = PlanRules(targets=frozenset({"agent:a", "tool:x/y", "workflow:w"}), max_steps=5)
 

@@ -14,9 +14,9 @@ from gateway.core.labels import Labels
 from gateway.core.limits import Usage
 from gateway.core.model import Complete
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.plan_execute import PlanExecute
-from gateway.patterns.tier_costs import Spent, cost_report
-from gateway.patterns.tiers import estimated
+from gateway.patterns.plan_execute.pattern import PlanExecute
+from gateway.patterns.plan_execute.tier_costs import Spent, cost_report
+from gateway.patterns.plan_execute.tiers import estimated
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told
 

@@ -10,10 +10,10 @@ from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.model import Accepted, Complete
 from gateway.core.ports.orchestration import StepResult
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.plan import PlanStep
-from gateway.patterns.plan_execute import PlanExecute
-from gateway.patterns.plan_undoing import in_order_of_ending
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.plan_execute.pattern import PlanExecute
+from gateway.patterns.planned.plan import PlanStep
+from gateway.patterns.planned.undoing import in_order_of_ending
+from gateway.patterns.supervisor.pattern import Supervisor
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, failing, says, told
 

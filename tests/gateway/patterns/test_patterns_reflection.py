@@ -11,9 +11,9 @@ from gateway.core.limits import Usage
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import StepResult
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.critique import by_rules, critique_in, weighted
-from gateway.patterns.reflection import Reflection
-from gateway.patterns.sequential import Sequential
+from gateway.patterns.reflection.pattern import Reflection
+from gateway.patterns.sequential.pattern import Sequential
+from gateway.patterns.shared.critique import by_rules, critique_in, weighted
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject
-from gateway.patterns.reports import Template, report_from, report_text, template_from
+from gateway.patterns.concurrent.reports import Template, report_from, report_text, template_from
 
 TEXT = """
 ## [i/n] Title

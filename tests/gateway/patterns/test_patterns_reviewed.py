@@ -13,10 +13,10 @@ from gateway.core.model import Complete, Event, StatusChanged
 from gateway.core.ports.orchestration import Offer, StepResult
 from gateway.core.task import TaskState
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.plan import PlanRules, ancestors, longest_s, plan_from
-from gateway.patterns.review import by_rule, reviews_in, somebody_else
-from gateway.patterns.settings import StandIn
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.planned.plan import PlanRules, ancestors, longest_s, plan_from
+from gateway.patterns.planned.review import by_rule, reviews_in, somebody_else
+from gateway.patterns.shared.settings import StandIn
+from gateway.patterns.supervisor.pattern import Supervisor
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told
 

@@ -8,11 +8,11 @@ from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.labels import Labels
 from gateway.core.model import Complete
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.event_driven import EventDriven
-from gateway.patterns.mesh import Mesh
-from gateway.patterns.plan_execute import PlanExecute
-from gateway.patterns.reflection import Reflection
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.event_driven.pattern import EventDriven
+from gateway.patterns.mesh.pattern import Mesh
+from gateway.patterns.plan_execute.pattern import PlanExecute
+from gateway.patterns.reflection.pattern import Reflection
+from gateway.patterns.supervisor.pattern import Supervisor
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says
 

@@ -4,8 +4,8 @@ import pytest
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject
-from gateway.patterns.classifying import Request
-from gateway.patterns.route_eval import Case, Labelled, evaluated, labelled_from, recent
+from gateway.patterns.router.classifying import Request
+from gateway.patterns.router.evaluation import Case, Labelled, evaluated, labelled_from, recent
 
 WORKERS = ("agent:refunds", "agent:billing")
 

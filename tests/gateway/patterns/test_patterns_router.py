@@ -12,9 +12,9 @@ from gateway.core.model import Complete, principal
 from gateway.core.ports.approvals import ApprovalState
 from gateway.core.task import TaskState
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.router import Router
-from gateway.patterns.sequential import Sequential
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.router.pattern import Router
+from gateway.patterns.sequential.pattern import Sequential
+from gateway.patterns.supervisor.pattern import Supervisor
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes import FakeClock
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told

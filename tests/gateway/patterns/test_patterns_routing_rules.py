@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject
 from gateway.core.ports.orchestration import Offer
-from gateway.patterns.routing_rules import Judgement, judged, normalised, overlaps, rules_in
-from gateway.patterns.verdicts import by_words, verdict_from
-from gateway.patterns.wishes import Intent
+from gateway.patterns.router.rules import Judgement, judged, normalised, overlaps, rules_in
+from gateway.patterns.router.verdicts import by_words, verdict_from
+from gateway.patterns.shared.wishes import Intent
 
 DESK: list[JsonObject] = [
     {"agent": "refunds", "keywords": ["refund*", "money back"]},

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from gateway.core.contracts import violation
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject
-from gateway.patterns.panel import agreement, judges_input, likeness, scores_said, scores_schema, unnamed
-from gateway.patterns.rubric import Criterion, criteria_in, ranked, scored_by_rule, total
+from gateway.patterns.consensus.panel import agreement, judges_input, likeness, scores_said, scores_schema, unnamed
+from gateway.patterns.consensus.rubric import Criterion, criteria_in, ranked, scored_by_rule, total
 
 SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9, width=16) | st.text("ab ", max_size=4)
 VALUES = st.recursive(

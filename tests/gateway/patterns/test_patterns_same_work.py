@@ -5,8 +5,8 @@ import pytest
 from gateway.core.json import Json, JsonObject
 from gateway.core.ports.orchestration import PatternType
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.plan_execute import PlanExecute
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.plan_execute.pattern import PlanExecute
+from gateway.patterns.supervisor.pattern import Supervisor
 from gateway.testing.agents import says
 from gateway.testing.rehearsal import Stage, rehearse
 

@@ -8,7 +8,7 @@ from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.labels import Labels
 from gateway.core.model import Complete
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.sequential import Sequential
+from gateway.patterns.sequential.pattern import Sequential
 from tests.fakes_orchestration import Asked, World, answer, failing, says, told
 
 pytestmark = pytest.mark.anyio

@@ -5,7 +5,7 @@ from time import perf_counter
 import pytest
 
 from gateway.core.json import Json, JsonObject
-from gateway.patterns.spoken import object_said
+from gateway.patterns.shared.spoken import object_said
 
 FOUND: JsonObject = {"worker": "a"}
 

@@ -14,10 +14,10 @@ from gateway.core.ports.approvals import ApprovalState
 from gateway.core.ports.orchestration import StepResult
 from gateway.core.task import Task, TaskState
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.failures import choice_in, is_approved
-from gateway.patterns.sequential import Sequential
-from gateway.patterns.shares import Share
-from gateway.patterns.views import Sight, result_seen, sight_in, task_view
+from gateway.patterns.sequential.pattern import Sequential
+from gateway.patterns.shared.failures import choice_in, is_approved
+from gateway.patterns.shared.shares import Share
+from gateway.patterns.shared.views import Sight, result_seen, sight_in, task_view
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told
 

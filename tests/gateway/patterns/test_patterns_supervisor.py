@@ -9,7 +9,7 @@ from gateway.core.labels import Labels
 from gateway.core.limits import Usage
 from gateway.core.model import Complete
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.supervisor.pattern import Supervisor
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told
 
 pytestmark = pytest.mark.anyio

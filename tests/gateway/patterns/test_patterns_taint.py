@@ -6,12 +6,12 @@ from gateway.core.json import Json
 from gateway.core.labels import Labels
 from gateway.core.ports.orchestration import PatternType
 from gateway.orchestration.settings import WorkflowSettings
-from gateway.patterns.event_driven import EventDriven
-from gateway.patterns.mesh import Mesh
-from gateway.patterns.plan_execute import PlanExecute
-from gateway.patterns.router import Router
-from gateway.patterns.sequential import Sequential
-from gateway.patterns.supervisor import Supervisor
+from gateway.patterns.event_driven.pattern import EventDriven
+from gateway.patterns.mesh.pattern import Mesh
+from gateway.patterns.plan_execute.pattern import PlanExecute
+from gateway.patterns.router.pattern import Router
+from gateway.patterns.sequential.pattern import Sequential
+from gateway.patterns.supervisor.pattern import Supervisor
 from gateway.testing.agents import Agent, Asked, Reply, fails, in_turn, says
 from gateway.testing.rehearsal import Rehearsal, Stage, rehearse
 

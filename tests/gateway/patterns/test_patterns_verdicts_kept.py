@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.json import JsonObject
-from gateway.patterns.verdicts import Verdict
-from gateway.patterns.verdicts_kept import kept_of, verdict_kept
-from gateway.patterns.wishes import Intent
+from gateway.patterns.router.verdicts import Verdict
+from gateway.patterns.router.verdicts_kept import kept_of, verdict_kept
+from gateway.patterns.shared.wishes import Intent
 
 WORKERS = ("agent:a", "agent:b")
 WORDS = st.lists(st.text("abcß.,", min_size=1, max_size=4), min_size=1, max_size=12)
