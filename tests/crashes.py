@@ -19,7 +19,7 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.model import Complete, Event, Result, StatusChanged
 from gateway.core.ports.orchestration import PatternType
 from gateway.core.task import TaskState
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.plugins import load_patterns
 from tests.fakes_orchestration import Answering, World, told
 

@@ -40,8 +40,8 @@ from gateway.core.ports.world import Secret
 from gateway.core.record import Record
 from gateway.core.resilience import Load, OwnerView, PlacesView
 from gateway.core.spread import seq_of
-from gateway.orchestration.memories import Memories
-from gateway.orchestration.retention import Pruned
+from gateway.orchestration.messages.memories import Memories
+from gateway.orchestration.runs.retention import Pruned
 from gateway.testing.stores.accounts import MemoryAccounts
 from gateway.testing.stores.claims import MemoryClaims
 from gateway.testing.stores.memory import MemoryInMemory

@@ -37,9 +37,9 @@ from gateway.core.ports.memory import Memory, MemoryType
 from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.world import Clock
 from gateway.core.task import Task, TaskState
-from gateway.orchestration.memories import Memories
+from gateway.orchestration.messages.memories import Memories
 from gateway.orchestration.orchestrator import Orchestrator
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
 from gateway.testing.stores.approvals import MemoryApprovals
 from gateway.testing.stores.around_runs import MemoryDeadLetters, MemoryNotes, MemoryOpenSteps

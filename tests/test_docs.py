@@ -18,7 +18,7 @@ from gateway.config.schema import SCHEMA_FILE, schema_text
 from gateway.core.errors import ERRORS
 from gateway.core.json import Json, json_list, json_object, json_text
 from gateway.orchestration.orchestrator import check
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.plugins import load_patterns
 from tests.reader import Reader, first_missing
 from tests.readme import ROOT, TEXT, Block, blocks, names_in, rows

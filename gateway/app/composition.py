@@ -43,11 +43,11 @@ from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.policy import RequestPolicy
 from gateway.core.ports.storage import OpenStep
 from gateway.core.record import Outcome, Record
-from gateway.orchestration.fitting import Reader
-from gateway.orchestration.memories import Memories
+from gateway.orchestration.messages.fitting import Reader
+from gateway.orchestration.messages.memories import Memories
 from gateway.orchestration.orchestrator import NAME as WORKFLOWS
 from gateway.orchestration.orchestrator import Orchestrator, check
-from gateway.orchestration.run_server import RunServer
+from gateway.orchestration.step.run_server import RunServer
 from gateway.orchestration.wiring import Wiring
 from gateway.plugins import load_memory, load_patterns
 from policies.access.policy import AccessPolicy

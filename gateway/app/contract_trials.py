@@ -17,7 +17,7 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.limits import Budget
 from gateway.core.model import Request, ignore_event, principal
 from gateway.core.ports.orchestration import StepResult
-from gateway.orchestration.results import answered
+from gateway.orchestration.records.results import answered
 from gateway.testing.contracts.breaks import ToolContract, Tools
 from gateway.testing.contracts.generation import values_for
 from gateway.testing.contracts.readers import Part, parts_of

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from gateway.app.ready import Ready
 from gateway.app.stand_ins import tools_of
 from gateway.core.json import Json
-from gateway.orchestration.run_server import TOOLS
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
+from gateway.orchestration.step.run_server import TOOLS
 from gateway.testing.contracts.readers import parts_of
 from gateway.testing.scenarios.known_targets import KINDS, KnownTargets
 

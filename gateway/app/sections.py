@@ -28,9 +28,9 @@ from gateway.core.errors import GatewayError
 from gateway.core.json import JsonObject
 from gateway.core.limits import Limits
 from gateway.core.model import Principal, principal
-from gateway.orchestration.memories import MemorySettings
-from gateway.orchestration.retention import RetentionSettings
-from gateway.orchestration.settings import Glossary, WorkflowSettings, with_buses, with_glossary
+from gateway.orchestration.messages.memories import MemorySettings
+from gateway.orchestration.runs.retention import RetentionSettings
+from gateway.orchestration.settings.workflow import Glossary, WorkflowSettings, with_buses, with_glossary
 from policies.access.settings import RoleSettings
 from policies.budgets.settings import BudgetsSettings, PriceSettings
 

@@ -16,7 +16,7 @@ from gateway.core.json import json_from
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.model import principal
 from gateway.core.ports.bus import Bus
-from gateway.orchestration.blocks.started_by import StartSettings
+from gateway.orchestration.settings.blocks.started_by import StartSettings
 
 log = structlog.get_logger(__name__)
 

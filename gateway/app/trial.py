@@ -28,10 +28,10 @@ from gateway.core.plans import Policies, Snapshot
 from gateway.core.ports.policy import RequestPolicy
 from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Clock, Ids
-from gateway.orchestration.fitting import Reader
-from gateway.orchestration.memories import Memories
+from gateway.orchestration.messages.fitting import Reader
+from gateway.orchestration.messages.memories import Memories
 from gateway.orchestration.orchestrator import Orchestrator, check
-from gateway.orchestration.run_server import RunServer
+from gateway.orchestration.step.run_server import RunServer
 from gateway.orchestration.wiring import Wiring
 from gateway.plugins import load_memory, load_patterns
 from gateway.testing.scenarios.faulty import FaultyUpstream, Ordered

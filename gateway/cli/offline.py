@@ -19,7 +19,7 @@ from gateway.config.problems import ConfigurationError, Problem
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.model import Capability, Principal
-from gateway.orchestration.memories import BUILT_IN
+from gateway.orchestration.messages.memories import BUILT_IN
 from gateway.plugins import load_memory, load_tool_search
 from gateway.testing.contracts.breaks import breaks
 from policies.access.explain import capability_named, explain

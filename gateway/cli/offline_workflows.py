@@ -8,10 +8,10 @@ from gateway.config.problems import Problem
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import json_list, json_text
 from gateway.core.ports.orchestration import PatternType
-from gateway.orchestration.doubts import doubts
-from gateway.orchestration.nesting import with_depth
 from gateway.orchestration.orchestrator import check
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.doubts import doubts
+from gateway.orchestration.settings.nesting import with_depth
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.plugins import load_patterns, offered
 
 

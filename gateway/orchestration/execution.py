@@ -18,20 +18,20 @@ from gateway.core.ports.journal import RunInterrupted
 from gateway.core.ports.orchestration import Gap, Outcome, Pattern, PatternType, StepResult
 from gateway.core.ports.runs import Moved, Run, RunStep, Told
 from gateway.core.task import Task, TaskState, Turn
-from gateway.orchestration.chronicle import Chronicle
-from gateway.orchestration.context import Recap, RunContext
-from gateway.orchestration.dead_letter_queue import DeadLetterQueue
-from gateway.orchestration.events import artifact_body, status_body
-from gateway.orchestration.ledger import Ledger, Ledgers
-from gateway.orchestration.own_calls import spent_on_own_calls
-from gateway.orchestration.pauses import Gate, Gates
-from gateway.orchestration.persistence import persistently
-from gateway.orchestration.recaps import recapitulated
-from gateway.orchestration.relaying import Floor
-from gateway.orchestration.settings import keys_from, limits_from
-from gateway.orchestration.spec import RunSpec
+from gateway.orchestration.records.events import artifact_body, status_body
+from gateway.orchestration.records.spec import RunSpec
+from gateway.orchestration.running.chronicle import Chronicle
+from gateway.orchestration.running.context import Recap, RunContext
+from gateway.orchestration.running.dead_letter_queue import DeadLetterQueue
+from gateway.orchestration.running.ledger import Ledger, Ledgers
+from gateway.orchestration.running.pauses import Gate, Gates
+from gateway.orchestration.running.persistence import persistently
+from gateway.orchestration.running.relaying import Floor
+from gateway.orchestration.running.undoing import CANCELED, Undone
+from gateway.orchestration.settings.workflow import keys_from, limits_from
+from gateway.orchestration.step.own_calls import spent_on_own_calls
+from gateway.orchestration.step.recaps import recapitulated
 from gateway.orchestration.steps import RunSteps
-from gateway.orchestration.undoing import CANCELED, Undone
 from gateway.orchestration.wiring import Wiring
 
 log = structlog.get_logger(__name__)

@@ -26,30 +26,30 @@ from gateway.core.ports.runs import Run
 from gateway.core.ports.starts import StartStore
 from gateway.core.ports.upstream import Listing
 from gateway.core.task import TaskState
-from gateway.orchestration.admission import Admission
-from gateway.orchestration.advising import Advising
-from gateway.orchestration.approving import Approving
-from gateway.orchestration.asking_callers import Callers, run_of
-from gateway.orchestration.control import Control
-from gateway.orchestration.dead_letter_queue import DeadLetterQueue
-from gateway.orchestration.dead_letters import DeadLetterOffice
-from gateway.orchestration.doubts import refuse_dead
-from gateway.orchestration.endings import Endings
-from gateway.orchestration.events import opened, task_of
 from gateway.orchestration.execution import Execution, ended_from_json
-from gateway.orchestration.explaining import Explaining
-from gateway.orchestration.ledger import Ledgers
-from gateway.orchestration.nesting import with_depth
-from gateway.orchestration.own_calls import StepsOwnCalls
-from gateway.orchestration.retention import Retention, RetentionSettings
-from gateway.orchestration.run_labels import labels_told
-from gateway.orchestration.runs import Runs, wanted_from
-from gateway.orchestration.settings import WorkflowSettings
-from gateway.orchestration.spec import spec_from_json
-from gateway.orchestration.unfit_limits import refuse_unfit_limits
-from gateway.orchestration.unused import refuse_unused
-from gateway.orchestration.versions import Versions
-from gateway.orchestration.watching import Watching
+from gateway.orchestration.records.events import opened, task_of
+from gateway.orchestration.records.spec import spec_from_json
+from gateway.orchestration.running.dead_letter_queue import DeadLetterQueue
+from gateway.orchestration.running.ledger import Ledgers
+from gateway.orchestration.runs.admission import Admission
+from gateway.orchestration.runs.advising import Advising
+from gateway.orchestration.runs.approving import Approving
+from gateway.orchestration.runs.asking_callers import Callers, run_of
+from gateway.orchestration.runs.control import Control
+from gateway.orchestration.runs.dead_letters import DeadLetterOffice
+from gateway.orchestration.runs.endings import Endings
+from gateway.orchestration.runs.explaining import Explaining
+from gateway.orchestration.runs.labels import labels_told
+from gateway.orchestration.runs.retention import Retention, RetentionSettings
+from gateway.orchestration.runs.seen import Runs, wanted_from
+from gateway.orchestration.runs.versions import Versions
+from gateway.orchestration.runs.watching import Watching
+from gateway.orchestration.settings.doubts import refuse_dead
+from gateway.orchestration.settings.nesting import with_depth
+from gateway.orchestration.settings.unfit_limits import refuse_unfit_limits
+from gateway.orchestration.settings.unused import refuse_unused
+from gateway.orchestration.settings.workflow import WorkflowSettings
+from gateway.orchestration.step.own_calls import StepsOwnCalls
 from gateway.orchestration.wiring import Wiring
 
 NAME = "workflows"

@@ -25,21 +25,21 @@ from gateway.core.ports.orchestration import (
     TaskView,
     Whose,
 )
-from gateway.orchestration.begun import Begun, BegunSteps
-from gateway.orchestration.calls import Caller
-from gateway.orchestration.context import RunContext
-from gateway.orchestration.events import part_body, progress_body
-from gateway.orchestration.graphs import in_order, is_step_name, skipped, usable
-from gateway.orchestration.notes import keep, kept
-from gateway.orchestration.offers import offer_from_json, offer_of, offer_to_json
-from gateway.orchestration.orders import Order, target_name
-from gateway.orchestration.pauses import prolonged
-from gateway.orchestration.persistence import persistently
-from gateway.orchestration.questions import Questions
-from gateway.orchestration.results import result_from_json, result_to_json
-from gateway.orchestration.scratchpad import RunScratchpad
-from gateway.orchestration.stopping import Stopping
-from gateway.orchestration.undoing import CANCELED, COMPENSATES, Undone, may_undo, undone
+from gateway.orchestration.records.events import part_body, progress_body
+from gateway.orchestration.records.orders import Order, target_name
+from gateway.orchestration.records.results import result_from_json, result_to_json
+from gateway.orchestration.running.begun import Begun, BegunSteps
+from gateway.orchestration.running.context import RunContext
+from gateway.orchestration.running.pauses import prolonged
+from gateway.orchestration.running.persistence import persistently
+from gateway.orchestration.running.stopping import Stopping
+from gateway.orchestration.running.undoing import CANCELED, COMPENSATES, Undone, may_undo, undone
+from gateway.orchestration.step.calls import Caller
+from gateway.orchestration.step.graphs import in_order, is_step_name, skipped, usable
+from gateway.orchestration.step.notes import keep, kept
+from gateway.orchestration.step.offers import offer_from_json, offer_of, offer_to_json
+from gateway.orchestration.step.questions import Questions
+from gateway.orchestration.step.scratchpad import RunScratchpad
 
 _UNSURE = frozenset({"timeout", "in_doubt"})
 """How a tool's call ends of which nobody knows what it has done."""

@@ -12,8 +12,8 @@ from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.runs import NoteStore, RunStore
 from gateway.core.ports.storage import OpenStep, OpenSteps
 from gateway.core.ports.world import Clock, Ids
-from gateway.orchestration.fitting import Reader
-from gateway.orchestration.memories import Memories
+from gateway.orchestration.messages.fitting import Reader
+from gateway.orchestration.messages.memories import Memories
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,8 +23,8 @@ from gateway.core.ports.orchestration import (
     TaskView,
     Whose,
 )
-from gateway.orchestration.graphs import in_order, is_step_name, usable
-from gateway.orchestration.undoing import Undone, undone
+from gateway.orchestration.running.undoing import Undone, undone
+from gateway.orchestration.step.graphs import in_order, is_step_name, usable
 from gateway.testing.memory_scratchpad import MemoryScratchpad
 from gateway.testing.work import Job, Started, Workshop
 

@@ -8,7 +8,7 @@ from gateway.core.errors import Conflict
 from gateway.core.labels import CLEAN, Labels, join_all
 from gateway.core.limits import Usage
 from gateway.core.ports.orchestration import Entry, Node, Offer, StepResult
-from gateway.orchestration.results import broken_by
+from gateway.orchestration.records.results import broken_by
 from gateway.testing.agents import Agent, Asked, Reply
 from gateway.testing.memory_scratchpad import MemoryScratchpad
 

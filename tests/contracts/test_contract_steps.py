@@ -30,7 +30,7 @@ from gateway.core.ports.runs import RunEvent
 from gateway.core.ports.world import Secret
 from gateway.core.task import Task
 from gateway.orchestration.orchestrator import Orchestrator
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
 from gateway.testing.agents import Agent, Reply, hangs
 from gateway.testing.agents import says as replies

@@ -9,7 +9,7 @@ from gateway.app.scenarios import ready_in, run_scenario
 from gateway.app.sections import SECTIONS
 from gateway.config.load import parse
 from gateway.orchestration.orchestrator import check
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.plugins import load_patterns
 
 TESTS = Path(__file__).parent

@@ -18,8 +18,8 @@ from gateway.cli.render import show, stderr
 from gateway.cli.words import clean
 from gateway.config.problems import closest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
-from gateway.orchestration.advice.answers import on_traits
-from gateway.orchestration.advice.traits import QUESTIONS, Traits
+from gateway.orchestration.runs.advice.answers import on_traits
+from gateway.orchestration.runs.advice.traits import QUESTIONS, Traits
 
 app = single_command()
 

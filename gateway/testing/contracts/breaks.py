@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core.contracts import violation
 from gateway.core.json import Json, JsonObject, json_list, json_object
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.shared.references import paths_in
 from gateway.testing.contracts.comparison import gaps, member_at, types_of
 from gateway.testing.contracts.readers import Part, Reading, parts_of, readings_in

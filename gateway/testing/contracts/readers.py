@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.core.json import Json, JsonObject, json_from, json_list, json_object
-from gateway.orchestration.settings import ROLES, WorkflowSettings
-from gateway.orchestration.targets import FillerSettings, PlanStepSettings, StageSettings, VerifySettings
+from gateway.orchestration.settings.targets import FillerSettings, PlanStepSettings, StageSettings, VerifySettings
+from gateway.orchestration.settings.workflow import ROLES, WorkflowSettings
 from gateway.patterns.shared.references import TASK, condition_from, is_reference, names_filled_in, paths_in
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from gateway.core.content import Content, data_part, text_part
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import Labels
-from gateway.orchestration.results import MEMBER
+from gateway.orchestration.records.results import MEMBER
 from gateway.testing.scenarios.matching import mismatch, said_in, values_at
 from gateway.testing.scenarios.mocks import MockSettings, ReplySettings, WhenSettings
 

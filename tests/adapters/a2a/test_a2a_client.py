@@ -27,7 +27,7 @@ from gateway.core.model import (
     ignore_event,
 )
 from gateway.core.ports.orchestration import Node
-from gateway.orchestration.orders import Order
+from gateway.orchestration.records.orders import Order
 from tests.fakes_a2a import ANA, BOB, Deeds, Heard, fetch_card, real_agent, saying, upstream_to
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 
 from gateway.core.labels import Labels
-from gateway.orchestration.memories import Source
+from gateway.orchestration.messages.memories import Source
 from tests.fakes_api import ApiBench
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.cli.failure import OK, USAGE
 from gateway.core.labels import CLEAN
-from gateway.orchestration.memories import Source
+from gateway.orchestration.messages.memories import Source
 from tests.fakes_api import ApiBench
 from tests.gateway.cli.test_cli_online import Shell, bench, shell
 

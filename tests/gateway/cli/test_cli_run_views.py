@@ -13,8 +13,8 @@ from gateway.core.json import Json, JsonObject, json_list, json_object, json_tex
 from gateway.core.model import principal
 from gateway.core.ports.orchestration import Question, Steps
 from gateway.core.task import Task
-from gateway.orchestration.explanation import explained as told
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.runs.explanation import explained as told
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.patterns.supervisor.pattern import Supervisor
 from tests.fakes_orchestration import ANA, World, says

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.config.checks import ROLES, standard_checks
 from gateway.config.load import parse
 from gateway.config.problems import ConfigurationError, Problem
-from gateway.orchestration import settings
+from gateway.orchestration.settings import workflow
 
 
 class Part(BaseModel):
@@ -224,7 +224,7 @@ def test_sections_that_are_not_there_are_not_missed() -> None:
 
 
 def test_the_roles_that_are_looked_at_are_those_a_workflow_has() -> None:
-    assert settings.ROLES == ROLES
+    assert workflow.ROLES == ROLES
 
 
 def test_nobody_has_the_key_of_somebody_else() -> None:

@@ -31,8 +31,8 @@ from gateway.core.plans import Policies
 from gateway.core.ports.orchestration import Entry, Node
 from gateway.core.ports.upstream import Listing
 from gateway.core.verdict import Deny, Verdict
-from gateway.orchestration.messages import said_to
-from gateway.orchestration.spec import RunSpec
+from gateway.orchestration.messages.said import said_to
+from gateway.orchestration.records.spec import RunSpec
 from tests.fakes import ANA, GRANT, FakeClock, FakeUpstream, Path, Says, a_request, tool
 
 pytestmark = pytest.mark.anyio

@@ -29,7 +29,7 @@ from gateway.core.limits import Budget, Limits
 from gateway.core.model import Capability, Complete, Emit, Request, Result, TaskOpened, ignore_event
 from gateway.core.task import Task, TaskState
 from gateway.orchestration.orchestrator import Orchestrator
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
 from gateway.plugins import load_patterns
 from tests.fakes_orchestration import ANA, Agents, StraightPath, answer, no_pattern, says, told

@@ -31,7 +31,7 @@ from gateway.core.ports.runs import Run
 from gateway.core.ports.world import Secret
 from gateway.core.task import TaskState
 from gateway.orchestration.orchestrator import Orchestrator
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
 from gateway.patterns.sequential.pattern import Sequential
 from tests.fakes_orchestration import ANA, StraightPath, no_pattern

@@ -11,16 +11,16 @@ from gateway.config.checks import standard_checks
 from gateway.config.load import parse
 from gateway.core.json import JsonObject, json_list, json_object, json_text
 from gateway.core.ports.runs import Run, RunStep
-from gateway.orchestration.advice.answers import on_record, on_traits
-from gateway.orchestration.advice.choice import PATTERNS, SINGLE, cases
-from gateway.orchestration.advice.prediction import predicted
-from gateway.orchestration.advice.starts import start_of
-from gateway.orchestration.advice.traits import QUESTIONS, Traits
-from gateway.orchestration.advice.warnings import of_workflow
-from gateway.orchestration.doubts import doubts
 from gateway.orchestration.orchestrator import check
-from gateway.orchestration.runs import RunTree, StepTree
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.runs.advice.answers import on_record, on_traits
+from gateway.orchestration.runs.advice.choice import PATTERNS, SINGLE, cases
+from gateway.orchestration.runs.advice.prediction import predicted
+from gateway.orchestration.runs.advice.starts import start_of
+from gateway.orchestration.runs.advice.traits import QUESTIONS, Traits
+from gateway.orchestration.runs.advice.warnings import of_workflow
+from gateway.orchestration.runs.seen import RunTree, StepTree
+from gateway.orchestration.settings.doubts import doubts
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.plugins import load_patterns
 
 

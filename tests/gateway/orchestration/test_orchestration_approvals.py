@@ -11,9 +11,9 @@ from gateway.core.model import principal
 from gateway.core.ports.approvals import Approval
 from gateway.core.ports.orchestration import Outcome, Question, Steps
 from gateway.core.task import Task
-from gateway.orchestration.approving import Approving
 from gateway.orchestration.orchestrator import Orchestrator
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.runs.approving import Approving
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.testing.stores.approvals import MemoryApprovals
 from tests.fakes_orchestration import ANA, World, told
 

@@ -10,7 +10,7 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import Node, Outcome, Steps
 from gateway.core.task import Task
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from tests.fakes_orchestration import Asked, World, answer, told
 
 pytestmark = pytest.mark.anyio

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from gateway.orchestration.bell import Bell, Latch
+from gateway.orchestration.running.bell import Bell, Latch
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.model import Complete
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.testing.stores.scratch import MemoryScratch
 from tests.fakes_orchestration import Asked, World, says, told

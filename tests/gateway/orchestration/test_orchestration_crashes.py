@@ -12,7 +12,7 @@ from gateway.core.limits import Usage
 from gateway.core.model import Complete, Request, Result
 from gateway.core.ports.orchestration import Node, Outcome, Question, Steps
 from gateway.core.task import Task
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from tests import fakes_orchestration as fakes
 from tests.crashes import INSTANTS, CrashAt, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told

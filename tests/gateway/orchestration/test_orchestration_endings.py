@@ -16,9 +16,9 @@ from gateway.core.ports.bus import BusLimits, Message
 from gateway.core.ports.gateway import Gateway
 from gateway.core.ports.starts import Start
 from gateway.core.task import Artifact, Task, TaskState
-from gateway.orchestration.endings import ANSWER_BYTES, Endings, answer_of
 from gateway.orchestration.orchestrator import Orchestrator
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.runs.endings import ANSWER_BYTES, Endings, answer_of
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.testing.stores.starts import MemoryStarts
 from tests.fakes_orchestration import Agents, Asked, StraightPath, World, failing, says

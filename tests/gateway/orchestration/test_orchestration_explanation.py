@@ -6,7 +6,7 @@ import pytest
 from gateway.cli.run_forms import mermaid
 from gateway.core.json import Json, json_list, json_object, json_text
 from gateway.core.model import Complete
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.patterns.supervisor.pattern import Supervisor
 from tests.crashes import Scene

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import Exhausted, InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object
-from gateway.orchestration.fetching import MOST_BYTES, part_of
-from gateway.orchestration.fitting import REFERENCE_BYTES, fitted, with_references
-from gateway.orchestration.messages import AGAIN, Said
+from gateway.orchestration.messages.fetching import MOST_BYTES, part_of
+from gateway.orchestration.messages.fitting import REFERENCE_BYTES, fitted, with_references
+from gateway.orchestration.messages.said import AGAIN, Said
 from tests.fakes_costs import WordCounter
 
 pytestmark = pytest.mark.anyio

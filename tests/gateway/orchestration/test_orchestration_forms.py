@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.core.contracts import violation
 from gateway.core.json import Json, JsonObject, json_object
-from gateway.orchestration.forms import Filled, cannot_be_asked, filled, words_of
+from gateway.orchestration.step.forms import Filled, cannot_be_asked, filled, words_of
 
 
 def form(properties: JsonObject, *required: str) -> JsonObject:

@@ -11,10 +11,10 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.limits import Budget
 from gateway.core.model import Complete, Request, ignore_event
 from gateway.core.ports.journal import Journal
-from gateway.orchestration.fitting import Reader
-from gateway.orchestration.memories import Memories
-from gateway.orchestration.run_server import TOOLS, RunServer
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.messages.fitting import Reader
+from gateway.orchestration.messages.memories import Memories
+from gateway.orchestration.settings.workflow import WorkflowSettings
+from gateway.orchestration.step.run_server import TOOLS, RunServer
 from gateway.orchestration.wiring import Wiring
 from gateway.patterns.mesh.pattern import Mesh
 from gateway.patterns.plan_execute.pattern import PlanExecute

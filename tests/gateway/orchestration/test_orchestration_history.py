@@ -14,8 +14,8 @@ from gateway.core.model import Complete, Event, principal
 from gateway.core.ports.orchestration import Node, Outcome, Steps
 from gateway.core.ports.runs import Run
 from gateway.core.task import Task
-from gateway.orchestration.history import earlier_turns
-from gateway.orchestration.settings import WorkflowSettings, with_glossary
+from gateway.orchestration.records.history import earlier_turns
+from gateway.orchestration.settings.workflow import WorkflowSettings, with_glossary
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, keep, says, told
 

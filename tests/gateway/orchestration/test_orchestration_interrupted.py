@@ -11,7 +11,7 @@ from gateway.core.limits import Usage
 from gateway.core.model import Complete, Emit, Request, Result
 from gateway.core.ports.orchestration import Node, Outcome, Steps
 from gateway.core.task import Task
-from gateway.orchestration.bell import Bell
+from gateway.orchestration.running.bell import Bell
 from tests.crashes import CrashAt, Scene
 from tests.fakes_orchestration import Agents, Asked, World, answer, says, told
 

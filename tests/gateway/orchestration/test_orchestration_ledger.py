@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.limits import Budget, Usage
-from gateway.orchestration.ledger import Ledger
+from gateway.orchestration.running.ledger import Ledger
 
 
 def ledger(**parts: object) -> Ledger:

@@ -4,9 +4,9 @@ import pytest
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject
-from gateway.orchestration.nesting import depth_of, with_depth
 from gateway.orchestration.orchestrator import check
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.nesting import depth_of, with_depth
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.router.pattern import Router
 from gateway.patterns.sequential.pattern import Sequential
 

@@ -7,7 +7,7 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.model import principal
 from gateway.core.ports.orchestration import Node, Note, Outcome, Steps
 from gateway.core.task import Task
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Asked, World, says, told
 

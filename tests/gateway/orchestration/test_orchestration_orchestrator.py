@@ -23,7 +23,7 @@ from gateway.core.model import (
 )
 from gateway.core.ports.orchestration import Node, Outcome, PatternType, Question, Steps
 from gateway.core.task import Task, TaskPage, TaskState
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.testing.stores.scratch import MemoryScratch
 from tests.fakes_orchestration import ANA, Asked, World, answer, keep, says, told
 

@@ -11,7 +11,7 @@ from gateway.core.json import Json
 from gateway.core.limits import Budget, Usage
 from gateway.core.model import Complete, Request
 from gateway.core.ports.storage import OpenStep
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.plugins import load_patterns
 from tests.fakes_orchestration import Asked, World, says
 

@@ -16,9 +16,9 @@ from gateway.core.limits import Budget
 from gateway.core.model import Complete, Request, ignore_event, principal
 from gateway.core.ports.memory import Memo, MemoryPlace, MemoryType, Room
 from gateway.core.ports.runs import Run
-from gateway.orchestration.memories import DAY_US, TEXT_CHARS, Memories, MemorySettings, Source
-from gateway.orchestration.run_server import MEMORY_TOOLS, RunServer
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.messages.memories import DAY_US, TEXT_CHARS, Memories, MemorySettings, Source
+from gateway.orchestration.settings.workflow import WorkflowSettings
+from gateway.orchestration.step.run_server import MEMORY_TOOLS, RunServer
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.plugins import load_memory
 from gateway.testing.stores.around_runs import MemoryOpenSteps

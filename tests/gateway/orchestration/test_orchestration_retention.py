@@ -25,11 +25,11 @@ from gateway.core.ports.memory import Memo, MemoryPlace, Room
 from gateway.core.ports.orchestration import Entry as PadEntry
 from gateway.core.ports.runs import NotePlace, Run, RunStep
 from gateway.core.ports.storage import Fresh, Known, OwnedTask
-from gateway.orchestration.dead_letter_queue import DeadLetterQueue
-from gateway.orchestration.memories import Memories, MemorySettings
-from gateway.orchestration.retention import DAY_US, Pruned, Retention, RetentionSettings
-from gateway.orchestration.runs import Runs
-from gateway.orchestration.spec import RunSpec
+from gateway.orchestration.messages.memories import Memories, MemorySettings
+from gateway.orchestration.records.spec import RunSpec
+from gateway.orchestration.running.dead_letter_queue import DeadLetterQueue
+from gateway.orchestration.runs.retention import DAY_US, Pruned, Retention, RetentionSettings
+from gateway.orchestration.runs.seen import Runs
 from tests.crashes import Scene
 from tests.fakes_orchestration import ANA, MemoryScratch, World, no_engine
 

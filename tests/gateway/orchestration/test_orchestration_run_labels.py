@@ -11,7 +11,7 @@ from gateway.core.labels import Labels
 from gateway.core.model import Accepted, Complete, Emit, Event, Result, principal
 from gateway.core.ports.orchestration import Node, Outcome, PatternType, Steps
 from gateway.core.task import Task
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from tests.fakes_orchestration import ANA, Asked, World, answer, asking
 
 pytestmark = pytest.mark.anyio

@@ -14,8 +14,8 @@ from gateway.core.limits import Budget
 from gateway.core.model import Complete, Request, ignore_event, principal
 from gateway.core.ports.runs import Run
 from gateway.core.ports.storage import Handed, OpenStep
-from gateway.orchestration.memories import Memories
-from gateway.orchestration.run_server import TOOLS, RunServer
+from gateway.orchestration.messages.memories import Memories
+from gateway.orchestration.step.run_server import TOOLS, RunServer
 from gateway.testing.stores.memory import MemoryInMemory
 from tests.fakes import FakeClock
 from tests.fakes_orchestration import ANA, MemoryOpenSteps, MemoryRuns, MemoryScratch, no_engine

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.config.schema import json_schema
 from gateway.core.json import json_object
-from gateway.orchestration.settings import WorkflowSettings, keys_from, limits_from, with_buses
+from gateway.orchestration.settings.workflow import WorkflowSettings, keys_from, limits_from, with_buses
 
 
 def test_a_workflow_may_call_exactly_what_it_names() -> None:

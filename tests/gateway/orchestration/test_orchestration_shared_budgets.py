@@ -8,8 +8,8 @@ from gateway.core.limits import Budget, Usage
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import Node, Outcome, Steps
 from gateway.core.task import Task
-from gateway.orchestration.ledger import Ledger, Ledgers
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.running.ledger import Ledger, Ledgers
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.plugins import load_patterns
 from tests.fakes_orchestration import Asked, World, answer
 

@@ -13,8 +13,8 @@ from gateway.core.limits import Usage
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import Entry, Node, Outcome, PatternType, StepResult, Steps
 from gateway.core.task import Task
-from gateway.orchestration.messages import AGAIN
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.messages.said import AGAIN
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from tests.fakes_orchestration import Asked, MemoryScratch, World, answer, failing, says, told
 
 pytestmark = pytest.mark.anyio

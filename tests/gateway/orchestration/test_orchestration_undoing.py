@@ -18,10 +18,10 @@ from gateway.core.ports.journal import Journal
 from gateway.core.ports.orchestration import Node, Outcome, PatternType, Steps
 from gateway.core.ports.runs import Standing
 from gateway.core.task import Task, TaskState
-from gateway.orchestration import persistence, stopping
-from gateway.orchestration.ledger import Ledger
-from gateway.orchestration.settings import WorkflowSettings
-from gateway.orchestration.undoing import says_that_it_undoes
+from gateway.orchestration.running import persistence, stopping
+from gateway.orchestration.running.ledger import Ledger
+from gateway.orchestration.running.undoing import says_that_it_undoes
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.testing.stores.runs import MemoryRuns

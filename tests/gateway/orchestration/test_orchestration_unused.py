@@ -10,9 +10,9 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Outcome, Steps
 from gateway.core.task import Task
-from gateway.orchestration.doubts import doubts
 from gateway.orchestration.orchestrator import check
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.doubts import doubts
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.plugins import load_patterns, offered
 
 GOOD: Mapping[str, Mapping[str, Any]] = {

@@ -12,8 +12,8 @@ from gateway.core.limits import Budget
 from gateway.core.model import Capability, Complete, Principal, Request
 from gateway.core.ports.orchestration import PatternType
 from gateway.core.verdict import Allow
-from gateway.orchestration.settings import WorkflowSettings
-from gateway.orchestration.spec import spec_from_json, version_of
+from gateway.orchestration.records.spec import spec_from_json, version_of
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.plugins import load_patterns
 from policies.access.policy import AccessPolicy
 from tests.crashes import Scene

@@ -9,9 +9,9 @@ import pytest
 from adapters.system import SystemClock
 from gateway.core.model import ignore_event
 from gateway.core.ports.runs import Run
-from gateway.orchestration import watching as module
-from gateway.orchestration.runs import Runs
-from gateway.orchestration.watching import Watching
+from gateway.orchestration.runs import watching as module
+from gateway.orchestration.runs.seen import Runs
+from gateway.orchestration.runs.watching import Watching
 from gateway.orchestration.wiring import Wiring
 from gateway.testing.stores.runs import MemoryRuns
 

@@ -14,8 +14,8 @@ from gateway.core.ports.costs import WARNINGS
 from gateway.core.ports.journal import Journal
 from gateway.core.ports.orchestration import Node, Outcome, Steps
 from gateway.core.task import Task
-from gateway.orchestration.fitting import Reader
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.messages.fitting import Reader
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
 from tests.fakes_costs import WordCounter
 from tests.fakes_orchestration import Asked, World, answer, says

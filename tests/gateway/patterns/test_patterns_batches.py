@@ -9,7 +9,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.limits import Usage
 from gateway.core.model import Complete
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.patterns.sequential.queues import BoundedQueue, Overflow
 from gateway.testing.agents import Agent, fails, in_turn, takes

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject, json_object, json_text
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.canary import Canary, Standing, failed, place_of
 from gateway.patterns.sequential.pattern import Sequential
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes

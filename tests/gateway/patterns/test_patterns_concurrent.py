@@ -9,8 +9,8 @@ from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.labels import Labels
 from gateway.core.limits import Budget
 from gateway.core.ports.orchestration import Gap
-from gateway.orchestration.blocks.concurrent import ConcurrentSettings
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.blocks.concurrent import ConcurrentSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.concurrent.pattern import Concurrent
 from gateway.testing.agents import Agent, Asked, Reply, fails, hangs, in_turn, says, takes
 from gateway.testing.rehearsal import Rehearsal, Stage, rehearse

@@ -9,7 +9,7 @@ from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.labels import Labels
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import Gap
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.consensus.pattern import Consensus
 from gateway.testing.agents import Agent, Asked, Reply, fails, hangs, in_turn, says, takes
 from gateway.testing.rehearsal import Rehearsal, Stage, rehearse

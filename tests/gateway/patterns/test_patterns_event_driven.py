@@ -10,7 +10,7 @@ from gateway.core.labels import Labels
 from gateway.core.limits import Budget
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import Gap
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.event_driven.pattern import EventDriven
 from gateway.testing.agents import Agent, Asked, Reply, fails, hangs, in_turn, says, takes
 from gateway.testing.rehearsal import Rehearsal, Stage, rehearse

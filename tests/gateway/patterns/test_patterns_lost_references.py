@@ -8,9 +8,9 @@ import pytest
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.model import Complete
-from gateway.orchestration.doubts import doubts
 from gateway.orchestration.orchestrator import check
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.doubts import doubts
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.patterns.supervisor.pattern import Supervisor
 from tests.fakes_orchestration import Asked, World, failing, says, told

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.core.json import Json, json_list, json_object
 from gateway.core.ports.orchestration import PatternType
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.concurrent.pattern import Concurrent
 from gateway.patterns.consensus.pattern import Consensus
 from gateway.patterns.event_driven.pattern import EventDriven

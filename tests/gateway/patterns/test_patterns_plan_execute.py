@@ -13,7 +13,7 @@ from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.labels import Labels
 from gateway.core.limits import Usage
 from gateway.core.model import Complete
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.plan_execute.pattern import PlanExecute
 from gateway.patterns.plan_execute.tier_costs import Spent, cost_report
 from gateway.patterns.plan_execute.tiers import estimated

@@ -9,7 +9,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.model import Accepted, Complete
 from gateway.core.ports.orchestration import StepResult
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.plan_execute.pattern import PlanExecute
 from gateway.patterns.planned.plan import PlanStep
 from gateway.patterns.planned.undoing import in_order_of_ending

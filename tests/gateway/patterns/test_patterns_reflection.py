@@ -10,7 +10,7 @@ from gateway.core.labels import Labels
 from gateway.core.limits import Usage
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import StepResult
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.reflection.pattern import Reflection
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.patterns.shared.critique import by_rules, critique_in, weighted

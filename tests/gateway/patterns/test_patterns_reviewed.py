@@ -12,7 +12,7 @@ from gateway.core.limits import Budget, Usage
 from gateway.core.model import Complete, Event, StatusChanged
 from gateway.core.ports.orchestration import Offer, StepResult
 from gateway.core.task import TaskState
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.planned.plan import PlanRules, ancestors, longest_s, plan_from
 from gateway.patterns.planned.review import by_rule, reviews_in, somebody_else
 from gateway.patterns.shared.settings import StandIn

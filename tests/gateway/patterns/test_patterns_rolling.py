@@ -7,7 +7,7 @@ import pytest
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.labels import Labels
 from gateway.core.model import Complete
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.event_driven.pattern import EventDriven
 from gateway.patterns.mesh.pattern import Mesh
 from gateway.patterns.plan_execute.pattern import PlanExecute

@@ -11,7 +11,7 @@ from gateway.core.labels import Labels
 from gateway.core.model import Complete, principal
 from gateway.core.ports.approvals import ApprovalState
 from gateway.core.task import TaskState
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.router.pattern import Router
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.patterns.supervisor.pattern import Supervisor

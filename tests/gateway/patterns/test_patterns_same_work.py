@@ -4,7 +4,7 @@ import pytest
 
 from gateway.core.json import Json, JsonObject
 from gateway.core.ports.orchestration import PatternType
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.plan_execute.pattern import PlanExecute
 from gateway.patterns.supervisor.pattern import Supervisor
 from gateway.testing.agents import says

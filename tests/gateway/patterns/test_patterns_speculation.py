@@ -5,7 +5,7 @@ import pytest
 
 from gateway.core.errors import Denied, InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.sequential.pattern import Sequential
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Asked, World, failing, says, told

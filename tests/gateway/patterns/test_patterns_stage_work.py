@@ -13,7 +13,7 @@ from gateway.core.model import Complete, Event, StatusChanged, principal
 from gateway.core.ports.approvals import ApprovalState
 from gateway.core.ports.orchestration import StepResult
 from gateway.core.task import Task, TaskState
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.patterns.shared.failures import choice_in, is_approved
 from gateway.patterns.shared.shares import Share

@@ -8,7 +8,7 @@ from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.labels import Labels
 from gateway.core.limits import Usage
 from gateway.core.model import Complete
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.supervisor.pattern import Supervisor
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told
 

@@ -5,7 +5,7 @@ import pytest
 from gateway.core.json import Json
 from gateway.core.labels import Labels
 from gateway.core.ports.orchestration import PatternType
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.event_driven.pattern import EventDriven
 from gateway.patterns.mesh.pattern import Mesh
 from gateway.patterns.plan_execute.pattern import PlanExecute

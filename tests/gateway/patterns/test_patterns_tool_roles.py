@@ -8,9 +8,9 @@ import pytest
 
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.ports.orchestration import Node
-from gateway.orchestration.messages import said_to
-from gateway.orchestration.settings import WorkflowSettings
-from gateway.orchestration.spec import RunSpec
+from gateway.orchestration.messages.said import said_to
+from gateway.orchestration.records.spec import RunSpec
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.plugins import load_patterns
 from tests.fakes_orchestration import ANA, World, says, told
 

@@ -5,7 +5,7 @@ import pytest
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.model import Complete, Event, StatusChanged
 from gateway.core.task import TaskState
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.sequential.pattern import Sequential
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, failing, says, told

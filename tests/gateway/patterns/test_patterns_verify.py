@@ -13,7 +13,7 @@ from gateway.core.labels import Labels
 from gateway.core.model import Complete
 from gateway.core.ports.orchestration import StepResult
 from gateway.core.ports.storage import Handed
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.patterns.shared.verify import confirms
 from tests.fakes_orchestration import Asked, World, answer, says, told

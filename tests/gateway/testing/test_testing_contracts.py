@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.contracts import violation
 from gateway.core.json import Json, JsonObject
-from gateway.orchestration.settings import WorkflowSettings
+from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.testing.contracts.breaks import ToolContract, Version, breaks, mismatches
 from gateway.testing.contracts.comparison import gaps
 from gateway.testing.contracts.expressions import texts_matching
