@@ -1,6 +1,8 @@
 """What a new user does, in the order they do it; no gateway runs."""
 
 import json
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -144,13 +146,22 @@ def test_connect_asks_which_of_several_principals(home: Path, capsys: pytest.Cap
     assert main(["connect", "cursor", "--as", "bea"]) == OK
 
 
+@pytest.fixture
+def taken() -> Iterator[socket.socket]:
+    """A port of this machine that is nobody else's: who connects is turned away until somebody listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held
+
+
 def test_doctor_finds_open_files_missing_secrets_and_a_gateway_that_is_down(
-    home: Path, capsys: pytest.CaptureFixture[str]
+    home: Path, taken: socket.socket, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["init", "--as", "ana"])
     (home / ".drawbridge" / "keys" / "ana.key").chmod(0o644)
     config = home / "gateway.yaml"
-    config.write_text(config.read_text().replace("file:.drawbridge/keys/ana.key", "env:NO_SUCH_VARIABLE"))
+    text = config.read_text().replace("file:.drawbridge/keys/ana.key", "env:NO_SUCH_VARIABLE")
+    config.write_text(f"{text}\ngateway: {{port: {taken.getsockname()[1]}}}\n")
     capsys.readouterr()
     assert main(["doctor", "--json"]) == FINDING
     found = {each["about"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
@@ -158,6 +169,20 @@ def test_doctor_finds_open_files_missing_secrets_and_a_gateway_that_is_down(
     assert "NO_SUCH_VARIABLE" in found["principals.ana.key"]["text"]
     assert "chmod 600" in found["files"]["hint"]
     assert "drawbridge serve" in found["gateway"]["hint"]
+
+
+def test_doctor_tells_a_gateway_that_is_down_from_a_port_that_is_taken(
+    home: Path, taken: socket.socket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["init", "--as", "ana"])
+    config = home / "gateway.yaml"
+    config.write_text(f"{config.read_text()}\ngateway: {{port: {taken.getsockname()[1]}}}\n")
+    taken.listen()
+    capsys.readouterr()
+    assert main(["doctor", "--json"]) == FINDING
+    found = {each["about"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+    assert found["gateway"]["level"] == "error"
+    assert "gateway.port" in found["gateway"]["hint"]
 
 
 def test_the_schema_is_printed_for_editors(capsys: pytest.CaptureFixture[str]) -> None:
