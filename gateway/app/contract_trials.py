@@ -11,12 +11,12 @@ from gateway.app.trial import TrialGateway, TrialWorld, trial_gateway
 from gateway.app.trials import in_its_own_time
 from gateway.config.problems import closest
 from gateway.core.content import Body, Content, Plain, data_part, text_part
-from gateway.core.contracts import violation
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.limits import Budget
 from gateway.core.model import Request, ignore_event, principal
 from gateway.core.ports.orchestration import StepResult
+from gateway.orchestration.records.promised import value_promised
 from gateway.orchestration.records.results import answered
 from gateway.testing.contracts.breaks import ToolContract, Tools
 from gateway.testing.contracts.generation import values_for
@@ -154,7 +154,7 @@ async def _problem(
     result = answered(StepResult(id=name, target=part.target, ok=False), answer)
     if not result.ok:
         return f"it answered that it failed: {result.reason}"
-    return violation(gives, result.value) if gives is not None else ""
+    return value_promised(gives, result.value)[1] if gives is not None else ""
 
 
 def _body(part: Part, given: JsonObject) -> Body:

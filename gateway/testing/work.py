@@ -8,7 +8,7 @@ from gateway.core.errors import Conflict
 from gateway.core.labels import CLEAN, Labels, join_all
 from gateway.core.limits import Usage
 from gateway.core.ports.orchestration import Entry, Node, Offer, StepResult
-from gateway.orchestration.records.results import broken_by
+from gateway.orchestration.records.promised import promised
 from gateway.testing.agents import Agent, Asked, Reply
 from gateway.testing.memory_scratchpad import MemoryScratchpad
 
@@ -95,11 +95,9 @@ class Workshop:
     def end(self, started: Started) -> StepResult:
         """The work is over: what it publishes is published now."""
         node, result = started.job.node, started.result
-        if not result.ok:
-            return result
-        if node.output_schema and (broken := broken_by(node.output_schema, result)):
-            return replace(result, ok=False, error="schema", reason=f"its answer breaks its contract: {broken}")
-        if not node.publishes:
+        if result.ok and node.output_schema:
+            result = promised(node.output_schema, result)
+        if not result.ok or not node.publishes:
             return result
         try:
             for key, value in result.writes.items():

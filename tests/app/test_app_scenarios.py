@@ -363,6 +363,7 @@ mocks:
     input_schema: {type: object, required: [amount], properties: {amount: {type: number, minimum: 0}}}
 scenarios: {it: {say: my 47.99 back}}
 """
+WORDS = 'text: "```json\\n{\\"amount\\": 47.99}\\n```"'
 
 
 def test_every_consumer_is_asked_with_its_boundaries(desk: Desk) -> None:
@@ -377,6 +378,13 @@ def test_every_consumer_is_asked_with_its_boundaries(desk: Desk) -> None:
         code, said = desk.run("contracts", desk.write(CONTRACTS), option, name)
         assert code == 2
         assert f"there is no {option.removeprefix('--')} {name} (did you mean '{name[:2]}" in said
+
+
+def test_an_agent_that_answers_its_json_in_words_keeps_its_contract(desk: Desk) -> None:
+    in_words = CONTRACTS.replace("replies: [{when: {data: {note: xxxxx}}, value: {}}, {value: {amount: 47.99}}]", WORDS)
+    path = desk.write(in_words.replace("47.99 back}", "47.99 back, expect: {answer: {paid: true}}}"))
+    assert desk.run(path)[0] == 0
+    assert desk.run("contracts", path)[0] == 0
 
 
 def test_a_change_lists_every_consumer_it_breaks(desk: Desk) -> None:

@@ -4,20 +4,17 @@ A result is built once, as JSON, and what the pattern gets is always read from t
 replay. What an agent says about its answer stands in the member `drawbridge` of its data part.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import get_args
 
-import msgspec
-
 from gateway.core.content import Content
-from gateway.core.contracts import violation
 from gateway.core.errors import Conflict, DeadlineExceeded, Denied, Exhausted, GatewayError, InDoubt, Unavailable
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import labels_from_json, labels_of
 from gateway.core.limits import usage_from_json
 from gateway.core.model import Accepted, Complete, InputRequired, Result
 from gateway.core.ports.orchestration import StepError, StepResult
+from gateway.orchestration.records.promised import NoJson, json_text_read
 from gateway.orchestration.records.spec import phase_from
 
 MEMBER = "drawbridge"
@@ -108,18 +105,9 @@ def _said_in_words(text: str) -> Json:
     if text.lstrip()[:1] not in ("{", "["):
         return text
     try:
-        # Stricter than the standard library: no NaN, no half of a surrogate pair.
-        value: Json = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+        return json_text_read(text)
+    except NoJson:
         return text
-    return value
-
-
-def broken_by(schema: Mapping[str, Json], result: StepResult) -> str:
-    """How the result breaks its contract; empty where it holds. What is asked of a workflow may be asked of its answer
-    alone."""
-    broken = violation(schema, result.answer)
-    return broken if broken and violation(schema, result.value) else ""
 
 
 def handed_over(result: StepResult) -> JsonObject:

@@ -25,7 +25,8 @@ from gateway.orchestration.messages.handed import handed
 from gateway.orchestration.messages.said import said_to
 from gateway.orchestration.records.events import part_body, progress_body, warning_body
 from gateway.orchestration.records.orders import Order, described
-from gateway.orchestration.records.results import broken_by, cut, refused
+from gateway.orchestration.records.promised import promised
+from gateway.orchestration.records.results import cut, refused
 from gateway.orchestration.running.context import RunContext
 from gateway.orchestration.running.persistence import persistently
 from gateway.orchestration.step.asking_back import given_up
@@ -207,10 +208,10 @@ class Caller:
         if order.kind == "agent":
             said, begun = await fitted_for(self._run, order, said, begun)
         result = await self._tried(self._delivery(order, said.body(), started_s), begun)
+        if result.ok and node.output_schema:
+            result = promised(node.output_schema, result)
         if not result.ok:
             return result
-        if node.output_schema and (broken := broken_by(node.output_schema, result)):
-            return replace(result, ok=False, error="schema", reason=f"its answer breaks its contract: {broken}")
         try:
             for key, value in result.writes.items():
                 refuse_writer(self._run.keys, key, order.slug, value)

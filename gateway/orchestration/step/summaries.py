@@ -20,6 +20,7 @@ from gateway.orchestration.messages.fitting import FETCH, REFERENCE_BYTES, fitte
 from gateway.orchestration.messages.said import Said
 from gateway.orchestration.records.events import warning_body
 from gateway.orchestration.records.orders import Order
+from gateway.orchestration.records.promised import value_promised
 from gateway.orchestration.records.results import SUMMARY_CHARS, cut
 from gateway.orchestration.running.context import RunContext
 from gateway.orchestration.settings.targets import FillerSettings
@@ -98,9 +99,7 @@ async def _summary(
             if not isinstance(answer, Complete):
                 return ""
             answers.append(answer)
-            content = answer.body.content()
-            _hold(role.output_schema, content.text if content.structured is None else content.structured, "its answer")
-            return _told(answer)
+            return _told(role, answer)
     except GatewayError as error:
         log.info("nobody summarised", run=run.spec.run_id, step=order.id, reason=error.message)
     return ""
@@ -121,10 +120,15 @@ def _hold(schema: Mapping[str, JsonValue] | None, value: Json, what: str) -> Non
         raise InvalidRequest(f"{what} breaks its contract: {broken}")
 
 
-def _told(answer: Complete) -> str:
+def _told(role: FillerSettings, answer: Complete) -> str:
+    """Raises: InvalidRequest: the answer breaks its contract."""
     content = answer.body.content()
-    said = json_object(content.structured)
-    text = json_text(said.get("summary")) or content.text
+    value = content.value
+    if role.output_schema:
+        value, broken = value_promised(json_from(role.output_schema), value)
+        if broken:
+            raise InvalidRequest(f"its answer breaks its contract: {broken}")
+    text = json_text(json_object(value).get("summary")) or content.text
     return "" if answer.is_error else cut(text, SUMMARY_CHARS)
 
 

@@ -126,6 +126,13 @@ async def test_contracts_are_checked_on_both_sides() -> None:
     assert (await done(act, Stage(agents={"agent:a": says({})}))).outcome.value == ["schema", "schema", 0, 1]
 
 
+async def test_words_that_spell_out_what_a_contract_asks_for_count_as_it() -> None:
+    async def act(steps: Steps) -> Json:
+        return (await steps.call(node("a", output_schema={"type": "object", "required": ["n"]}))).value
+
+    assert (await done(act, Stage(agents={"agent:a": says('```json\n{"n": 1}\n```')}))).outcome.value == {"n": 1}
+
+
 async def test_labels_of_everything_handed_over_are_joined() -> None:
     def tainted(asked: Asked) -> Reply:
         return Reply(value=1, labels=Labels(untrusted=frozenset({asked.target})), writes={"k": 1})
