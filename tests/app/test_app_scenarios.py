@@ -504,3 +504,41 @@ def answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
         return True
     return False
+
+
+REVIEWED = """\
+gateway:
+  agents: {a: {card: "http://127.0.0.1:1", roles: [worker]}}
+  roles:
+    tester: {allow: ["workflow:*"]}
+    worker: {allow: ["tool:desk/look"]}
+  workflows:
+    help:
+      pattern: supervisor
+      planner: plan
+      critic: crit
+      agents: [a, b, c]
+      limits: {max_rounds: 3}
+mocks:
+  agent:plan: {value: {steps: [{id: z, agent: a}, {id: b, agent: b, after: [z]}, {id: a, agent: c, after: [b]}]}}
+  agent:crit:
+    in_turn:
+      - value: {reviews: [{step: a, verdict: retry, note: more}]}
+      - value: {reviews: [{step: a, verdict: accept}]}
+  agent:a: {value: {v: 1}, calls: [{call: tool:desk/look, arguments: {}}]}
+  agent:b: {value: {w: 1}}
+  agent:c: {in_turn: [{value: {x: 1}}, {value: {x: 2}}]}
+  tool:desk/look: {value: {seen: true}}
+scenarios:
+  in-order:
+    say: go
+    expect:
+      trace:
+        exactly: [agent:plan, agent:a, agent:b, agent:c, agent:crit, agent:c, agent:crit]
+        order: [agent:plan, agent:a, tool:desk/look, agent:b, agent:c, agent:crit, agent:c, agent:crit]
+"""
+
+
+def test_what_takes_no_time_is_told_in_the_order_in_which_it_was_done(desk: Desk) -> None:
+    code, said = desk.run(desk.write(REVIEWED))
+    assert code == 0, said

@@ -10,6 +10,7 @@ from gateway.core.limits import Usage
 from gateway.core.ports.runs import Run, RunEvent, RunStep
 from gateway.core.task import TaskState
 from gateway.orchestration.records.orders import target_name
+from gateway.orchestration.runs.ordering import begun
 from gateway.orchestration.runs.seen import RunTree, StepTree
 
 Events = Mapping[str, Sequence[RunEvent]]
@@ -33,6 +34,8 @@ class _Placed:
     """Whether no later attempt at the step followed."""
     nested: str
     """The run it was, if it was one."""
+    place: tuple[int, ...]
+    """Among those that began in the same moment: its own in its run, behind that of the step which is that run."""
 
 
 def explained(tree: RunTree, events: Events) -> JsonObject:
@@ -40,7 +43,7 @@ def explained(tree: RunTree, events: Events) -> JsonObject:
     which they were first called, `failure` (null where nothing failed for good), `decisions`, `waits` (what is asked
     now, and of whom), `totals`."""
     run = tree.run
-    placed = sorted(_attempts(tree, 0), key=_begun)
+    placed = sorted(_attempts(tree, events, ()), key=_begun)
     ends = _ends(event for inner in runs_in(tree) for event in events.get(inner.run.id, ()))
     steps: list[Json] = [
         _step_view(number, each, run.created_at_us, ends) for number, each in enumerate(placed, start=1)
@@ -65,10 +68,10 @@ def explained(tree: RunTree, events: Events) -> JsonObject:
     }
 
 
-def _begun(placed: _Placed) -> tuple[bool, int, int, str]:
+def _begun(placed: _Placed) -> tuple[bool, int, tuple[int, ...]]:
     """What never began comes last."""
     step = placed.step
-    return not step.started_at_us, step.started_at_us, placed.depth, step.id
+    return not step.started_at_us, step.started_at_us, placed.place
 
 
 def runs_in(tree: RunTree) -> Iterator[RunTree]:
@@ -79,13 +82,15 @@ def runs_in(tree: RunTree) -> Iterator[RunTree]:
             yield from runs_in(inner)
 
 
-def _attempts(tree: RunTree, depth: int) -> Iterator[_Placed]:
-    for step in tree.steps:
-        for attempt in step.attempts:
-            inner = step.runs.get(attempt.attempt)
-            yield _Placed(attempt, depth, attempt is step.attempts[-1], "" if inner is None else inner.run.id)
-            if inner is not None:
-                yield from _attempts(inner, depth + 1)
+def _attempts(tree: RunTree, events: Events, within: tuple[int, ...]) -> Iterator[_Placed]:
+    steps = {step.id: step for step in tree.steps}
+    attempts = begun((each for step in tree.steps for each in step.attempts), events.get(tree.run.id, ()))
+    for number, attempt in enumerate(attempts):
+        step, place = steps[attempt.id], (*within, number)
+        inner = step.runs.get(attempt.attempt)
+        yield _Placed(attempt, len(within), attempt is step.attempts[-1], "" if inner is None else inner.run.id, place)
+        if inner is not None:
+            yield from _attempts(inner, events, place)
 
 
 def _ends(events: Iterable[RunEvent]) -> _Ends:

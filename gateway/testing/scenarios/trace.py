@@ -99,9 +99,12 @@ def trace_from(
 ) -> Trace:
     """The trace of these runs; `records` may hold others' calls as well. `epoch_us`: when the scenario began, UTC."""
     steps = [_step(each, json_object(step)) for each in runs for step in json_list(each.explanation.get("steps"))]
-    known = {each.step for each in steps}
+    # What an agent called while it worked on a step comes after that step, though all of it took no time.
+    known = {each.step: number for number, each in enumerate(steps)}
     inner = [_of_record(each, epoch_us) for each in records if _made_in_a_step(each, known)]
-    calls = sorted((*steps, *inner), key=lambda call: (not call.began_us and call.state == "skipped", call.began_us))
+    placed = [*enumerate(steps), *((known[each.step], each) for each in inner)]
+    placed.sort(key=lambda each: (not each[1].began_us and each[1].state == "skipped", each[1].began_us, each[0]))
+    calls = [call for _, call in placed]
     last = runs[-1].explanation if runs else {}
     totals = [json_object(each.explanation.get("totals")) for each in runs]
     return Trace(
