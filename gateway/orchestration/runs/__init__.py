@@ -4,5 +4,5 @@
 - Seen: `seen` (found, listed, drawn as a tree), `watching`, `labels`.
 - Steered: `control`, `forks`, `dead_letters`; answered by `asking_callers` (put to callers), `approving` (people with
   a role).
-- Looked into: `explaining` and `explanation`, `advising` and `advice`.
+- Looked into: `explaining` and `explanation` (with `ordering`), `advising` and `advice`.
 """

@@ -1,6 +1,6 @@
 """What a router answers with. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.core.json import JsonObject
@@ -47,24 +47,24 @@ def answered(route: Route, served: Served, gaps: tuple[Gap, ...] = ()) -> Outcom
     )
 
 
-def together(route: Route, done: Sequence[Tried], on_failure: str) -> Outcome:
-    """The answers of several workers to a wish each."""
-    results = [each.result for each in done]
-    gaps = tuple(gap_from(slug_of(each.target), each) for each in results if not each.ok)
-    gaps += tuple(gap for each in results if each.ok for gap in gaps_in(each))
-    answered = [each for each in results if each.ok]
-    lines = [each.text or each.summary or f"{slug_of(each.target)}: done" for each in answered]
+def together(route: Route, done: Mapping[str, Tried], on_failure: str) -> Outcome:
+    """The answers to several wishes, each under the slug of the worker whose it is, whoever gave it."""
+    results = {name: each.result for name, each in done.items()}
+    gaps = tuple(gap_from(name, each) for name, each in results.items() if not each.ok)
+    gaps += tuple(gap for each in results.values() if each.ok for gap in gaps_in(each))
+    answered = {name: each for name, each in results.items() if each.ok}
+    lines = [each.text or each.summary or f"{name}: done" for name, each in answered.items()]
     lines += lines_of(gaps)
-    fails_run = any(each.fails_run for each in done) or (bool(gaps) and on_failure == "fail")
+    fails_run = any(each.fails_run for each in done.values()) or (bool(gaps) and on_failure == "fail")
     return Outcome(
         text="\n".join(lines),
-        value={slug_of(each.target): each.answer for each in answered},
+        value={name: each.answer for name, each in answered.items()},
         gaps=gaps,
         error="; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gaps) if fails_run or not answered else "",
         notices=tuple(
             dict.fromkeys(
                 notice
-                for each in done
+                for each in done.values()
                 if each.result.ok
                 for notice in (*filter(None, (each.notice,)), *notices_in(each.result))
             )

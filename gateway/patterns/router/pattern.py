@@ -19,6 +19,7 @@ from gateway.patterns.router.conversation import Conversations, Farewell, farewe
 from gateway.patterns.router.replicas import Replicas
 from gateway.patterns.router.routing import DAY_S, Route, Routing
 from gateway.patterns.router.rules import overlaps
+from gateway.patterns.router.takers import Taker, takers
 from gateway.patterns.shared.failures import WANTING, another_try
 from gateway.patterns.shared.settings import WORKERS, number_or, slug_of, step_name, target_in, whole
 from gateway.patterns.shared.sufficiency import refuse_small_limits
@@ -155,36 +156,37 @@ class Router:
         for intent in route.intents:
             wishes.setdefault(intent.worker, []).append(intent.text)
         nodes: dict[str, Node] = {}
+        others: dict[str, list[Taker]] = {}
         for number, (worker, texts) in enumerate(wishes.items(), start=1):
             replicas = await self._replicas.in_order(worker, steps)
             name = step_name(f"{number}-{slug_of(worker)}")
             node = _node(replicas[0], request, route.labels, task, " ".join(filter(None, texts)))
             nodes[name] = replace(node, part=slug_of(worker))
-        done = await self._side_by_side(nodes, steps)
-        return together(route, done, self._tries.on_failure)
+            others[name] = [*takers(replicas, self._tries, self.routing.otherwise)]
+        done = await self._side_by_side(nodes, others, steps)
+        return together(route, dict(zip(map(slug_of, wishes), done, strict=True)), self._tries.on_failure)
 
-    async def _side_by_side(self, nodes: dict[str, Node], steps: Steps) -> list[Tried]:
-        """What came of each; what failed is done again, by whoever stands in, as long as there are rounds."""
+    async def _side_by_side(
+        self, nodes: dict[str, Node], others: Mapping[str, list[Taker]], steps: Steps
+    ) -> list[Tried]:
+        """What came of each; what failed is done by the `others` one after another, as long as there are any."""
         done = {name: Tried(result=result) for name, result in (await self._graph(nodes, steps)).items()}
-        for _ in range(1, self._tries.at_most):
-            again = {name: self._again(nodes[name], each.result) for name, each in done.items() if _wanting(each)}
-            for name, each in (await self._graph(again, steps)).items():
-                stand_in = self._tries.stand_ins.get(nodes[name].target)
-                done[name] = Tried(result=each, notice=stand_in.notice if stand_in is not None and each.ok else "")
+        while again := {name: others[name].pop(0) for name, each in done.items() if _wanting(each) and others[name]}:
+            for name, taker in again.items():
+                because = done[name].result.reason or done[name].result.error
+                await steps.decided("fallback" if taker.notice else "retry", slug_of(taker.target), because=because)
+                nodes[name] = another_try(replace(nodes[name], target=taker.target), done[name].result)
+            for name, each in (await self._graph({name: nodes[name] for name in again}, steps)).items():
+                done[name] = Tried(result=each, notice=again[name].notice if each.ok else "")
         if self._tries.on_failure == "ask":
             for name, each in done.items():
                 if _wanting(each):
-                    node = self._again(nodes[name], each.result)
+                    node = another_try(nodes[name], each.result)
                     done[name] = await tried(node, replace(self._tries, at_most=1), steps)
         return [*done.values()]
 
     async def _graph(self, nodes: dict[str, Node], steps: Steps) -> Mapping[str, StepResult]:
         return await steps.graph(nodes, limit=self._tries.concurrency)
-
-    def _again(self, node: Node, failed: StepResult) -> Node:
-        stand_in = self._tries.stand_ins.get(node.target)
-        target = node.target if stand_in is None else stand_in.target
-        return another_try(replace(node, target=target), failed)
 
 
 def _wanting(done: Tried) -> bool:

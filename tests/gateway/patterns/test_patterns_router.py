@@ -269,6 +269,26 @@ async def test_of_several_wishes_what_fails_is_done_again_and_then_a_gap() -> No
     assert len(around.agents.asked_of("agent:billing")) == 2
 
 
+async def test_of_several_wishes_whoever_does_the_same_or_takes_the_rest_answers_for_those_that_fail() -> None:
+    router = {"rules": [*RULES], "replicas": {"refunds": ["refunds-b"]}, "otherwise": "desk"}
+    around = world(router=router, limits={"retries": 0, "max_rounds": 1})
+    around.agents.answers |= {"agent:refunds": down, "agent:refunds-b": says({"by": "b"}), "agent:billing": down}
+    async with around.up():
+        result = told(await around.ask("Refund A-1. The invoice"))
+    assert result["answer"] == {"refunds": {"by": "b"}, "billing": {"by": "desk"}}
+    assert (result["notices"], result["gaps"]) == (["desk answers, because billing failed"], [])
+    assert [each["chosen"] for each in decided(around, "retry")] == ["refunds-b"]
+    assert [each["chosen"] for each in decided(around, "fallback")] == ["desk"]
+
+
+async def test_of_several_wishes_none_is_lost_though_one_worker_takes_them_all() -> None:
+    around = world(router={"rules": [*RULES], "otherwise": "desk"}, limits={"retries": 0, "max_rounds": 1})
+    around.agents.answers |= {"agent:refunds": down, "agent:billing": down}
+    async with around.up():
+        result = told(await around.ask("Refund A-1. The invoice"))
+    assert result["answer"] == {"refunds": {"by": "desk"}, "billing": {"by": "desk"}}
+
+
 async def test_without_looking_for_several_the_strongest_is_served_and_the_rest_is_named() -> None:
     around = world(router={"rules": [*RULES, {"agent": "refunds", "keywords": ["a-1"]}], "multi_intent": False})
     async with around.up():
