@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from itertools import count as count_up
 from pathlib import Path
 
 import anyio
@@ -31,6 +32,18 @@ def add(said: str) -> Callable[[Connection], str]:
 
 def count(connection: Connection) -> int:
     return connection.execute(select(func.count()).select_from(notes)).scalar_one()
+
+
+async def written_at_last(database: Database) -> str:
+    """What was written once the storage answered in its time again, which is short here, and may be too short for the
+    first on a busy disk. Those may be there all the same."""
+    with anyio.fail_after(60):
+        for number in count_up():
+            try:
+                return await database.write(add(f"next {number}"))
+            except Unavailable:
+                await anyio.lowlevel.checkpoint()
+    raise AssertionError("unreachable: there are always more numbers")
 
 
 def on_disk(path: Path) -> list[str]:
@@ -183,8 +196,7 @@ async def test_a_canceled_caller_learns_what_became_of_its_write(tmp_path: Path)
 
 
 async def test_a_write_that_waited_too_long_is_given_up_and_never_done(tmp_path: Path) -> None:
-    # As short as is enough for the last one, on any disk.
-    database = await Database.open(tmp_path / "notes.db", SCHEMA, timeout_s=2.0)
+    database = await Database.open(tmp_path / "notes.db", SCHEMA, timeout_s=0.5)
     runs, go_on = threading.Event(), threading.Event()
 
     def block(connection: Connection) -> None:
@@ -201,8 +213,9 @@ async def test_a_write_that_waited_too_long_is_given_up_and_never_done(tmp_path:
         await expect_no_answer(add("late"))
         go_on.set()
 
-    assert await database.write(add("next")) == "next"
-    assert on_disk(tmp_path / "notes.db") == ["next"]
+    last = await written_at_last(database)
+    found = on_disk(tmp_path / "notes.db")
+    assert (found[-1], "late" in found) == (last, False)
     await database.aclose()
 
 
@@ -266,13 +279,9 @@ async def test_a_file_locked_by_another_program_is_a_clear_error_and_then_works_
             await database.write(add("a"))
         other.execute("ROLLBACK")
 
-    with anyio.fail_after(60):
-        while not on_disk(path):
-            try:
-                await database.write(add("b"))
-            except Unavailable:
-                await anyio.lowlevel.checkpoint()
-    assert on_disk(path)[-1:] == ["b"]
+    last = await written_at_last(database)
+    # What waited for the other program may have been written since: nobody was told that it was not.
+    assert on_disk(path)[-1] == last
     await database.aclose()
 
 
