@@ -118,7 +118,7 @@ async def test_a_run_that_another_process_has_canceled_or_taken_does_no_further_
 
 @dataclass(slots=True)
 class Counted:
-    """A place whose commits are counted."""
+    """A place where commits of steps are counted, without those of DBOS, which looks for this and that at any time."""
 
     place: SqliteFile
     commits: int = 0
@@ -148,7 +148,8 @@ class Counted:
         return engine
 
     def _on_commit(self, _connection: object) -> None:
-        self.commits += 1
+        if threading.current_thread().name.startswith("write-steps"):
+            self.commits += 1
 
     def _on_begin(self, _connection: object) -> None:
         if threading.current_thread().name.startswith("write-steps"):
@@ -179,8 +180,8 @@ async def test_steps_that_end_while_a_commit_is_made_share_the_next(tmp_path: Pa
         await journal.start("run_1", {})
         await ended.wait()
     assert len(recorded(place.place)) == 20
-    # Two of ours; DBOS looks for this and that beside it.
-    assert took[0] < 10
+    # The one that waited, and that of all the others.
+    assert 1 <= took[0] <= 2
 
 
 async def test_what_was_done_is_on_record_although_its_run_was_stopped_before_it_was_written(tmp_path: Path) -> None:
@@ -420,14 +421,14 @@ async def test_all_writers_together_take_no_longer_to_end_than_they_may(tmp_path
             stopped.start_soon(records.record, Execution(f"run_{number}", "me", 0), step)
         await to_thread.run_sync(place.recording.wait, 60)
         began_s = anyio.current_time()
-        await to_thread.run_sync(records.close, 3)
+        await to_thread.run_sync(records.close, 5)
         took_s.append(anyio.current_time() - began_s)
         stopped.cancel_scope.cancel()
     place.let.set()
     await records.settled(60)
     await to_thread.run_sync(records.close, 10)
     engine.dispose()
-    assert took_s[0] < 5.5
+    assert took_s[0] < 9.5
 
 
 def test_the_parts_of_dbos_that_recording_leans_on_are_still_there() -> None:
