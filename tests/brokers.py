@@ -25,7 +25,7 @@ def valkey() -> Generator[str]:
     try:
         yield f"redis://127.0.0.1:{server.port}"
     finally:
-        server.stop()
+        server.stop(timeout=60.0)
 
 
 def _valkey_started(tries: int = 5) -> ValkeyServer:
@@ -35,7 +35,7 @@ def _valkey_started(tries: int = 5) -> ValkeyServer:
         port: int = free.getsockname()[1]
     server = ValkeyServer(port=port)
     try:
-        server.start()
+        server.start(timeout=60.0)
     except (ValkeyServerStartupError, OSError):
         if tries == 1:
             raise

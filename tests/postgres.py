@@ -182,7 +182,8 @@ def _answers(server: PostgresServer, folder: Path) -> bool:
             time.sleep(0.02)
         else:
             # Another's server on a port that was taken would answer as well: only ours writes this lock.
-            return f"\n{server.port}\n" in (folder / "data" / "postmaster.pid").read_text()
+            lock = folder / "data" / "postmaster.pid"
+            return lock.exists() and f"\n{server.port}\n" in lock.read_text()
     raise RuntimeError(f"PostgreSQL did not start: {(folder / 'log').read_text()[-2000:]}")
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_the_worker_answers_calls() -> None:
-    with valkey() as url, anyio.fail_after(30):
+    with valkey() as url, anyio.fail_after(120):
         bus = bus_from(url, BusLimits())
         upstream = BusUpstream("scan", BusSettings.model_validate({"url": url, "topics": {"ocr": {}}}), bus)
         await upstream.capabilities()
