@@ -153,7 +153,7 @@ class World:
         if self._gateway is not None:
             self._portal.call(self._went)
             self._gateway.kill()
-            self._gateway.wait(timeout=10)
+            self._gateway.wait(timeout=60)
 
     def start_gateway(self) -> None:
         """Start it, the first time or again, and wait until it is ready."""
@@ -168,7 +168,7 @@ class World:
                 stderr=subprocess.STDOUT,
             )
         deadline_s = time.monotonic() + UP_WITHIN_S
-        while not self._is_ready():
+        while not (self._is_ready() and self._has_asked()):
             if self._gateway.poll() is not None or time.monotonic() > deadline_s:
                 raise StoryFailed(f"the gateway did not come up; its log ends:\n{self.log_tail()}")
             time.sleep(0.02)
@@ -183,7 +183,7 @@ class World:
             self._gateway.wait(timeout=60)
         except subprocess.TimeoutExpired:
             self._gateway.kill()
-            self._gateway.wait(timeout=10)
+            self._gateway.wait(timeout=60)
 
     async def _crash(self) -> None:
         await self.neighbours.turnstile.held.wait()
@@ -216,6 +216,13 @@ class World:
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:  # noqa: S310 - our own
                 return answer.status == 200
+        except (urllib.error.HTTPError, OSError):
+            return False
+
+    def _has_asked(self) -> bool:
+        """Whether it knows of each neighbour if it is there: on a busy machine that takes longer than to be ready."""
+        try:
+            return all(each["state"] != "waiting" for each in self.api("/status")["upstreams"])
         except (urllib.error.HTTPError, OSError):
             return False
 
