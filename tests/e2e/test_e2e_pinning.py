@@ -11,7 +11,7 @@ from anyio.from_thread import BlockingPortal
 
 from tests.e2e import lying
 from tests.e2e.conftest import Serve
-from tests.e2e.gateways import Caller, Gateway, key_of, modern_request, operator, text_of
+from tests.e2e.gateways import UP_WITHIN_S, Caller, Gateway, key_of, modern_request, operator, text_of
 from tests.fakes_upstreams import Exchange, RawServer, raw_server
 from tests.postgres import PostgresServer
 
@@ -124,14 +124,18 @@ async def test_a_change_is_told_to_who_listens_and_what_one_gateway_approves_cou
         a, b = (serve(shared, STORAGE_URL=url, STORAGE_SECRET=key_of("shared secret")) for _ in range(2))
         async with Caller(a, "ana") as at_a, Caller(b, "ana") as at_b:
             assert await at_a.tools() == await at_b.tools() == ["shop__refund"]
-            with anyio.fail_after(60):
-                async with anyio.create_task_group() as listening:
+            listeners, both = iter((1, 2)), anyio.Event()
 
-                    async def change() -> None:
-                        shop.tool["annotations"] = {"readOnlyHint": True}
+            async def change() -> None:
+                """Once both listen: what had changed before that would be told to nobody."""
+                if next(listeners) == 2:
+                    shop.tool["annotations"] = {"readOnlyHint": True}
+                    both.set()
+                await both.wait()
 
-                    for caller in (at_a, at_b):
-                        listening.start_soon(until_told, caller, change, NOTHING)
+            async with anyio.create_task_group() as listening:
+                for caller in (at_a, at_b):
+                    listening.start_soon(until_told, caller, change, NOTHING)
             assert (await states(b))["tool:shop/refund"] == "changed"
 
             async def approve() -> None:
@@ -150,9 +154,9 @@ async def until_told(caller: Caller, change: Callable[[], Awaitable[None]], want
     body, headers = modern_request("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
     credential = ("authorization", f"Bearer {caller.key}")
     usual = [credential, ("content-type", "application/json"), ("accept", "application/json, text/event-stream")]
-    with anyio.fail_after(60):
+    with anyio.fail_after(UP_WITHIN_S):
         async with (
-            httpx2.AsyncClient(base_url=caller.gateway.url, trust_env=False, timeout=60) as client,
+            httpx2.AsyncClient(base_url=caller.gateway.url, trust_env=False, timeout=UP_WITHIN_S) as client,
             client.stream("POST", "/mcp", content=body, headers=[*usual, *headers]) as answer,
         ):
             lines = answer.aiter_lines()
