@@ -45,7 +45,7 @@ def _answers() -> bool:
 
 
 def breakers(gateway: Gateway) -> int:
-    with urllib.request.urlopen(f"{gateway.url}/readyz", timeout=5) as answer:
+    with urllib.request.urlopen(f"{gateway.url}/readyz", timeout=60) as answer:
         return json.loads(answer.read())["breakers"]
 
 
@@ -54,7 +54,7 @@ def gateway(serve: Serve) -> Gateway:
     return serve(
         {
             "gateway": {"chaos": True},
-            "agents": {"triage": {"card": f"http://127.0.0.1:{PORT}", "timeout_s": 10}},
+            "agents": {"triage": {"card": f"http://127.0.0.1:{PORT}", "timeout_s": 60}},
             "roles": {"all": {"allow": ["*"]}},
             "workflows": {"plan": {"pattern": "sequential", "stages": [PLANNED], "limits": {"max_rounds": 1}}},
             "principals": {"ana": {"roles": ["all"], "key": "env:ANA_KEY"}},
@@ -73,14 +73,14 @@ async def asked(ana: Caller) -> dict[str, Any]:
 
 async def answered(ana: Caller) -> dict[str, Any]:
     """What the agent answers, once it does: its connections of an earlier life, and a cooldown, may stand before it."""
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         while (said := await asked(ana))["isError"]:  # noqa: ASYNC110 - another process gets there
             await anyio.sleep(0.1)
     return said
 
 
 async def seen(ana: Caller) -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         while "agents__triage" not in await ana.tools():  # noqa: ASYNC110 - another process gets there
             await anyio.sleep(0.05)
 
@@ -124,10 +124,10 @@ async def test_chaos_strikes_by_command_shows_in_the_record_and_ends_by_command(
             assert "refund" in json.dumps(honest)
             assert injection in listed.stdout
             assert removed.returncode == 0
-            records = await olga.records(3, call="agent:triage", outcome="ok")
-            chaotic = [each for each in records if "chaos" in each.get("detail", {})]
+            chaotic = await olga.records(call="agent:triage", outcome="ok", label=f"chaos:{injection}")
             assert [each["detail"]["chaos"][0]["id"] for each in chaotic] == [injection]
-            assert f"chaos:{injection}" in chaotic[0]["labels"]["untrusted"]
+            everything = await olga.records(call="agent:triage", outcome="ok")
+            assert [each["id"] for each in everything if "chaos" in each.get("detail", {})] == [chaotic[0]["id"]]
 
 
 async def test_a_report_says_what_a_fault_struck_and_what_stopped_it(gateway: Gateway) -> None:
