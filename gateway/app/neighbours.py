@@ -36,6 +36,7 @@ from gateway.core.ports.bus import Bus, BusLimits
 from gateway.core.ports.credentials import UpstreamTokens
 from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Ids
+from gateway.core.resilience import CANCELS_AT_ONCE
 
 Settings: TypeAlias = ServerSettings | AgentSettings | BusSettings
 CARD_BYTES = 256 * 1024
@@ -187,8 +188,9 @@ class Neighbours:
         return (await fetch(url, guard=None, tls=self._foundation.tls, limit_bytes=CARD_BYTES)).body
 
     def _pools(self, slug: str, settings: AgentSettings, guard: EgressGuard | None) -> Callable[[Address], Pool]:
+        at_once = (settings.concurrency or self._limits.upstream_concurrency) + CANCELS_AT_ONCE
         limits = PoolLimits(
-            connections=(settings.concurrency or self._limits.upstream_concurrency) + self._limits.upstream_queue,
+            connections=at_once + self._limits.upstream_queue,
             queue=self._limits.upstream_queue,
             connect_timeout_s=self._limits.connect_timeout_s,
         )

@@ -26,6 +26,8 @@ from gateway.core.record import Record
 log = structlog.get_logger(__name__)
 
 STREAMS = ("task.subscribe", "subscribe")
+CANCELS_AT_ONCE = 8
+"""Cancellations under way at one server or agent, beside the calls to it."""
 MOST_OF_ITS_TIME = 0.9
 """A target that had this share of the time calls are given has used it up, although the caller's deadline came first by
 what the way to it took."""
@@ -91,6 +93,8 @@ class Resilience:
         self._limits = limits
         self._chaos = chaos
         self._owners: dict[str, Bulkhead] = {}
+        self._cancels: dict[str, Bulkhead] = {}
+        """By owner, as are the others."""
         self._lanes: dict[str, Lane] = {}
 
     async def call(
@@ -110,11 +114,12 @@ class Resilience:
             # Runs are bounded by the orchestrator, and a wait for one must not take a place from its own steps; doors
             # bound the streams that only listen.
             return await self._upstream(plan, record).call(request, capability, emit)
+        if request.operation == "task.cancel":
+            return await self._canceled(caller_s, plan, request, record, emit)
         lane = self._lanes.get(capability.name)
         if lane is None or lane.capability is not capability:
             lane = self._laid(capability)
-        # Who gives up a task must be heard, by whoever is left there to hear it.
-        breaker = lane.breaker if request.operation != "task.cancel" else None
+        breaker = lane.breaker
         if breaker is not None and not breaker.closed:
             _checked(breaker, record)
         tenant, own = request.principal.tenant, lane.own
@@ -138,6 +143,7 @@ class Resilience:
                 del self._lanes[name]
         for owner in changed:
             self._owners.pop(owner, None)
+            self._cancels.pop(owner, None)
 
     def view(self, owner: str, capability: Capability) -> OwnerView:
         """How the owner of `capability` is doing now."""
@@ -173,6 +179,22 @@ class Resilience:
         lane = self._lanes[capability.name] = Lane(capability, owner, own, breaker)
         return lane
 
+    async def _canceled(self, caller_s: float, plan: Plan, request: Request, record: Record, emit: Emit) -> Result:
+        """Who gives up a task must be heard, by whoever is left there to hear it: past the breaker, and past the calls
+        that take up the target's places. What is canceled is one of them."""
+        capability, tenant = plan.entry.capability, request.principal.tenant
+        places = self._cancels.get(capability.owner)
+        if places is None:
+            name = f"{capability.owner}, asked to cancel,"
+            places = Bulkhead(name, self._room_for_cancels(capability), clock=self._clock)
+            self._cancels[capability.owner] = places
+        if not places.try_enter(tenant):
+            await places.enter(tenant, request.budget.deadline_s)
+        try:
+            return await self._made(None, caller_s, plan, request, record, emit, None)
+        finally:
+            places.leave(tenant)
+
     def _breaker(self, name: str) -> Breaker | None:
         if self._limits.breaker_failures <= 0:
             return None
@@ -190,6 +212,16 @@ class Resilience:
         return room(
             limits.upstream_concurrency if concurrency is None else concurrency,
             limits.upstream_queue if bounds.owner_queue is None else bounds.owner_queue,
+            shared=capability.tenant == EVERY_TENANT,
+            tenant_concurrency=limits.tenant_concurrency,
+            tenant_queue=limits.tenant_queue,
+        )
+
+    def _room_for_cancels(self, capability: Capability) -> Room:
+        limits = self._limits
+        return room(
+            CANCELS_AT_ONCE,
+            limits.upstream_queue,
             shared=capability.tenant == EVERY_TENANT,
             tenant_concurrency=limits.tenant_concurrency,
             tenant_queue=limits.tenant_queue,

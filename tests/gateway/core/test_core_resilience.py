@@ -20,6 +20,7 @@ from gateway.core.errors import (
 from gateway.core.limits import Bounds, Limits
 from gateway.core.model import Capability, Complete, Emit, Request, Result, principal
 from gateway.core.ports.upstream import Listing
+from gateway.core.resilience import CANCELS_AT_ONCE
 from tests.fakes import ANA, FakeUpstream, Path, a_request, tool
 
 pytestmark = pytest.mark.anyio
@@ -260,6 +261,40 @@ async def test_a_tool_with_room_of_its_own_leaves_the_servers_to_the_others() ->
             assert [(each.in_flight, each.waiting) for each in owner.capabilities] == [(1, 1)]
             with pytest.raises(Exhausted):
                 await path.call(find)
+            slow.go_on.set()
+
+
+async def test_a_cancellation_is_heard_by_an_agent_that_is_full_of_what_it_cancels() -> None:
+    slow = Slow()
+
+    async def behave(request: Request, capability: Capability, emit: Emit) -> Result:
+        if request.operation == "task.cancel":
+            return Complete(body=plain("stopped"))
+        return await slow(request, capability, emit)
+
+    busy = replace(REFUNDS, bounds=Bounds(owner_concurrency=1, owner_queue=1))
+    path = Path(FakeUpstream("refunds", [busy], behave))
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(path.call, a_request("agent:refunds"))
+                await anyio.wait_all_tasks_blocked()
+            with pytest.raises(Exhausted):
+                await path.call(a_request("agent:refunds"))
+            assert isinstance(await path.call(a_request("agent:refunds", operation="task.cancel")), Complete)
+            slow.go_on.set()
+
+
+async def test_cancellations_are_bounded_as_well() -> None:
+    slow = Slow()
+    path = Path(FakeUpstream("refunds", [REFUNDS], slow), limits=Limits(upstream_queue=1))
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(CANCELS_AT_ONCE + 1):
+                tasks.start_soon(path.call, a_request("agent:refunds", operation="task.cancel"))
+                await anyio.wait_all_tasks_blocked()
+            with pytest.raises(Exhausted):
+                await path.call(a_request("agent:refunds", operation="task.cancel"))
             slow.go_on.set()
 
 
