@@ -167,6 +167,11 @@ class A2aUpstream:
             if not relayed and not self._leaving:
                 await exchange.cancel()
             raise
+        except UpstreamFailed as error:
+            # It may go on saying more than anybody hears. Whoever speaks A2A has the task, and may look at it.
+            if "limit" in error.detail and not relayed and not self._leaving:
+                await exchange.cancel()
+            raise
         except Denied:
             # A policy stopped the stream: what the agent goes on to do is no longer wanted by anybody.
             await exchange.cancel()

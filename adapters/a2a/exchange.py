@@ -56,6 +56,8 @@ class Exchange:
         self._extra = extra
         self._relayed = relayed
         self._heard_count = 0
+        self._heard_bytes = 0
+        """Of what was told, however many streams it took: what comes of the task is kept until it has ended."""
 
     @property
     def settled(self) -> bool:
@@ -174,6 +176,8 @@ class Exchange:
 
     async def _tell(self, event: TaskEvent) -> None:
         self._heard_count += 1
+        self._heard_bytes += self.fold.growth(event) if event.native is None else event.native.size_bytes
+        self._rpc.check_size(self._heard_bytes)
         self.fold.apply(event)
         await self._emit(event)
 

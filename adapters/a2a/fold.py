@@ -3,12 +3,12 @@
 Pieces of an artifact are kept apart until somebody asks: joining them at each event makes long streams quadratic.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from adapters.a2a.wire.events import TaskEvent
 from gateway.core.content import Content, Part, text_part
-from gateway.core.json import Json
+from gateway.core.json import Json, canonical_json
 from gateway.core.limits import Usage
 from gateway.core.model import ArtifactAdded, StatusChanged, TaskOpened
 from gateway.core.task import Artifact, Task, TaskState
@@ -106,6 +106,13 @@ class TaskFold:
             )
         return events
 
+    def growth(self, event: TaskEvent) -> int:
+        """By how many bytes an artifact from a snapshot is larger than what is known of it; 0 for other events."""
+        if not isinstance(event, ArtifactAdded):
+            return 0
+        known = self._artifacts.get(event.artifact.id)
+        return max(0, _size_of(event.artifact.content.parts) - (0 if known is None else _size_of(known.parts)))
+
     def task(self) -> Task | None:
         """The task as it is now; None before it was opened."""
         opened = self._opened
@@ -129,6 +136,12 @@ class TaskFold:
 
     def _move(self, state: TaskState, at_us: int, said: Content | None) -> None:
         self.state, self.updated_at_us, self._said = state, at_us or self.updated_at_us, said
+
+
+def _size_of(parts: Sequence[Part]) -> int:
+    """Roughly, as it came."""
+    data = (len(canonical_json(part.data)) for part in parts if part.kind == "data")
+    return sum(data) + sum(len(part.text) + len(part.raw) + len(part.url) for part in parts)
 
 
 def _said_in(task: Task) -> list[Mapping[str, Json]]:

@@ -99,6 +99,14 @@ class AgentRpc:
             raise
         return stopped
 
+    def check_size(self, streamed_bytes: int) -> None:
+        """Raises: UpstreamFailed: it is more than one call may bring."""
+        if streamed_bytes > self._limits.result_bytes:
+            raise UpstreamFailed(
+                f"{self._slug} streamed more than {self._limits.result_bytes} bytes (limits.result_bytes)",
+                detail={"limit": "result_bytes"},
+            )
+
     async def aclose(self) -> None:
         await self._pool.aclose()
 
@@ -107,11 +115,7 @@ class AgentRpc:
         size_bytes = 0
         while chunk := await self._chunk(response):
             size_bytes += len(chunk)
-            if size_bytes > self._limits.result_bytes:
-                raise UpstreamFailed(
-                    f"{self._slug} streamed more than {self._limits.result_bytes} bytes (limits.result_bytes)",
-                    detail={"limit": "result_bytes"},
-                )
+            self.check_size(size_bytes)
             for event in parser.feed(chunk):
                 if event.data and await heard(result_from_bytes(event.data, call_id, self._slug)):
                     return True

@@ -1,6 +1,8 @@
 """Agents that answer wrongly, hang, cut, flood: a clear error within a bound, and no address in it."""
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import anyio
 import anyio.abc
@@ -147,6 +149,78 @@ async def test_an_agent_that_trickles_an_endless_stream_is_cut_at_the_limit() ->
     async with lying_agent(flood) as url:
         with pytest.raises(UpstreamFailed, match="more than"):
             await send(url)
+
+
+@dataclass(slots=True)
+class Chatty:
+    """An agent that has news of its task for ever, in streams or answers none of which is beyond a limit."""
+
+    news: Callable[[int], Json]
+    """The n-th."""
+    working: Callable[[int], Json] = lambda number: task_value()
+    """The task, when it is asked for after that."""
+    streams: int = 0
+    canceled: list[Json] = field(default_factory=list[Json])
+
+    async def __call__(self, body: bytes, stream: anyio.abc.SocketStream) -> None:
+        asked = json.loads(body)
+        if asked["method"] == "CancelTask":
+            self.canceled.append(asked["params"]["id"])
+            await stream.send(whole(answer_to(body, task_value("CANCELED"))))
+        elif asked["method"] == "GetTask":
+            await stream.send(whole(answer_to(body, self.working(self.streams))))
+        else:
+            self.streams += 1
+            pieces = [OPENED, *(self.news(self.streams) for _ in range(4))]
+            await stream.send(streaming(*pieces)(body))
+
+
+def artifact(number: int, text: str) -> dict[str, Json]:
+    return {"artifactId": f"a-{number}", "parts": [{"text": text}]}
+
+
+def piece(number: int) -> Json:
+    return {"artifactUpdate": {"taskId": "t-1", "artifact": artifact(1, "x" * 4000), "append": True}}
+
+
+def report(number: int) -> Json:
+    said: Json = {"messageId": "m", "role": "ROLE_AGENT", "parts": [{"text": "x" * 4000}]}
+    status: Json = {"state": "TASK_STATE_WORKING", "message": said}
+    return {"statusUpdate": {"taskId": "t-1", "status": status}}
+
+
+CHATTY: list[tuple[str, Chatty]] = [
+    ("pieces", Chatty(piece)),
+    ("reports", Chatty(report)),
+    ("snapshots", Chatty(lambda n: OPENED, lambda n: task_value(artifacts=[artifact(n, "x" * 30_000)]))),
+]
+
+
+@pytest.mark.parametrize("agent", [each[1] for each in CHATTY], ids=[each[0] for each in CHATTY])
+async def test_an_agent_that_is_listened_to_again_and_again_is_cut_at_the_limit_as_well(agent: Chatty) -> None:
+    agent = replace(agent, canceled=[])
+    async with lying_agent(agent) as url:
+        with pytest.raises(UpstreamFailed, match=r"limits\.result_bytes"):
+            await send(url)
+
+    assert agent.streams > 1
+    assert agent.canceled == ["t-1"], "nobody hears any more what it goes on to say"
+
+
+async def test_what_an_agent_says_again_does_not_count_again() -> None:
+    """As where something on the way cuts streams: each begins with all there is of the task."""
+    ends_at = 3
+
+    def working(number: int) -> Json:
+        made: list[Json] = [artifact(1, "x" * 10_000)]
+        return task_value("COMPLETED" if number >= ends_at else "WORKING", artifacts=made)
+
+    agent = Chatty(lambda n: {"task": working(1)}, working)
+    async with lying_agent(agent) as url:
+        assert isinstance(await send(url), Complete)
+
+    assert agent.streams == ends_at
+    assert agent.canceled == []
 
 
 async def test_nobody_at_the_address_is_unavailable() -> None:
