@@ -171,11 +171,11 @@ class Orchestrator:
             run = await self._asked_for(request, slug)
             after = await self.control.answered(run, request)
         else:
-            run, after = await self._admission.run_for(request, slug, settings), 0
+            run, after = await self._started(request, slug, settings, emit), 0
         if request.meta.get("return_immediately") is True:
             return await self._shown(request, await self.runs.find(request.principal, run.id))
-        begins = not asked_for and not request.continuation
-        await emit(opened(run) if begins else TaskOpened(task=await self.runs.task(run)))
+        if asked_for or request.continuation:
+            await emit(TaskOpened(task=await self.runs.task(run)))
         ended = await self._callers.followed(run, after, emit, request)
         if isinstance(ended, InputRequired):
             return ended
@@ -189,6 +189,20 @@ class Orchestrator:
         if not TaskState(ended.state).terminal:
             return Accepted(task=await self.runs.task(ended), labels=request.labels)
         return _complete(ended)
+
+    async def _started(self, request: Request, slug: str, settings: WorkflowSettings, emit: Emit) -> Run:
+        """The run that this call starts, or has started before, and whoever waits for it has learned of it."""
+        new = await self._admission.drafted(request, slug, settings)
+        try:
+            run = await self._admission.started(new)
+            if request.meta.get("return_immediately") is not True:
+                await emit(opened(run))
+        except anyio.get_cancelled_exc_class():
+            # The outer run gives it up, and nobody but this call may know that it is there.
+            if new.spec["parent_run"] and not self._leaving.is_set():
+                await self.control.taken_back(new)
+            raise
+        return run
 
     async def _answered(self, request: Request, slug: str) -> tuple[Run, int]:
         """The run whose question is answered by this call, and the place in its log where that was."""

@@ -30,17 +30,14 @@ class Admission:
         self._dead_letter_queue = dead_letter_queue
         self._limits = limits
 
-    async def run_for(self, request: Request, slug: str, settings: WorkflowSettings) -> Run:
-        """The run this call starts, or the one it started when it was made before: same caller, same workflow, same
-        idempotency key or message id.
+    async def drafted(self, request: Request, slug: str, settings: WorkflowSettings) -> Run:
+        """The run this call starts unless it was made before; nothing is stored yet.
 
-        Raises: InvalidRequest: it says nothing; Conflict: the key was used for something else; Exhausted: too many
-            runs are under way, or no depth is left; Unavailable.
+        Raises: InvalidRequest: it says nothing; Exhausted: no depth is left; Unavailable.
         """
         spec = await self._before(request, settings, self._spec(request, slug, settings))
-        asked: Json = content_to_json(spec.task_content)
         now_us = self._wiring.clock.now_us()
-        new = Run(
+        return Run(
             id=spec.run_id,
             workflow=slug,
             tenant=spec.tenant,
@@ -49,14 +46,22 @@ class Admission:
             context_id=spec.context_id,
             created_at_us=now_us,
             updated_at_us=now_us,
-            input=asked,
+            input=content_to_json(spec.task_content),
             key=_key(request, slug, spec.run_id),
             spec=spec.to_json(),
         )
+
+    async def started(self, new: Run) -> Run:
+        """The drafted run, under way, or the one the call started when it was made before: same caller, same workflow,
+        same idempotency key or message id.
+
+        Raises: Conflict: the key was used for something else; Exhausted: too many runs are under way; Unavailable.
+        """
         run = await self._wiring.runs.open(new)
-        if run.id != spec.run_id and run.input != asked:
+        if run.id != new.id and run.input != new.input:
             raise Conflict(
-                f"this key was used before, for another request to {slug}: use a new one", detail={"run": run.id}
+                f"this key was used before, for another request to {new.workflow}: use a new one",
+                detail={"run": run.id},
             )
         await self.begun(run, known=run is not new)
         return run

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 TELL_S = 5.0
 """How long it may take to tell those who work for a canceled run."""
+TAKE_BACK_S = 2.0
+"""How long it may take to cancel a nested run whose opening was broken off."""
 
 
 class Control:
@@ -74,6 +76,24 @@ class Control:
         finally:
             self._canceling.discard(run.id)
         return await self._wiring.runs.find(run.tenant, run.id) or run
+
+    async def taken_back(self, new: Run) -> None:
+        """Cancel a nested run whose opening was broken off, however far it had come. Bounded, and never raises."""
+        journal, runs = self._wiring.journal, self._wiring.runs
+        with anyio.move_on_after(TAKE_BACK_S, shield=True):
+            try:
+                if not journal.holds():
+                    return  # the outer run goes on elsewhere, and finds it
+                run = await runs.open(new)
+                if await journal.state(run.id):
+                    await self.canceled(run)
+                    return
+                await self._runs.stopped(run.id, TaskState.CANCELED, CANCELED)
+                # The engine may have been accepting it: from here on it finds that nothing is to be done.
+                if await journal.state(run.id) == "pending":
+                    await journal.cancel(run.id)
+            except GatewayError as error:
+                log.warning("a nested run that nobody waits for may go on", workflow=new.workflow, reason=error.message)
 
     def _refuse_ended(self, run: Run) -> None:
         if TaskState(run.state).terminal or run.id in self._ending:

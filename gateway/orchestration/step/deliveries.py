@@ -168,9 +168,26 @@ async def _within_time(run: RunContext, delivery: Delivery, request: Request, em
         run.group.start_soon(patience.kept, run.remote_tasks, order.id)
         try:
             return await run.gateway.call(request, emit)
+        except anyio.get_cancelled_exc_class():
+            await _canceled_elsewhere(run, order)
+            raise
         finally:
             patience.watch.cancel()
     return None
+
+
+async def _canceled_elsewhere(run: RunContext, order: Order) -> None:
+    """Tell the nested run if another process has canceled this one: it knows of those that were there when it looked,
+    and this one went on for a moment."""
+    if run.wiring.alone or not (nested := run.remote_tasks.get(order.id)):
+        return
+    with anyio.move_on_after(SAY_GOODBYE_S, shield=True):
+        try:
+            canceled = await run.wiring.journal.state(run.spec.run_id) == "canceled"
+        except GatewayError:
+            return  # the engine is going down
+        if canceled:
+            await cancel_nested(run, order.node.target, nested)
 
 
 def _relay(run: RunContext, order: Order) -> Relay:
