@@ -77,7 +77,7 @@ async def body_of(request: Request, validator: Draft202012Validator) -> JsonObje
     try:
         body: Json = orjson.loads(bytes(received))
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest("the body is not JSON") from error
+        raise InvalidRequest(f"the body is not JSON: {error}") from error
     problem = next(iter(validator.iter_errors(body)), None)  # pyright: ignore[reportUnknownMemberType] - partial stubs
     if problem is not None:
         where = "/".join(str(step) for step in problem.absolute_path) or "the body"

@@ -131,7 +131,7 @@ def _arguments(text: str) -> "JsonObject | None":
     try:
         said: Json = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest("args is not JSON") from error
+        raise InvalidRequest(f"args is not JSON: {error}") from error
     if not isinstance(said, dict):
         raise InvalidRequest("args is not a JSON object")
     return said

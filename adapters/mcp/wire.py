@@ -3,7 +3,6 @@
 What the gateway does not have to understand stays `Raw`, so unknown members travel untouched and cost nothing.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
@@ -13,7 +12,7 @@ from msgspec import Raw
 
 from gateway.core.content import Content, Part, PartKind, text_part
 from gateway.core.errors import InvalidRequest
-from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
+from gateway.core.json import Json, JsonObject, endless_number, json_list, json_object, json_text, strict_json
 
 MODERN = "2026-07-28"
 HANDSHAKE = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
@@ -209,7 +208,7 @@ class Notice(Frame):
 def _said_beside(members: Mapping[str, Raw]) -> JsonObject:
     """What a server may go by although this revision knows nothing of it: in `_meta`, and as `params.NAME`."""
     meta = members.get("_meta")
-    told = {} if meta is None else json_object(decode_strictly(bytes(meta)))
+    told = {} if meta is None else json_object(decode_strictly(bytes(meta), "_meta"))
     said: JsonObject = {
         name: each for name, each in told.items() if not name.startswith(META_PREFIX) and name not in _OF_THE_CALL
     }
@@ -222,28 +221,23 @@ def decode_value(raw: bytes) -> Json:
     """JSON to Python. Raises: InvalidRequest: not JSON, or nested too deeply."""
     try:
         value: Any = _value.decode(raw)
+    except msgspec.ValidationError as error:
+        # Of a value of any type, only a number can be beyond what is read.
+        raise InvalidRequest(f"it cannot be read: {endless_number(raw)}") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidRequest("not valid JSON") from error
     return value
 
 
-def decode_strictly(raw: bytes) -> Json:
+def decode_strictly(raw: bytes, what: str = "the arguments") -> Json:
     """JSON to Python, for what is judged and then relayed as it came: both readers must find the same in it.
 
-    Raises: InvalidRequest: not JSON, nested too deeply, or a member named twice.
+    Raises: InvalidRequest: see `strict_json`.
     """
     try:
-        value: Json = json.loads(raw, object_pairs_hook=_object_of_once)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the arguments cannot be read: {error}") from error
-    return value
-
-
-def _object_of_once(pairs: list[tuple[str, Json]]) -> JsonObject:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member is named twice")
-    return found
+        return strict_json(raw)
+    except ValueError as error:
+        raise InvalidRequest(f"{what} cannot be read: {error}") from error
 
 
 def as_text(raw: Raw | None) -> str | None:

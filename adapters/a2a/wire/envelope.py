@@ -1,6 +1,5 @@
 """JSON-RPC 2.0 envelopes around payloads that stay raw. Pure."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,7 +9,7 @@ from msgspec import Raw
 
 from adapters.a2a.wire.errors import a2a_error, error_from_json, error_json
 from gateway.core.errors import GatewayError, InvalidRequest, UpstreamFailed
-from gateway.core.json import Json, JsonObject
+from gateway.core.json import Json, JsonObject, endless_number, strict_json
 
 LONGEST_ID = 256
 """Bytes of a request id; it is repeated on every event of a stream."""
@@ -48,6 +47,9 @@ def decode_value(raw: bytes) -> Json:
         value: Any = _value.decode(raw)
     except RecursionError as error:
         raise InvalidRequest("the JSON nests too deeply") from error
+    except msgspec.ValidationError as error:
+        # Of a value of any type, only a number can be beyond what is read.
+        raise InvalidRequest(f"the JSON cannot be read: {endless_number(raw)}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidRequest("not valid JSON") from error
     return value
@@ -56,20 +58,12 @@ def decode_value(raw: bytes) -> Json:
 def decode_strictly(raw: bytes) -> Json:
     """JSON to Python, for what is judged and then relayed as it came: both readers must find the same in it.
 
-    Raises: InvalidRequest: not JSON, nested too deeply, or a member named twice.
+    Raises: InvalidRequest: see `strict_json`.
     """
     try:
-        value: Json = json.loads(raw, object_pairs_hook=_object_of_once)
-    except (ValueError, RecursionError) as error:
+        return strict_json(raw)
+    except ValueError as error:
         raise InvalidRequest(f"the JSON cannot be read: {error}") from error
-    return value
-
-
-def _object_of_once(pairs: list[tuple[str, Json]]) -> JsonObject:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a member is named twice")
-    return found
 
 
 def decode_object(raw: bytes) -> JsonObject:
@@ -105,7 +99,9 @@ def call_from_bytes(raw: bytes, *, depth: int) -> Call:
     try:
         value = decode_value(raw)
     except InvalidRequest as error:
-        raise Refused(a2a_error("PARSE_ERROR", error.message)) from error
+        # JSON it is that has a number which nobody can reckon with.
+        reason = "INVALID_REQUEST" if isinstance(error.__cause__, msgspec.ValidationError) else "PARSE_ERROR"
+        raise Refused(a2a_error(reason, error.message)) from error
     if deeper_than(value, depth):
         raise Refused(a2a_error("INVALID_REQUEST", f"the body nests deeper than {depth} levels", limit="json_depth"))
     if isinstance(value, list):

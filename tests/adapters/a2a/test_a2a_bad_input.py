@@ -112,6 +112,14 @@ async def test_a_bad_body_gets_the_error_for_it_and_a_record(door: Door, body: b
     assert (record.principal is not None and record.principal.subject, record.protocol) == ("ana", "a2a")
 
 
+@pytest.mark.parametrize("number", [b"1e400", b"1" * 400, b"1" * 5000], ids=["1e400", "400 digits", "5000 digits"])
+async def test_a_number_beyond_all_others_is_refused_with_its_place(door: Door, number: bytes) -> None:
+    message = message_value(parts=[{"data": {"lines": [1, 777777]}}])
+    error = (await door.post(call(params={"message": message}).replace(b"777777", number), slug="help")).json()["error"]
+    assert error["code"] in (-32600, -32602)
+    assert "parts[0].data.lines[1] is a number beyond" in error["message"]
+
+
 @pytest.mark.parametrize(
     ("headers", "status", "code"),
     [

@@ -179,6 +179,15 @@ async def test_bytes_that_are_no_sensible_json_are_refused(body: bytes) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (400, 1400)
 
 
+@pytest.mark.parametrize("number", [b"1e400", b"NaN", b"9" * 5000], ids=["1e400", "NaN", "5000 digits"])
+async def test_a_number_nobody_can_reckon_with_is_refused_with_its_place(number: bytes) -> None:
+    async with operator(ApiBench()) as client:
+        response = await client.post("/keys", content=b'{"subject": "cai", "ttl": %b}' % number)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (400, 1400)
+    assert "column 27" in error["message"]
+
+
 async def test_a_change_that_cannot_be_recorded_is_not_made() -> None:
     bench = ApiBench()
     bench.gateway.refuse = Unavailable("the audit log takes no more records", retry_after_s=2)

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from adapters.mcp.refusals import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR
 from adapters.mcp.wire import MODERN
+from gateway.core.content import plain
 from gateway.core.json import Json, JsonObject
 from gateway.core.limits import Limits
+from gateway.core.model import Complete, Emit, Request, Result
 from tests.fakes_mcp_door import Caller, ShopGateway, Visit, modern_body, opened, tool
 
 DEEP = (
@@ -68,6 +70,32 @@ async def test_a_body_that_is_no_message_gets_the_code_of_its_era(body: bytes, m
             reply = await caller.send(caller.visit(body, mcp_protocol_version=version))
             assert (reply.status, reply.json["error"]["code"]) == (400, code)
             assert reply.json["jsonrpc"] == "2.0"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("number", [b"1e400", b"1" * 400, b"1" * 5000], ids=["1e400", "400 digits", "5000 digits"])
+@pytest.mark.parametrize(
+    ("member", "said"),
+    [("arguments", "arguments cannot be read: $.lines[1] is"), ("_meta", "_meta cannot be read: $.lines[1] is")],
+)
+async def test_a_number_beyond_all_others_is_refused_with_its_place(member: str, said: str, number: bytes) -> None:
+    gateway = ShopGateway(tool("refund"))
+    async with opened(gateway) as door:
+        caller = Caller(door)
+        body: Any = modern_body("tools/call", {"name": "orders__refund", "arguments": {}})
+        body["params"][member]["lines"] = [1, 777777]
+        raw = msgspec.json.encode(body).replace(b"777777", number)
+
+        async def judged(request: Request, emit: Emit) -> Result:
+            return Complete(body=plain(str(request.body.content().structured)))
+
+        gateway.runs["tool:orders/refund"] = judged
+        headers = {"mcp_protocol_version": MODERN, "mcp_method": "tools/call", "mcp_name": "orders__refund"}
+        reply = await caller.send(caller.visit(raw, **headers))
+    result = reply.json["result"]
+    assert result["isError"]
+    assert said in result["content"][0]["text"]
+    assert "INVALID_REQUEST" in result["content"][0]["text"]
 
 
 @pytest.mark.anyio
