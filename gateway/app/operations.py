@@ -286,7 +286,7 @@ class ExplainerOfGateway:
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
         file = str(self._composition.sections.configuration.source)
-        held = self._composition.pinning.held(call)
+        held = self._composition.pinning.held(who.tenant, call)
         if held is not None and said.decision != "deny":
             # Access has nothing against it; what the server says of it has to be looked at first.
             return {

@@ -97,9 +97,10 @@ class Pinning:
         """What judges calls by the pins as of now."""
         return PinningPolicy(dict(self._held))
 
-    def held(self, name: str) -> Held | None:
-        """Why something waits for approval; None where it does not."""
-        return self._held.get(name)
+    def held(self, tenant: str, name: str) -> Held | None:
+        """Why something waits for approval; None where it does not, or is another tenant's."""
+        held = self._held.get(name)
+        return held if held is not None and held.tenant in (tenant, EVERY_TENANT) else None
 
     async def load(self) -> None:
         """Read what is stored, which another gateway may have changed.  Raises: Unavailable."""
@@ -178,7 +179,7 @@ class Pinning:
         for owner, seen in self._seen.items():
             tenant = self._servers[owner].tenant
             for each in seen.values():
-                held = _held(self._pins.get((tenant, each.name)), each)
+                held = _held(tenant, self._pins.get((tenant, each.name)), each)
                 if held is not None:
                     self._held[each.name] = held
         return frozenset(name for name in {*before, *self._held} if before.get(name) != self._held.get(name))
@@ -241,18 +242,17 @@ def _first(owner: str, watched: Watched, seen: Sighting, now_us: int) -> Pin:
     return replace(pin, digest=seen.digest, definition=seen.definition, approved_at_us=now_us)
 
 
-def _held(pin: Pin | None, seen: Sighting) -> Held | None:
+def _held(tenant: str, pin: Pin | None, seen: Sighting) -> Held | None:
     if pin is None:
-        return Held(
-            rule="new", reason="it cannot be pinned: its name is too long, or its server has given too many names"
-        )
+        reason = "it cannot be pinned: its name is too long, or its server has given too many names"
+        return Held(tenant=tenant, rule="new", reason=reason)
     if pin.digest == seen.digest:
         return None
     look = f"`drawbridge tools diff {pin.name}` shows it, `drawbridge tools approve {pin.name}` lets it be used"
     if not pin.digest:
-        return Held(rule="new", reason=f"it is new and waits for approval: {look}")
+        return Held(tenant=tenant, rule="new", reason=f"it is new and waits for approval: {look}")
     where = _members(changes(pin.definition, seen.definition))
-    return Held(rule="changed", reason=f"its definition changed since it was trusted ({where}): {look}")
+    return Held(tenant=tenant, rule="changed", reason=f"its definition changed since it was trusted ({where}): {look}")
 
 
 def _members(found: Sequence[Change]) -> str:

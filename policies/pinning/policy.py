@@ -14,6 +14,8 @@ POLICY = "pinning"
 class Held:
     """Why something waits."""
 
+    tenant: str
+    """Of its server."""
     rule: str
     """`changed`, or `new`."""
     reason: str

@@ -46,6 +46,7 @@ def gateway(serve: Serve, upstream: RawServer) -> Gateway:
         {
             "servers": {
                 **own,
+                "acme-held": {"url": f"{root}/acme-notes", "tenant": "acme", "pinning": "approve"},
                 "shared": {
                     "url": f"{root}/shop",
                     "tenant": "*",
@@ -174,6 +175,18 @@ async def test_an_operator_explains_nothing_to_the_other_tenant(olga: Caller, ot
         for name in ("zeta-notes", "acme-notes")
     ]
     assert str(own).replace("zeta", "acme") == str(foreign)
+
+
+async def test_what_waits_for_approval_is_as_unknown_to_the_others_as_what_never_was(
+    ana: Caller, olga: Caller, otto: Caller
+) -> None:
+    await ana.tools()
+    query = {"as": "ana", "call": "tool:acme-held/act"}
+    assert (await olga.api("/explain", **query)).json()["policy"] == "pinning"
+    held, never = [
+        (await otto.api("/explain", **{"as": "bea", "call": f"tool:{name}-held/act"})).text for name in ("acme", "zeta")
+    ]
+    assert held.replace("acme", "zeta") == never
 
 
 async def test_equal_task_ids_of_a_shared_agent_belong_to_whoever_opened_them(ana: Caller, bea: Caller) -> None:

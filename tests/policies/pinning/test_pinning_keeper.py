@@ -98,8 +98,16 @@ async def test_a_call_is_judged_as_the_plan_has_it_and_told_why() -> None:
     assert isinstance(bench.pinning.policy().check_request(a_request(), tool()), Allow)
     await bench.lists(says("Steals."))
     assert bench.pinning.policy().check_request(a_request(), tool()) == bench.refusal()
-    assert bench.pinning.held("tool:orders/refund") is not None
-    assert bench.pinning.held("tool:orders/other") is None
+    assert bench.pinning.held("default", "tool:orders/refund") is not None
+    assert bench.pinning.held("default", "tool:orders/other") is None
+
+
+@pytest.mark.parametrize(("tenant", "told"), [("acme", {"acme"}), ("*", {"acme", "beta"})])
+async def test_what_waits_is_told_to_the_tenant_whose_it_is(tenant: str, told: set[str]) -> None:
+    bench = Bench(mode="approve", tenant=tenant)
+    await bench.lists(says("Refunds."))
+    assert bench.refusal() is not None
+    assert {each for each in ("acme", "beta") if bench.pinning.held(each, "tool:orders/refund")} == told
 
 
 async def test_flags_are_those_of_what_was_seen_last_however_often_it_changes() -> None:
