@@ -1,5 +1,6 @@
 """`drawbridge router`: how well requests are routed."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -59,24 +60,32 @@ def evaluate(
         return
     if labelled is None:
         raise Failure("which labelled set?", "Give a file of JSON lines, or --recent N.", code=USAGE)
-    routing = _routing(at, workflow)
-    cases = _cases(labelled, routing)
-    classifier = _classifier(at, routing, key) if online else None
+    router = _router(at, workflow)
+    cases = _cases(labelled, router.routing)
+    asked = _asked(at, router.routing, key) if online else _Asked()
     with progress("routing"):
-        report = evaluated([_routed(each, routing, classifier) for each in cases])
+        report = evaluated([_routed(each, router, asked) for each in cases])
     report["online"] = online
     show(report, lambda: _measured(report), as_json=as_json)
 
 
-def _routing(at: Place, workflow: str) -> Routing:
-    """The router's own decisions. Raises: Failure: there is no such router."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What a running gateway knows beyond the rules; nothing where none is asked."""
+
+    offers: tuple[Offer, ...] = ()
+    classifier: RemoteClassifier | None = None
+
+
+def _router(at: Place, workflow: str) -> Router:
+    """As the configuration has it. Raises: Failure: there is no such router."""
     workflows = sections_of(at).workflows
     routers = [slug for slug, each in workflows.items() if each.pattern == "router"]
     slug = workflow or (routers[0] if len(routers) == 1 else "")
     if slug not in routers:
         known = ", ".join(routers) or "none"
         raise Failure(f"which router? There is {known}", "Say which with --workflow.", code=USAGE)
-    return Router(workflows[slug].to_json()).routing
+    return Router(workflows[slug].to_json())
 
 
 def _cases(path: Path, routing: Routing) -> list[Labelled]:
@@ -88,16 +97,19 @@ def _cases(path: Path, routing: Routing) -> list[Labelled]:
         raise Failure(f"{path.name}: {error.message}", code=USAGE) from error
 
 
-def _classifier(at: Place, routing: Routing, key: Path | None) -> RemoteClassifier | None:
+def _asked(at: Place, routing: Routing, key: Path | None) -> _Asked:
     role = routing.classifier
-    if role is None:
-        return None
+    if role is None and not routing.needs_offers:
+        return _Asked()
     with connect(at) as remote:
         known = [json_object(each) for each in json_list(remote.get("agents").get("agents"))]
         url, own_key = remote.url, remote.key
     said = {f"agent:{json_text(each.get('slug'))}": each for each in known}
     offers = {worker: _offer(worker, said.get(worker, {})) for worker in routing.workers}
-    return RemoteClassifier(role, offers, url, key.read_text().strip() if key is not None else own_key)
+    if role is None:
+        return _Asked(offers=tuple(offers.values()))
+    own_key = key.read_text().strip() if key is not None else own_key
+    return _Asked(offers=tuple(offers.values()), classifier=RemoteClassifier(role, offers, url, own_key))
 
 
 def _offer(worker: str, agent: JsonObject) -> Offer:
@@ -111,16 +123,24 @@ def _offer(worker: str, agent: JsonObject) -> Offer:
     )
 
 
-def _routed(labelled: Labelled, routing: Routing, classifier: RemoteClassifier | None) -> Case:
-    judgement = routing.ruled(labelled.request)
+def _routed(labelled: Labelled, router: Router, asked: _Asked) -> Case:
+    """Where the router would send the request, as far as that is known without asking anybody who was not asked."""
+    routing = router.routing
+    judgement = routing.ruled(labelled.request, asked.offers)
     found = routing.decided_by_rules(judgement)
     if found is not None:
-        return Case(labelled=labelled, workers=frozenset(found.workers), by="rules")
-    verdict = classifier.verdict(labelled.request, judgement) if classifier is not None else None
-    if verdict is not None and verdict.confidence >= routing.threshold:
-        several = frozenset(each.worker for each in verdict.intents)
-        return Case(labelled=labelled, workers=several or frozenset({verdict.worker} - {""}), by="classifier")
-    spare = frozenset({routing.otherwise} - {""}) if classifier is not None else frozenset[str]()
+        # Without looking for several wishes the strongest is served, and the others are lost.
+        served = found.workers if router.multi_intent else (found.worker,)
+        return Case(labelled=labelled, workers=frozenset(served), by="rules")
+    verdict = asked.classifier.verdict(labelled.request, judgement) if asked.classifier is not None else None
+    if verdict is not None and verdict.confidence >= routing.threshold and (verdict.worker or verdict.intents):
+        several = [each.worker for each in verdict.intents]
+        served = several if several and router.multi_intent else [verdict.worker or several[0]]
+        return Case(labelled=labelled, workers=frozenset(served), by="classifier")
+    unheard = (routing.classifier is not None and asked.classifier is None) or (
+        routing.needs_offers and not asked.offers
+    )
+    spare = frozenset[str]() if unheard else frozenset({routing.otherwise} - {""})
     return Case(labelled=labelled, workers=spare, by="otherwise" if spare else "")
 
 

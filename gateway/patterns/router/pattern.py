@@ -39,7 +39,7 @@ class Router:
         self.routing = Routing.of(settings)
         self._replicas = Replicas.in_settings(block, self.routing.workers)
         self._tries = Tries.of(settings)
-        self._multi_intent = block.get("multi_intent") is not False
+        self.multi_intent = block.get("multi_intent") is not False
         self._several = target_in(json_object(block.get("several"))) if block.get("several") else ""
         self._conversations = Conversations(
             sticky=block.get("hand_off") is True, ttl_s=number_or(block, "conversation_ttl_s", DAY_S)
@@ -68,7 +68,7 @@ class Router:
         else:
             route = await self.routing.route(request, steps)
         while True:
-            several = len(route.workers) > 1 and self._multi_intent
+            several = len(route.workers) > 1 and self.multi_intent
             await _told(route, steps, several=several)
             if several:
                 return await self._all_served(route, request, task, steps)
@@ -80,7 +80,7 @@ class Router:
             if onward.kind not in ("back", "to"):
                 if served.result.ok:
                     await steps.part(slug_of(route.worker), served.result.answer, text=served.result.text)
-                return answered(route, served, () if self._multi_intent else dropped_of(route))
+                return answered(route, served, () if self.multi_intent else dropped_of(route))
             route = await self._rerouted(onward, route, request, steps, frozenset(asked))
 
     def _refuse_shallow(self, limits: JsonObject) -> None:

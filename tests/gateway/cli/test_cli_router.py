@@ -50,6 +50,31 @@ def test_rules_are_measured_without_a_gateway(home: Path, capsys: pytest.Capture
     assert [each["found"] for each in report["wrong"]] == ["(nobody)", "(nobody)"]
 
 
+def measured(home: Path, capsys: pytest.CaptureFixture[str], router: str, classifier: str = "") -> dict[str, float]:
+    """The report on the router with that in its block, too."""
+    asks = f"    classifier: {classifier}\n" if classifier else ""
+    (home / "gateway.yaml").write_text(CONFIGURATION.replace("    router:\n", f"{asks}    router:\n      {router}\n"))
+    assert main(["router", "eval", "set.jsonl", "--json"]) == OK
+    return json.loads(capsys.readouterr().out)
+
+
+def test_whoever_takes_the_rest_is_counted_where_nobody_else_would_be_asked(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = measured(home, capsys, "otherwise: billing")
+    assert (report["right"], report["decided"], report["by_rules"]) == (4, 5, 0.6)
+    with_classifier = measured(home, capsys, "otherwise: billing", classifier="billing")
+    assert (with_classifier["right"], with_classifier["decided"]) == (3, 3)
+
+
+def test_wishes_that_are_not_looked_at_are_counted_as_lost(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measured(home, capsys, "multi_intent: false")["right"] == 2
+
+
+def test_skills_that_are_not_known_here_leave_it_open(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measured(home, capsys, "by_skill: true\n      otherwise: billing")["decided"] == 3
+
+
 def test_the_confusion_matrix_is_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["router", "eval", "set.jsonl", "--workflow", "desk"]) == OK
     shown = capsys.readouterr().out
