@@ -184,7 +184,8 @@ class DbosJournal:
             return
         if not await self.state(origin):
             raise _no_run(origin)
-        await self._in_database(partial(copy_records, self._running(), origin, run_id, slots))
+        if not await self._in_database(partial(copy_records, self._running(), origin, run_id, slots)):
+            raise _no_run(origin)
         await self.start(run_id, spec, tenant=tenant)
 
     async def recorded(self, run_id: str) -> Mapping[int, Recorded]:

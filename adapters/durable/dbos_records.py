@@ -38,6 +38,13 @@ _NO_CRASH = {
     for shared in (False, True)
 }
 """By whether the database is shared."""
+_COPIED = {
+    shared: text(
+        f"SELECT count(*) FROM {prefix(shared=shared)}operation_outputs"  # noqa: S608 - nothing of it is given
+        " WHERE workflow_uuid = :run_id"
+    )
+    for shared in (False, True)
+}
 _WITHOUT_NUL = r"replace(output, '\u0000', '\u2400')"
 """PostgreSQL takes nothing out of JSON in which there is a NUL anywhere, and anybody may have said one."""
 _ATTEMPTS = {
@@ -85,14 +92,21 @@ def count_no_crash(engine: Engine, place: Place) -> None:
         connection.execute(_NO_CRASH[place.shared], {"me": place.executor_id})
 
 
-def copy_records(engine: Engine, origin: str, run_id: str, slots: Collection[int]) -> None:
-    """Give a run that is not there yet these records of another. DBOS finds them when it comes to their places."""
-    statement = _copy(f"{SCHEMA}." if engine.dialect.name == "postgresql" else "")
-    places = sorted(slots)
-    with engine.begin() as connection:
+def copy_records(engine: Engine, origin: str, run_id: str, slots: Collection[int]) -> bool:
+    """Give a run that is not there yet these records of another. DBOS finds them when it comes to their places.
+
+    False where the other one has been forgotten, as it may be at this moment: nothing was copied.
+    """
+    shared = engine.dialect.name == "postgresql"
+    statement, places = _copy(prefix(shared=shared)), sorted(set(slots))
+    with engine.connect() as connection, connection.begin() as transaction:
         for start in range(0, len(places), _ROWS_AT_ONCE):
             given = {"origin": origin, "run_id": run_id, "slots": places[start : start + _ROWS_AT_ONCE]}
             connection.execute(statement, given)
+        if connection.execute(_COPIED[shared], {"run_id": run_id}).scalar_one() < len(places):
+            transaction.rollback()
+            return False
+    return True
 
 
 def _copy(schema: str) -> TextClause:

@@ -92,9 +92,11 @@ class MemoryJournal:
         if run_id in self.entries:
             return
         recorded = self._entry(origin).slots
+        if not recorded.keys() >= set(slots):
+            raise NotFound(f"there is no run {origin}")
         await self.start(run_id, spec, tenant=tenant)
         # Its task has not begun yet: nothing was awaited.
-        self.entries[run_id].slots |= {slot: recorded[slot] for slot in slots if slot in recorded}
+        self.entries[run_id].slots |= {slot: recorded[slot] for slot in slots}
 
     async def recorded(self, run_id: str) -> Mapping[int, Recorded]:
         return {slot: Recorded(name, result) for slot, (name, result) in sorted(self._entry(run_id).slots.items())}

@@ -588,6 +588,10 @@ async def test_a_fork_finds_what_it_takes_over_and_does_the_rest_itself(engines:
         said = {"by": ["run_1", "run_2", "run_1"], "heard": "hello", "spec": {"n": 2}}
         assert await journal.wait("run_2") == said
         assert await journal.spec("run_2") == {"n": 2}
+        # As where it is forgotten at this moment, and a part of it is gone: nothing begins that would do it all again.
+        with pytest.raises(NotFound):
+            await journal.fork("run_3", {}, origin="run_1", slots=[*found, max(found) + 1])
+        assert await journal.state("run_3") == ""
         await journal.forget(("run_1",))
         assert {slot for slot in await journal.recorded("run_2")} == {*found}
         with pytest.raises(NotFound):

@@ -74,7 +74,7 @@ class Journal(Protocol):
 
         `origin` has ended and does not go on; both share nothing from here on.
 
-        Raises: NotFound: there is no `origin` any more; Exhausted; Unavailable.
+        Raises: NotFound: there is no `origin` any more, or not all of these slots; Exhausted; Unavailable.
         """
         ...
 

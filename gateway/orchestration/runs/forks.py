@@ -7,7 +7,7 @@ gets ids of the new run, so nobody takes its messages for repeats. The new run's
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
-from gateway.core.errors import Conflict, NotFound
+from gateway.core.errors import Conflict, Exhausted, NotFound
 from gateway.core.json import JsonObject, json_list, json_object, json_text
 from gateway.core.ports.journal import Recorded, Write
 from gateway.core.ports.runs import Run, RunStep
@@ -138,7 +138,15 @@ class Forks:
         )
         detail: JsonObject = {"event": "forked", "run": run.id, "step": spec.origin_step}
         await wiring.runs.append(made.id, "forked", progress_body(said, detail), now_us)
-        await start(wiring, made)
+        try:
+            await start(wiring, made)
+        except (Exhausted, NotFound) as error:
+            # It holds nothing, and nobody waits for it: not the one who asked, who is told why, nor any old effects.
+            await wiring.scratch.release_all(made.id)
+            await wiring.runs.update(made.id, state=TaskState.REJECTED.value, at_us=now_us, error=error.message)
+            raise
+        if made.state == TaskState.REJECTED.value:
+            await wiring.runs.update(made.id, state=TaskState.WORKING.value, at_us=now_us)
         return made
 
 

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from adapters.system import SystemClock
-from gateway.core.errors import Conflict, NotFound
+from gateway.core.errors import Conflict, Exhausted, NotFound
 from gateway.core.json import Json, JsonObject, json_list, json_object
 from gateway.core.limits import Usage
 from gateway.core.model import Complete
@@ -15,6 +15,7 @@ from gateway.core.ports.orchestration import Node, Outcome, Steps
 from gateway.core.ports.runs import Run
 from gateway.core.task import Task
 from gateway.orchestration.orchestrator import Orchestrator
+from gateway.testing.stores.runs import MemoryRuns
 from tests.crashes import Scene
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says
 
@@ -24,6 +25,17 @@ STAGES: Mapping[str, Any] = {
     "pattern": "sequential",
     "stages": [{"agent": "a"}, {"tool": "orders/find", "input": {"n": "$a.n"}}, {"agent": "c"}],
 }
+
+
+SLOW: Mapping[str, Any] = {"pattern": "sequential", "stages": [{"agent": "slow"}]}
+CLAIMING: Mapping[str, Any] = {
+    "pattern": "sequential",
+    "stages": [{"agent": "a", "claims": ["account:1"]}, {"agent": "c"}],
+}
+
+
+async def never(asked: Asked) -> Json:
+    await anyio.sleep_forever()
 
 
 def counting() -> Mapping[str, Answering]:
@@ -259,6 +271,38 @@ async def test_a_canceled_run_forks_from_the_step_that_was_under_way() -> None:
         fork = await forked(orchestrator, around, run, "2")
     assert ids(fork) == [f"{run.id}/1", f"{fork.id}/2", f"{fork.id}/3"]
     assert len(around.agents.asked_of("agent:a")) == 1
+
+
+async def test_a_fork_of_what_is_forgotten_meanwhile_is_refused_and_holds_nothing() -> None:
+    class Forgotten(MemoryRuns):
+        """What the fork is made of is pruned as it is written down."""
+
+        async def open(self, run: Run) -> Run:
+            if origin := run.spec.get("origin"):
+                await journal.forget((str(origin),))
+            return await super().open(run)
+
+    around = Scene(settings=CLAIMING, agents=counting).world()
+    around.runs = Forgotten()
+    async with around.up() as (orchestrator, journal):
+        run = await first_run(around)
+        with pytest.raises(NotFound):
+            await orchestrator.control.fork(run.id, "2")
+        [fork] = [each for each in around.runs.runs.values() if each.id != run.id]
+        assert (fork.state, await journal.state(fork.id)) == ("rejected", "")
+        assert around.scratch.claims == {}
+    assert len(around.agents.asked) == 2
+
+
+async def test_a_fork_there_is_no_room_for_is_refused_and_holds_nothing() -> None:
+    around = Scene(settings=CLAIMING, others={"slow": SLOW}, agents=lambda: {**counting(), "agent:slow": never}).world()
+    async with around.up(pending_limit=1) as (orchestrator, _):
+        run = await first_run(around)
+        await around.ask("go", workflow="slow", meta={"return_immediately": True})
+        with pytest.raises(Exhausted):
+            await orchestrator.control.fork(run.id, "2")
+        assert [each.state for each in around.runs.runs.values() if each.spec["origin"]] == ["rejected"]
+        assert around.scratch.claims == {}
 
 
 async def test_the_clock_of_a_fork_goes_on_where_its_step_began() -> None:
