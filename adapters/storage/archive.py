@@ -48,6 +48,11 @@ class SqlRunArchive:
         oldest = select(func.min(runs.c.created_at_us)).where(runs.c.state.in_(_UNDER_WAY))
         return await self._database.read(lambda connection: connection.execute(oldest).scalar())
 
+    async def submitted(self, before_us: int, *, limit: int) -> tuple[str, ...]:
+        wanted = select(runs.c.id).where(runs.c.state == TaskState.SUBMITTED.value, runs.c.updated_at_us < before_us)
+        oldest = wanted.order_by(runs.c.updated_at_us, runs.c.id).limit(limit)
+        return tuple(await self._database.read(lambda connection: connection.execute(oldest).scalars().all()))
+
     async def erase(self, run_ids: Collection[str]) -> None:
         for ids in _some_at_a_time(tuple(run_ids)):
 

@@ -15,6 +15,10 @@ class RunArchive(Protocol):
         """When the oldest run began that has not ended; None where all have."""
         ...
 
+    async def submitted(self, before_us: int, *, limit: int) -> tuple[str, ...]:
+        """Runs stored before then that have not begun, oldest first."""
+        ...
+
     async def erase(self, run_ids: Collection[str]) -> None:
         """The runs' rows, with their steps, events, questions, open steps and dead letters."""
         ...

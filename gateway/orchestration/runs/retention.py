@@ -12,8 +12,9 @@ import anyio
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.core.errors import GatewayError
+from gateway.core.errors import GatewayError, Unavailable
 from gateway.core.ports.retention import RunArchive
+from gateway.core.task import TaskState
 from gateway.orchestration.records.spec import spec_from_json
 from gateway.orchestration.runs.seen import Runs
 from gateway.orchestration.wiring import Wiring
@@ -21,6 +22,8 @@ from gateway.orchestration.wiring import Wiring
 log = structlog.get_logger(__name__)
 
 DAY_US = 86_400_000_000
+NEVER_BEGUN_US = 3_600_000_000
+"""A run that was stored so long ago, and that the engine does not have, is not being opened any more."""
 BETWEEN_FULL_ROUNDS_S = 1.0
 """How soon the next round follows one that left something to do."""
 
@@ -83,9 +86,10 @@ class Retention:
             await anyio.sleep(BETWEEN_FULL_ROUNDS_S if full else self._settings().interval_s)
 
     async def round(self) -> bool:
-        """Settle what the engine gave up, and forget what is due. Whether more than one round's worth was."""
+        """Settle what the engine gave up or never had, forget what is due; whether more than one round's worth was."""
         await self._settle()
         settings, now_us = self._settings(), self._wiring.clock.now_us()
+        await self._reject(now_us - NEVER_BEGUN_US, settings.batch)
         pruned = Pruned()
         if settings.runs_days:
             before_us = now_us - int(settings.runs_days * DAY_US)
@@ -136,6 +140,17 @@ class Retention:
                 run = None if kept is None else await self._wiring.runs.find(spec_from_json(kept).tenant, run_id)
                 if run is not None:
                     await self._runs.settled(run)
+
+    async def _reject(self, before_us: int, limit: int) -> None:
+        """Reject runs whose gateway died before the engine had them: as if under way for ever, they would keep what
+        others may forget. Asked for again, each begins."""
+        for run_id in await self._archive.submitted(before_us, limit=limit):
+            try:
+                begun = await self._wiring.journal.state(run_id)
+            except Unavailable:
+                return  # there is no engine, or not at the moment
+            if not begun:
+                await self._runs.stopped(run_id, TaskState.REJECTED, "the gateway died before the run began")
 
     async def _runs_ended(
         self, before_us: int, *, failed: bool, tenant: str, limit: int, memories: bool = False

@@ -209,6 +209,18 @@ async def test_effects_and_owners_are_remembered_for_as_long_as_a_run_may_need_t
     assert not isinstance(await archive.effects.begin("default", "doubtful", "digest", NOW_US), Fresh)
 
 
+async def test_a_run_whose_gateway_died_before_it_began_keeps_nothing(archive: Archive) -> None:
+    for run_id, days in (("lost", 40), ("waits", 40), ("being_opened", 0.01)):
+        await archive.ran(run_id, "submitted", days)
+    archive.entries["waits"].state = "pending"
+    del archive.entries["lost"], archive.entries["being_opened"]
+    assert await archive.scratch.claim("default", "lost", "account:1", until_us=2 * NOW_US, now_us=NOW_US)
+    await archive.retention().round()
+    states = {run.id: run.state for run in await archive.runs.list("default")}
+    assert states == {"lost": "rejected", "waits": "submitted", "being_opened": "submitted"}
+    assert archive.scratch.claims == {}
+
+
 async def test_effects_in_doubt_are_kept_for_their_own_time_since_the_last_try(archive: Archive) -> None:
     async def is_known(key: str) -> bool:
         return not isinstance(await archive.effects.begin("default", key, "digest", NOW_US), Fresh)
@@ -315,9 +327,10 @@ async def test_a_gateway_without_an_engine_forgets_what_else_it_remembers(archiv
         raise AssertionError("nobody needs an engine")
 
     await archive.ran("old", "completed", 40)
+    await archive.ran("lost", "submitted", 40)
     retention = archive.retention(journal=LateJournal(never))
     assert not await retention.round()
-    assert await archive.runs.list("default") == ()
+    assert [run.id for run in await archive.runs.list("default")] == ["lost"]
 
 
 def _entry() -> PadEntry:
