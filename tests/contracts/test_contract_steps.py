@@ -216,7 +216,7 @@ async def ask(orchestrator: Orchestrator, *, wait: bool) -> Result:
         principal=ANA,
         capability=capability.name,
         operation="call",
-        budget=Budget(deadline_s=SystemClock().monotonic_s() + 20),
+        budget=Budget(deadline_s=SystemClock().monotonic_s() + 120),
         body=Plain(Content(structured={"message": "go"})),
         meta={"message_id": "m", "return_immediately": not wait},
     )

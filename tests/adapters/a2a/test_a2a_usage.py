@@ -46,7 +46,7 @@ async def usage_of(answer: Callable[[bytes], bytes], *, streaming: bool = True) 
             principal=ANA,
             capability="agent:refunds",
             operation="call",
-            budget=Budget(deadline_s=anyio.current_time() + 5),
+            budget=Budget(deadline_s=anyio.current_time() + 60),
             body=Plain(saying("hello")),
             protocol="run",
         )

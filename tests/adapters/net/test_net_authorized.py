@@ -51,7 +51,7 @@ def pool_to(server: RawServer, tokens: Tokens) -> AuthorizedPool:
 async def shown_to(server: RawServer, tokens: Tokens) -> tuple[int, bytes]:
     pool = pool_to(server, tokens)
     with anyio.fail_after(60):
-        response = await pool.send(b"GET", b"/", b"", b"", deadline_s=anyio.current_time() + 10)
+        response = await pool.send(b"GET", b"/", b"", b"", deadline_s=anyio.current_time() + 60)
         body = await response.read(1000)
         await pool.aclose()
     return response.status, body

@@ -22,6 +22,8 @@ from gateway.core.errors import (
 from tests.fakes_upstreams import Behave, Exchange, RawServer, raw_server
 
 pytestmark = pytest.mark.anyio
+SOON_S = 2.0
+"""For deadlines that are to be met while an answer is awaited: a busy machine takes some of it to connect."""
 
 
 @asynccontextmanager
@@ -48,7 +50,7 @@ async def test_a_request_is_sent_whole_and_its_answer_read_whole() -> None:
     async with bench(echo) as (server, pool):
         lines = header_lines([("mcp-name", "refund"), (b"accept", b"application/json")])
         response = await pool.send(
-            b"POST", b"/mcp?x=1", lines, b"hello", deadline_s=asyncio.get_running_loop().time() + 5
+            b"POST", b"/mcp?x=1", lines, b"hello", deadline_s=asyncio.get_running_loop().time() + 60
         )
         assert (response.status, response.header(b"content-type")) == (200, b"application/json")
         assert await response.read(100) == b"hello"
@@ -250,7 +252,7 @@ async def test_cancelling_the_reading_closes_the_connection_too() -> None:
 async def test_a_server_that_hangs_meets_the_deadline(head: bytes) -> None:
     async with bench(lambda exchange: exchange.send(head)) as (server, pool):
         with pytest.raises(DeadlineExceeded):
-            await (await post(pool, within_s=0.5)).read(100)
+            await (await post(pool, within_s=SOON_S)).read(100)
         await server.exchanges[0].gone.wait()
 
 
@@ -259,7 +261,7 @@ async def test_the_nearer_deadline_counts_even_if_it_was_set_later() -> None:
         calls.start_soon(post, pool)
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(DeadlineExceeded):
-            await post(pool, within_s=0.05)
+            await post(pool, within_s=SOON_S)
         calls.cancel_scope.cancel()
 
 
@@ -401,7 +403,7 @@ async def test_the_rest_of_an_answer_can_be_left_without_losing_the_connection()
         async def call() -> None:
             response = await post(pool)
             await response.chunk()
-            response.leave(asyncio.get_running_loop().time() + 5)
+            response.leave(asyncio.get_running_loop().time() + 60)
 
         calls.start_soon(call)
         first = await server.next()

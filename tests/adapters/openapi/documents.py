@@ -86,7 +86,7 @@ async def call(
         principal=ANA,
         capability=capability.name,
         operation="call",
-        budget=Budget(deadline_s=Ticking().monotonic_s() + 5),
+        budget=Budget(deadline_s=Ticking().monotonic_s() + 60),
         body=plain(arguments),
         idempotency_key=key,
         credential=credential,

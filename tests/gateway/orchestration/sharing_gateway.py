@@ -89,7 +89,7 @@ async def start(orchestrator: Orchestrator, wiring: Wiring, message: str) -> Non
         principal=ANA,
         capability=capability.name,
         operation="call",
-        budget=Budget(deadline_s=wiring.clock.monotonic_s() + 60),
+        budget=Budget(deadline_s=wiring.clock.monotonic_s() + 300),
         body=Plain(Content(structured={"message": message})),
         idempotency_key=message,
         meta={"return_immediately": True},
