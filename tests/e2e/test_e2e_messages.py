@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 from anyio.from_thread import BlockingPortal
 
 from gateway.app.buses import bus_from
@@ -141,9 +142,9 @@ async def test_after_kill_9_each_message_is_one_run_and_each_end_is_told_once(
             await bus.publish(order(f"m{number}", f"wait for {number}"))
         await put_by_hand(redis, "orders", b"{not json")
         await asked_at_least(deeds, 3)
-        gateway.kill()
+        await to_thread.run_sync(gateway.kill)
         assert len(deeds.messages) == 3, "more were begun at once than may be"
-        gateway.start()
+        await to_thread.run_sync(gateway.start)
         portal.call(deeds.release.set)
         await done.until_count(MESSAGES)
         await dead.until_count(1)
@@ -173,7 +174,7 @@ async def test_what_can_be_no_run_is_kept_with_its_reason_and_what_comes_twice_i
         await put_by_hand(redis, "orders", b'{"message": "say it"}', correlation_id=b"twice")
         await put_by_hand(redis, "orders", b'{"message": "say another"}', correlation_id=b"twice")
         await bus.publish(order("after", "say more"))
-        await done.until("after")
+        await done.until("after", "twice")
         await dead.until("bad", "big", "twice")
     reasons = {each.correlation_id: said(each)["said"] for each in dead.came}
     assert "required property" in str(reasons["bad"])
@@ -237,7 +238,7 @@ async def test_of_two_gateways_on_one_broker_one_is_killed_and_each_message_is_o
             for number in range(MESSAGES):
                 await bus.publish(order(f"n{number}", f"wait for {number}"))
             await asked_at_least(deeds, MESSAGES - 2)
-            first.kill()
+            await to_thread.run_sync(first.kill)
             portal.call(deeds.release.set)
             await put_by_hand(broker, "orders", b'{"message": "say it"}')
             await done.until_count(MESSAGES + 1)
