@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -73,8 +73,12 @@ class Gateway:
 
     def write(self, configuration: Mapping[str, Any]) -> None:
         """Put a configuration in the present one's place, as an editor does: at once."""
+        self.write_text(json.dumps(configuration, indent=1))
+
+    def write_text(self, configuration: str) -> None:
+        """The same for what may be no configuration."""
         draft = self.config.with_suffix(".draft")
-        draft.write_text(json.dumps(configuration, indent=1))
+        draft.write_text(configuration)
         draft.replace(self.config)
 
     def start(self) -> None:
@@ -206,13 +210,20 @@ class Caller:
         self, path: str, body: bytes, *more: tuple[str, str], without: tuple[str, ...] = (), method: str = "POST"
     ) -> httpx2.Response:
         """One request; `more` are further headers, also second copies, `without` names usual ones to leave out."""
-        usual = [
+        headers = [(name, value) for name, value in self._usual if name not in without]
+        return await self._http.request(method, path, content=body, headers=[*headers, *more])
+
+    def stream(self, path: str, body: bytes, *more: tuple[str, str]) -> AbstractAsyncContextManager[httpx2.Response]:
+        """One request whose answer is read as it comes: within the block, it has begun."""
+        return self._http.stream("POST", path, content=body, headers=[*self._usual, *more])
+
+    @property
+    def _usual(self) -> list[tuple[str, str]]:
+        return [
             ("authorization", f"Bearer {self.key}"),
             ("content-type", "application/json"),
             ("accept", "application/json, text/event-stream"),
         ]
-        headers = [(name, value) for name, value in usual if name not in without]
-        return await self._http.request(method, path, content=body, headers=[*headers, *more])
 
     async def modern(
         self, method: str, params: Mapping[str, Any], *more: tuple[str, str], path: str = "/mcp"

@@ -23,11 +23,13 @@ from tests.e2e import lying
 from tests.e2e.conftest import Serve
 from tests.e2e.gateways import (
     ROOT,
+    UP_WITHIN_S,
     Caller,
     Gateway,
     answer_in,
     eventually,
     free_port,
+    modern_request,
     operator,
     text_of,
 )
@@ -88,7 +90,7 @@ def as_it_was(gateway: Gateway) -> Generator[None]:
     if gateway.config.read_text() != json.dumps(gateway.configuration, indent=1):
         gateway.write(gateway.configuration)
         asked = {"authorization": f"Bearer {gateway.operator_key}"}
-        assert httpx2.post(f"{gateway.url}/api/v1/reload", headers=asked, timeout=30).status_code == 200
+        assert httpx2.post(f"{gateway.url}/api/v1/reload", headers=asked, timeout=UP_WITHIN_S).status_code == 200
 
 
 async def under_way(upstream: RawServer, caller: Caller, group: Any, said: list[dict[str, Any]]) -> Exchange:
@@ -109,7 +111,7 @@ async def test_a_reload_brings_what_is_new_and_drops_no_call(
 ) -> None:
     """Even the server the call is at may be gone from the new configuration."""
     said: list[dict[str, Any]] = []
-    with anyio.fail_after(60):
+    with anyio.fail_after(UP_WITHIN_S):
         async with Caller(gateway, "ana") as ana, anyio.create_task_group() as group:
             await _sees(ana, "shop__act")
             exchange = await under_way(upstream, ana, group, said)
@@ -124,7 +126,7 @@ async def test_a_reload_brings_what_is_new_and_drops_no_call(
 
 
 async def _sees(caller: Caller, tool: str) -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(UP_WITHIN_S):
         while tool not in await caller.tools():  # noqa: ASYNC110 - another process gets there
             await anyio.sleep(0.05)
 
@@ -142,7 +144,7 @@ async def test_a_wrong_file_leaves_everything_as_it_is(wrong: str, gateway: Gate
     async with Caller(gateway, "ana") as ana, operator(gateway) as someone:
         await _sees(ana, "shop__look")
         snapshot = (await someone.api("/status")).json()["snapshot"]
-        gateway.config.write_text(wrong)
+        gateway.write_text(wrong)
         refused = await someone.api("/reload", method="POST")
         assert (refused.status_code, refused.json()["error"]["reason"]) == (400, "INVALID_REQUEST")
         logged = gateway.log.stat().st_size
@@ -183,7 +185,7 @@ def test_demo_keys_stay_on_loopback(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT), "ANA_KEY": "demo-ana-key-only-for-this-machine"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=UP_WITHIN_S,
         check=False,
     )
     assert ended.returncode == 2
@@ -203,7 +205,7 @@ async def test_without_a_gateway_the_relay_says_how_to_start_one(tmp_path: Path)
     (tmp_path / "gateway.yaml").write_text("roles: {a: {allow: ['*']}}\nprincipals: {ana: {roles: [a]}}\n")
     environment = {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
     connect = [sys.executable, "-m", "gateway", "connect", "claude-desktop"]
-    with anyio.fail_after(60):
+    with anyio.fail_after(UP_WITHIN_S):
         made = await anyio.run_process(connect, cwd=tmp_path, env={**os.environ, **environment}, check=False)
     assert made.returncode == 0, made.stderr
     program = StdioServerParameters(
@@ -211,7 +213,7 @@ async def test_without_a_gateway_the_relay_says_how_to_start_one(tmp_path: Path)
         args=["-m", "gateway", "mcp", "--client", "claude-desktop", "--config", str(tmp_path / "gateway.yaml")],
         env=environment,
     )
-    with anyio.fail_after(30), pytest.raises((MCPError, ExceptionGroup)) as refused:
+    with anyio.fail_after(UP_WITHIN_S), pytest.raises((MCPError, ExceptionGroup)) as refused:
         async with Client(stdio_client(program), mode="auto"):
             pass
     assert "drawbridge serve" in "".join(traceback.format_exception(refused.value))
@@ -227,9 +229,14 @@ async def test_a_stop_ends_what_is_open_and_leaves_a_run_that_goes_on_at_the_nex
     async with Caller(gateway, "ana") as ana, anyio.create_task_group() as group:
         await _sees(ana, "workflows__desk")
 
+        listening = anyio.Event()
+
         async def listen() -> None:
-            wanted = {"notifications": {"toolsListChanged": True}}
-            said["stream"] = answer_in(await ana.modern("subscriptions/listen", wanted))
+            body, headers = modern_request("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+            async with ana.stream("/mcp", body, *headers) as answer:
+                listening.set()
+                await answer.aread()
+            said["stream"] = answer_in(answer)
 
         async def ask_by_mcp() -> None:
             said["mcp"] = await ana.call("workflows__desk", meta=key, message="wait for it")
@@ -240,8 +247,8 @@ async def test_a_stop_ends_what_is_open_and_leaves_a_run_that_goes_on_at_the_nex
         for each in (listen, ask_by_mcp, ask_by_a2a):
             group.start_soon(each)
         await eventually(lambda: len(deeds.messages) == 2)
-        with anyio.fail_after(30):
-            assert await anyio.to_thread.run_sync(gateway.stop) == 0
+        await listening.wait()
+        assert await anyio.to_thread.run_sync(gateway.stop) == 0
     assert said["stream"]["result"]["resultType"] == "complete"
     assert said["mcp"]["error"]["code"] == 1503
     assert said["a2a"]["error"]["data"][0]["metadata"]["code"] == "1503"
@@ -252,7 +259,7 @@ async def test_a_stop_ends_what_is_open_and_leaves_a_run_that_goes_on_at_the_nex
         runs = {each["id"]: each["state"] for each in (await someone.api("/runs")).json()["runs"]}
         assert set(runs.values()) == {"working"}
         portal.call(deeds.release.set)
-        with anyio.fail_after(30):
+        with anyio.fail_after(UP_WITHIN_S):
             answer = await ana.call("workflows__desk", meta=key, message="wait for it")
             assert not answer["result"].get("isError"), answer
             task = (await ana.a2a("desk", "SendMessage", {"message": message}))["result"]["task"]
