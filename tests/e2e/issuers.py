@@ -170,12 +170,12 @@ def telling_lies(answer: Callable[[str, str], bytes | None]) -> Generator[str]:
                 except OSError:
                     return
                 open_ones.append(connection)
-                path = connection.recv(65536).split(b" ")[1].decode()
-                said = answer(path, address)
-                if said is None:
-                    continue
-                with suppress(OSError):  # the gateway hangs up on what is too much
-                    connection.sendall(said)
+                with suppress(OSError):  # the gateway hangs up on what is too much, or takes too long to begin
+                    if request := connection.recv(65536):
+                        said = answer(request.split(b" ")[1].decode(), address)
+                        if said is None:
+                            continue
+                        connection.sendall(said)
                 connection.close()
 
         thread = threading.Thread(target=serve, daemon=True)
