@@ -256,7 +256,7 @@ class World:
         path: Gateway = StraightPath(self.agents, orchestrator)  # pyright: ignore[reportAssignmentType]
         await orchestrator.launch(path)
         try:
-            with anyio.fail_after(30):
+            with anyio.fail_after(120):
                 yield orchestrator, journal
         finally:
             await journal.aclose()

@@ -25,7 +25,7 @@ from examples.support.ports import free_port
 
 NOBODY = 65534
 """PostgreSQL refuses to run as root; tests in a container often are."""
-_STARTS_WITHIN_S = 60.0
+_STARTS_WITHIN_S = 120.0
 _TRIES = 3
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",

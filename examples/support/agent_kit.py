@@ -90,7 +90,7 @@ class Tools:
     async def _call(self, name: str, arguments: Mapping[str, Any]) -> Any:
         headers = {"Authorization": f"Bearer {self._credential}"}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=20) as http,
+            httpx2.AsyncClient(headers=headers, timeout=60) as http,
             Client(streamable_http_client(self._url, http_client=http), mode="2026-07-28") as client,
         ):
             result = await client.call_tool(name, dict(arguments))

@@ -94,7 +94,7 @@ async def _tell(world: World, order: str, ask: Ask, *, crash: bool) -> str:
 
 async def _kill_in_the_middle(world: World, order: str) -> None:
     """Kill the gateway as soon as the first effect of this order is in the shop, and start it again."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         while not any(row[0] == order for rows in world.effects().values() for row in rows):  # noqa: ASYNC110 - the effect is another process's
             await anyio.sleep(0.02)
     await anyio.to_thread.run_sync(world.kill_gateway)

@@ -68,7 +68,7 @@ class World:
         """kill -9, in the middle of whatever it is doing."""
         process = self.processes["gateway"]
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
     def stop(self, name: str) -> None:
         """Stop one of the processes in good order."""

@@ -1,6 +1,7 @@
 """Clients and servers that nobody here wrote, through the gateway: MCP Inspector, TypeScript SDKs and servers."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Generator, Mapping
@@ -14,7 +15,7 @@ import pytest
 
 from tests.conformance.conftest import KEY_OF
 from tests.conformance.test_conformance_sdk import complete, connected, fill_in, no_roots, text
-from tests.e2e.gateways import META, Caller, Gateway, answer_in, free_port, key_of
+from tests.e2e.gateways import META, Caller, Gateway, answer_in, free_port, key_of, until
 from tests.node_tools import FOLDER, MODULES, environment, node
 
 pytestmark = pytest.mark.e2e
@@ -77,12 +78,21 @@ def typescript_server() -> Generator[str]:
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, env=environment(PORT=str(port)), stdin=quiet, stdout=quiet, stderr=quiet) as process:
         try:
+            until(lambda: _listens(port), lambda: "the TypeScript server does not listen")
             yield f"http://localhost:{port}/mcp"
         finally:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=10)
             process.kill()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("localhost", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from tests.e2e.gateways import Gateway, key_of
 async def first_bytes(gateway: Gateway, head: str, body: bytes = b"") -> bytes:
     """What is answered to raw bytes, sent for as long as anybody reads them."""
     received = b""
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         async with await anyio.connect_tcp("127.0.0.1", gateway.port) as stream, anyio.create_task_group() as group:
 
             async def pour() -> None:

@@ -25,7 +25,7 @@ from a2a.utils.errors import TaskNotFoundError
 from anyio.from_thread import BlockingPortal
 
 from tests.e2e.conftest import Serve
-from tests.e2e.gateways import Gateway, eventually, key_of, operator
+from tests.e2e.gateways import UP_WITHIN_S, Gateway, eventually, key_of, operator
 from tests.fakes_a2a import Deeds, real_agent
 
 pytestmark = pytest.mark.anyio
@@ -62,7 +62,7 @@ def gateway(serve: Serve, portal: BlockingPortal, deeds: Deeds) -> Generator[Gat
 async def client_of(gateway: Gateway, who: str, slug: str = "helper") -> AsyncGenerator[Client]:
     """The SDK's client, which has read the card the gateway publishes."""
     headers = {"authorization": f"Bearer {key_of(who)}"}
-    async with httpx.AsyncClient(headers=headers, timeout=30) as http:
+    async with httpx.AsyncClient(headers=headers, timeout=UP_WITHIN_S) as http:
         card = await A2ACardResolver(http, f"{gateway.url}/agents/{slug}").get_agent_card()
         yield ClientFactory(ClientConfig(streaming=True, httpx_client=http)).create(card)
 
@@ -70,7 +70,7 @@ async def client_of(gateway: Gateway, who: str, slug: str = "helper") -> AsyncGe
 @pytest.fixture
 async def ana(gateway: Gateway) -> AsyncIterator[Client]:
     async with client_of(gateway, "ana") as ana:
-        with anyio.fail_after(40):
+        with anyio.fail_after(UP_WITHIN_S):
             yield ana
 
 
@@ -116,7 +116,8 @@ def kinds(events: list[StreamResponse]) -> list[str | None]:
 
 
 async def test_the_card_names_the_gateway_and_not_the_agent(gateway: Gateway) -> None:
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {key_of('ana')}"}) as http:
+    headers = {"authorization": f"Bearer {key_of('ana')}"}
+    async with httpx.AsyncClient(headers=headers, timeout=UP_WITHIN_S) as http:
         card = await A2ACardResolver(http, f"{gateway.url}/agents/helper").get_agent_card()
         raw = await http.get(f"{gateway.url}/agents/helper/.well-known/agent-card.json")
     assert [each.url for each in card.supported_interfaces] == [f"{gateway.url}/agents/helper"]
@@ -179,7 +180,7 @@ async def test_a_task_is_nothing_to_another_principal(working: Deeds, ana: Clien
 
 async def test_an_agent_that_is_not_granted_shows_no_card(gateway: Gateway) -> None:
     headers = {"authorization": f"Bearer {key_of('ana')}"}
-    async with httpx.AsyncClient(headers=headers) as http:
+    async with httpx.AsyncClient(headers=headers, timeout=UP_WITHIN_S) as http:
         hidden = await http.get(f"{gateway.url}/agents/other/.well-known/agent-card.json")
         nobody = await http.get(f"{gateway.url}/agents/never/.well-known/agent-card.json")
     assert (hidden.status_code, nobody.status_code) == (404, 404)
@@ -188,7 +189,7 @@ async def test_an_agent_that_is_not_granted_shows_no_card(gateway: Gateway) -> N
 
 async def test_a_workflow_is_an_agent(gateway: Gateway, portal: BlockingPortal, working: Deeds) -> None:
     async with client_of(gateway, "ana", "desk") as ana, client_of(gateway, "bob", "desk") as bob:
-        with anyio.fail_after(40):
+        with anyio.fail_after(UP_WITHIN_S):
             task_id = ""
             async for event in ana.send_message(saying("wait", at_once=True)):
                 task_id = task_id or event.task.id or event.status_update.task_id
@@ -207,7 +208,7 @@ async def test_a_workflow_is_an_agent(gateway: Gateway, portal: BlockingPortal, 
 async def test_a_run_that_is_canceled_cancels_its_agents_task(gateway: Gateway, working: Deeds) -> None:
     before = len(working.canceled)
     async with client_of(gateway, "ana", "desk") as ana:
-        with anyio.fail_after(40):
+        with anyio.fail_after(UP_WITHIN_S):
             task_id = ""
             async for event in ana.send_message(saying("wait", at_once=True)):
                 task_id = task_id or event.task.id

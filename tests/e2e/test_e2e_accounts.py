@@ -137,7 +137,9 @@ async def connected(caller: Caller, tool: str, person: str) -> tuple[str, dict[s
     assert asked["resultType"] == "input_required", asked
     params = asked["inputRequests"]["connect"]["params"]
     assert params["mode"] == "url"
-    async with httpx2.AsyncClient(cookies={"person": person}, follow_redirects=True, trust_env=False, timeout=60) as at:
+    async with httpx2.AsyncClient(
+        cookies={"person": person}, follow_redirects=True, trust_env=False, timeout=UP_WITHIN_S
+    ) as at:
         page = await at.get(params["url"])
         done = await at.post(params["url"])
         assert done.status_code == 200, done.text

@@ -15,7 +15,7 @@ from adapters.mcp.stdio_front import relay
 from gateway.core.limits import Limits
 from tests.e2e import lying
 from tests.e2e.conftest import Serve
-from tests.e2e.gateways import Caller, Gateway, eventually, modern_request
+from tests.e2e.gateways import UP_WITHIN_S, Caller, Gateway, eventually, modern_request
 from tests.fakes_upstreams import Exchange, RawServer, raw_server
 
 pytestmark = pytest.mark.anyio
@@ -137,7 +137,7 @@ def _usual(ana: Caller) -> list[tuple[str, str]]:
 
 
 def _client(gateway: Gateway) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=gateway.url, trust_env=False, timeout=60)
+    return httpx2.AsyncClient(base_url=gateway.url, trust_env=False, timeout=UP_WITHIN_S)
 
 
 async def _read(answer: httpx2.Response, hear: Callable[[str], None]) -> None:
@@ -165,7 +165,7 @@ def _start(group: TaskGroup, gateway: Gateway, ana: Caller, ears: Ears) -> None:
 async def told(ears: Ears, ana: Caller, wanted: list[str]) -> None:
     """Every client has been told, and finds this."""
     await eventually(lambda: all(CHANGED in each for each in ears.told.values()))
-    with anyio.fail_after(60):
+    with anyio.fail_after(UP_WITHIN_S):
         while await ana.tools() != wanted:  # noqa: ASYNC110 - another process gets there
             await anyio.sleep(0.05)
 

@@ -81,7 +81,7 @@ async def test_what_was_acknowledged_outlives_kill_9_and_is_not_done_again(
     gateway: Gateway, upstream: RawServer, tmp_path: Path
 ) -> None:
     load = Load(gateway)
-    with anyio.fail_after(90):
+    with anyio.fail_after(180):
         async with anyio.create_task_group() as group:
             for number in range(CALLERS):
                 group.start_soon(load.run, number)
@@ -98,7 +98,7 @@ async def test_what_was_acknowledged_outlives_kill_9_and_is_not_done_again(
 
     await anyio.to_thread.run_sync(gateway.start)
     async with Caller(gateway, "ana") as ana:
-        with anyio.fail_after(60):
+        with anyio.fail_after(120):
             for mark, text in [*load.acknowledged.items()][-50:]:
                 assert text_of(await ana.call("shop__act", meta={KEY: mark}, mark=mark)) == text
             assert max(effects(upstream, "act")[mark] for mark in load.acknowledged) == 1

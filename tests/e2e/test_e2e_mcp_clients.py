@@ -15,7 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
 
 from tests.e2e.conftest import Serve
-from tests.e2e.gateways import Gateway, eventually, key_of, operator
+from tests.e2e.gateways import UP_WITHIN_S, Gateway, eventually, key_of, operator
 from tests.fakes_mcp_servers import LegacyOnly, sdk_server, served
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +69,7 @@ async def connected(
     gateway: Gateway, transport: str, mode: Any, *, who: str = "ana", path: str = "/mcp", **more: Any
 ) -> AsyncGenerator[Client]:
     """The client of `who`, within a bound."""
-    with anyio.fail_after(60):
+    with anyio.fail_after(UP_WITHIN_S):
         if transport == "stdio":
             arguments = ["-m", "gateway", "mcp", "--client", who, "--config", str(gateway.config)]
             environment = {"PYTHONPATH": gateway.environment["PYTHONPATH"]}
@@ -78,7 +78,7 @@ async def connected(
                 yield client
         else:
             headers = {"authorization": f"Bearer {key_of(who)}"}
-            async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
+            async with httpx2.AsyncClient(headers=headers, timeout=UP_WITHIN_S) as http:
                 link = streamable_http_client(f"{gateway.url}{path}", http_client=http)
                 async with Client(link, mode=mode, **more) as client:
                     yield client

@@ -56,7 +56,7 @@ class OldProcess:
 
     def _ask(self, method: str, path: str) -> Any:
         request = urllib.request.Request(self.url + path, method=method)
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
             return json.load(answer)
 
 

@@ -49,7 +49,7 @@ def behave(exchange: Exchange) -> None:
 
 
 def conflicts(gateway: Gateway) -> int:
-    with urllib.request.urlopen(f"{gateway.url}/readyz", timeout=30) as ready:
+    with urllib.request.urlopen(f"{gateway.url}/readyz", timeout=120) as ready:
         told: int = json.load(ready)["conflicts"]
         return told
 
@@ -109,7 +109,7 @@ async def test_a_set_is_used_and_changed_and_what_is_missing_is_named(
 
         desk_again = {"desk": {"include": ["tool:stock/*"]}}
         gateway.write({**configuration, "gateway": gateway.configuration["gateway"], "sets": desk_again})
-        with anyio.fail_after(60):
+        with anyio.fail_after(120):
             while await ana.tools(desk) != ["refund"]:  # noqa: ASYNC110 - another process gets there
                 await anyio.sleep(0.05)
 

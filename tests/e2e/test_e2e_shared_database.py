@@ -20,7 +20,7 @@ from tests.postgres import PostgresServer
 pytestmark = pytest.mark.anyio
 
 SECRET = key_of("shared secret")
-SEEN_WITHIN_S = 60.0
+SEEN_WITHIN_S = 120.0
 """README says a second; the machine may be busy with other things."""
 
 
@@ -129,7 +129,7 @@ async def test_a_run_begun_at_one_is_followed_and_read_at_the_other(
         async def repeat() -> None:
             followed.append(await at_b.a2a("desk", "SendMessage", {"message": message}))
 
-        with anyio.fail_after(40):
+        with anyio.fail_after(120):
             async with anyio.create_task_group() as following:
                 following.start_soon(follow)
                 following.start_soon(repeat)

@@ -101,7 +101,7 @@ async def until_ready(gateway: Gateway, status: str) -> None:
 
 def readiness(gateway: Gateway) -> dict[str, Any]:
     try:
-        with urllib.request.urlopen(f"{gateway.url}/readyz", timeout=60) as answer:
+        with urllib.request.urlopen(f"{gateway.url}/readyz", timeout=WITHIN_S) as answer:
             return orjson.loads(answer.read())
     except urllib.error.HTTPError as error:
         return orjson.loads(error.read())

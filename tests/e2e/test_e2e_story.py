@@ -82,7 +82,7 @@ def _forget(world: World) -> None:
 def _asked(world: World, path: str) -> dict[str, Any]:
     key = (world.folder / ".drawbridge" / "keys" / "operator.key").read_text().strip()
     request = urllib.request.Request(f"{world.url}/api/v1{path}", headers={"authorization": f"Bearer {key}"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         said: dict[str, Any] = json.load(answer)
     return said
 

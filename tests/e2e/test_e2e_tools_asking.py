@@ -64,7 +64,7 @@ async def begun(ana: Caller, slug: str, message_id: str) -> str:
 
 async def task(ana: Caller, slug: str, task_id: str, *states: str) -> dict[str, Any]:
     """The task once it is in one of these states."""
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         while True:
             said: dict[str, Any] = (await ana.a2a(slug, "GetTask", {"id": task_id}))["result"]
             if said["status"]["state"].removeprefix("TASK_STATE_") in states:
@@ -94,7 +94,7 @@ async def test_what_a_tool_asks_is_answered_by_whoever_started_the_run(slug: str
         assert ASKED in words(asked)
         await answer(ana, slug, run_id, {"text": "a few"})
         again = await task(ana, slug, run_id, "INPUT_REQUIRED", "COMPLETED", "FAILED")
-        with anyio.fail_after(60):
+        with anyio.fail_after(120):
             while "does not fit" not in words(again):
                 await anyio.sleep(0.05)
                 again = await task(ana, slug, run_id, "INPUT_REQUIRED")
@@ -155,8 +155,8 @@ async def test_the_official_client_is_asked_for_what_a_tool_of_the_run_wants(mod
         return ElicitResult(action="accept", content={"copies": 5})
 
     headers = {"authorization": f"Bearer {key_of('ana')}"}
-    with anyio.fail_after(60):
-        async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
+    with anyio.fail_after(120):
+        async with httpx2.AsyncClient(headers=headers, timeout=120) as http:
             link = streamable_http_client(f"{gateway.url}/mcp", http_client=http)
             async with Client(link, mode=mode, elicitation_callback=elicited) as client:
                 tool = next(each.name for each in (await client.list_tools()).tools if each.name.endswith("outer"))
