@@ -171,13 +171,10 @@ class Trial:
     def _wrong_with(self, asked: Asked, told: Told | None) -> list[Finding]:
         given = asked.given or Given()
         own = asked.turn.expect
-        last = asked is self._asked[-1]
         wrong: list[Finding] = []
         if own is not None:
             wrong += findings(own, given, self._trace([told] if told else [], [asked]), self._known)
-        expect = own or self._settings.expect
-        if own is not None or last:
-            wrong += unexpected_failure(expect, given)
+        wrong += unexpected_failure(own or self._settings.expect, given)
         name = f"turn {asked.number}: " if len(self._asked) > 1 else ""
         return [Finding(what=f"{name}{each.what}", expected=each.expected, seen=each.seen) for each in wrong]
 

@@ -542,3 +542,26 @@ scenarios:
 def test_what_takes_no_time_is_told_in_the_order_in_which_it_was_done(desk: Desk) -> None:
     code, said = desk.run(desk.write(REVIEWED))
     assert code == 0, said
+
+
+TURNS = """\
+gateway:
+  workflows:
+    line: {pattern: sequential, stages: [{agent: a}], limits: {max_rounds: 1}}
+mocks:
+  agent:a: {in_turn: [{error: broken}, {value: {x: 1}}]}
+scenarios:
+  silent:
+    turns: [{say: one}, {say: two}]
+    expect: {answer: {x: 1}}
+  said:
+    turns: [{say: one, expect: {error: broken}}, {say: two, expect: {answer: {x: 1}}}]
+"""
+
+
+def test_a_turn_that_fails_without_a_word_about_it_is_found_and_named(desk: Desk) -> None:
+    report = desk.report(TURNS)
+    assert {name: whats(each) for name, each in report.items()} == {
+        "silent": ["turn 1: error"],
+        "said": [],
+    }
