@@ -5,17 +5,17 @@ from dataclasses import replace
 
 from gateway.core.ports.orchestration import Node
 from gateway.patterns.sequential.handover import answers_of_list, node_of_list
+from gateway.patterns.sequential.shares import StageShare
 from gateway.patterns.sequential.stage_work import StageEnd, StageWays, staged
 from gateway.patterns.sequential.stages import Stage
 from gateway.patterns.shared.effects import Effect, effects_of
-from gateway.patterns.shared.shares import Share
 from gateway.patterns.shared.undoing import Undoing
 from gateway.patterns.shared.verify import verified
 from gateway.patterns.shared.work import Work, published
 
 
 def staged_for(
-    stage: Stage, nodes: list[Node], ways: StageWays, share: Share, undoing: Undoing
+    stage: Stage, nodes: list[Node], ways: StageWays, share: StageShare, undoing: Undoing
 ) -> Work[list[StageEnd]]:
     """The stage for the items of `nodes`: its end for each of them."""
     if not stage.takes_lists:

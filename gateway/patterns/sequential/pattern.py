@@ -13,13 +13,13 @@ from gateway.core.task import Task
 from gateway.patterns.sequential.batches import Batch, batch_in
 from gateway.patterns.sequential.handover import Before, cannot_be_undone, undos_after
 from gateway.patterns.sequential.lost_told import LostReferences
+from gateway.patterns.sequential.shares import StageShare
 from gateway.patterns.sequential.speculation import Early, ahead_of, node_for
 from gateway.patterns.sequential.stage_work import StageEnd, stage_ways, staged, taken_back
 from gateway.patterns.sequential.stages import Stage, stages_in, unpromised
 from gateway.patterns.shared.gaps import gap_from
 from gateway.patterns.shared.nested import is_lifted
 from gateway.patterns.shared.settings import DEFAULT_CONCURRENCY, HANDOVER, WORKERS, slug_of, whole, workers_in
-from gateway.patterns.shared.shares import Share
 from gateway.patterns.shared.sufficiency import refuse_small_limits
 from gateway.patterns.shared.undoing import Undoing, is_stuck
 from gateway.patterns.shared.work import carried_out
@@ -34,7 +34,7 @@ class Course:
     gaps: list[Gap] = field(default_factory=list[Gap])
     notices: list[str] = field(default_factory=list[str])
     lost: LostReferences = field(default_factory=LostReferences)
-    spent: dict[str, Share] = field(default_factory=dict[str, Share])
+    spent: dict[str, StageShare] = field(default_factory=dict[str, StageShare])
 
     @property
     def before(self) -> Before:

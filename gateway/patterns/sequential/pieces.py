@@ -9,8 +9,8 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.ports.orchestration import Gap, Node, Outcome, StepResult
 from gateway.patterns.sequential.handover import Before
 from gateway.patterns.sequential.queues import BoundedQueue
+from gateway.patterns.sequential.shares import StageShare
 from gateway.patterns.sequential.stages import Stage
-from gateway.patterns.shared.shares import Share
 
 _NAMED_AT_MOST = 10
 """Items named in the words of the answer; its gaps name all."""
@@ -44,7 +44,7 @@ class Station:
 
     stage: Stage
     queue: BoundedQueue[Piece]
-    share: Share
+    share: StageShare
     busy: bool = False
     held: deque[Piece] = field(default_factory=deque[Piece])
     """Ready, and not passed on yet: the queue after it is full."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Gap, Node, StepResult
+from gateway.patterns.sequential.shares import StageShare
 from gateway.patterns.sequential.stages import Stage
 from gateway.patterns.shared.effects import Effect, effects_of
 from gateway.patterns.shared.failures import (
@@ -19,7 +20,6 @@ from gateway.patterns.shared.failures import (
 )
 from gateway.patterns.shared.nested import lifted_gaps, notices_in
 from gateway.patterns.shared.settings import DEFAULT_ROUNDS, StandIn, stand_ins, whole
-from gateway.patterns.shared.shares import Share
 from gateway.patterns.shared.undoing import Undoing, nothing, undone
 from gateway.patterns.shared.verify import verified
 from gateway.patterns.shared.work import Work, asked, called, decided, published
@@ -47,7 +47,7 @@ class StageEnd:
     gaps: tuple[Gap, ...] = ()
     """What could not be confirmed of a result that stands, and what the workflow that gave it says it lacks."""
     notices: tuple[str, ...] = ()
-    share: Share = field(default_factory=Share)
+    share: StageShare = field(default_factory=StageShare)
     skip: bool = False
     """It failed, and the caller wants to go on without it."""
     effects: tuple[Effect, ...] = ()
@@ -66,7 +66,7 @@ def stage_ways(settings: JsonObject, limits: JsonObject) -> StageWays:
 
 
 def staged(
-    stage: Stage, node: Node, ways: StageWays, share: Share | None = None, undoing: Undoing = nothing
+    stage: Stage, node: Node, ways: StageWays, share: StageShare | None = None, undoing: Undoing = nothing
 ) -> Work[StageEnd]:
     """The stage as `node`; `share`: what is left of its share after other items; `undoing`: how it is made undone."""
     if stage.approve is not None and (refusal := (yield from _refused(stage, node))):
@@ -80,7 +80,7 @@ def taken_back(stage: Stage, end: StageEnd, undoing: Undoing) -> Work[StageEnd]:
     return replace(end, gaps=(*end.gaps, *gaps), effects=())
 
 
-def _done(stage: Stage, node: Node, ways: StageWays, share: Share | None, undoing: Undoing) -> Work[StageEnd]:
+def _done(stage: Stage, node: Node, ways: StageWays, share: StageShare | None, undoing: Undoing) -> Work[StageEnd]:
     begun = StageEnd(result=_not_begun(node), share=share or stage.share)
     end = yield from _with_stand_in(stage, node, ways, begun, undoing)
     for _ in range(ASKED_AT_MOST):

@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Handing, Question
+from gateway.patterns.sequential.shares import StageShare
 from gateway.patterns.shared.lost_references import Unpromised, meant, unpromised_in
 from gateway.patterns.shared.references import (
     TASK,
@@ -19,7 +20,6 @@ from gateway.patterns.shared.references import (
     references_within,
 )
 from gateway.patterns.shared.settings import contract, objects, seconds, target_in, texts
-from gateway.patterns.shared.shares import Share
 from gateway.patterns.shared.verify import Check, checks_in
 from gateway.patterns.shared.views import Sight, handing_in, sight_in
 
@@ -61,7 +61,7 @@ class Stage:
     output_schema: "JsonObject | None"
     reads: tuple[str, ...]
     timeout_s: float | None
-    share: Share
+    share: StageShare
     """Of tokens and money."""
     optional: bool
     when: Condition | None
@@ -136,7 +136,7 @@ def _stage(entry: JsonObject, known: set[str], handing: Handing) -> Stage:
         output_schema=contract(entry.get("output_schema")),
         reads=texts(entry.get("reads")),
         timeout_s=seconds(entry.get("timeout_s")),
-        share=Share(
+        share=StageShare(
             tokens=tokens if isinstance(tokens := entry.get("tokens"), int) else None,
             cost_usd=_money(entry.get("cost_usd")),
         ),

@@ -1,6 +1,6 @@
 """What several strategies do alike.
 
-- Read from a workflow: `settings`, `roles`, `sufficiency` (limits too small), `shares` (of tokens and money).
+- Read from a workflow: `settings`, `roles`; `sufficiency` (limits too small).
 - Steps: `work` (described as a generator), `tries` and `failures` (done again, by whom else, as the caller says),
   `effects` and `undoing`, `writing` (on the scratchpad), `verify` (looked up).
 - Asked side by side: `dealing` (who gets which part), `gathering`.

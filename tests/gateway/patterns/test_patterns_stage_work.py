@@ -15,8 +15,8 @@ from gateway.core.ports.orchestration import StepResult
 from gateway.core.task import Task, TaskState
 from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.patterns.sequential.pattern import Sequential
+from gateway.patterns.sequential.shares import StageShare
 from gateway.patterns.shared.failures import choice_in, is_approved
-from gateway.patterns.shared.shares import Share
 from gateway.patterns.shared.views import Sight, result_seen, sight_in, task_view
 from tests.crashes import INSTANTS, Instant, Scene, outlives_crashes
 from tests.fakes_orchestration import Answering, Asked, World, answer, failing, says, told
@@ -206,7 +206,7 @@ async def test_a_nested_run_gets_the_share_of_its_stage_as_its_budget() -> None:
 @settings(deadline=None)
 @given(used=st.lists(st.integers(0, 50), max_size=8), tokens=st.integers(1, 100))
 def test_a_share_only_shrinks_and_is_never_handed_out_twice(used: list[int], tokens: int) -> None:
-    share = Share(tokens=tokens)
+    share = StageShare(tokens=tokens)
     left = [tokens]
     for each in used:
         share = share.after(Usage(tokens=each))

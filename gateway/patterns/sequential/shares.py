@@ -8,7 +8,7 @@ from gateway.core.limits import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class StageShare:
     """None for not limited."""
 
     tokens: int | None = None
@@ -19,11 +19,11 @@ class Share:
     """Of what is spent: by attempts that another run made, from which this one was made."""
     attempts_before: int = 0
 
-    def after(self, used: Usage) -> "Share":
+    def after(self, used: Usage) -> "StageShare":
         """The share once one more attempt has used that."""
         return replace(self, spent=self.spent + used, attempts=self.attempts + 1)
 
-    def after_taking_over(self, used: Usage) -> "Share":
+    def after_taking_over(self, used: Usage) -> "StageShare":
         """The share once one more attempt counts that another run made."""
         share = replace(self, before=self.before + used, attempts_before=self.attempts_before + 1)
         return share.after(used)
