@@ -10,9 +10,9 @@ from gateway.cli.failure import FINDING, UNREACHABLE, Failure
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.ports.orchestration import Offer
-from gateway.patterns.router.classifying import Request, question_on
-from gateway.patterns.router.rules import Judgement
-from gateway.patterns.router.verdicts import Verdict, by_words, verdict_from
+from gateway.patterns.router.classifying import RoutedRequest, question_on
+from gateway.patterns.router.rules import Ruling
+from gateway.patterns.router.verdicts import RoutingVerdict, by_words, verdict_from
 from gateway.patterns.shared.roles import Role
 from gateway.patterns.shared.settings import slug_of
 
@@ -31,11 +31,11 @@ class RemoteClassifier:
         self._url = f"{url}/agents/{slug_of(role.target)}"
         self._headers = {"authorization": f"Bearer {key}", "a2a-version": "1.0"}
 
-    def verdict(self, request: Request, judgement: Judgement) -> Verdict | None:
+    def verdict(self, request: RoutedRequest, ruling: Ruling) -> RoutingVerdict | None:
         """What it says of the request; None where that is no verdict. Raises: Failure: it cannot be asked."""
         if self._role.rule:
             return by_words(request.message, self._offers)
-        given = {**self._role.input, **question_on(request, [*self._offers.values()], judgement)}
+        given = {**self._role.input, **question_on(request, [*self._offers.values()], ruling)}
         try:
             return verdict_from(self._answer(given), tuple(self._offers))
         except InvalidRequest:

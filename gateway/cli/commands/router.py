@@ -126,13 +126,13 @@ def _offer(worker: str, agent: JsonObject) -> Offer:
 def _routed(labelled: Labelled, router: Router, asked: _Asked) -> Case:
     """Where the router would send the request, as far as that is known without asking anybody who was not asked."""
     routing = router.routing
-    judgement = routing.ruled(labelled.request, asked.offers)
-    found = routing.decided_by_rules(judgement)
+    ruling = routing.ruled(labelled.request, asked.offers)
+    found = routing.decided_by_rules(ruling)
     if found is not None:
         # Without looking for several wishes the strongest is served, and the others are lost.
         served = found.workers if router.multi_intent else (found.worker,)
         return Case(labelled=labelled, workers=frozenset(served), by="rules")
-    verdict = asked.classifier.verdict(labelled.request, judgement) if asked.classifier is not None else None
+    verdict = asked.classifier.verdict(labelled.request, ruling) if asked.classifier is not None else None
     if verdict is not None and verdict.confidence >= routing.threshold and (verdict.worker or verdict.intents):
         several = [each.worker for each in verdict.intents]
         served = several if several and router.multi_intent else [verdict.worker or several[0]]

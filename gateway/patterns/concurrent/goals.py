@@ -9,7 +9,7 @@ from gateway.core.json import JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.ports.orchestration import Gap, StepResult
 from gateway.patterns.concurrent.merging import Merged
-from gateway.patterns.shared.goals import Verdict
+from gateway.patterns.shared.goals import GoalVerdict
 from gateway.patterns.shared.settings import texts
 
 GOAL_RULES = ("complete", "no_gaps", "no_conflicts", "fields")
@@ -20,7 +20,7 @@ _SAYABLE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
 
 def judged_by_rule(
     rule: str, options: JsonObject, found: Merged, gaps: Sequence[Gap], results: Mapping[str, StepResult]
-) -> Verdict:
+) -> GoalVerdict:
     lacking: list[str] = []
     again: set[str] = set()
     note = ""
@@ -38,7 +38,7 @@ def judged_by_rule(
             note = f"Nobody said: {', '.join(unsaid)}. Say it where you can."
             again |= {*results}
     because = "; ".join(lacking) or "nothing is lacking"
-    return Verdict(reached=not lacking, because=because, again=tuple(sorted(again)), note=note)
+    return GoalVerdict(reached=not lacking, because=because, again=tuple(sorted(again)), note=note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Again:
 
 
 def asked_again(
-    verdict: Verdict, found: Merged, results: Mapping[str, StepResult], shares: Iterable[str]
+    verdict: GoalVerdict, found: Merged, results: Mapping[str, StepResult], shares: Iterable[str]
 ) -> dict[str, Again]:
     """Who is asked again, of those that failed or whom somebody contradicts, or whom the checker names."""
     wanted: dict[str, Again] = {}

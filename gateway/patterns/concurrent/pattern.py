@@ -21,7 +21,7 @@ from gateway.patterns.concurrent.reports import Template, report_from, report_te
 from gateway.patterns.shared.dealing import Share, dealing_in, shares_of
 from gateway.patterns.shared.failures import ask_timeout_s_in, on_failure_in
 from gateway.patterns.shared.gathering import Ask, Gathering, Manner, answered, gather_s_in
-from gateway.patterns.shared.goals import Verdict, judged_by_checker
+from gateway.patterns.shared.goals import GoalVerdict, judged_by_checker
 from gateway.patterns.shared.roles import Role, role_in, words_of
 from gateway.patterns.shared.settings import (
     DEFAULT_CONCURRENCY,
@@ -136,7 +136,7 @@ class Concurrent:
         said = [Said(who=name, worker=shares[name].worker, value=each.answer) for name, each in gathering.good.items()]
         return merged(said, self._merging)
 
-    async def _judged(self, role: Role, found: Found, steps: Steps) -> Verdict:
+    async def _judged(self, role: Role, found: Found, steps: Steps) -> GoalVerdict:
         gathering = found.gathering
         if role.rule:
             return judged_by_rule(role.rule, role.options, found.merged, gathering.gaps, gathering.results)

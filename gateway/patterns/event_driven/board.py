@@ -7,7 +7,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject
 from gateway.core.labels import Labels, join_all
 from gateway.core.ports.orchestration import Gap, Node, Offer, StepError, StepResult, Steps
-from gateway.patterns.event_driven.goals import Verdict
+from gateway.patterns.event_driven.goals import FindingsVerdict
 from gateway.patterns.event_driven.publications import publication_in, tasks_in
 from gateway.patterns.event_driven.rounds import FindingRounds
 from gateway.patterns.event_driven.rules import EventRules, subscribed
@@ -34,7 +34,7 @@ class Board:
         """What ended the run: `goal`, `empty`, `deadline`, `budget`, `failed`; empty while it goes on."""
         self.over = False
         """Nothing more is waited for."""
-        self.verdict = Verdict(reached=False, because="")
+        self.verdict = FindingsVerdict(reached=False, because="")
         self.checked: StepResult | None = None
         """What whoever checks the goal said last."""
         self.reflections = 0
@@ -60,7 +60,7 @@ class Board:
                     await self.steps.decided("refused", task.topic, because="the queue is full")
         return queued
 
-    async def publish_gaps(self, verdict: Verdict) -> int:
+    async def publish_gaps(self, verdict: FindingsVerdict) -> int:
         """Make tasks of what whoever checks the goal says is lacking; how many are new."""
         checked = self.checked
         if checked is None:
@@ -104,7 +104,7 @@ class Board:
                 return
         await self._back(name, worker, task, problem)
 
-    def end(self, what: str, verdict: Verdict | None = None) -> None:
+    def end(self, what: str, verdict: FindingsVerdict | None = None) -> None:
         self.ended = what
         self.verdict = verdict or self.verdict
 

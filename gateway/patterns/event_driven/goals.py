@@ -23,7 +23,9 @@ VERDICT: JsonObject = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class FindingsVerdict:
+    """Whether what was found out is enough."""
+
     reached: bool
     because: str
     gaps: tuple[Json, ...] = ()
@@ -48,22 +50,23 @@ def check_rule(role: Role) -> None:
             )
 
 
-def judged_by_rule(role: Role, findings: Mapping[str, Json]) -> Verdict:
+def judged_by_rule(role: Role, findings: Mapping[str, Json]) -> FindingsVerdict:
     """What the rule says of the findings."""
     wanted = role.options.get("findings")
     if role.rule == "count":
         least = wanted if isinstance(wanted, int) else 1
-        return Verdict(reached=len(findings) >= least, because=f"{len(findings)} of {least} findings are there")
+        return FindingsVerdict(reached=len(findings) >= least, because=f"{len(findings)} of {least} findings are there")
     if role.rule == "named":
         lacking = [name for name in texts(wanted) if name not in findings]
-        return Verdict(reached=not lacking, because=f"lacking: {', '.join(lacking)}" if lacking else "all are there")
+        because = f"lacking: {', '.join(lacking)}" if lacking else "all are there"
+        return FindingsVerdict(reached=not lacking, because=because)
     when = json_text(role.options.get("when"))
-    return Verdict(reached=condition_from(when).holds(findings), because=when)
+    return FindingsVerdict(reached=condition_from(when).holds(findings), because=when)
 
 
-def verdict_in(value: Json) -> Verdict:
+def verdict_in(value: Json) -> FindingsVerdict:
     """What a goal checker answered."""
     said = json_object(value)
     reached = said.get("reached") is True
     because = json_text(said.get("because")) or ("the goal checker says so" if reached else "the goal checker says no")
-    return Verdict(reached=reached, because=because, gaps=tuple(json_list(said.get("gaps"))))
+    return FindingsVerdict(reached=reached, because=because, gaps=tuple(json_list(said.get("gaps"))))

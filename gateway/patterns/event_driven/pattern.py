@@ -14,7 +14,7 @@ from gateway.core.ports.orchestration import Gap, Outcome, Steps
 from gateway.core.task import Task
 from gateway.patterns.event_driven.board import Board
 from gateway.patterns.event_driven.findings import PREFIX, Findings
-from gateway.patterns.event_driven.goals import RULES, VERDICT, Verdict, check_rule, judged_by_rule, verdict_in
+from gateway.patterns.event_driven.goals import RULES, VERDICT, FindingsVerdict, check_rule, judged_by_rule, verdict_in
 from gateway.patterns.event_driven.rounds import ROUND, FindingRounds
 from gateway.patterns.event_driven.rules import event_rules
 from gateway.patterns.shared.gaps import lines_of
@@ -90,11 +90,11 @@ class EventDriven:
             board.over = True
             board.end("goal", verdict)
 
-    async def _verdict(self, board: Board) -> Verdict:
+    async def _verdict(self, board: Board) -> FindingsVerdict:
         goal, findings = self._goal, board.findings
         findings.news = 0
         if goal is None:
-            return Verdict(reached=True, because="everything is done")
+            return FindingsVerdict(reached=True, because="everything is done")
         if goal.rule:
             verdict = judged_by_rule(goal, findings.values)
         else:
@@ -104,7 +104,7 @@ class EventDriven:
         await board.steps.decided("goal", chosen, because=verdict.because, detail=detail)
         return verdict
 
-    async def _asked(self, goal: Role, board: Board) -> Verdict:
+    async def _asked(self, goal: Role, board: Board) -> FindingsVerdict:
         # Names are their finders' words: told to whoever may read what they stand for, and labelled with that.
         reads = board.findings.readable_by(goal.target)
         names: list[Json] = [*sorted(key.removeprefix(PREFIX) for key in reads)]
@@ -113,7 +113,7 @@ class EventDriven:
         said = await board.steps.call(replace(node, reads=reads, output_schema=node.output_schema or VERDICT))
         board.checked = said
         if not said.ok:
-            return Verdict(reached=False, because=f"the goal could not be checked: {said.reason or said.error}")
+            return FindingsVerdict(reached=False, because=f"the goal could not be checked: {said.reason or said.error}")
         return verdict_in(said.answer)
 
     async def _put_together(self, board: Board, steps: Steps) -> Outcome:

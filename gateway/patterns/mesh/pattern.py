@@ -15,7 +15,7 @@ from gateway.core.task import Task
 from gateway.patterns.mesh.bids import bid_of, ranked
 from gateway.patterns.mesh.handoff import Handoff, Peers, handoff_in, peers_from
 from gateway.patterns.mesh.rules import mesh_rules
-from gateway.patterns.mesh.trail import Request, Trail
+from gateway.patterns.mesh.trail import HopRequest, Trail
 from gateway.patterns.shared.roles import role_in, words_of
 from gateway.patterns.shared.rolling import Rounds
 from gateway.patterns.shared.settings import HANDOVER, WORKERS, slug_of, texts
@@ -44,14 +44,14 @@ class Mesh:
         targets = self._rules.targets
         peers = peers_from(targets, self._rules.peers, await steps.offers(targets))
         trail = Trail(alike_from=self._rules.alike_from)
-        request: Request | None = Request(input=_input_of(task), handoff=Handoff(to=self._rules.entry))
+        request: HopRequest | None = HopRequest(input=_input_of(task), handoff=Handoff(to=self._rules.entry))
         hop = _Hop(peers, trail, steps, Rounds(summariser=self._summariser))
         while request is not None:
             target = await self._taker(request, hop)
             request = None if target is None else await self._worked_on(target, request, hop)
         return await self._put_together(trail, hop, steps)
 
-    async def _taker(self, request: Request, hop: "_Hop") -> str | None:
+    async def _taker(self, request: HopRequest, hop: "_Hop") -> str | None:
         """Who takes the request; None where nobody may, and why stands in the trail."""
         if hop.trail.hops > self._rules.hops:
             return await hop.stopped("hops", f"it was handed on {self._rules.hops} times, and may not again", request)
@@ -71,7 +71,7 @@ class Mesh:
             return await hop.stopped(what, because, request)
         return free[0] if len(free) == 1 else await self._award(free, request, hop)
 
-    async def _award(self, candidates: list[str], request: Request, hop: "_Hop") -> str | None:
+    async def _award(self, candidates: list[str], request: HopRequest, hop: "_Hop") -> str | None:
         """The peer whose bid is worth most; workflows do not bid, they are given what nobody else bids for."""
         await hop.told()
         nodes = {
@@ -98,7 +98,7 @@ class Mesh:
         await hop.steps.decided("award", slug_of(chosen), because=worth, detail=detail)
         return chosen
 
-    async def _worked_on(self, target: str, request: Request, hop: "_Hop") -> Request | None:
+    async def _worked_on(self, target: str, request: HopRequest, hop: "_Hop") -> HopRequest | None:
         """The request as it goes on from this peer; None where it does not."""
         trail = hop.trail
         trail.asked(target, request)
@@ -137,7 +137,7 @@ class Mesh:
                 raise
         return hop.peers.checked(handoff_in(again.said), node.target), again
 
-    def _node(self, target: str, request: Request, hop: "_Hop", *, bid: bool) -> Node:
+    def _node(self, target: str, request: HopRequest, hop: "_Hop", *, bid: bool) -> Node:
         mesh: JsonObject = {
             "peers": hop.peers.told_to(target),
             "hops_left": max(0, self._rules.hops - hop.trail.hops),
@@ -154,8 +154,8 @@ class Mesh:
         )
 
     async def _without(
-        self, target: str, request: Request, result: StepResult, hop: "_Hop", *, fails_run: bool
-    ) -> Request | None:
+        self, target: str, request: HopRequest, result: StepResult, hop: "_Hop", *, fails_run: bool
+    ) -> HopRequest | None:
         """A peer failed for good: the request stays with those who are left."""
         trail = hop.trail
         trail.gaps.append(Gap(step=trail.part, target=target, error=result.error, reason=result.reason))
@@ -218,7 +218,7 @@ class _Hop:
     async def decided(self, what: str, chosen: str, because: str) -> None:
         await self.steps.decided(what, chosen, because=because, detail={"path": self.trail.path_json})
 
-    async def stopped(self, what: str, because: str, undone: Request | None = None) -> None:
+    async def stopped(self, what: str, because: str, undone: HopRequest | None = None) -> None:
         """The request goes no further, and why is kept; `undone`: what the answer lacks."""
         self.trail.stop(what, because, undone)
         await self.decided("stop", what, because)

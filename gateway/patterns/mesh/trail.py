@@ -15,7 +15,7 @@ NO_CONFIDENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class HopRequest:
     """What is asked at one hop."""
 
     input: JsonObject
@@ -65,7 +65,7 @@ class Trail:
         latest = dict([named.popitem()]) if named else {}
         return named, latest
 
-    def asked(self, target: str, request: Request) -> None:
+    def asked(self, target: str, request: HopRequest) -> None:
         self.path.append(target)
         self.asked_before.note(target, request.input)
 
@@ -74,17 +74,17 @@ class Trail:
         if final:
             self.final = result
 
-    def handed_on(self, asker: str, request: Request, handoff: Handoff, labels: Labels) -> Request:
+    def handed_on(self, asker: str, request: HopRequest, handoff: Handoff, labels: Labels) -> HopRequest:
         """The request as the next peer gets it; `labels` are those of whoever hands on."""
         self.hops += 1
-        return Request(
+        return HopRequest(
             input=request.input if handoff.input is None else handoff.input,
             handoff=handoff,
             asker=asker,
             labels=request.labels.join(labels),
         )
 
-    def circle(self, target: str, request: Request) -> str:
+    def circle(self, target: str, request: HopRequest) -> str:
         """Why the request would go round in circles at this peer; empty where it does not."""
         slug = slug_of(target)
         repeat = self.asked_before.repeated(target, request.input)
@@ -94,7 +94,7 @@ class Trail:
         trip = round_trip([*self.path, target])
         return f"{' and '.join(map(slug_of, trip))} have handed it to each other twice" if trip else ""
 
-    def stop(self, stopped: str, because: str, request: Request | None = None) -> None:
+    def stop(self, stopped: str, because: str, request: HopRequest | None = None) -> None:
         """The request goes no further; `request` is what stays undone."""
         self.stopped, self.because = stopped, because
         if request is not None:

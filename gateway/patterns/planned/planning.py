@@ -8,7 +8,7 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import join_all
 from gateway.core.ports.orchestration import Node, StepResult, Steps
 from gateway.patterns.planned.plan import PlanRules, PlanStep, plan_from, repeats_in, without_repeats
-from gateway.patterns.planned.review import Verdict
+from gateway.patterns.planned.review import ReviewVerdict
 from gateway.patterns.shared.roles import Role
 from gateway.patterns.shared.settings import slug_of, step_name
 
@@ -43,7 +43,7 @@ class Planning:
         self,
         done: Done,
         failed: Mapping[str, StepResult],
-        verdicts: Mapping[str, Verdict],
+        verdicts: Mapping[str, ReviewVerdict],
         steps: Steps,
     ) -> dict[str, PlanStep] | None:
         """A plan for what is not done, which may build on what is; None where the planner has none."""

@@ -34,7 +34,7 @@ REVIEWS: JsonObject = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ReviewVerdict:
     """On one step's result."""
 
     action: Action
@@ -45,40 +45,40 @@ class Verdict:
     """Of the note."""
 
 
-def by_rule(result: StepResult, options: JsonObject, *, tries: int, stand_in: bool, others: bool) -> Verdict:
+def by_rule(result: StepResult, options: JsonObject, *, tries: int, stand_in: bool, others: bool) -> ReviewVerdict:
     """Without a critic: what is there and keeps the rules is accepted; what failed is done again, then by somebody
     else, then planned anew. `stand_in`: somebody takes over from its worker; `others`: somebody else can do it."""
     if result.ok:
         critique = by_rules(result, options, {})
         if not critique.findings:
-            return Verdict(action="accept")
+            return ReviewVerdict(action="accept")
         because = "; ".join(critique.findings)
         note = f"Your last answer is not enough: {because}."
-        return Verdict(action="retry", because=because, note=note, labels=result.labels)
+        return ReviewVerdict(action="retry", because=because, note=note, labels=result.labels)
     because = result.reason or result.error
     if result.error not in WANTING:
-        return Verdict(action="accept", because=because)
+        return ReviewVerdict(action="accept", because=because)
     note = another_way(result)
     if tries <= 1 and not stand_in:
-        return Verdict(action="retry", because=because, note=note, labels=result.labels)
+        return ReviewVerdict(action="retry", because=because, note=note, labels=result.labels)
     if stand_in or others:
-        return Verdict(action="reassign", because=because, note=note, labels=result.labels)
-    return Verdict(action="replan", because=because, note=note, labels=result.labels)
+        return ReviewVerdict(action="reassign", because=because, note=note, labels=result.labels)
+    return ReviewVerdict(action="replan", because=because, note=note, labels=result.labels)
 
 
-def reviews_in(said: StepResult, names: Collection[str]) -> dict[str, Verdict]:
+def reviews_in(said: StepResult, names: Collection[str]) -> dict[str, ReviewVerdict]:
     """A critic's verdicts, by step; a step it does not name is accepted.
 
     Raises: InvalidRequest: it failed, or named none of the steps it was asked about.
     """
     entries: list[Json] = json_list(json_object(said.answer).get("reviews"))
-    found: dict[str, Verdict] = {}
+    found: dict[str, ReviewVerdict] = {}
     for each in map(json_object, entries):
         step, action = json_text(each.get("step")), _ACTIONS.get(json_text(each.get("verdict")))
         if step in names and action is not None:
             note = json_text(each.get("note"))
             because = note or f"the critic says {action}"
-            found[step] = Verdict(action=action, because=because, note=note, labels=said.labels)
+            found[step] = ReviewVerdict(action=action, because=because, note=note, labels=said.labels)
     if not said.ok or not found:
         raise InvalidRequest(said.reason or 'no step is reviewed: answer {"reviews": [{"step", "verdict", "note"}]}')
     return found

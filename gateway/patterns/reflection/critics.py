@@ -7,7 +7,7 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Gap, StepResult
 from gateway.patterns.shared.critique import Critique, by_rules, critique_in
-from gateway.patterns.shared.goals import Verdict, judged_by_checker
+from gateway.patterns.shared.goals import GoalVerdict, judged_by_checker
 from gateway.patterns.shared.nested import its_answer
 from gateway.patterns.shared.roles import Role
 from gateway.patterns.shared.verify import Check, verified
@@ -47,12 +47,12 @@ def judged(
     return replace(said, result=looked_up.result, critique=critique, plain=(*said.plain, *broken), gaps=looked_up.gaps)
 
 
-def goal_checked(checker: Role, result: StepResult) -> Work[tuple[Verdict, StepResult | None]]:
+def goal_checked(checker: Role, result: StepResult) -> Work[tuple[GoalVerdict, StepResult | None]]:
     """Whether the goal is reached, and the checker's own answer; by rules only where each of them is kept."""
     if checker.rule:
         critique = by_rules(result, checker.options, {})
         reached = critique.score >= 1
-        return Verdict(reached=reached, because="; ".join(critique.findings) or "every rule is kept"), None
+        return GoalVerdict(reached=reached, because="; ".join(critique.findings) or "every rule is kept"), None
     said = its_answer((yield from called(replace(checker.node({}), given={"draft": result}))))
     return judged_by_checker(said, ()), said if said.ok else None
 

@@ -8,34 +8,34 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.ports.orchestration import Offer, StepResult, Steps
 from gateway.core.task import Task
-from gateway.patterns.router.rules import Judgement
-from gateway.patterns.router.verdicts import Verdict, by_words, verdict_from
+from gateway.patterns.router.rules import Ruling
+from gateway.patterns.router.verdicts import RoutingVerdict, by_words, verdict_from
 from gateway.patterns.shared.roles import Role
 from gateway.patterns.shared.settings import slug_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class RoutedRequest:
     """What is to be routed."""
 
     message: str
     data: Json = None
 
     @classmethod
-    def of(cls, task: Task) -> "Request":
+    def of(cls, task: Task) -> "RoutedRequest":
         if task.message is None:
             return cls(message="")
         return cls(message=task.message.text, data=task.message.structured)
 
 
 async def verdict_on(
-    role: Role, request: Request, steps: Steps, candidates: Sequence[str], judgement: Judgement
-) -> tuple[Verdict, Labels] | str:
+    role: Role, request: RoutedRequest, steps: Steps, candidates: Sequence[str], ruling: Ruling
+) -> tuple[RoutingVerdict, Labels] | str:
     """The classifier's verdict and the labels of its words; or why there is none. Asked again once if it is none."""
     offers = await steps.offers(candidates)
     if role.rule:
         return by_words(request.message, offers), CLEAN
-    given = question_on(request, [*offers.values()], judgement)
+    given = question_on(request, [*offers.values()], ruling)
     before: StepResult | None = None
     wrong = ""
     for _ in range(2):
@@ -44,15 +44,15 @@ async def verdict_on(
         if not said.ok and said.error != "schema":
             return f"the classifier failed ({said.reason or said.error})"
         found = _read(said, candidates)
-        if isinstance(found, Verdict):
+        if isinstance(found, RoutingVerdict):
             return found, said.labels
         wrong, before = found, said
     return f"the classifier's answer is none: {wrong}"
 
 
-def question_on(request: Request, offers: Sequence[Offer], judgement: Judgement) -> JsonObject:
+def question_on(request: RoutedRequest, offers: Sequence[Offer], ruling: Ruling) -> JsonObject:
     """What a classifier is asked. `offers`: of everybody it may name."""
-    scores: JsonObject = {slug_of(worker): score for worker, score in judgement.scores.items()}
+    scores: JsonObject = {slug_of(worker): score for worker, score in ruling.scores.items()}
     return {
         "instruction": "Say which worker this request is for, and how sure you are: "
         '{"worker": NAME, "confidence": 0 to 1}. Where it has several wishes for different workers, add '
@@ -63,7 +63,7 @@ def question_on(request: Request, offers: Sequence[Offer], judgement: Judgement)
     }
 
 
-def _read(said: StepResult, candidates: Sequence[str]) -> Verdict | str:
+def _read(said: StepResult, candidates: Sequence[str]) -> RoutingVerdict | str:
     """The verdict in a classifier's answer, or what is wrong with that."""
     if not said.ok:
         return said.reason

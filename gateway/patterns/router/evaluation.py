@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
-from gateway.patterns.router.classifying import Request
+from gateway.patterns.router.classifying import RoutedRequest
 from gateway.patterns.router.verdicts import worker_named
 from gateway.patterns.shared.settings import slug_of
 
@@ -21,7 +21,7 @@ FEWEST = 10
 class Labelled:
     """A request, and whose it is."""
 
-    request: Request
+    request: RoutedRequest
     workers: frozenset[str]
     """Capability names; several where it has several wishes; empty where nobody is to have it."""
 
@@ -33,7 +33,7 @@ class Case:
     labelled: Labelled
     workers: frozenset[str]
     by: str
-    """`rules` or `classifier`; empty where nothing decided."""
+    """`rules`, `classifier` or `otherwise`; empty where nothing decided."""
 
     @property
     def right(self) -> bool:
@@ -130,7 +130,7 @@ def _labelled(line: str, workers: Sequence[str]) -> Labelled:
         raise InvalidRequest("it does not say whose it is: give worker, or workers")
     names = json_list(fields.get("workers")) or [fields.get("worker")]
     named = frozenset(each for name in names if (each := worker_named(name, workers)))
-    return Labelled(request=Request(message=message, data=fields.get("data")), workers=named)
+    return Labelled(request=RoutedRequest(message=message, data=fields.get("data")), workers=named)
 
 
 def _named(workers: frozenset[str]) -> str:

@@ -14,7 +14,7 @@ from gateway.core.labels import CLEAN, Labels
 from gateway.core.ports.orchestration import Node, Outcome, StepResult, Steps
 from gateway.core.task import Task
 from gateway.patterns.router.answers import Served, answered, dropped_of, nobody, together
-from gateway.patterns.router.classifying import Request
+from gateway.patterns.router.classifying import RoutedRequest
 from gateway.patterns.router.conversation import Conversations, Farewell, farewell_in
 from gateway.patterns.router.replicas import Replicas
 from gateway.patterns.router.routing import DAY_S, Route, Routing
@@ -60,7 +60,7 @@ class Router:
         return (*overlaps(self.routing.rules), *idle)
 
     async def run(self, task: Task, steps: Steps) -> Outcome:
-        request, workers = Request.of(task), self.routing.workers
+        request, workers = RoutedRequest.of(task), self.routing.workers
         owner = await self._conversations.owner(task.context_id, workers, steps)
         asked: set[str] = set()
         if owner:
@@ -90,7 +90,7 @@ class Router:
                 f"{nested[0]} has workers of its own: that takes limits.max_depth of 3", detail={"setting": "limits"}
             )
 
-    async def _served(self, worker: str, request: Request, task: Task, steps: Steps) -> Served:
+    async def _served(self, worker: str, request: RoutedRequest, task: Task, steps: Steps) -> Served:
         """The answer of the worker, of one that does the same, of whoever stands in for it, or of whoever takes the
         rest."""
         replicas = await self._replicas.in_order(worker, steps)
@@ -138,7 +138,7 @@ class Router:
         return farewell
 
     async def _rerouted(
-        self, onward: Farewell, route: Route, request: Request, steps: Steps, asked: frozenset[str]
+        self, onward: Farewell, route: Route, request: RoutedRequest, steps: Steps, asked: frozenset[str]
     ) -> Route:
         said_by = slug_of(route.worker)
         if onward.kind == "to":
@@ -146,7 +146,7 @@ class Router:
         anew = await self.routing.route(request, steps, without=asked)
         return replace(anew, because=f"{said_by} handed it back; {anew.because}")
 
-    async def _all_served(self, route: Route, request: Request, task: Task, steps: Steps) -> Outcome:
+    async def _all_served(self, route: Route, request: RoutedRequest, task: Task, steps: Steps) -> Outcome:
         """Every wish of the message, by the workflow that is there for it, or side by side."""
         if self._several:
             node = _several_node(self._several, route, request)
@@ -202,7 +202,7 @@ async def _told(route: Route, steps: Steps, *, several: bool) -> None:
         await steps.decided("drop", dropped, because="several wishes are not looked at here")
 
 
-def _node(target: str, request: Request, labels: Labels, task: Task, text: str = "") -> Node:
+def _node(target: str, request: RoutedRequest, labels: Labels, task: Task, text: str = "") -> Node:
     """The step of whoever is given the request, or the one wish of it that is his."""
     data = json_object(request.data)
     if target.startswith("tool:"):
@@ -214,7 +214,7 @@ def _node(target: str, request: Request, labels: Labels, task: Task, text: str =
     return Node(target=target, input=given, labels=labels)
 
 
-def _several_node(target: str, route: Route, request: Request) -> Node:
+def _several_node(target: str, route: Route, request: RoutedRequest) -> Node:
     intents: list[Json] = [{"worker": slug_of(each.worker), "text": each.text} for each in route.intents]
     data: JsonObject = {**json_object(request.data), "intents": intents}
     if target.startswith("workflow:"):

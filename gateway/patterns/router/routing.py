@@ -8,14 +8,15 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.ports.orchestration import Note, Offer, Question, Steps
-from gateway.patterns.router.classifying import Request, verdict_on
-from gateway.patterns.router.rules import Intent, Judgement, Rule, judged, normalised, rules_in
-from gateway.patterns.router.verdicts import WORDS, Verdict, worker_named
+from gateway.patterns.router.classifying import RoutedRequest, verdict_on
+from gateway.patterns.router.rules import Rule, Ruling, judged, normalised, rules_in
+from gateway.patterns.router.verdicts import WORDS, RoutingVerdict, worker_named
 from gateway.patterns.router.verdicts_kept import kept_of, verdict_kept
 from gateway.patterns.shared.failures import ask_timeout_s_in
 from gateway.patterns.shared.loops import digest
 from gateway.patterns.shared.roles import Role, role_in
 from gateway.patterns.shared.settings import number_or, slug_of, target_in, workers_in
+from gateway.patterns.shared.wishes import Intent
 
 ROUTE = "route"
 """Topic of the notes that are the cache."""
@@ -119,49 +120,51 @@ class Routing:
         """Whether rules depend on what workers declare."""
         return self.by_skill or any(rule.skill for rule in self.rules)
 
-    def ruled(self, request: Request, offers: Sequence[Offer] = (), without: frozenset[str] = frozenset()) -> Judgement:
+    def ruled(
+        self, request: RoutedRequest, offers: Sequence[Offer] = (), without: frozenset[str] = frozenset()
+    ) -> Ruling:
         """What the rules say; of skills only what `offers` tells."""
         known = {each.target: each for each in offers if each.target not in without}
         rules = [each for each in self.rules if each.worker not in without]
         return judged(rules, request.message, request.data, known, by_skill=self.by_skill)
 
-    def decided_by_rules(self, judgement: Judgement) -> Route | None:
+    def decided_by_rules(self, ruling: Ruling) -> Route | None:
         """The route, where the rules are sure enough of one."""
         features: JsonObject = {
-            "rules": [each.to_json() for each in judgement.hits],
-            "scores": {slug_of(worker): score for worker, score in judgement.scores.items()},
+            "rules": [each.to_json() for each in ruling.hits],
+            "scores": {slug_of(worker): score for worker, score in ruling.scores.items()},
         }
-        reasons = ", ".join(dict.fromkeys(f"{each.by} (rule {each.rule})" for each in judgement.hits if each.rule >= 0))
-        reasons = reasons or ", ".join(dict.fromkeys(each.by for each in judgement.hits))
-        if judgement.intents:
-            names = ", ".join(dict.fromkeys(slug_of(each.worker) for each in judgement.intents))
+        reasons = ", ".join(dict.fromkeys(f"{each.by} (rule {each.rule})" for each in ruling.hits if each.rule >= 0))
+        reasons = reasons or ", ".join(dict.fromkeys(each.by for each in ruling.hits))
+        if ruling.intents:
+            names = ", ".join(dict.fromkeys(slug_of(each.worker) for each in ruling.intents))
             because = f"several wishes, of {names}: {reasons}"
-        elif judgement.share >= self.threshold:
+        elif ruling.share >= self.threshold:
             because = reasons
         else:
             return None
         return Route(
-            worker=judgement.strongest,
+            worker=ruling.strongest,
             by="rules",
-            confidence=1.0 if judgement.intents else judgement.share,
+            confidence=1.0 if ruling.intents else ruling.share,
             because=because,
-            intents=judgement.intents,
+            intents=ruling.intents,
             features=features,
         )
 
-    async def route(self, request: Request, steps: Steps, without: frozenset[str] = frozenset()) -> Route:
+    async def route(self, request: RoutedRequest, steps: Steps, without: frozenset[str] = frozenset()) -> Route:
         """Where the request goes, not counting those `without` whom it is to be done."""
         candidates = tuple(each for each in self.workers if each not in without)
         offers: Sequence[Offer] = ()
         if self.needs_offers:
             offers = tuple((await steps.offers(candidates)).values())
-        judgement = self.ruled(request, offers, without)
-        found = self.decided_by_rules(judgement)
+        ruling = self.ruled(request, offers, without)
+        found = self.decided_by_rules(ruling)
         if found is not None:
             return found
-        unsure = "no rule holds" if not judgement.hits else f"the rules are split ({judgement.share:.0%})"
+        unsure = "no rule holds" if not ruling.hits else f"the rules are split ({ruling.share:.0%})"
         if self.classifier is not None and candidates:
-            classified = await self._classified(request, steps, candidates, judgement, cached=not without)
+            classified = await self._classified(request, steps, candidates, ruling, cached=not without)
             if classified.worker:
                 return classified
             unsure += f"; {classified.because}"
@@ -170,7 +173,7 @@ class Routing:
         return await self._asked(request, steps, candidates, unsure)
 
     async def _classified(
-        self, request: Request, steps: Steps, candidates: Sequence[str], judgement: Judgement, *, cached: bool
+        self, request: RoutedRequest, steps: Steps, candidates: Sequence[str], ruling: Ruling, *, cached: bool
     ) -> Route:
         """The classifier's route, or why there is none."""
         role = self.classifier
@@ -181,7 +184,7 @@ class Routing:
         known = json_object(next(iter(await steps.recall(ROUTE, key)), None)) if keeps else {}
         if before := verdict_kept(known, request.message, candidates):
             return _route_of(before, "cache", because="the classifier said so of the same request before")
-        said = await verdict_on(role, request, steps, candidates, judgement)
+        said = await verdict_on(role, request, steps, candidates, ruling)
         if isinstance(said, str):
             return Route(worker="", by="", confidence=0.0, because=said)
         verdict, labels = said
@@ -196,7 +199,7 @@ class Routing:
         because = f"the classifier says so ({verdict.confidence:.2f})"
         return replace(_route_of(verdict, "classifier", because=because), labels=labels)
 
-    async def _asked(self, request: Request, steps: Steps, candidates: Sequence[str], unsure: str) -> Route:
+    async def _asked(self, request: RoutedRequest, steps: Steps, candidates: Sequence[str], unsure: str) -> Route:
         """What a person says, where there is one to ask."""
         nobody = Route(worker="", by="", confidence=0.0, because=unsure)
         if not self.person or not candidates:
@@ -219,7 +222,7 @@ class Routing:
         return Route(worker=worker, by="person", confidence=1.0, because=f"a person says so ({unsure})")
 
 
-def _route_of(verdict: Verdict, by: str, *, because: str) -> Route:
+def _route_of(verdict: RoutingVerdict, by: str, *, because: str) -> Route:
     return Route(
         worker=verdict.worker or verdict.intents[0].worker,
         by=by,

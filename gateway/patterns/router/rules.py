@@ -43,7 +43,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Ruling:
     """What the rules say."""
 
     hits: tuple[Hit, ...] = ()
@@ -71,7 +71,7 @@ def rules_in(settings: JsonObject) -> tuple[Rule, ...]:
 
 def judged(
     rules: Sequence[Rule], message: str, data: Json, offers: Mapping[str, Offer], *, by_skill: bool = False
-) -> Judgement:
+) -> Ruling:
     """What the rules say of a request. `offers`: what workers declare, in their order; empty where nobody looked."""
     text = _spaced(message)[:LONGEST_TEXT]
     breaks = breaks_in(text)
@@ -84,7 +84,7 @@ def judged(
     for hit in hits:
         scores[hit.worker] = scores.get(hit.worker, 0.0) + hit.weight
     ordered = dict(sorted(scores.items(), key=lambda each: -each[1]))
-    return Judgement(hits=tuple(hits), scores=ordered, intents=intents_in(hits, ordered, text))
+    return Ruling(hits=tuple(hits), scores=ordered, intents=intents_in(hits, ordered, text))
 
 
 def normalised(message: str) -> str:

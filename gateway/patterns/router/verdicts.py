@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.ports.orchestration import Offer
-from gateway.patterns.router.rules import Intent
 from gateway.patterns.shared.settings import slug_of
 from gateway.patterns.shared.spoken import object_said
+from gateway.patterns.shared.wishes import Intent
 
 WORDS = "words"
 """Compares the words of the request with those by which workers describe themselves."""
@@ -22,7 +22,7 @@ _STEM_CHARS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class RoutingVerdict:
     """Who should have the request, and how sure that is."""
 
     worker: str
@@ -32,7 +32,7 @@ class Verdict:
     """Where there are several, of different workers."""
 
 
-def verdict_from(value: Json, workers: Sequence[str]) -> Verdict:
+def verdict_from(value: Json, workers: Sequence[str]) -> RoutingVerdict:
     """What a classifier answered. Raises: InvalidRequest: it is no verdict; says what one looks like."""
     said = object_said(value)
     intents = tuple(_intent(json_object(each), workers) for each in json_list(said.get("intents"))[:MOST_INTENTS])
@@ -41,7 +41,7 @@ def verdict_from(value: Json, workers: Sequence[str]) -> Verdict:
         raise InvalidRequest('answer {"worker": NAME, "confidence": 0 to 1}; there is no confidence from 0 to 1')
     worker = worker_named(said.get("worker"), workers)
     several = len({each.worker for each in intents}) > 1
-    return Verdict(worker=worker, confidence=float(confidence), intents=intents if several else ())
+    return RoutingVerdict(worker=worker, confidence=float(confidence), intents=intents if several else ())
 
 
 def worker_named(value: Json, workers: Sequence[str]) -> str:
@@ -56,7 +56,7 @@ def worker_named(value: Json, workers: Sequence[str]) -> str:
     raise InvalidRequest(f"there is no worker {name[:60]!r}; there is {known}, or none")
 
 
-def by_words(message: str, offers: Mapping[str, Offer]) -> Verdict:
+def by_words(message: str, offers: Mapping[str, Offer]) -> RoutingVerdict:
     """The worker whose own description has most of the request's words; words that many workers use count less."""
     described = {target: _stems(_description(offer)) for target, offer in offers.items() if offer.found}
     scores: dict[str, float] = dict.fromkeys(described, 0.0)
@@ -66,9 +66,9 @@ def by_words(message: str, offers: Mapping[str, Offer]) -> Verdict:
             scores[target] += math.log((1 + len(described)) / len(users))
     ranked = sorted(scores.items(), key=lambda each: -each[1])
     if not ranked or not ranked[0][1]:
-        return Verdict(worker="", confidence=0.0)
+        return RoutingVerdict(worker="", confidence=0.0)
     second = ranked[1][1] if len(ranked) > 1 else 0.0
-    return Verdict(worker=ranked[0][0], confidence=round(ranked[0][1] / (ranked[0][1] + second), 3))
+    return RoutingVerdict(worker=ranked[0][0], confidence=round(ranked[0][1] / (ranked[0][1] + second), 3))
 
 
 def _intent(entry: JsonObject, workers: Sequence[str]) -> Intent:

@@ -7,13 +7,13 @@ request itself. A wish in other words than the request's cannot be kept like tha
 from collections.abc import Sequence
 
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
-from gateway.patterns.router.verdicts import Verdict
+from gateway.patterns.router.verdicts import RoutingVerdict
 from gateway.patterns.shared.wishes import Intent
 
 _AROUND = ".,;:!?\"'()[]"
 
 
-def kept_of(verdict: Verdict, message: str) -> "JsonObject | None":
+def kept_of(verdict: RoutingVerdict, message: str) -> "JsonObject | None":
     """What is to be kept; None where it cannot be told without the classifier's words."""
     said: JsonObject = {"worker": verdict.worker, "confidence": verdict.confidence}
     words = [_plain(each) for each in message.split()]
@@ -26,14 +26,14 @@ def kept_of(verdict: Verdict, message: str) -> "JsonObject | None":
     return {**said, "intents": intents} if intents else said
 
 
-def verdict_kept(kept: JsonObject, message: str, candidates: Sequence[str]) -> Verdict | None:
+def verdict_kept(kept: JsonObject, message: str, candidates: Sequence[str]) -> RoutingVerdict | None:
     """The verdict on the same request, however it was typed; None where it is of no use any more."""
     worker, confidence = json_text(kept.get("worker")), kept.get("confidence")
     intents = [_intent(json_object(each), message.split()) for each in json_list(kept.get("intents"))]
     named = [*(each.worker for each in intents), *([worker] if worker or not intents else [])]
     if not isinstance(confidence, int | float) or any(each not in candidates for each in named):
         return None
-    return Verdict(worker=worker, confidence=float(confidence), intents=tuple(intents))
+    return RoutingVerdict(worker=worker, confidence=float(confidence), intents=tuple(intents))
 
 
 def _intent(kept: JsonObject, words: Sequence[str]) -> Intent:

@@ -10,7 +10,7 @@ from gateway.patterns.shared.settings import texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class GoalVerdict:
     """What is said of the goal."""
 
     reached: bool
@@ -25,14 +25,14 @@ class Verdict:
     """Of the note."""
 
 
-def judged_by_checker(said: StepResult, names: Iterable[str]) -> Verdict:
+def judged_by_checker(said: StepResult, names: Iterable[str]) -> GoalVerdict:
     """A goal checker's answer: `{"reached", "because", "again": [names], "note"}`. One that failed asks for nothing."""
     if not said.ok:
         because = f"the goal checker did not answer ({said.reason or said.error})"
-        return Verdict(reached=True, checked=False, because=because)
+        return GoalVerdict(reached=True, checked=False, because=because)
     value = json_object(said.answer)
     known = set(names)
-    return Verdict(
+    return GoalVerdict(
         reached=value.get("reached") is not False,
         because=json_text(value.get("because")) or said.summary or "the goal checker gave no reason",
         again=tuple(each for each in dict.fromkeys(texts(value.get("again"))) if each in known),

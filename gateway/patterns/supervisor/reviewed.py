@@ -13,7 +13,7 @@ from gateway.core.json import Json
 from gateway.core.ports.orchestration import Gap, Offer, StepResult, Steps
 from gateway.patterns.planned.plan import PlanStep, ancestors, done_already, followers
 from gateway.patterns.planned.planning import Done, Planning
-from gateway.patterns.planned.review import REVIEWS, Verdict, by_rule, reviews_in, somebody_else
+from gateway.patterns.planned.review import REVIEWS, ReviewVerdict, by_rule, reviews_in, somebody_else
 from gateway.patterns.planned.rounds import Attempt, Ways, nodes_of
 from gateway.patterns.planned.undoing import PlanEffects
 from gateway.patterns.shared.failures import STOPPED, OnFailure, what_to_do
@@ -73,11 +73,11 @@ class ReviewedPlan:
     _offers: Mapping[str, Offer] | None = None
     _shown: dict[str, int] = field(default_factory=dict[str, int])
     """How often each step's result was shown to whoever watches."""
-    _open: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
+    _open: dict[str, ReviewVerdict] = field(default_factory=dict[str, ReviewVerdict])
     """What the last review did not accept."""
     _latest: set[str] = field(default_factory=set[str])
     """Steps of the round that is under way, or was the last."""
-    _acted_on: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
+    _acted_on: dict[str, ReviewVerdict] = field(default_factory=dict[str, ReviewVerdict])
     """What earlier reviews did not accept, and was done again."""
 
     async def work_off(self, steps: Steps) -> None:
@@ -102,9 +102,9 @@ class ReviewedPlan:
         lacking = (gap for step_id in self.plan for gap in lifted_gaps(step_id, self.results[step_id]))
         return (*failed, *(gap for gaps in self.unconfirmed.values() for gap in gaps), *lacking)
 
-    async def _verdicts(self, steps: Steps, *, last: bool) -> dict[str, Verdict]:
+    async def _verdicts(self, steps: Steps, *, last: bool) -> dict[str, ReviewVerdict]:
         """What is not accepted, by step; after the `last` round nothing comes of it any more."""
-        found: dict[str, Verdict] = {}
+        found: dict[str, ReviewVerdict] = {}
         options = {} if self.rules.critic is None else self.rules.critic.options
         for step_id, step in self.plan.items():
             result = self._last.get(step_id, self.results[step_id])
@@ -124,7 +124,7 @@ class ReviewedPlan:
                 await steps.decided("verdict", told, because=verdict.because[:400], detail={"step": step_id})
         return {step_id: verdict for step_id, verdict in found.items() if verdict.action != "accept"}
 
-    async def _criticised(self, steps: Steps) -> dict[str, Verdict]:
+    async def _criticised(self, steps: Steps) -> dict[str, ReviewVerdict]:
         """The critic's verdicts on what is new."""
         critic = self.rules.critic
         new = {
@@ -147,11 +147,11 @@ class ReviewedPlan:
             self.notices.append(f"The critic did not review {', '.join(new)}: {error.message}.")
             verdicts = {}
         for step_id, result in new.items():
-            if verdicts.get(step_id, Verdict(action="accept")).action == "accept":
+            if verdicts.get(step_id, ReviewVerdict(action="accept")).action == "accept":
                 await self._show(step_id, result, steps)
         return verdicts
 
-    async def _again(self, number: int, verdicts: dict[str, Verdict], steps: Steps) -> None:
+    async def _again(self, number: int, verdicts: dict[str, ReviewVerdict], steps: Steps) -> None:
         """One more round: for what is not accepted, by whoever is to do it."""
         self._acted_on |= verdicts
         names: list[Json] = [*verdicts]
@@ -182,7 +182,7 @@ class ReviewedPlan:
             self._offers = await steps.offers(self.rules.workers)
         return somebody_else(step.target, tried, self.ways.stand_ins, self._offers)
 
-    async def _planned_anew(self, verdicts: dict[str, Verdict], steps: Steps) -> bool:
+    async def _planned_anew(self, verdicts: dict[str, ReviewVerdict], steps: Steps) -> bool:
         """Whether there is another plan for what is not done."""
         planning = self.rules.planning
         if planning is None or planning.planner.rule:
@@ -190,7 +190,7 @@ class ReviewedPlan:
         left = {each for each, result in self.results.items() if not result.ok or each in verdicts}
         # Whatever builds on work that is planned anew is planned anew with it.
         behind = [each for each in self.plan if each in followers(self.plan, left) - left]
-        verdicts = verdicts | {each: Verdict(action="replan", because="what it builds on is") for each in behind}
+        verdicts = verdicts | {each: ReviewVerdict(action="replan", because="what it builds on is") for each in behind}
         left.update(behind)
         done = {each: result for each, result in self.results.items() if each not in left}
         # In the plan's order: a set has another one in the next process, and the planner would be asked something else.
@@ -293,7 +293,7 @@ class ReviewedPlan:
     async def _show(self, step_id: str, result: StepResult, steps: Steps) -> None:
         await steps.part(self._part(step_id), result.value, text=result.text)
 
-    async def _do(self, wanted: list[str], verdicts: Mapping[str, Verdict], steps: Steps) -> None:
+    async def _do(self, wanted: list[str], verdicts: Mapping[str, ReviewVerdict], steps: Steps) -> None:
         """Do the wanted steps, and whatever built on something that has changed since."""
         for _ in range(len(self.plan) + 1):
             while wanted:
@@ -309,7 +309,7 @@ class ReviewedPlan:
             names: list[Json] = [*wanted]
             await steps.decided("again", names, because="what they build on has changed since")
 
-    async def _wave(self, now: list[str], verdicts: Mapping[str, Verdict], steps: Steps) -> None:
+    async def _wave(self, now: list[str], verdicts: Mapping[str, ReviewVerdict], steps: Steps) -> None:
         ready = [each for each in now if self._may_begin(each, now)]
         before = {each: self._last.get(each) or self.results.get(each) for each in ready}
         attempt = Attempt(

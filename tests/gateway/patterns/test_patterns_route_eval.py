@@ -4,14 +4,14 @@ import pytest
 
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import JsonObject
-from gateway.patterns.router.classifying import Request
+from gateway.patterns.router.classifying import RoutedRequest
 from gateway.patterns.router.evaluation import Case, Labelled, evaluated, labelled_from, recent
 
 WORKERS = ("agent:refunds", "agent:billing")
 
 
 def case(expected: str, found: str, by: str) -> Case:
-    labelled = Labelled(request=Request(message=f"{expected}?"), workers=frozenset({expected}))
+    labelled = Labelled(request=RoutedRequest(message=f"{expected}?"), workers=frozenset({expected}))
     return Case(labelled=labelled, workers=frozenset({found} - {""}), by=by)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject
 from gateway.core.ports.orchestration import Offer
-from gateway.patterns.router.rules import Judgement, judged, normalised, overlaps, rules_in
+from gateway.patterns.router.rules import Ruling, judged, normalised, overlaps, rules_in
 from gateway.patterns.router.verdicts import by_words, verdict_from
 from gateway.patterns.shared.wishes import Intent
 
@@ -19,7 +19,7 @@ DESK: list[JsonObject] = [
 ]
 
 
-def said(message: str, data: Json = None, rules: list[JsonObject] = DESK, **offers: frozenset[str]) -> Judgement:
+def said(message: str, data: Json = None, rules: list[JsonObject] = DESK, **offers: frozenset[str]) -> Ruling:
     known = {
         f"agent:{name}": Offer(target=f"agent:{name}", found=True, skills=skills) for name, skills in offers.items()
     }
@@ -44,14 +44,14 @@ def test_words_and_expressions_find_their_worker(message: str, worker: str) -> N
 
 
 def test_a_condition_on_the_data_outweighs_words() -> None:
-    judgement = said("refund me, and the invoice is wrong", {"tier": "gold"})
-    assert (judgement.strongest, judgement.intents) == ("agent:vip", ())
-    assert judgement.share == pytest.approx(5 / 7)
+    ruling = said("refund me, and the invoice is wrong", {"tier": "gold"})
+    assert (ruling.strongest, ruling.intents) == ("agent:vip", ())
+    assert ruling.share == pytest.approx(5 / 7)
 
 
 def test_parts_of_different_workers_are_different_wishes_in_their_own_words() -> None:
-    judgement = said("Refund A-1007 please. It never arrived, and send the Invoice again; then call me")
-    assert judgement.intents == (
+    ruling = said("Refund A-1007 please. It never arrived, and send the Invoice again; then call me")
+    assert ruling.intents == (
         Intent(worker="agent:refunds", text="Refund A-1007 please It never arrived"),
         Intent(worker="agent:billing", text="send the Invoice again"),
         Intent(worker="agent:calls", text="call me"),
@@ -59,9 +59,9 @@ def test_parts_of_different_workers_are_different_wishes_in_their_own_words() ->
 
 
 def test_one_part_claimed_by_two_is_no_second_wish() -> None:
-    judgement = said("refund the invoice")
-    assert judgement.intents == ()
-    assert judgement.share == 0.5
+    ruling = said("refund the invoice")
+    assert ruling.intents == ()
+    assert ruling.share == 0.5
 
 
 def test_the_same_worker_twice_is_one_wish() -> None:
@@ -87,8 +87,8 @@ def test_a_skill_finds_whoever_declares_it() -> None:
 
 
 def test_declared_tags_count_half_and_a_named_skill_in_full() -> None:
-    judgement = said("invoice and tax advice", rules=DESK, tax=frozenset({"tax", "advice"}))
-    assert judgement.scores == {"agent:billing": 1.0, "agent:tax": 1.0}
+    ruling = said("invoice and tax advice", rules=DESK, tax=frozenset({"tax", "advice"}))
+    assert ruling.scores == {"agent:billing": 1.0, "agent:tax": 1.0}
     assert said("x", {"skill": "tax"}, tax=frozenset({"tax"})).strongest == "agent:tax"
 
 
@@ -132,10 +132,10 @@ def test_rules_that_fight_over_the_same_words_are_found() -> None:
 @given(st.text(max_size=300))
 def test_every_wish_is_of_the_message_and_each_worker_has_one(message: str) -> None:
     text = f"{message} refund. {message} invoice"
-    judgement = said(text)
-    assert len({each.worker for each in judgement.intents}) == len(judgement.intents)
-    assert 0 <= judgement.share <= 1
-    for intent in judgement.intents:
+    ruling = said(text)
+    assert len({each.worker for each in ruling.intents}) == len(ruling.intents)
+    assert 0 <= ruling.share <= 1
+    for intent in ruling.intents:
         for word in intent.text.split():
             assert word in text
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.json import JsonObject
-from gateway.patterns.router.verdicts import Verdict
+from gateway.patterns.router.verdicts import RoutingVerdict
 from gateway.patterns.router.verdicts_kept import kept_of, verdict_kept
 from gateway.patterns.shared.wishes import Intent
 
@@ -15,9 +15,9 @@ WORKERS = ("agent:a", "agent:b")
 WORDS = st.lists(st.text("abcß.,", min_size=1, max_size=4), min_size=1, max_size=12)
 
 
-def verdict(*texts: str) -> Verdict:
+def verdict(*texts: str) -> RoutingVerdict:
     intents = tuple(Intent(worker=each, text=text) for each, text in zip(WORKERS, texts, strict=True))
-    return Verdict(worker="agent:a", confidence=0.9, intents=intents)
+    return RoutingVerdict(worker="agent:a", confidence=0.9, intents=intents)
 
 
 @settings(deadline=None)
