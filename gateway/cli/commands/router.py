@@ -21,7 +21,7 @@ from gateway.core.json import Json, JsonObject, json_list, json_object, json_tex
 from gateway.core.ports.orchestration import Offer
 from gateway.patterns.router.evaluation import Case, Labelled, evaluated, labelled_from
 from gateway.patterns.router.pattern import Router
-from gateway.patterns.router.routing import Routing
+from gateway.patterns.router.routes import Routing
 
 app = command_group("Measure where requests go, on a labelled set or by the record.")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult
-from gateway.patterns.router.routing import Route
+from gateway.patterns.router.routes import Route
 from gateway.patterns.shared.gaps import gap_from, lines_of
 from gateway.patterns.shared.nested import gaps_in, notices_in
 from gateway.patterns.shared.settings import slug_of

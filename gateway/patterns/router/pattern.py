@@ -17,7 +17,7 @@ from gateway.patterns.router.answers import Served, answered, dropped_of, nobody
 from gateway.patterns.router.classifying import RoutedRequest
 from gateway.patterns.router.conversation import Conversations, Farewell, farewell_in
 from gateway.patterns.router.replicas import Replicas
-from gateway.patterns.router.routing import DAY_S, Route, Routing
+from gateway.patterns.router.routes import DAY_S, Route, Routing
 from gateway.patterns.router.rules import overlaps
 from gateway.patterns.router.takers import Taker, takers
 from gateway.patterns.shared.failures import WANTING, another_try

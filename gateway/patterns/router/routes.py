@@ -9,9 +9,9 @@ from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.ports.orchestration import Note, Offer, Question, Steps
 from gateway.patterns.router.classifying import RoutedRequest, verdict_on
+from gateway.patterns.router.kept import kept_of, verdict_kept
 from gateway.patterns.router.rules import Rule, Ruling, judged, normalised, rules_in
 from gateway.patterns.router.verdicts import WORDS, RoutingVerdict, worker_named
-from gateway.patterns.router.verdicts_kept import kept_of, verdict_kept
 from gateway.patterns.shared.failures import ask_timeout_s_in
 from gateway.patterns.shared.loops import digest
 from gateway.patterns.shared.roles import Role, role_in

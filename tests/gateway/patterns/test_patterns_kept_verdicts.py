@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.json import JsonObject
+from gateway.patterns.router.kept import kept_of, verdict_kept
 from gateway.patterns.router.verdicts import RoutingVerdict
-from gateway.patterns.router.verdicts_kept import kept_of, verdict_kept
 from gateway.patterns.shared.wishes import Intent
 
 WORKERS = ("agent:a", "agent:b")
