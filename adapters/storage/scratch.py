@@ -28,7 +28,7 @@ from gateway.core.errors import Conflict
 from gateway.core.json import JsonObject, json_object, json_text
 from gateway.core.labels import labels_from_json
 from gateway.core.ports.journal import Write
-from gateway.core.ports.orchestration import Entry
+from gateway.core.ports.scratchpad import Entry
 
 _TABLES = MetaData()
 

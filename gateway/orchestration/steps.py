@@ -14,17 +14,8 @@ from gateway.core.json import Json, JsonObject, json_list
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Usage
 from gateway.core.ports.journal import RunInterrupted, Slot
-from gateway.core.ports.orchestration import (
-    Answer,
-    Node,
-    Note,
-    Offer,
-    Question,
-    Scratchpad,
-    StepResult,
-    TaskView,
-    Whose,
-)
+from gateway.core.ports.orchestration import Answer, Node, Note, Offer, Question, StepResult, TaskView, Whose
+from gateway.core.ports.scratchpad import Scratchpad
 from gateway.orchestration.records.events import part_body, progress_body
 from gateway.orchestration.records.orders import Order, target_name
 from gateway.orchestration.records.results import result_from_json, result_to_json

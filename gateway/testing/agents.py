@@ -9,7 +9,8 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Usage
 from gateway.core.model import Phase
-from gateway.core.ports.orchestration import Entry, StepError, StepResult
+from gateway.core.ports.orchestration import StepError, StepResult
+from gateway.core.ports.scratchpad import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

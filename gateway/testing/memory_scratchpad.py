@@ -6,7 +6,7 @@ from dataclasses import replace
 from gateway.core.errors import Conflict
 from gateway.core.json import Json
 from gateway.core.labels import CLEAN, Labels
-from gateway.core.ports.orchestration import Entry
+from gateway.core.ports.scratchpad import Entry
 
 
 class MemoryScratchpad:

@@ -12,17 +12,8 @@ from gateway.core.errors import Internal, InvalidRequest
 from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Usage
-from gateway.core.ports.orchestration import (
-    Answer,
-    Node,
-    Note,
-    Offer,
-    Question,
-    Scratchpad,
-    StepResult,
-    TaskView,
-    Whose,
-)
+from gateway.core.ports.orchestration import Answer, Node, Note, Offer, Question, StepResult, TaskView, Whose
+from gateway.core.ports.scratchpad import Scratchpad
 from gateway.orchestration.running.undoing import Undone, undone
 from gateway.orchestration.step.graphs import in_order, is_step_name, usable
 from gateway.testing.memory_scratchpad import MemoryScratchpad

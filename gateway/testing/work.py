@@ -7,7 +7,8 @@ from gateway.core.contracts import violation
 from gateway.core.errors import Conflict
 from gateway.core.labels import CLEAN, Labels, join_all
 from gateway.core.limits import Usage
-from gateway.core.ports.orchestration import Entry, Node, Offer, StepResult
+from gateway.core.ports.orchestration import Node, Offer, StepResult
+from gateway.core.ports.scratchpad import Entry
 from gateway.orchestration.records.promised import promised
 from gateway.testing.agents import Agent, Asked, Reply
 from gateway.testing.memory_scratchpad import MemoryScratchpad

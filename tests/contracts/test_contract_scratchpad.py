@@ -12,7 +12,7 @@ from adapters.storage.scratch import SCRATCH_SCHEMA, SqlScratchStore
 from gateway.core.errors import Conflict
 from gateway.core.labels import Labels
 from gateway.core.ports.journal import ScratchStore
-from gateway.core.ports.orchestration import Entry
+from gateway.core.ports.scratchpad import Entry
 from gateway.testing.stores.scratch import MemoryScratch
 from tests.contracts.databases import STORES, opened
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.core.json import Json, JsonObject
-from gateway.core.ports.orchestration import Entry
+from gateway.core.ports.scratchpad import Entry
 
 
 class RunInterrupted(Exception):

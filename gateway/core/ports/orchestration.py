@@ -13,6 +13,7 @@ from gateway.core.json import Json, JsonObject
 from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Budget, Usage
 from gateway.core.model import Phase
+from gateway.core.ports.scratchpad import Scratchpad
 from gateway.core.task import Task
 
 StepError = Literal[
@@ -157,41 +158,6 @@ class Node:
     a used-up budget nor a time that is over, nor that the run was canceled, keeps it from being done."""
     lacks: str = ""
     """What its input should have and has not: it is not called, and fails for that. Empty for nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A scratchpad key at one version. Versions start at 1 and grow by one with each write."""
-
-    key: str
-    value: Json
-    version: int
-    writer: str
-    """Step id of the last write."""
-    labels: Labels = CLEAN
-
-
-class Scratchpad(Protocol):
-    """Shared state of one run: versioned keys, compare-and-set, claims on outside resources."""
-
-    async def get(self, key: str) -> Entry | None: ...
-
-    async def all(self) -> Mapping[str, Entry]: ...
-
-    async def put(
-        self, key: str, value: Json, *, expected_version: int | None, writer: str = "", labels: Labels = CLEAN
-    ) -> Entry:
-        """Write a key. `expected_version` 0: it must not exist yet; None: whatever is there.
-
-        Raises: Conflict: the key is at another version; detail has `expected` and `actual`.
-        """
-        ...
-
-    async def claim(self, resource: str, *, ttl_s: float) -> bool:
-        """Claim an outside resource (`account:4711`); False while another run of the tenant holds it."""
-        ...
-
-    async def release(self, resource: str) -> None: ...
 
 
 Whose = Literal["workflow", "caller"]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from gateway.core.content import Content, Part, Plain, data_part, text_part
 from gateway.core.json import Json, JsonObject, json_object, json_text
-from gateway.core.ports.orchestration import Entry, Node, StepResult, TaskView
+from gateway.core.ports.orchestration import Node, StepResult, TaskView
+from gateway.core.ports.scratchpad import Entry
 from gateway.orchestration.records.results import MEMBER, handed_over
 from gateway.orchestration.records.spec import RunSpec
 

@@ -20,7 +20,8 @@ from gateway.core.labels import join_all
 from gateway.core.limits import Usage
 from gateway.core.model import Request
 from gateway.core.ports.journal import RunInterrupted
-from gateway.core.ports.orchestration import Entry, StepResult
+from gateway.core.ports.orchestration import StepResult
+from gateway.core.ports.scratchpad import Entry
 from gateway.orchestration.messages.handed import handed
 from gateway.orchestration.messages.said import said_to
 from gateway.orchestration.records.events import part_body, progress_body, warning_body

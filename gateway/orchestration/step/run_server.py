@@ -12,8 +12,8 @@ from gateway.core.json import Json, JsonObject, canonical_json, json_object, jso
 from gateway.core.labels import Labels, labels_from_json
 from gateway.core.model import Capability, Complete, Emit, Request, Result
 from gateway.core.ports.journal import Journal, ScratchStore
-from gateway.core.ports.orchestration import Entry
 from gateway.core.ports.runs import RunStore
+from gateway.core.ports.scratchpad import Entry
 from gateway.core.ports.storage import OpenSteps
 from gateway.core.ports.upstream import Listing
 from gateway.core.ports.world import Clock

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from gateway.core.errors import Conflict
 from gateway.core.json import Json, JsonObject, json_list, json_object, json_text
 from gateway.core.labels import CLEAN, Labels, labels_from_json
-from gateway.core.ports.orchestration import Entry
+from gateway.core.ports.scratchpad import Entry
 from gateway.orchestration.running.context import RunContext
 from gateway.orchestration.running.persistence import persistently
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core.errors import Conflict
 from gateway.core.json import Json
-from gateway.core.ports.orchestration import Entry, StepResult, Steps
+from gateway.core.ports.orchestration import StepResult, Steps
+from gateway.core.ports.scratchpad import Entry
 from gateway.patterns.planned.plan import PlanStep
 from gateway.patterns.planned.rounds import Attempt, Ways, worked_off
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from gateway.core.errors import Conflict
 from gateway.core.json import JsonObject
 from gateway.core.ports.journal import Write
-from gateway.core.ports.orchestration import Entry
+from gateway.core.ports.scratchpad import Entry
 
 
 @dataclass(slots=True, kw_only=True)

@@ -28,7 +28,8 @@ from gateway.core.model import (
     principal,
 )
 from gateway.core.plans import Policies
-from gateway.core.ports.orchestration import Entry, Node
+from gateway.core.ports.orchestration import Node
+from gateway.core.ports.scratchpad import Entry
 from gateway.core.ports.upstream import Listing
 from gateway.core.verdict import Deny, Verdict
 from gateway.orchestration.messages.said import said_to

@@ -22,8 +22,8 @@ from adapters.storage.tables import notes as note_rows
 from gateway.core.ports.approvals import Approval
 from gateway.core.ports.journal import Journal
 from gateway.core.ports.memory import Memo, MemoryPlace, Room
-from gateway.core.ports.orchestration import Entry as PadEntry
 from gateway.core.ports.runs import NotePlace, Run, RunStep
+from gateway.core.ports.scratchpad import Entry as PadEntry
 from gateway.core.ports.storage import Fresh, Known, OwnedTask
 from gateway.orchestration.messages.memories import Memories, MemorySettings
 from gateway.orchestration.records.spec import RunSpec

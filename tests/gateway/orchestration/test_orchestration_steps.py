@@ -11,7 +11,8 @@ from gateway.core.json import Json, JsonObject, json_object
 from gateway.core.labels import Labels
 from gateway.core.limits import Usage
 from gateway.core.model import Complete
-from gateway.core.ports.orchestration import Entry, Node, Outcome, PatternType, StepResult, Steps
+from gateway.core.ports.orchestration import Node, Outcome, PatternType, StepResult, Steps
+from gateway.core.ports.scratchpad import Entry
 from gateway.core.task import Task
 from gateway.orchestration.messages.said import AGAIN
 from gateway.orchestration.settings.workflow import WorkflowSettings
