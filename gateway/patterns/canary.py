@@ -119,6 +119,6 @@ def _given(task: Task) -> JsonObject:
 def _outcome(result: StepResult) -> Outcome:
     """The version's answer as if it had been asked itself: of a workflow's answer its parts, not the whole in one."""
     if not result.ok:
-        reason = result.reason or result.error
+        reason = result.because
         return Outcome(text=f"{result.target} failed: {reason}", error=reason)
     return Outcome(text=result.text, value=result.answer, gaps=gaps_in(result), notices=notices_in(result))

@@ -84,6 +84,11 @@ class StepResult:
     """Another run did it, from which this one was made."""
 
     @property
+    def because(self) -> str:
+        """Why it failed: what was said of it, else the kind of error."""
+        return self.reason or self.error
+
+    @property
     def answer(self) -> Json:
         """The value; of a workflow its answer alone, without what a run says about itself."""
         of_run = self.target.startswith("workflow:") and isinstance(self.value, dict) and "answer" in self.value
@@ -325,6 +330,11 @@ class Gap:
     target: str
     error: StepError
     reason: str
+
+    @property
+    def because(self) -> str:
+        """Why it is lacking: what was said of it, else the kind of error."""
+        return self.reason or self.error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,7 +167,7 @@ class Consensus:
         said = await self._judge_asked(order, good, left, steps)
         if not said.ok:
             judge = "rubric" if len(left) < len(self._criteria) else ""
-            return Judged(scores=by_rule, judge=judge, failed=said.reason or said.error, order=order)
+            return Judged(scores=by_rule, judge=judge, failed=said.because, order=order)
         scores = scores_said(said.answer, order, left)
         return Judged(
             scores={name: {**by_rule[name], **scores[name]} for name in answers},
@@ -236,7 +236,7 @@ class Consensus:
         error = gathering.failed or (
             f"{answered} answered, and {self._quorum} have to" if answered else "nobody answered"
         )
-        reasons = "; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gathering.gaps)
+        reasons = "; ".join(f"{gap.step}: {gap.because}" for gap in gathering.gaps)
         return Outcome(
             text=f"There is no answer: {error}. {reasons}".strip(),
             value={name: each.answer for name, each in gathering.good.items()} or None,

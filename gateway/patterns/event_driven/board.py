@@ -164,8 +164,8 @@ class Board:
             "delivery": task.deliveries,
         }
         if self.queue.back(name, dead, last=result.error not in AGAIN):
-            return await self.steps.decided("retry", task.key, because=result.reason or result.error, detail=told)
-        await self.steps.decided("dead", task.key, because=result.reason or result.error, detail=told)
+            return await self.steps.decided("retry", task.key, because=result.because, detail=told)
+        await self.steps.decided("dead", task.key, because=result.because, detail=told)
         if self._tries.on_failure == "fail":
             return self._fail(worker, result)
         if self._tries.on_failure == "ask":
@@ -179,7 +179,7 @@ class Board:
         return None
 
     def _fail(self, worker: str, result: StepResult) -> None:
-        self.error = f"{slug_of(worker)} failed: {result.reason or result.error}"
+        self.error = f"{slug_of(worker)} failed: {result.because}"
         self.over = True
         self.end("failed")
 

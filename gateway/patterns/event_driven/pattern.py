@@ -113,14 +113,14 @@ class EventDriven:
         said = await board.steps.call(replace(node, reads=reads, output_schema=node.output_schema or VERDICT))
         board.checked = said
         if not said.ok:
-            return FindingsVerdict(reached=False, because=f"the goal could not be checked: {said.reason or said.error}")
+            return FindingsVerdict(reached=False, because=f"the goal could not be checked: {said.because}")
         return verdict_in(said.answer)
 
     async def _put_together(self, board: Board, steps: Steps) -> Outcome:
         values = dict(sorted(board.findings.values.items()))
         gaps = tuple(board.gaps(self._goal))
         if not values:
-            reasons = "; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gaps)
+            reasons = "; ".join(f"{gap.step}: {gap.because}" for gap in gaps)
             error = board.error or "nothing was found out"
             return Outcome(text=f"Nothing was found out. {reasons}".strip(), gaps=gaps, error=error, why=board.why)
         text = await self._worded(board, steps) or _by_rule(values, gaps)

@@ -160,9 +160,9 @@ class Mesh:
         trail = hop.trail
         trail.gaps.append(Gap(step=trail.part, target=target, error=result.error, reason=result.reason))
         if result.error in ("budget", "deadline"):
-            return await hop.stopped(result.error, result.reason or result.error)
+            return await hop.stopped(result.error, result.because)
         if fails_run:
-            trail.error = f"{slug_of(target)} failed: {result.reason or result.error}"
+            trail.error = f"{slug_of(target)} failed: {result.because}"
             return await hop.stopped("failed", trail.error)
         return replace(request, failed=(*request.failed, target))
 
@@ -173,12 +173,12 @@ class Mesh:
     async def _put_together(self, trail: Trail, hop: "_Hop", steps: Steps) -> Outcome:
         best, gaps, notices = trail.best, tuple(trail.gaps), [*trail.notices]
         if best is None:
-            reasons = "; ".join(f"{slug_of(gap.target)}: {gap.reason or gap.error}" for gap in gaps)
+            reasons = "; ".join(f"{slug_of(gap.target)}: {gap.because}" for gap in gaps)
             error = trail.error or "nobody answered"
             return Outcome(text=f"Nobody answered. {reasons}", gaps=gaps, error=error, why=trail.why)
         if trail.final is not None:
             # What others failed at, somebody has done in the end.
-            notices += [f"{slug_of(gap.target)} could not be had: {gap.reason or gap.error}" for gap in gaps]
+            notices += [f"{slug_of(gap.target)} could not be had: {gap.because}" for gap in gaps]
             gaps = ()
         text = await self._worded(trail, hop, steps) or best.text or best.summary or "Done."
         if trail.final is None:

@@ -184,7 +184,7 @@ class PlanExecute:
             try:
                 if said.ok:
                     return await each_once(plan_from(said.answer, rules, said.labels), steps)
-                wrong = f"the planner gave none ({said.reason or said.error})"
+                wrong = f"the planner gave none ({said.because})"
             except InvalidRequest as error:
                 wrong = error.message
             node = replace(node, again=said.id, note=f"The plan cannot be run: {wrong}")
@@ -230,7 +230,7 @@ class PlanExecute:
         report = cost_report([*spent, *self._spent_on(work)], self._tiers.top.cost)
         if saved := worded(report):
             await steps.decided("cost", report.get("saved_share"), because=f"it cost {saved}", detail={"cost": report})
-        error = "; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gaps) if fails_run or not value else ""
+        error = "; ".join(f"{gap.step}: {gap.because}" for gap in gaps) if fails_run or not value else ""
         return Outcome(
             text=text or _by_rule(failed, (*lacking, *work.effects.gaps)),
             value=value or None,
@@ -283,7 +283,7 @@ def _by_sentences(task: Task, max_steps: int) -> JsonObject:
 
 def _by_rule(failed: Failed, lacking: tuple[Gap, ...]) -> str:
     lines = [
-        f"{step_id}: {result.summary or 'done' if result.ok else f'not done ({result.reason or result.error})'}"
+        f"{step_id}: {result.summary or 'done' if result.ok else f'not done ({result.because})'}"
         for step_id in failed.plan
         for result in (failed.results[step_id],)
     ]

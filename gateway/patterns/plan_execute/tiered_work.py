@@ -128,7 +128,7 @@ class TieredWork:
             self.notices.append(stand_in.notice)
         else:
             return None
-        because = f"{slug_of(node.target)} failed at {step_id}: {failed.reason or failed.error}"
+        because = f"{slug_of(node.target)} failed at {step_id}: {failed.because}"
         await steps.decided(what, slug_of(target), because=because, detail={"step": step_id})
         undone = await self.effects.take_back({step_id}, (), steps, because=because)
         again = another_try(replace(node, target=target), failed)

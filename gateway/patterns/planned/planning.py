@@ -93,7 +93,7 @@ async def each_once(plan: dict[str, PlanStep], steps: Steps) -> dict[str, PlanSt
 def _plan_in(said: StepResult, rules: PlanRules) -> dict[str, PlanStep]:
     """Raises: InvalidRequest: the planner failed, or its plan cannot be run."""
     if not said.ok:
-        raise InvalidRequest(f"the planner gave none ({said.reason or said.error})")
+        raise InvalidRequest(f"the planner gave none ({said.because})")
     return plan_from(said.answer, rules, said.labels)
 
 

@@ -55,7 +55,7 @@ def by_rule(result: StepResult, options: JsonObject, *, tries: int, stand_in: bo
         because = "; ".join(critique.findings)
         note = f"Your last answer is not enough: {because}."
         return ReviewVerdict(action="retry", because=because, note=note, labels=result.labels)
-    because = result.reason or result.error
+    because = result.because
     if result.error not in WANTING:
         return ReviewVerdict(action="accept", because=because)
     note = another_way(result)

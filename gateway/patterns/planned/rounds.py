@@ -170,7 +170,7 @@ async def _told(
     steps: Steps,
 ) -> None:
     """Keep what is done once more, why, and by whom where that is somebody else."""
-    reasons = "; ".join(f"{each} ({results[each].reason or results[each].error})" for each in todo)
+    reasons = "; ".join(f"{each} ({results[each].because})" for each in todo)
     others: JsonObject = {
         each: slug_of(plan[each].target) for each in todo if plan[each].target != results[each].target
     }

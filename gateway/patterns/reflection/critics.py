@@ -80,7 +80,7 @@ def _weighed(critic: Role, result: StepResult, rubric: Mapping[str, float], thre
 def _read(said: StepResult, rubric: Mapping[str, float]) -> tuple[Critique | None, str]:
     """What the critic said, or why that is of no use."""
     if not said.ok:
-        return None, said.reason or said.error
+        return None, said.because
     try:
         return critique_in(said, rubric), ""
     except InvalidRequest as error:

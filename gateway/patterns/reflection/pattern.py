@@ -206,7 +206,7 @@ class Reflection:
         if failed is not None:
             gaps = (Gap(step="producer", target=failed.target, error=failed.error, reason=failed.reason),)
         if best is None:
-            reason = "" if failed is None else failed.reason or failed.error
+            reason = "" if failed is None else failed.because
             return Outcome(text=f"Nothing was written: {reason}.", error=f"the producer failed: {reason}", gaps=gaps)
         result, notices, error = best.judged.result, [*progress.notices, *best.notices], ""
         is_judged = progress.stopped != "not judged"

@@ -31,7 +31,7 @@ def answered(route: Route, served: Served, gaps: tuple[Gap, ...] = ()) -> Outcom
     why: JsonObject = {"route": route.to_json(), "answered_by": slug_of(result.target)}
     if not result.ok:
         gap = gap_from(slug_of(route.worker), result)
-        error = f"{slug_of(result.target)} failed: {result.reason or result.error}"
+        error = f"{slug_of(result.target)} failed: {result.because}"
         lacking = (gap, *gaps_in(result), *gaps)
         return Outcome(text=f"Nobody could answer. {error}", gaps=lacking, error=error, why=why)
     text = result.text or result.summary or "Done."
@@ -60,7 +60,7 @@ def together(route: Route, done: Mapping[str, Tried], on_failure: str) -> Outcom
         text="\n".join(lines),
         value={name: each.answer for name, each in answered.items()},
         gaps=gaps,
-        error="; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gaps) if fails_run or not answered else "",
+        error="; ".join(f"{gap.step}: {gap.because}" for gap in gaps) if fails_run or not answered else "",
         notices=tuple(
             dict.fromkeys(
                 notice

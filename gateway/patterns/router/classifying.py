@@ -42,7 +42,7 @@ async def verdict_on(
         node = replace(role.node(given), note=wrong, again="" if before is None else before.id)
         said = await steps.call(node)
         if not said.ok and said.error != "schema":
-            return f"the classifier failed ({said.reason or said.error})"
+            return f"the classifier failed ({said.because})"
         found = _read(said, candidates)
         if isinstance(found, RoutingVerdict):
             return found, said.labels

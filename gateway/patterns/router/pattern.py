@@ -103,7 +103,7 @@ class Router:
             result = await steps.call(node if failed is None else another_try(node, failed))
             if result.ok or result.error not in WANTING:
                 return Served(tried=Tried(result=result))
-            await steps.decided("retry", slug_of(last), because=result.reason or result.error)
+            await steps.decided("retry", slug_of(last), because=result.because)
             failed = result
         spare = self.routing.otherwise
         has_spare = bool(spare) and spare not in replicas and last not in self._tries.stand_ins
@@ -112,7 +112,7 @@ class Router:
         found = await tried(node if failed is None else another_try(node, failed), tries, steps)
         if found.result.ok or not has_spare or found.result.error not in WANTING:
             return Served(tried=found, notices=(found.notice,) if found.notice else ())
-        await steps.decided("fallback", slug_of(spare), because=found.result.reason or found.result.error)
+        await steps.decided("fallback", slug_of(spare), because=found.result.because)
         found = await tried(another_try(replace(node, target=spare), found.result), self._tries, steps)
         notice = f"{slug_of(spare)} answers, because {slug_of(worker)} failed"
         said = tuple(filter(None, (notice, found.notice)))

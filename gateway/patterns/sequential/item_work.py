@@ -33,7 +33,7 @@ def staged_for(
     if stage.verify and all(each.result.ok for each in ends):
         written = yield from published(end.result)
         if not written.ok:
-            because = written.reason or written.error
+            because = written.because
             return [
                 replace(each, result=written, effects=(*each.effects[:-1], Effect(result=each.result, because=because)))
                 for each in ends

@@ -140,18 +140,18 @@ def _finished(course: Course) -> Outcome:
     text = last.text or last.summary or "Done."
     stuck = [gap for gap in gaps if is_stuck(gap)]
     lacking = [gap for gap in gaps if gap not in stuck and (gap.step in course.spent or is_lifted(gap))]
-    left_out = [f"{gap.step} ({gap.reason or gap.error})" for gap in lacking]
+    left_out = [f"{gap.step} ({gap.because})" for gap in lacking]
     if left_out:
         text += "\nLeft out: " + "; ".join(left_out)
     if unconfirmed := [gap.reason for gap in gaps if gap not in lacking and gap not in stuck]:
         text += "\nNot confirmed: " + "; ".join(unconfirmed)
     if stuck:
-        text += "\nNot undone: " + "; ".join(f"{gap.step} ({gap.reason or gap.error})" for gap in stuck)
+        text += "\nNot undone: " + "; ".join(f"{gap.step} ({gap.because})" for gap in stuck)
     return Outcome(text=text, value=last.value, gaps=gaps, notices=tuple(course.notices), why=_report(course))
 
 
 def _failed(stage: Stage, result: StepResult, course: Course) -> Outcome:
-    error = f"stage {stage.name} failed: {result.reason or result.error}"
+    error = f"stage {stage.name} failed: {result.because}"
     reached = ", ".join(course.done) or "nothing"
     return Outcome(
         text=f"{error}. Done before: {reached}.",

@@ -34,7 +34,7 @@ class Piece:
             value = self.done[[*self.done][-1]].value if self.done else None
             return {"item": self.number, "ok": True, "value": value}
         last = self.gaps[-1] if self.gaps else None
-        reason = "the run ended before it" if last is None else last.reason or last.error
+        reason = "the run ended before it" if last is None else last.because
         return {"item": self.number, "ok": False, "reason": reason}
 
 

@@ -115,7 +115,7 @@ def _with_stand_in(stage: Stage, node: Node, ways: StageWays, end: StageEnd, und
     failed = end.result
     if failed.ok or stand_in is None or failed.error not in WANTING:
         return end
-    because = f"{stage.target} failed ({failed.reason or failed.error}), and {stand_in.target} takes over"
+    because = f"{stage.target} failed ({failed.because}), and {stand_in.target} takes over"
     yield from decided("fallback", stand_in.target, because=because, detail={"stage": stage.name})
     # What one has done and the other does over would stand twice; what is undone is done over as something new.
     undos = undoing(end.effects)

@@ -40,5 +40,5 @@ def effects_of(answered: StepResult, result: StepResult) -> tuple[Effect, ...]:
     if result.ok:
         return (Effect(result=result),)
     if answered.ok or may_have_been_done(answered):
-        return (Effect(result=answered, because=result.reason or result.error),)
+        return (Effect(result=answered, because=result.because),)
     return ()

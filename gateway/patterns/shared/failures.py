@@ -43,7 +43,7 @@ def ask_timeout_s_in(limits: JsonObject) -> float:
 
 def what_to_do(name: str, result: StepResult, timeout_s: float) -> Work[Choice]:
     """What the caller wants done about a step that failed for good."""
-    prompt = f"{name} failed ({result.reason or result.error}). Answer retry, skip or fail."
+    prompt = f"{name} failed ({result.because}). Answer retry, skip or fail."
     schema: JsonObject = {"type": "string", "enum": ["retry", "skip", "fail"]}
     answer = yield from asked(Question(prompt=prompt, schema=schema), timeout_s)
     choice: Choice = choice_in(answer.value) if answer.given else ""
@@ -83,4 +83,4 @@ def another_way(result: StepResult) -> str:
     """Said to an agent that is asked again: it is not to do the same once more."""
     if result.error == "schema":
         return f"The last answer could not be used: {result.reason}. Answer so that it can."
-    return f"The last attempt did not succeed: {result.reason or result.error}. Try another way."
+    return f"The last attempt did not succeed: {result.because}. Try another way."

@@ -18,4 +18,4 @@ def gaps_to_json(gaps: Iterable[Gap]) -> list[Json]:
 
 def lines_of(gaps: Iterable[Gap]) -> list[str]:
     """A line for each, as an answer that is worded by rule has it."""
-    return [f"{gap.step}: not done ({gap.reason or gap.error})" for gap in gaps]
+    return [f"{gap.step}: not done ({gap.because})" for gap in gaps]

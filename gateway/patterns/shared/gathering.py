@@ -152,7 +152,7 @@ class Gathering:
                 self.over = True
                 await self.steps.decided("winner", name, because=f"{name} was the first to answer")
         elif self.manner.on_failure == "fail":
-            self.failed = f"{name} failed: {result.reason or result.error}"
+            self.failed = f"{name} failed: {result.because}"
 
     async def _another(self, ask: Ask, result: StepResult) -> Ask | None:
         """Another attempt at it, where one may help."""
@@ -201,7 +201,7 @@ class Gathering:
         timeout_s = self.manner.ask_timeout_s if left is None else min(left, self.manner.ask_timeout_s)
         choice = await carried_out(what_to_do(name, result, timeout_s), self.steps, limit=1)
         if choice == "fail":
-            self.failed = f"{name} failed: {result.reason or result.error}"
+            self.failed = f"{name} failed: {result.because}"
         return choice == "retry"
 
     async def _left(self) -> float | None:

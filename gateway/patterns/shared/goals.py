@@ -28,7 +28,7 @@ class GoalVerdict:
 def judged_by_checker(said: StepResult, names: Iterable[str]) -> GoalVerdict:
     """A goal checker's answer: `{"reached", "because", "again": [names], "note"}`. One that failed asks for nothing."""
     if not said.ok:
-        because = f"the goal checker did not answer ({said.reason or said.error})"
+        because = f"the goal checker did not answer ({said.because})"
         return GoalVerdict(reached=True, checked=False, because=because)
     value = json_object(said.answer)
     known = set(names)

@@ -77,12 +77,12 @@ async def _tried(node: Node, tries: Tries, steps: Steps) -> Tried:
     for _ in range(1, tries.at_most):
         if result.ok or result.error not in WANTING:
             break
-        await steps.decided("retry", slug_of(node.target), because=result.reason or result.error)
+        await steps.decided("retry", slug_of(node.target), because=result.because)
         result = await steps.call(another_try(node, result))
     stand_in = tries.stand_ins.get(node.target)
     if result.ok or stand_in is None or result.error not in WANTING:
         return Tried(result=result)
-    await steps.decided("fallback", slug_of(stand_in.target), because=result.reason or result.error)
+    await steps.decided("fallback", slug_of(stand_in.target), because=result.because)
     taken_over = await steps.call(another_try(replace(node, target=stand_in.target), result))
     return Tried(result=taken_over, notice=stand_in.notice if taken_over.ok else "")
 

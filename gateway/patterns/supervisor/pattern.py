@@ -158,7 +158,7 @@ class Supervisor:
     ) -> Outcome:
         value: JsonObject = {step_id: result.value for step_id, result in results.items() if result.ok}
         if not value:
-            reasons = "; ".join(f"{gap.step}: {gap.reason or gap.error}" for gap in gaps)
+            reasons = "; ".join(f"{gap.step}: {gap.because}" for gap in gaps)
             return Outcome(text=f"Nothing could be done. {reasons}", gaps=gaps, error="no step succeeded")
         text = await self._worded(results, gaps, steps) or _by_rule(results, gaps)
         notices = notices_of(plan, results, self._ways.stand_ins)

@@ -205,7 +205,7 @@ class ReviewedPlan:
             return False
         for step_id in [each for each in self.plan if each in left - anew.keys()]:
             result = failed.get(step_id, self.results[step_id])
-            self.notices.append(f"{step_id} was replaced by another plan ({result.reason or result.error}).")
+            self.notices.append(f"{step_id} was replaced by another plan ({result.because}).")
         tried_as = self._same_work(left, anew)
         stays = [result for each, result in self.results.items() if each not in left or each in tried_as]
         await self.effects.take_back(left - tried_as.keys(), stays, steps, because="another plan replaces it")
