@@ -8,7 +8,7 @@ import yaml
 from anyio import to_thread
 
 from adapters.storage.directory import DataDirectory
-from gateway.app.composition import Composition, patterns_for
+from gateway.app.composition import Composition
 from gateway.app.foundation import open_foundation
 from gateway.app.sections import Sections, load_configuration
 from gateway.core.content import plain
@@ -17,6 +17,7 @@ from gateway.core.limits import Budget
 from gateway.core.model import Capability, Complete, Emit, Request, Result, TaskOpened, ignore_event, principal
 from gateway.core.ports.upstream import Listing
 from gateway.core.task import Task, TaskState
+from gateway.plugins import load_patterns
 
 Call = Callable[[str], Awaitable[list[float]]]
 
@@ -54,7 +55,7 @@ async def open_path(directory: DataDirectory, steps: int, url: str = "") -> Asyn
     file.write_text(yaml.safe_dump(said))
     sections = Sections(load_configuration(file))
     async with open_foundation(directory, sections) as foundation:
-        composition = Composition(foundation, sections, patterns_for(sections))
+        composition = Composition(foundation, sections, load_patterns(sections.patterns))
         async with composition.running():
             composition.lists.retire("echo")
             composition.lists.add(MemoryAgent(), "default")

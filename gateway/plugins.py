@@ -35,6 +35,11 @@ def load_patterns(names: Iterable[str]) -> Mapping[str, PatternType]:
     return {name: cast("PatternType", _load(_one(name, PATTERNS, on_offer))) for name in sorted(set(names))}
 
 
+def load_pattern(name: str) -> PatternType:
+    """The pattern of that name. Raises: see `load_patterns`."""
+    return load_patterns((name,))[name]
+
+
 def load_memory(name: str) -> MemoryType:
     """The engine of that name.
 

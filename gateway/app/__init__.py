@@ -2,8 +2,8 @@
 
 - A gateway: `serve` (from start to end), `foundation` (what lives as long as the process, opened), `composition` (the
   path and its neighbours), `doors` on a port of `listening`, `operations` (what the REST API asks).
-- Of the configuration: `sections` (which there are), `neighbours` (upstreams), `services` (OpenAPI), `buses`,
-  `subscriptions` (topics that start runs), `mcp_offers`, `pins`.
+- Of the configuration: `sections` (which there are), `judging` (policies), `neighbours` (upstreams), `agents` (what
+  runs know of them), `services` (OpenAPI), `buses`, `subscriptions` (topics that start runs), `mcp_offers`, `pins`.
 - Who is who: `oauth`, `oauth_client`, `upstream_tokens`, `accounts`.
 - Where things are kept: `storage`, `storage_url`, `engine` (the durable one), `others` (processes on one database).
 - `drawbridge test`: `scenarios`, `ready`, `trials` of a `trial` gateway in memory, in which requests are made by

@@ -1,6 +1,6 @@
 """The gateway as one thing: the path and its neighbours, put together, and put right when the file changes."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,7 +10,6 @@ import structlog
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from adapters.a2a.card import knows_delegation
 from adapters.a2a.registry import AgentDirectory
 from adapters.durable.late import LateJournal
 from adapters.events.door import MessageDoor
@@ -19,8 +18,10 @@ from adapters.mcp.offers import Offers
 from adapters.net.egress import EgressGuard
 from adapters.storage.pins import PINS
 from adapters.storage.registry import AGENTS
+from gateway.app.agents import KnownAgents
 from gateway.app.engine import durable_engine
 from gateway.app.foundation import Foundation
+from gateway.app.judging import access_policy, policies_of_runs
 from gateway.app.mcp_offers import offers_of
 from gateway.app.neighbours import Neighbours, Wanted, registered_agents
 from gateway.app.oauth import recognise, recognition_from
@@ -43,18 +44,15 @@ from gateway.core.ports.orchestration import PatternType
 from gateway.core.ports.policy import RequestPolicy
 from gateway.core.ports.storage import OpenStep
 from gateway.core.record import Outcome, Record
-from gateway.orchestration.messages.fitting import Reader
 from gateway.orchestration.messages.memories import Memories
 from gateway.orchestration.orchestrator import NAME as WORKFLOWS
 from gateway.orchestration.orchestrator import Orchestrator, check
 from gateway.orchestration.step.run_server import RunServer
 from gateway.orchestration.wiring import Wiring
-from gateway.plugins import load_memory, load_patterns
+from gateway.plugins import load_memory, load_pattern, load_patterns
 from policies.access.policy import AccessPolicy
 from policies.budgets.meter import CostMeter
 from policies.pinning.keeper import Pinning
-from policies.propose import ProposePolicy
-from policies.scope import ScopePolicy
 from policies.token import TokenPolicy
 
 log = structlog.get_logger(__name__)
@@ -65,12 +63,6 @@ BUDGETS_LOOKED_AT_S = 1.0
 """How often it is looked what other gateways have spent of the same budgets, seconds."""
 FIRST_ANSWERS_WITHIN_S = 2.0
 """How long runs wait at a start for upstreams to answer for the first time, seconds."""
-
-
-def access_policy(sections: Sections, earlier: Mapping[str, Sequence[str]] | None = None) -> AccessPolicy:
-    """The access policy of these sections, with what runs of `earlier` versions are granted. Raises: InvalidRequest."""
-    grants = {**sections.grants, **(earlier or {})}
-    return AccessPolicy(roles=sections.roles, lines=sections.configuration.line_of, grants=grants)
 
 
 class Composition:
@@ -100,6 +92,7 @@ class Composition:
         self.lists = Lists(self.shelf, limits=limits, on_change=self._swap, inspect=self.pinning.inspect)
         self.guard = EgressGuard(sections.egress)
         self.neighbours = Neighbours(foundation, self.lists, limits=limits, guard=self.guard)
+        self._agents = KnownAgents(self.neighbours.agent_settings, lambda slug: self.pipeline.about(slug))
         self.directory = AgentDirectory(
             foundation.registry, self.neighbours.fetch_card, foundation.clock, lambda: self.sections.slugs
         )
@@ -188,7 +181,7 @@ class Composition:
         Raises: InvalidRequest: it cannot be; nothing changed.
         """
         sections = Sections(configuration)
-        patterns = patterns_for(sections)
+        patterns = load_patterns(sections.patterns)
         check(patterns, sections.workflows)
         offers_of(sections)
         memories = self.memories.made(sections.memory)
@@ -296,15 +289,15 @@ class Composition:
             notes=foundation.notes,
             approvals=foundation.approvals,
             dead_letters=foundation.dead_letters,
-            load_pattern=lambda name: load_patterns((name,))[name],
+            load_pattern=load_pattern,
             alone=foundation.postgres is None,
             clock=foundation.clock,
             ids=foundation.ids,
             mint=self._token,
-            agent_roles=self._agent_roles,
+            agent_roles=self._agents.roles,
             counter=foundation.counter,
-            reader=self._reader,
-            agent_labels=self.neighbours.agent_labels,
+            reader=self._agents.reader,
+            agent_labels=self._agents.labels,
             memories=self.memories,
         )
 
@@ -322,32 +315,15 @@ class Composition:
 
     def _token(self, step: OpenStep) -> str:
         """What the agent of an open step shows; empty for one that does not take it."""
-        takes = self._reader(step.actor.tenant, step.agent).fetches
+        takes = self._agents.reader(step.actor.tenant, step.agent).fetches
         return self.foundation.tokens.mint(step) if takes else ""
-
-    def _agent_roles(self, tenant: str, slug: str) -> frozenset[str]:
-        settings = self.neighbours.agent_settings(slug)
-        if settings is None or settings.tenant not in (tenant, EVERY_TENANT):
-            return frozenset()
-        return frozenset(settings.roles)
-
-    def _reader(self, tenant: str, slug: str) -> Reader:
-        settings = self.neighbours.agent_settings(slug)
-        if settings is None or settings.tenant not in (tenant, EVERY_TENANT):
-            return Reader()
-        return Reader(
-            context_tokens=settings.context_tokens,
-            fetches=bool(settings.delegation) or knows_delegation(self.pipeline.about(slug).get("card")),
-        )
 
     def _snapshot(self) -> Snapshot:
         self._serial += 1
-        remembering = [f"workflow:{slug}" for slug in self.sections.remembering]
         judging: list[RequestPolicy] = [
             self._access,
             self.pinning.policy(),
-            ProposePolicy(),
-            ScopePolicy(remembering),
+            *policies_of_runs(self.sections),
             TokenPolicy(self.sections.oauth.scopes),
         ]
         return Snapshot(
@@ -393,8 +369,3 @@ class Composition:
             detail=detail,
         )
         self.pipeline.note(record)
-
-
-def patterns_for(sections: Sections) -> Mapping[str, PatternType]:
-    """The patterns these workflows name. Raises: InvalidRequest: one is not installed."""
-    return load_patterns({each.pattern for each in sections.workflows.values()})

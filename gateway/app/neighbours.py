@@ -28,8 +28,6 @@ from gateway.app.sections import Sections, configuration_folder
 from gateway.app.services import service_settings
 from gateway.app.upstream_tokens import Ground as TokenGround
 from gateway.app.upstream_tokens import asking_of, upstream_tokens
-from gateway.core.catalog import EVERY_TENANT
-from gateway.core.labels import CLEAN, Labels
 from gateway.core.limits import Limits
 from gateway.core.lists import Lists
 from gateway.core.ports.bus import Bus, BusLimits
@@ -94,12 +92,6 @@ class Neighbours:
         """The settings of an agent, wherever it was named."""
         wanted = self._present.get(slug)
         return wanted.settings if wanted is not None and isinstance(wanted.settings, AgentSettings) else None
-
-    def agent_labels(self, tenant: str, slug: str) -> Labels:
-        """Of what an agent says while it works for a tenant; clean only if its settings trust it."""
-        settings = self.agent_settings(slug)
-        trusted = settings is not None and settings.trust == "trusted" and settings.tenant in (tenant, EVERY_TENANT)
-        return CLEAN if trusted else Labels(untrusted=frozenset({f"agent:{slug}"}))
 
     def bus(self, slug: str) -> Bus | None:
         """The bus of this slug as it is now, open or not."""

@@ -144,6 +144,11 @@ class Sections:
         return {slug: each.memory for slug, each in self.workflows.items() if each.memory}
 
     @property
+    def patterns(self) -> frozenset[str]:
+        """Names of those its workflows follow."""
+        return frozenset(each.pattern for each in self.workflows.values())
+
+    @property
     def grants(self) -> dict[str, tuple[str, ...]]:
         """What each workflow's own role is granted: exactly the targets its configuration names."""
         return {f"workflow:{slug}": tuple(sorted(each.targets)) for slug, each in self.workflows.items()}

@@ -16,7 +16,7 @@ import structlog
 from adapters.http.settings import ListenSettings
 from adapters.identity.keyfiles import OperatorKey
 from adapters.storage.directory import DataDirectory, Endpoint
-from gateway.app.composition import Composition, patterns_for
+from gateway.app.composition import Composition
 from gateway.app.doors import Doors, doors_of
 from gateway.app.foundation import Foundation, open_foundation
 from gateway.app.listening import Listener, address_of, bound
@@ -24,6 +24,7 @@ from gateway.app.sections import Sections, load_configuration
 from gateway.config.watch import Outcome, Reloaded, Watcher
 from gateway.core.errors import InvalidRequest
 from gateway.core.model import DEFAULT_TENANT
+from gateway.plugins import load_patterns
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +71,7 @@ async def _serve(options: ServeOptions) -> None:
         address = address_of(listen, listening)
         async with open_foundation(options.data, sections) as foundation:
             foundation.reached_at(listen.public_url or address)
-            composition = Composition(foundation, sections, patterns_for(sections))
+            composition = Composition(foundation, sections, load_patterns(sections.patterns))
             async with composition.running():
                 _refuse_demo_keys(foundation, listen)
                 doors = doors_of(composition, listen, port=port, address=address)

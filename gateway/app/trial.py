@@ -12,7 +12,8 @@ import anyio
 from adapters.durable.memory import Entry as JournalEntry
 from adapters.durable.memory import MemoryJournal, Where, copied
 from adapters.tokens import VocabularyCounter
-from gateway.app.composition import access_policy, patterns_for
+from gateway.app.agents import KnownAgents
+from gateway.app.judging import access_policy, policies_of_runs
 from gateway.app.sections import Sections
 from gateway.app.trial_doors import TrialDoors
 from gateway.core.catalog import EVERY_TENANT, Shelf
@@ -28,12 +29,11 @@ from gateway.core.plans import Policies, Snapshot
 from gateway.core.ports.policy import RequestPolicy
 from gateway.core.ports.upstream import Upstream
 from gateway.core.ports.world import Clock, Ids
-from gateway.orchestration.messages.fitting import Reader
 from gateway.orchestration.messages.memories import Memories
 from gateway.orchestration.orchestrator import Orchestrator, check
 from gateway.orchestration.step.run_server import RunServer
 from gateway.orchestration.wiring import Wiring
-from gateway.plugins import load_memory, load_patterns
+from gateway.plugins import load_memory, load_pattern, load_patterns
 from gateway.testing.scenarios.faulty import FaultyUpstream, Ordered
 from gateway.testing.scenarios.settings import KillSettings
 from gateway.testing.scenarios.upstreams import Cast
@@ -46,8 +46,6 @@ from gateway.testing.stores.memory import MemoryInMemory
 from gateway.testing.stores.runs import MemoryRuns
 from gateway.testing.stores.scratch import MemoryScratch
 from policies.budgets.meter import CostMeter
-from policies.propose import ProposePolicy
-from policies.scope import ScopePolicy
 
 Neighbour: TypeAlias = tuple[Upstream, str]
 """An upstream, and whose it is."""
@@ -95,7 +93,7 @@ class TrialGateway:
         world.processes += 1
         self._armed: list[KillSettings] = []
         self.journal = MemoryJournal(copied(world.entries), on_slot=self._slot_reached, pending_limit=PENDING_AT_MOST)
-        patterns = patterns_for(sections)
+        patterns = load_patterns(sections.patterns)
         check(patterns, sections.workflows)
         self.meter = CostMeter(
             counter=world.counter, ledger=world.costs, clock=world.clock, warn=lambda tenant, detail: None
@@ -195,6 +193,7 @@ class TrialGateway:
 
     def _wiring(self) -> Wiring:
         world = self.world
+        agents = KnownAgents(world.sections.agents.get)
         return Wiring(
             journal=self.journal,
             runs=world.runs,
@@ -203,33 +202,20 @@ class TrialGateway:
             notes=world.notes,
             approvals=world.approvals,
             dead_letters=world.dead_letters,
-            load_pattern=lambda name: load_patterns((name,))[name],
+            load_pattern=load_pattern,
             clock=world.clock,
             ids=world.ids,
             mint=world.doors.mint if world.doors is not None else lambda step: step.step_id,
-            agent_roles=self._agent_roles,
+            agent_roles=agents.roles,
             counter=world.counter,
-            reader=self._reader,
+            reader=agents.reader,
             memories=self.memories,
         )
 
-    def _agent_roles(self, tenant: str, slug: str) -> frozenset[str]:
-        settings = self.world.sections.agents.get(slug)
-        if settings is None or settings.tenant not in (tenant, EVERY_TENANT):
-            return frozenset()
-        return frozenset(settings.roles)
-
-    def _reader(self, tenant: str, slug: str) -> Reader:
-        settings = self.world.sections.agents.get(slug)
-        if settings is None or settings.tenant not in (tenant, EVERY_TENANT):
-            return Reader()
-        return Reader(context_tokens=settings.context_tokens, fetches=bool(settings.delegation))
-
     def _snapshot(self, serial: int) -> Snapshot:
         sections = self.world.sections
-        remembering = [f"workflow:{slug}" for slug in sections.remembering]
         access = access_policy(sections)
-        judging: list[RequestPolicy] = [access, ProposePolicy(), ScopePolicy(remembering)]
+        judging: list[RequestPolicy] = [access, *policies_of_runs(sections)]
         return Snapshot(
             version=f"{sections.configuration.digest[:8]}.{serial}",
             catalog=self._shelf.catalog(),
