@@ -15,6 +15,7 @@ from gateway.patterns.reflection.critics import Judged, goal_checked, judged
 from gateway.patterns.reflection.rules import ReflectionRules
 from gateway.patterns.shared.critique import Critique
 from gateway.patterns.shared.failures import what_to_do
+from gateway.patterns.shared.gaps import gap_from
 from gateway.patterns.shared.nested import gaps_in, its_answer, notices_in
 from gateway.patterns.shared.rolling import Rounds
 from gateway.patterns.shared.settings import WORKERS
@@ -204,7 +205,7 @@ class Reflection:
         why: JsonObject = {"rounds": progress.history, "stopped": progress.stopped}
         gaps: tuple[Gap, ...] = ()
         if failed is not None:
-            gaps = (Gap(step="producer", target=failed.target, error=failed.error, reason=failed.reason),)
+            gaps = (gap_from("producer", failed),)
         if best is None:
             reason = "" if failed is None else failed.because
             return Outcome(text=f"Nothing was written: {reason}.", error=f"the producer failed: {reason}", gaps=gaps)

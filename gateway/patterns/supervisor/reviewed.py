@@ -14,7 +14,7 @@ from gateway.core.ports.orchestration import Gap, Offer, StepResult, Steps
 from gateway.patterns.planned.plan import PlanStep, ancestors, done_already, followers
 from gateway.patterns.planned.planning import Done, Planning
 from gateway.patterns.planned.review import REVIEWS, ReviewVerdict, by_rule, reviews_in, somebody_else
-from gateway.patterns.planned.rounds import Attempt, Ways, nodes_of
+from gateway.patterns.planned.rounds import Attempt, Ways, gap_of, nodes_of
 from gateway.patterns.planned.undoing import PlanEffects
 from gateway.patterns.shared.failures import STOPPED, OnFailure, what_to_do
 from gateway.patterns.shared.nested import lifted_gaps
@@ -95,9 +95,7 @@ class ReviewedPlan:
     @property
     def gaps(self) -> tuple[Gap, ...]:
         failed = [
-            Gap(step=step_id, target=step.target, error=result.error, reason=result.reason)
-            for step_id, step in self.plan.items()
-            if not (result := self.results[step_id]).ok
+            gap_of(step, result) for step_id, step in self.plan.items() if not (result := self.results[step_id]).ok
         ]
         lacking = (gap for step_id in self.plan for gap in lifted_gaps(step_id, self.results[step_id]))
         return (*failed, *(gap for gaps in self.unconfirmed.values() for gap in gaps), *lacking)
