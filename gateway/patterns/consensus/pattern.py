@@ -26,6 +26,7 @@ from gateway.patterns.consensus.panel import (
 from gateway.patterns.consensus.rubric import Criterion, criteria_in, ranked, scored_by_rules, total
 from gateway.patterns.shared.dealing import names_for
 from gateway.patterns.shared.failures import ask_timeout_s_in, on_failure_in
+from gateway.patterns.shared.gaps import reasons_of
 from gateway.patterns.shared.gathering import Ask, Gathering, Manner, answered, gather_s_in
 from gateway.patterns.shared.references import TASK, Condition, condition_from, named_in
 from gateway.patterns.shared.roles import Role, role_in
@@ -236,7 +237,7 @@ class Consensus:
         error = gathering.failed or (
             f"{answered} answered, and {self._quorum} have to" if answered else "nobody answered"
         )
-        reasons = "; ".join(f"{gap.step}: {gap.because}" for gap in gathering.gaps)
+        reasons = reasons_of(gathering.gaps)
         return Outcome(
             text=f"There is no answer: {error}. {reasons}".strip(),
             value={name: each.answer for name, each in gathering.good.items()} or None,

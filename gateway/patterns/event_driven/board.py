@@ -12,7 +12,7 @@ from gateway.patterns.event_driven.publications import publication_in, tasks_in
 from gateway.patterns.event_driven.rounds import FindingRounds
 from gateway.patterns.event_driven.rules import EventRules, subscribed
 from gateway.patterns.event_driven.task_queue import DeadTask, QueuedTask, TaskQueue
-from gateway.patterns.shared.failures import WANTING, another_way
+from gateway.patterns.shared.failures import STOPPED, WANTING, another_way
 from gateway.patterns.shared.roles import Role
 from gateway.patterns.shared.settings import slug_of
 from gateway.patterns.shared.tries import Tries, choice_about
@@ -153,7 +153,7 @@ class Board:
         labels = task.labels.join(result.labels)
         back = replace(task, note=another_way(result), labels=labels, step=result.id, failed_at=worker)
         dead = DeadTask(task=back, error=result.error, reason=result.reason)
-        if result.error in ("budget", "deadline"):
+        if result.error in STOPPED:
             # Nothing more is begun; who is at work may still be done in time.
             self.queue.back(name, dead, last=True)
             return self.end(result.error)

@@ -17,7 +17,7 @@ from gateway.patterns.event_driven.findings import PREFIX, Findings
 from gateway.patterns.event_driven.goals import RULES, VERDICT, FindingsVerdict, check_rule, judged_by_rule, verdict_in
 from gateway.patterns.event_driven.rounds import ROUND, FindingRounds
 from gateway.patterns.event_driven.rules import event_rules
-from gateway.patterns.shared.gaps import lines_of
+from gateway.patterns.shared.gaps import lines_of, reasons_of
 from gateway.patterns.shared.references import resolved, without_nothing
 from gateway.patterns.shared.roles import Role, role_in, words_of
 from gateway.patterns.shared.rolling import Rounds
@@ -120,7 +120,7 @@ class EventDriven:
         values = dict(sorted(board.findings.values.items()))
         gaps = tuple(board.gaps(self._goal))
         if not values:
-            reasons = "; ".join(f"{gap.step}: {gap.because}" for gap in gaps)
+            reasons = reasons_of(gaps)
             error = board.error or "nothing was found out"
             return Outcome(text=f"Nothing was found out. {reasons}".strip(), gaps=gaps, error=error, why=board.why)
         text = await self._worded(board, steps) or _by_rule(values, gaps)

@@ -16,6 +16,7 @@ from gateway.patterns.mesh.bids import bid_of, ranked
 from gateway.patterns.mesh.handoff import Handoff, Peers, handoff_in, peers_from
 from gateway.patterns.mesh.rules import mesh_rules
 from gateway.patterns.mesh.trail import HopRequest, Trail
+from gateway.patterns.shared.failures import STOPPED
 from gateway.patterns.shared.roles import role_in, words_of
 from gateway.patterns.shared.rolling import Rounds
 from gateway.patterns.shared.settings import HANDOVER, WORKERS, slug_of, texts
@@ -84,7 +85,7 @@ class Mesh:
         results = await hop.steps.graph(nodes, limit=self._tries.concurrency)
         bids = {name: bid for name, result in results.items() if (bid := bid_of(result)) is not None}
         offered = ranked([*bids.values()], self._rules.weights)
-        over = next((each for each in results.values() if each.error in ("budget", "deadline")), None)
+        over = next((each for each in results.values() if each.error in STOPPED), None)
         if over is not None and not offered:
             return await hop.stopped(over.error, over.reason, request)
         chosen = (
@@ -159,7 +160,7 @@ class Mesh:
         """A peer failed for good: the request stays with those who are left."""
         trail = hop.trail
         trail.gaps.append(Gap(step=trail.part, target=target, error=result.error, reason=result.reason))
-        if result.error in ("budget", "deadline"):
+        if result.error in STOPPED:
             return await hop.stopped(result.error, result.because)
         if fails_run:
             trail.error = f"{slug_of(target)} failed: {result.because}"

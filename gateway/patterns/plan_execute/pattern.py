@@ -18,8 +18,8 @@ from gateway.patterns.planned.plan import PlanRules, PlanStep, plan_from
 from gateway.patterns.planned.planning import each_once
 from gateway.patterns.planned.rounds import gap_of
 from gateway.patterns.planned.undoing import PlanEffects
-from gateway.patterns.shared.failures import another_try
-from gateway.patterns.shared.gaps import gaps_to_json, lines_of
+from gateway.patterns.shared.failures import STOPPED, another_try
+from gateway.patterns.shared.gaps import gaps_to_json, lines_of, reasons_of
 from gateway.patterns.shared.nested import lifted_gaps, notices_in
 from gateway.patterns.shared.roles import Role, required_role, role_in, words_of
 from gateway.patterns.shared.rolling import Rounds
@@ -196,7 +196,7 @@ class PlanExecute:
         if self._tries.on_failure != "ask" or not gaps:
             return self._tries.on_failure == "fail" and bool(gaps)
         for gap in gaps:
-            while not (result := work.results[gap.step]).ok and result.error not in ("budget", "deadline"):
+            while not (result := work.results[gap.step]).ok and result.error not in STOPPED:
                 choice = await choice_about(result, self._tries.ask_timeout_s, steps)
                 if choice == "fail":
                     return True
@@ -230,7 +230,7 @@ class PlanExecute:
         report = cost_report([*spent, *self._spent_on(work)], self._tiers.top.cost)
         if saved := worded(report):
             await steps.decided("cost", report.get("saved_share"), because=f"it cost {saved}", detail={"cost": report})
-        error = "; ".join(f"{gap.step}: {gap.because}" for gap in gaps) if fails_run or not value else ""
+        error = reasons_of(gaps) if fails_run or not value else ""
         return Outcome(
             text=text or _by_rule(failed, (*lacking, *work.effects.gaps)),
             value=value or None,
@@ -293,4 +293,4 @@ def _by_rule(failed: Failed, lacking: tuple[Gap, ...]) -> str:
 
 def _spent_up(failed: Failed) -> bool:
     """Whether nothing more can be done anyway."""
-    return any(gap.error in ("budget", "deadline") for gap in failed.gaps)
+    return any(gap.error in STOPPED for gap in failed.gaps)

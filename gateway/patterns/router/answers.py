@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gateway.core.json import JsonObject
 from gateway.core.ports.orchestration import Gap, Outcome, StepResult
 from gateway.patterns.router.routes import Route
-from gateway.patterns.shared.gaps import gap_from, lines_of
+from gateway.patterns.shared.gaps import gap_from, lines_of, reasons_of
 from gateway.patterns.shared.nested import gaps_in, notices_in
 from gateway.patterns.shared.settings import slug_of
 from gateway.patterns.shared.tries import Tried
@@ -60,7 +60,7 @@ def together(route: Route, done: Mapping[str, Tried], on_failure: str) -> Outcom
         text="\n".join(lines),
         value={name: each.answer for name, each in answered.items()},
         gaps=gaps,
-        error="; ".join(f"{gap.step}: {gap.because}" for gap in gaps) if fails_run or not answered else "",
+        error=reasons_of(gaps) if fails_run or not answered else "",
         notices=tuple(
             dict.fromkeys(
                 notice

@@ -16,6 +16,11 @@ def gaps_to_json(gaps: Iterable[Gap]) -> list[Json]:
     return [{"step": gap.step, "error": gap.error, "reason": gap.reason} for gap in gaps]
 
 
+def reasons_of(gaps: Iterable[Gap]) -> str:
+    """In one line, `find: time was up; pay: denied`."""
+    return "; ".join(f"{gap.step}: {gap.because}" for gap in gaps)
+
+
 def lines_of(gaps: Iterable[Gap]) -> list[str]:
     """A line for each, as an answer that is worded by rule has it."""
     return [f"{gap.step}: not done ({gap.because})" for gap in gaps]

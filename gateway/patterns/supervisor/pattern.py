@@ -17,7 +17,7 @@ from gateway.patterns.planned.rounds import Attempt, Ways, gap_of, notices_of, w
 from gateway.patterns.planned.undoing import PlanEffects
 from gateway.patterns.shared.critique import RULES, refuse_options
 from gateway.patterns.shared.failures import STOPPED, ask_timeout_s_in, on_failure_in
-from gateway.patterns.shared.gaps import gaps_to_json, lines_of
+from gateway.patterns.shared.gaps import gaps_to_json, lines_of, reasons_of
 from gateway.patterns.shared.nested import lifted_gaps
 from gateway.patterns.shared.roles import role_in, words_of
 from gateway.patterns.shared.rolling import Rounds
@@ -158,7 +158,7 @@ class Supervisor:
     ) -> Outcome:
         value: JsonObject = {step_id: result.value for step_id, result in results.items() if result.ok}
         if not value:
-            reasons = "; ".join(f"{gap.step}: {gap.because}" for gap in gaps)
+            reasons = reasons_of(gaps)
             return Outcome(text=f"Nothing could be done. {reasons}", gaps=gaps, error="no step succeeded")
         text = await self._worded(results, gaps, steps) or _by_rule(results, gaps)
         notices = notices_of(plan, results, self._ways.stand_ins)
