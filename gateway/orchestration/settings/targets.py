@@ -13,7 +13,7 @@ from gateway.core.slugs import SLUG
 
 Slug = Annotated[str, Field(pattern=f"^{SLUG}$")]
 StepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
-Share = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(gt=0)]
 FIELD = r"^[A-Za-z0-9_-]+(\[\])?(\.[A-Za-z0-9_-]+(\[\])?)*$"
 Shown = Literal["full", "summary", "none"] | tuple[str, ...]
 """Of the original task."""

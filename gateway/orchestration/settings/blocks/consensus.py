@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from gateway.orchestration.settings.targets import Contract, Share
+from gateway.orchestration.settings.targets import Contract, Weight
 
 
 class CriterionSettings(BaseModel):
@@ -12,7 +12,7 @@ class CriterionSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    weight: Share = 1.0
+    weight: Weight = 1.0
     """What it counts beside the others."""
     about: str = ""
     """What the judge is told of it."""

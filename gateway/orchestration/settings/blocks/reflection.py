@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.orchestration.settings.targets import Share, VerifySettings
+from gateway.orchestration.settings.targets import VerifySettings, Weight
 
 
 class ReflectionSettings(BaseModel):
@@ -12,7 +12,7 @@ class ReflectionSettings(BaseModel):
 
     threshold: float = Field(default=0.8, ge=0, le=1)
     """The score from which it is good enough."""
-    rubric: dict[str, Share] = Field(default_factory=dict[str, Share])
+    rubric: dict[str, Weight] = Field(default_factory=dict[str, Weight])
     """Criteria and what they weigh: the critic scores each, by default the work as a whole."""
     verify: tuple[VerifySettings, ...] = ()
     """What of the work is looked up; what cannot be resolved is a finding, whatever the critic says."""
