@@ -137,7 +137,7 @@ class RunSpec:
             "workflow": self.workflow,
             "pattern": self.pattern,
             "settings": self.settings,
-            "caller": principal_to_json(self.caller),
+            "caller": _principal_to_json(self.caller),
             "message": self.message,
             "data": self.data,
             "labels": self.labels.to_json(),
@@ -174,7 +174,7 @@ def spec_from_json(value: JsonObject) -> RunSpec:
         workflow=json_text(value.get("workflow")),
         pattern=json_text(value.get("pattern")),
         settings=json_object(value.get("settings")),
-        caller=principal_from_json(value.get("caller")),
+        caller=_principal_from_json(value.get("caller")),
         message=json_text(value.get("message")),
         data=value.get("data"),
         labels=labels_from_json(value.get("labels")),
@@ -235,18 +235,18 @@ def version_role(workflow: str, version: str) -> str:
     return f"workflow:{workflow}@{version}"
 
 
-def principal_to_json(who: Principal) -> JsonObject:
+def _principal_to_json(who: Principal) -> JsonObject:
     return {
         "subject": who.subject,
         "kind": who.kind,
         "tenant": who.tenant,
         "roles": [*sorted(who.roles)],
-        "behind": None if who.behind is None else principal_to_json(who.behind),
+        "behind": None if who.behind is None else _principal_to_json(who.behind),
     }
 
 
-def principal_from_json(value: Json) -> Principal:
-    """See `principal_to_json`. Raises: Internal: it is none."""
+def _principal_from_json(value: Json) -> Principal:
+    """See `_principal_to_json`. Raises: Internal: it is none."""
     fields = json_object(value)
     kind = _KINDS.get(json_text(fields.get("kind")))
     if kind is None:
@@ -257,7 +257,7 @@ def principal_from_json(value: Json) -> Principal:
         kind=kind,
         tenant=json_text(fields.get("tenant")),
         roles=frozenset(each for each in json_list(fields.get("roles")) if isinstance(each, str)),
-        behind=None if behind is None else principal_from_json(behind),
+        behind=None if behind is None else _principal_from_json(behind),
     )
 
 

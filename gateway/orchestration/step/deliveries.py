@@ -55,7 +55,7 @@ class Delivery:
 async def deliver(run: RunContext, delivery: Delivery, begun: StepResult) -> StepResult:
     """`begun` with what became of one attempt; its number is `begun.attempts`."""
     order, wiring = delivery.order, run.wiring
-    opened = open_step(run, delivery) if order.kind == "agent" else None
+    opened = _open_step(run, delivery) if order.kind == "agent" else None
     relay = _relay(run, order) if order.kind == "workflow" else None
 
     async def on_event(event: Event) -> None:
@@ -134,7 +134,7 @@ async def _conversed(
         said = Plain(reply.content)
         request = structs.replace(request, body=said, labels=request.labels.join(labels), budget=budget)
         delivery = replace(delivery, request=request, until_s=until_s, resume=None)
-        opened = open_step(run, delivery)
+        opened = _open_step(run, delivery)
         await run.wiring.open_steps.open(opened)
         meta = {**_meta(run, delivery, opened), "message_id": reply.name, "task": task()}
         answer = await _within_time(run, delivery, structs.replace(request, meta=meta), emit)
@@ -200,7 +200,7 @@ async def _tell_of_budgets(run: RunContext, answer: Complete) -> None:
         await run.chronicle.event(key, warning_body(json_text(text)))
 
 
-def open_step(run: RunContext, delivery: Delivery) -> OpenStep:
+def _open_step(run: RunContext, delivery: Delivery) -> OpenStep:
     """What the agent's token stands for while it works on the step."""
     order, spec, wiring = delivery.order, run.spec, run.wiring
     left_open = wiring.open_steps.find(spec.run_id, order.id)
@@ -243,7 +243,7 @@ def _handed(name: str, result: StepResult) -> Handed:
     return Handed(name=name, step_id=result.id, within=result.within, taken_out=result.taken_out)
 
 
-def context_within(context_id: str, target: str) -> str:
+def _context_within(context_id: str, target: str) -> str:
     """The context of a nested workflow's runs: the same for all of one conversation with whatever calls it."""
     return "ctx_" + sha256(f"{context_id}\n{target}".encode()).hexdigest()[:26]
 
@@ -251,7 +251,7 @@ def context_within(context_id: str, target: str) -> str:
 def _meta(run: RunContext, delivery: Delivery, opened: OpenStep | None) -> dict[str, Json]:
     order, message_id = delivery.order, delivery.order.message_id
     # An agent's context is how its work is found again; a nested workflow's is the conversation it belongs to.
-    context_id = context_within(run.spec.context_id, order.node.target) if order.kind == "workflow" else message_id
+    context_id = _context_within(run.spec.context_id, order.node.target) if order.kind == "workflow" else message_id
     meta: dict[str, Json] = {"message_id": message_id, "context_id": context_id}
     if delivery.resume is not None:
         meta["resume"] = {"task": delivery.resume}

@@ -49,7 +49,7 @@ class Questions:
     async def _ask_role(self, question: Question, timeout_s: float) -> Answer:
         """The answer's value: `approved`, `by`, and whatever else the person gave as `value` and `comment`."""
         wiring, spec, number = self._run.wiring, self._run.spec, self._asked
-        approval_id = approval_id_of(spec.run_id, number)
+        approval_id = _approval_id_of(spec.run_id, number)
 
         async def ask() -> JsonObject:
             at_us = wiring.clock.now_us()
@@ -137,5 +137,5 @@ def topic_of(number: int) -> str:
     return f"answer {number}"
 
 
-def approval_id_of(run_id: str, number: int) -> str:
+def _approval_id_of(run_id: str, number: int) -> str:
     return f"{run_id}.q{number}"

@@ -29,7 +29,7 @@ RECALLED_CHARS = 1000
 """How much of each."""
 
 
-def memory_of(settings: JsonObject) -> str:
+def _memory_of(settings: JsonObject) -> str:
     """Name of the workflow's memory, in its settings as a run keeps them; empty for none."""
     return json_text(settings.get("memory"))
 
@@ -46,7 +46,7 @@ class MemoryTools:
         Raises: Denied: the workflow has no memory, or the step may only propose; InvalidRequest; Unavailable;
             UpstreamFailed.
         """
-        name = memory_of(json_object(dict(run.spec).get("settings")))
+        name = _memory_of(json_object(dict(run.spec).get("settings")))
         if not name:
             raise Denied(f"the workflow {run.workflow} has no memory", detail={"rule": "workflows.*.memory"})
         if tool == SEARCH:
@@ -84,7 +84,7 @@ async def with_memory(run: RunContext, order: Order, said: Said, begun: StepResu
     itself, and does without.
     """
     settings, memories = run.spec.settings, run.wiring.memories
-    name = memory_of(settings)
+    name = _memory_of(settings)
     if order.kind != "agent" or settings.get("recall") is not True or not name or memories is None:
         return said, begun
     try:

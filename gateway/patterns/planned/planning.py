@@ -35,7 +35,7 @@ class Planning:
     async def first(self, steps: Steps) -> dict[str, PlanStep]:
         """The plan to begin with. Raises: InvalidRequest: there is none that can be run, after two attempts."""
         if self.planner.rule:
-            plan = plan_from({"steps": one_each(self.workers)}, self.rules)
+            plan = plan_from({"steps": _one_each(self.workers)}, self.rules)
             return {step_id: replace(step, tells=True) for step_id, step in plan.items()}
         return await self._planned(self.planner.node(self._given), self.rules, steps)
 
@@ -97,7 +97,7 @@ def _plan_in(said: StepResult, rules: PlanRules) -> dict[str, PlanStep]:
     return plan_from(said.answer, rules, said.labels)
 
 
-def one_each(workers: Iterable[str]) -> list[Json]:
+def _one_each(workers: Iterable[str]) -> list[Json]:
     """A step for each worker, as a plan has them. Names of tools may be longer than a step's, or differ from one
     another in nothing that it may hold."""
     steps: dict[str, Json] = {}

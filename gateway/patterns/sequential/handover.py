@@ -84,7 +84,7 @@ def node_of_list(stage: Stage, nodes: list[Node]) -> Node:
     )
 
 
-def undo_of(undo: tuple[str, JsonObject], before: Before) -> Node:
+def _undo_of(undo: tuple[str, JsonObject], before: Before) -> Node:
     """The step that makes undone what a stage has done; `before`: all there is by then, the stage itself included."""
     target, given = undo
     labels = join_all(before.done[name].labels for name in named_in(given) if name in before.done)
@@ -104,7 +104,7 @@ def undos_after(stage: Stage, effects: Iterable[Effect], before: Before) -> tupl
         result = effect.result
         if result.value is None and stage.name in named_in(stage.undo[1]):
             continue
-        node = undo_of(stage.undo, replace(before, done={**before.done, stage.name: result}))
+        node = _undo_of(stage.undo, replace(before, done={**before.done, stage.name: result}))
         said = json.dumps(node.input, sort_keys=True)
         earlier = nodes.pop(said, node)
         nodes[said] = replace(node, labels=node.labels.join(earlier.labels), undoes=effect.because)

@@ -20,15 +20,15 @@ class Effect:
     """Why its answer does not stand; empty where it does."""
 
 
-def was_done(result: StepResult) -> bool:
+def _was_done(result: StepResult) -> bool:
     """Whether the work was done although its result was not accepted: it broke its contract, cost too much, or wrote
     what was overtaken or not its to write. What has been done then has to be undone as well."""
     return not result.ok and result.error in _NOT_ACCEPTED and result.value is not None
 
 
-def may_have_been_done(result: StepResult) -> bool:
+def _may_have_been_done(result: StepResult) -> bool:
     """Whether nobody knows that the work was not done: it was, or it was under way when nobody waited any longer."""
-    if was_done(result):
+    if _was_done(result):
         return True
     return result.attempts > 0 and (
         result.error in _UNKNOWN or (result.error == "unavailable" and bool(result.remote_task))
@@ -39,6 +39,6 @@ def effects_of(answered: StepResult, result: StepResult) -> tuple[Effect, ...]:
     """What one attempt brought about, or may have: as it was answered, and as it was taken."""
     if result.ok:
         return (Effect(result=result),)
-    if answered.ok or may_have_been_done(answered):
+    if answered.ok or _may_have_been_done(answered):
         return (Effect(result=answered, because=result.because),)
     return ()
