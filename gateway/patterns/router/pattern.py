@@ -173,7 +173,7 @@ class Router:
         done = {name: Tried(result=result) for name, result in (await self._graph(nodes, steps)).items()}
         while again := {name: others[name].pop(0) for name, each in done.items() if _wanting(each) and others[name]}:
             for name, taker in again.items():
-                because = done[name].result.reason or done[name].result.error
+                because = done[name].result.because
                 await steps.decided("fallback" if taker.notice else "retry", slug_of(taker.target), because=because)
                 nodes[name] = another_try(replace(nodes[name], target=taker.target), done[name].result)
             for name, each in (await self._graph({name: nodes[name] for name in again}, steps)).items():
