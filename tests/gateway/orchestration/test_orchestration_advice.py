@@ -56,6 +56,15 @@ def test_ten_pieces_in_a_row_are_all_right_in_a_fifth_of_cases() -> None:
     assert "20%" in json_text(warning)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "calls", "latency_s"),
+    [("mesh", 12, 60), ("consensus", 25, 35), ("reflection", 32, 40), ("supervisor", 10, 20), ("router", 8, 40)],
+)
+def test_what_comes_one_after_another_takes_its_time(pattern: str, calls: int, latency_s: float) -> None:
+    will = predicted(pattern, Traits(steps=8))
+    assert (will.calls, will.latency_s) == (calls, latency_s)
+
+
 def test_more_tools_than_an_agent_can_choose_among_are_warned_of() -> None:
     advice = on_traits(Traits(tools=35, specialists=12))
     assert advice["pattern"] != SINGLE
@@ -89,7 +98,8 @@ def test_whatever_the_work_is_like_there_is_a_reasoned_answer(traits: Traits) ->
         will = predicted(case.pattern, traits)
         assert 0 <= will.success <= 1
         assert will.calls >= 1
-        assert will.latency_s > 0
+        # No more than four calls are under way at once.
+        assert will.latency_s >= will.calls / 4 * traits.step_s
         assert will.cost_usd >= 0
 
 

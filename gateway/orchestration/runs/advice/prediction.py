@@ -37,12 +37,12 @@ def predicted(pattern: str, traits: Traits) -> Prediction:
     """What a request takes if this pattern does it."""
     overhead, own = _shape(pattern, traits)
     work = traits.sources if pattern == "concurrent" and traits.sources > 1 else traits.steps
-    depth = _critical_path(pattern, traits, work)
+    depth = _critical_path(pattern, traits, work, own)
     per_piece = CHEAP_TIER if pattern == "plan_execute" else 1.0
     calls = math.ceil(work * own) + overhead
     return Prediction(
         calls=calls,
-        latency_s=(depth * (own if pattern == "reflection" else 1) + overhead) * traits.step_s,
+        latency_s=(depth + overhead) * traits.step_s,
         cost_usd=(work * own * per_piece + overhead) * traits.step_usd,
         success=_success(pattern, traits, work),
     )
@@ -70,14 +70,16 @@ def _shape(pattern: str, traits: Traits) -> tuple[int, float]:
             return 0, 1
 
 
-def _critical_path(pattern: str, traits: Traits, work: int) -> float:
-    """Pieces one after another."""
-    if pattern in (SINGLE, "sequential", "mesh") or traits.dependencies == "chain":
-        return work
-    side_by_side = math.ceil(work / WORKERS_AT_ONCE)
+def _critical_path(pattern: str, traits: Traits, work: int, own: float) -> float:
+    """Calls one after another. `own`: how often each piece is done; of a jury at the same time."""
+    in_a_row = work if pattern == "consensus" else math.ceil(work * own)
+    if pattern in (SINGLE, "sequential", "router", "mesh") or traits.dependencies == "chain":
+        return in_a_row
+    rounds = own if pattern == "reflection" else 1
+    side_by_side = math.ceil(math.ceil(work * own / rounds) / WORKERS_AT_ONCE)
     if traits.dependencies == "graph":
-        return max(side_by_side, math.ceil(work / 2))
-    return side_by_side if pattern != "router" else work
+        side_by_side = max(side_by_side, math.ceil(work / 2))
+    return side_by_side * rounds
 
 
 def _success(pattern: str, traits: Traits, work: int) -> float:
