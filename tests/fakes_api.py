@@ -267,6 +267,23 @@ class ListAuditReader:
         return [record for record in self.records if record["id"] == record_id and tenant == "default"]
 
 
+class FixedBodies:
+    """As many bodies as it is told, until they are erased."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self.asked: list[AuditQuery] = []
+
+    async def count(self, query: AuditQuery) -> int:
+        self.asked.append(query)
+        return self.kept
+
+    async def erase(self, query: AuditQuery) -> int:
+        self.asked.append(query)
+        erased, self.kept = self.kept, 0
+        return erased
+
+
 class ListCosts:
     def __init__(self) -> None:
         self.rows: list[Spent] = []
@@ -451,6 +468,7 @@ class ApiBench:
         self.runs = WatchedRuns()
         self.approving = DictApproving(an_approval(), an_approval("run_1.q2", role="support"))
         self.audit = ListAuditReader()
+        self.bodies = FixedBodies()
         self.retention = CountingRetention()
         self.dead_letters = ListDeadLetters()
         self.costs = ListCosts()
@@ -483,6 +501,7 @@ class ApiBench:
             retention=self.retention,
             dead_letters=self.dead_letters,
             audit=self.audit,
+            bodies=self.bodies,
             costs=self.costs,
             memories=self.memories,
             pins=PinsOfGateway(self.pinning),

@@ -17,6 +17,7 @@ from adapters.http.api_accounts import AccountEndpoints
 from adapters.http.api_advice import AdviceEndpoints
 from adapters.http.api_agents import AgentEndpoints
 from adapters.http.api_approvals import ApprovalEndpoints
+from adapters.http.api_audit import AuditEndpoints
 from adapters.http.api_call import Call, Recorder, answer, body_of, error_answer
 from adapters.http.api_catalog import CatalogEndpoints
 from adapters.http.api_chaos import ChaosReportEndpoints
@@ -24,7 +25,7 @@ from adapters.http.api_contract import ENDPOINTS, PREFIX, openapi_document
 from adapters.http.api_costs import CostEndpoints
 from adapters.http.api_dead_letters import DeadLetterEndpoints
 from adapters.http.api_endpoint import Endpoint
-from adapters.http.api_keys import AuditEndpoints, KeyEndpoints
+from adapters.http.api_keys import KeyEndpoints
 from adapters.http.api_load import LoadEndpoints
 from adapters.http.api_memory import MemoryEndpoints
 from adapters.http.api_pins import PinEndpoints
@@ -33,6 +34,7 @@ from adapters.http.api_ports import (
     Advising,
     AgentDirectory,
     Approving,
+    AuditBodies,
     AuditReader,
     ChaosControl,
     Costs,
@@ -80,6 +82,7 @@ class ApiParts:
     retention: RunRetention
     dead_letters: DeadLetterQueue
     audit: AuditReader
+    bodies: AuditBodies
     costs: Costs
     memories: MemoryKeeper
     pins: PinKeeper
@@ -172,7 +175,7 @@ def _handlers(parts: ApiParts, recorder: Recorder) -> Mapping[str, Handler]:
     )
     keys = KeyEndpoints(keys=parts.keys, recorder=recorder, clock=parts.clock)
     agents = AgentEndpoints(agents=parts.agents, recorder=recorder)
-    audit = AuditEndpoints(audit=parts.audit)
+    audit = AuditEndpoints(audit=parts.audit, bodies=parts.bodies, recorder=recorder)
     dead = DeadLetterEndpoints(letters=parts.dead_letters, recorder=recorder)
     approvals = ApprovalEndpoints(approving=parts.approving, recorder=recorder)
     costs = CostEndpoints(costs=parts.costs, runs=parts.runs, clock=parts.clock)

@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from adapters.http.api_accounts import ACCOUNTS
+from adapters.http.api_audit import AUDIT
 from adapters.http.api_endpoint import Endpoint, Query
 from adapters.http.api_endpoint import object_of as _object
 from gateway.core.errors import ERRORS
@@ -76,19 +77,6 @@ _FORK = _object(
 )
 _WITH_MEMORIES: JsonObject = {"type": "boolean", "description": "What agents remembered in these runs as well"}
 _PRUNE = _object({"before": {"type": "string", "description": "RFC 3339 time"}, "memories": _WITH_MEMORIES}, "before")
-_AUDIT_QUERY = (
-    Query(name="subject", description="Who called"),
-    Query(name="call", description="Glob over capability names, such as tool:orders/*"),
-    Query(name="outcome", description="ok, error, denied, canceled, input_required or accepted"),
-    Query(name="run", description="Run id"),
-    Query(name="label", description="Glob over labels, such as server:web or chaos:*"),
-    Query(name="since", description="RFC 3339 time"),
-    Query(name="until", description="RFC 3339 time"),
-    Query(name="after", type="integer", description="Sequence number of the last record already seen"),
-    Query(name="text", description="Words to look for"),
-    Query(name="limit", type="integer", description="At most 1000"),
-)
-
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(id="status", method="GET", path="/status", summary="Version, uptime, snapshot and state of each upstream"),
     Endpoint(
@@ -134,8 +122,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         id="remove_agent", method="DELETE", path="/agents/{slug}", summary="Remove a registered agent", status=204
     ),
-    Endpoint(id="search_audit", method="GET", path="/audit", summary="Audit records", query=_AUDIT_QUERY),
-    Endpoint(id="get_record", method="GET", path="/audit/{record}", summary="One call's intent and outcome"),
+    *AUDIT,
     Endpoint(
         id="list_runs",
         method="GET",

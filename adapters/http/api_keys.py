@@ -1,10 +1,10 @@
-"""Keys and the audit log over REST."""
+"""Keys over REST."""
 
 from starlette.responses import Response
 
-from adapters.http.api_call import LIST_LIMIT, Call, Recorder, answer
-from adapters.http.api_ports import AuditQuery, AuditReader, KeyOrder, Keys
-from adapters.http.api_views import key_view, record_view, us_from_rfc3339
+from adapters.http.api_call import Call, Recorder, answer
+from adapters.http.api_ports import KeyOrder, Keys
+from adapters.http.api_views import key_view
 from gateway.core.errors import NotFound
 from gateway.core.json import JsonObject, json_list, json_text
 from gateway.core.model import PrincipalKind
@@ -43,33 +43,3 @@ class KeyEndpoints:
             if not await self._keys.revoke(call.tenant, key_id):
                 raise NotFound("no such key, or it was revoked before")
         return Response(status_code=204)
-
-
-class AuditEndpoints:
-    def __init__(self, *, audit: AuditReader) -> None:
-        self._audit = audit
-
-    async def search_audit(self, call: Call) -> Response:
-        since, until = call.text("since"), call.text("until")
-        records = await self._audit.search(
-            AuditQuery(
-                tenant=call.tenant,
-                subject=call.text("subject"),
-                capability=call.text("call"),
-                outcome=call.text("outcome"),
-                run_id=call.text("run"),
-                label=call.text("label"),
-                since_us=us_from_rfc3339(since, "since") if since else 0,
-                until_us=us_from_rfc3339(until, "until") if until else 0,
-                after=call.number("after", 0, 2**62) if call.text("after") else None,
-                text=call.text("text"),
-                limit=max(1, call.number("limit", 50, LIST_LIMIT)),
-            )
-        )
-        return answer({"records": [record_view(each) for each in records]})
-
-    async def get_record(self, call: Call) -> Response:
-        records = await self._audit.find(call.tenant, call.path("record"))
-        if not records:
-            raise NotFound("no such record")
-        return answer({"records": [record_view(each) for each in records]})

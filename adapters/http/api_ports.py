@@ -306,6 +306,18 @@ class AuditReader(Protocol):
         ...
 
 
+class AuditBodies(Protocol):
+    """What is kept of what was said, beside the records; neither the place nor the limit of a query counts."""
+
+    async def count(self, query: AuditQuery) -> int:
+        """How many bodies are kept of the records that fit."""
+        ...
+
+    async def erase(self, query: AuditQuery) -> int:
+        """How many went; the records stay. Raises: Unavailable."""
+        ...
+
+
 class Costs(Protocol):
     async def spent(self, tenant: str, since: str, until: str) -> tuple[Spent, ...]:
         """What was spent between two days, ends included."""

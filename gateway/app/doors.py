@@ -16,6 +16,7 @@ from gateway import __version__
 from gateway.app.composition import Composition
 from gateway.app.operations import (
     AgentsOfGateway,
+    AuditBodiesOfGateway,
     AuditOfGateway,
     ChaosOfGateway,
     CostsOfGateway,
@@ -103,6 +104,7 @@ def _api_parts(composition: Composition, directory: DirectoryOfGateway) -> ApiPa
         pins=PinsOfGateway(composition.pinning),
         advising=composition.orchestrator.advising,
         audit=AuditOfGateway(AuditReader(foundation.directory.audit_db)),
+        bodies=AuditBodiesOfGateway(foundation.directory.audit_db),
         load=composition.pipeline,
         chaos=ChaosOfGateway(composition),
         reload=composition.reload,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import partial
+from pathlib import Path
 
 from anyio import to_thread
 
@@ -19,6 +20,7 @@ from adapters.http.api_ports import (
 from adapters.identity.apikeys import KeyGrant
 from adapters.identity.issuing import KeyIssuer
 from adapters.mcp.not_offered import not_offered
+from adapters.storage.audit.erase import bodies_of, erase_bodies
 from adapters.storage.audit.reader import AuditReader, Query
 from gateway.app.composition import Composition
 from gateway.core.breaker import BreakerView
@@ -237,20 +239,7 @@ class AuditOfGateway:
         self._reader = reader
 
     async def search(self, query: AuditQuery) -> Sequence[JsonObject]:
-        asked = Query(
-            tenant=query.tenant,
-            subject=query.subject,
-            capability=query.capability,
-            outcome=query.outcome,
-            run_id=query.run_id,
-            label=query.label,
-            since_us=query.since_us,
-            until_us=query.until_us,
-            after=query.after or 0,
-            text=query.text,
-            limit=query.limit,
-        )
-        return [entry.to_json() for entry in await to_thread.run_sync(self._reader.search, asked)]
+        return [entry.to_json() for entry in await to_thread.run_sync(self._reader.search, _asked(query))]
 
     async def find(self, tenant: str, record_id: str) -> Sequence[JsonObject]:
         try:
@@ -258,6 +247,35 @@ class AuditOfGateway:
         except NotFound:
             return []
         return [each.to_json() for each in shown]
+
+
+class AuditBodiesOfGateway:
+    """See `api_ports.AuditBodies`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def count(self, query: AuditQuery) -> int:
+        return len(await to_thread.run_sync(bodies_of, self._path, _asked(query)))
+
+    async def erase(self, query: AuditQuery) -> int:
+        return await to_thread.run_sync(erase_bodies, self._path, _asked(query))
+
+
+def _asked(query: AuditQuery) -> Query:
+    return Query(
+        tenant=query.tenant,
+        subject=query.subject,
+        capability=query.capability,
+        outcome=query.outcome,
+        run_id=query.run_id,
+        label=query.label,
+        since_us=query.since_us,
+        until_us=query.until_us,
+        after=query.after or 0,
+        text=query.text,
+        limit=query.limit,
+    )
 
 
 class CostsOfGateway:

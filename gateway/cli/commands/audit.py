@@ -1,4 +1,5 @@
-"""`drawbridge audit`: who called what, on whose behalf, and which rule decided. Reads the log where it lies."""
+"""`drawbridge audit`: who called what, on whose behalf, and which rule decided. Reads the log where it lies; to
+erase from it, the running gateway is asked, which records who did."""
 
 import sys
 from collections.abc import Iterator
@@ -14,13 +15,14 @@ from adapters.storage.audit.keys import load_audit_keys
 from adapters.storage.audit.reader import AuditReader, Query
 from adapters.storage.audit.verify import verify as verify_log
 from gateway.cli.audit_views import record_details, record_line, verification
-from gateway.cli.failure import FINDING, Failure
-from gateway.cli.moments import us_from
+from gateway.cli.failure import FINDING, USAGE, Failure
+from gateway.cli.moments import rfc3339_from, us_from
 from gateway.cli.options import AsJson, ConfigPath, DataPath, command_group, place
+from gateway.cli.remote import connect
 from gateway.cli.render import note, progress, say, show, show_line
 from gateway.core.json import Json, JsonObject
 
-app = command_group("Read, verify and export the audit log.")
+app = command_group("Read, verify, export and erase from the audit log.")
 
 Subject = Annotated[str, typer.Option("--as", help="Only what this principal called, or was called on its behalf.")]
 Call = Annotated[str, typer.Option("--call", help="Only these capabilities, as a glob: tool:orders/*.")]
@@ -87,6 +89,52 @@ def search(
         say(record_line(record))
     if not found:
         note("No record fits.")
+
+
+@app.command()
+def erase(
+    text: Annotated[str, typer.Argument(help="Words that stand in the record.", show_default=False)] = "",
+    subject: Subject = "",
+    call: Call = "",
+    outcome: Outcome = "",
+    run_id: RunId = "",
+    label: Label = "",
+    since: Since = "",
+    until: Until = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    config: ConfigPath = None,
+    data: DataPath = None,
+) -> None:
+    """Erase what is kept of what was said in the records that fit all that is given; the records stay."""
+    chosen: JsonObject = {
+        "text": text,
+        "subject": subject,
+        "call": call,
+        "outcome": outcome,
+        "run": run_id,
+        "label": label,
+        "since": rfc3339_from(us_from(since)) if since else "",
+        "until": rfc3339_from(us_from(until)) if until else "",
+    }
+    chosen = {name: said for name, said in chosen.items() if said}
+    if not chosen:
+        raise Failure(
+            "say which records", "Such as --as ben, --run ID, --call 'tool:orders/*', --until 30d.", code=USAGE
+        )
+    with connect(place(config, data)) as remote:
+        kept = remote.post("audit", "erase", body={**chosen, "count_only": True}).get("kept")
+        if kept and not yes and not typer.confirm(f"Erase {_bodies(kept)} for good?", err=True):
+            raise typer.Exit(FINDING)
+        erased = remote.post("audit", "erase", body=chosen).get("erased") if kept else 0
+    if as_json:
+        show({"erased": erased}, lambda: "", as_json=True)
+    else:
+        note(f"{_bodies(erased)} erased" if erased else "Nothing is kept of what was said there.")
+
+
+def _bodies(count: Json) -> str:
+    return "1 body" if count == 1 else f"{count} bodies"
 
 
 @app.command("show")

@@ -1,6 +1,7 @@
 """Commands that ask a running gateway, against the REST API on a real socket."""
 
 import functools
+import io
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -393,3 +394,24 @@ async def test_what_an_issuer_registered_the_gateway_as_is_listed_and_forgotten(
         ("registrations.forget", "theirs", "intent", ""),
         ("registrations.forget", "theirs", "outcome", "error"),
     ]
+
+
+async def test_kept_bodies_are_erased_once_it_is_said_which_and_that_it_is_meant(
+    bench: ApiBench, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.bodies.kept = 3
+    assert (await shell("audit", "erase", "--yes")).code == USAGE
+    assert bench.bodies.asked == []
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    refused = await shell("audit", "erase", "--as", "ana")
+    assert "Erase 3 bodies" in refused.err
+    assert (refused.code, bench.bodies.kept) == (FINDING, 3)
+
+    erased = await shell("audit", "erase", "--as", "ana", "--until", "2026-01-01T00:00:00Z", "--yes")
+    nothing = await shell("audit", "erase", "secret", "--json")
+    assert (erased.code, bench.bodies.kept) == (OK, 0)
+    assert "3 bodies erased" in erased.err
+    asked = bench.bodies.asked[-2]
+    assert (asked.tenant, asked.subject, asked.until_us) == ("default", "ana", 1_767_225_600_000_000)
+    assert json.loads(nothing.out) == {"erased": 0}
