@@ -10,6 +10,7 @@ import anyio
 import uvicorn
 
 from adapters.http.api import Api, ApiParts
+from adapters.http.api_configuration import RefusedConfiguration
 from adapters.http.api_ports import (
     AgentEntry,
     AuditQuery,
@@ -417,8 +418,13 @@ def an_approval(approval_id: str = "run_1.q1", *, role: str = "chief") -> Approv
     )
 
 
-async def reloaded() -> JsonObject:
-    return {"version": "snap-2", "changed": True}
+class FixedReload:
+    """Nothing is wrong with the file, unless it is told so."""
+
+    refused: RefusedConfiguration | None = None
+
+    async def __call__(self) -> JsonObject:
+        return {"version": "snap-2", "changed": True}
 
 
 def a_run(run_id: str = "run_1", *, state: str = "working", tenant: str = "default") -> Run:
@@ -469,6 +475,7 @@ class ApiBench:
         self.approving = DictApproving(an_approval(), an_approval("run_1.q2", role="support"))
         self.audit = ListAuditReader()
         self.bodies = FixedBodies()
+        self.reload = FixedReload()
         self.retention = CountingRetention()
         self.dead_letters = ListDeadLetters()
         self.costs = ListCosts()
@@ -508,7 +515,7 @@ class ApiBench:
             accounts=self.accounts,
             load=self.load,
             chaos=self.chaos,
-            reload=reloaded,
+            reload=self.reload,
             clock=self.clock,
             ids=CountingIds(),
             version="0.1.0",

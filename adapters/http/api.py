@@ -21,6 +21,7 @@ from adapters.http.api_audit import AuditEndpoints
 from adapters.http.api_call import Call, Recorder, answer, body_of, error_answer
 from adapters.http.api_catalog import CatalogEndpoints
 from adapters.http.api_chaos import ChaosReportEndpoints
+from adapters.http.api_configuration import Reload
 from adapters.http.api_contract import ENDPOINTS, PREFIX, openapi_document
 from adapters.http.api_costs import CostEndpoints
 from adapters.http.api_dead_letters import DeadLetterEndpoints
@@ -46,7 +47,6 @@ from adapters.http.api_ports import (
     MemoryKeeper,
     PinKeeper,
     Principals,
-    Reload,
     RunControl,
     RunExplainer,
     RunRetention,

@@ -6,7 +6,8 @@ import orjson
 from starlette.responses import Response
 
 from adapters.http.api_call import Call, Recorder, answer
-from adapters.http.api_ports import Directory, Explainer, Principals, Reload
+from adapters.http.api_configuration import Reload, refused_view
+from adapters.http.api_ports import Directory, Explainer, Principals
 from adapters.http.api_views import (
     capability_in_full,
     capability_view,
@@ -62,6 +63,7 @@ class CatalogEndpoints:
                 "startedAt": rfc3339(self._started_at_us),
                 "now": rfc3339(now_us),
                 "uptimeSeconds": (now_us - self._started_at_us) // 1_000_000,
+                "refusedConfiguration": refused_view(self._reload.refused, call.tenant),
                 "upstreams": [upstream_view(each) for each in self._directory.upstreams(call.tenant)],
                 "gaps": dict(self._gateway.gaps(call.tenant)),
                 "issuers": [issuer_view(each) for each in self._directory.issuers()],

@@ -374,12 +374,3 @@ class Directory(Protocol):
     def not_offered(self, tenant: str) -> Sequence[NotOffered]:
         """What is there, and under names or arguments with which it cannot be offered."""
         ...
-
-
-class Reload(Protocol):
-    async def __call__(self) -> JsonObject:
-        """Read the configuration again, as a whole or not at all: `version`, `changed`.
-
-        Raises: InvalidRequest: what is wrong, under `problems`; the old one stays.
-        """
-        ...

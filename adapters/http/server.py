@@ -80,6 +80,8 @@ class Health:
     conflicts: Callable[[], int] = field(default=int)
     """Things that are there and cannot be offered as the configuration has them."""
     storage_answers: Callable[[], bool] = field(default=lambda: True)
+    refuses: Callable[[], bool] = field(default=bool)
+    """Whether what the file says could not come into force: an older configuration is."""
 
     @property
     def status(self) -> str:
@@ -180,6 +182,7 @@ class Server:
                 "gaps": len(self._health.gaps()),
                 "breakers": self._health.open_breakers(),
                 "conflicts": self._health.conflicts(),
+                "configuration": "refused" if self._health.refuses() else "in force",
             }
             await respond(send, 200 if status == "ready" else 503, said)
         elif path.startswith(WELL_KNOWN):

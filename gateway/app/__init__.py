@@ -1,7 +1,8 @@
 """The composition root: the only place that names every part. Each file puts one thing together.
 
 - A gateway: `serve` (from start to end), `foundation` (what lives as long as the process, opened), `composition` (the
-  path and its neighbours), `doors` on a port of `listening`, `operations` (what the REST API asks).
+  path and its neighbours), `doors` on a port of `listening`, `operations` (what the REST API asks), `reloading`
+  (whether what the file says is in force).
 - Of the configuration: `sections` (which there are), `judging` (policies), `neighbours` (upstreams), `agents` (what
   runs know of them), `services` (OpenAPI), `buses`, `subscriptions` (topics that start runs), `mcp_offers`, `pins`.
 - Who is who: `oauth`, `oauth_client`, `upstream_tokens`, `accounts`.

@@ -26,6 +26,7 @@ from gateway.app.operations import (
     PrincipalsOfGateway,
 )
 from gateway.app.pins import PinsOfGateway
+from gateway.app.reloading import Reloading
 from gateway.core.model import DEFAULT_TENANT
 
 
@@ -36,6 +37,7 @@ class Doors:
     application: Server
     mcp: McpDoor
     health: Health
+    reloading: Reloading
 
 
 def doors_of(composition: Composition, listen: ListenSettings, *, port: int, address: str) -> Doors:
@@ -44,11 +46,13 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
     gateway, authenticator = composition.pipeline, foundation.authenticator
     clock, ids = foundation.clock, foundation.ids
     directory = DirectoryOfGateway(composition)
+    reloading = Reloading(composition.reload, clock)
     health = Health(
         gaps=lambda: gateway.gaps(DEFAULT_TENANT),
         open_breakers=lambda: sum(len(owner.open_breakers) for owner, _ in gateway.load(DEFAULT_TENANT).owners),
         conflicts=lambda: len(directory.not_offered(DEFAULT_TENANT)),
         storage_answers=lambda: foundation.changes is None or foundation.changes.answers,
+        refuses=lambda: reloading.refused is not None,
     )
     resource = ProtectedResource(foundation.access_tokens.resource, lambda: composition.sections.oauth)
     mcp = McpDoor(
@@ -72,17 +76,17 @@ def doors_of(composition: Composition, listen: ListenSettings, *, port: int, add
     application = Server(
         mcp=mcp,
         a2a=a2a,
-        api=Api(_api_parts(composition, directory)),
+        api=Api(_api_parts(composition, directory, reloading)),
         hosts=hosts_from(listen, port),
         health=health,
         stripped=is_identity_header,
         resources=resource.metadata,
         connect=ConnectDoor(foundation.accounts.connecting),
     )
-    return Doors(application=application, mcp=mcp, health=health)
+    return Doors(application=application, mcp=mcp, health=health, reloading=reloading)
 
 
-def _api_parts(composition: Composition, directory: DirectoryOfGateway) -> ApiParts:
+def _api_parts(composition: Composition, directory: DirectoryOfGateway, reloading: Reloading) -> ApiParts:
     foundation = composition.foundation
     return ApiParts(
         gateway=composition.pipeline,
@@ -107,7 +111,7 @@ def _api_parts(composition: Composition, directory: DirectoryOfGateway) -> ApiPa
         bodies=AuditBodiesOfGateway(foundation.directory.audit_db),
         load=composition.pipeline,
         chaos=ChaosOfGateway(composition),
-        reload=composition.reload,
+        reload=reloading,
         clock=foundation.clock,
         ids=foundation.ids,
         version=__version__,

@@ -20,8 +20,9 @@ from gateway.app.composition import Composition
 from gateway.app.doors import Doors, doors_of
 from gateway.app.foundation import Foundation, open_foundation
 from gateway.app.listening import Listener, address_of, bound
+from gateway.app.reloading import Reloading
 from gateway.app.sections import Sections, load_configuration
-from gateway.config.watch import Outcome, Reloaded, Watcher
+from gateway.config.watch import Outcome, Refused, Reloaded, Watcher
 from gateway.core.errors import InvalidRequest
 from gateway.core.model import DEFAULT_TENANT
 from gateway.plugins import load_patterns
@@ -90,7 +91,7 @@ async def _answer(
         current=lambda: composition.sections.configuration,
         load=partial(load_configuration, options.config, options.data),
         apply=composition.apply,
-        report=partial(_report, composition),
+        report=partial(_report, composition, doors.reloading),
         turn=composition.turn,
     )
 
@@ -121,14 +122,17 @@ async def _answer(
         foundation.directory.remove_endpoint()
 
 
-def _report(composition: Composition, outcome: Outcome) -> None:
-    if isinstance(outcome, Reloaded):
-        waiting = composition.waiting_for_a_start()
-        log.info("configuration reloaded", cause=outcome.cause, takes_effect_at_next_start=list(waiting))
-    else:
+def _report(composition: Composition, reloading: Reloading, outcome: Outcome) -> None:
+    if isinstance(outcome, Refused):
+        reloading.refuse(outcome.error, outcome.cause)
         log.warning(
             "configuration not reloaded; the present one stays", cause=outcome.cause, problem=outcome.error.message
         )
+        return
+    reloading.clear()
+    if isinstance(outcome, Reloaded):
+        waiting = composition.waiting_for_a_start()
+        log.info("configuration reloaded", cause=outcome.cause, takes_effect_at_next_start=list(waiting))
 
 
 def _refuse_demo_keys(foundation: Foundation, listen: ListenSettings) -> None:

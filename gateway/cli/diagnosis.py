@@ -119,6 +119,7 @@ def _running(at: Place) -> Iterator[Finding]:
     try:
         with connect(at) as remote:
             status = remote.get("status")
+            yield from in_force(status)
             yield from _upstreams(status)
             yield from _pins(remote)
             yield from _issuers(status)
@@ -129,6 +130,16 @@ def _running(at: Place) -> Iterator[Finding]:
             yield from _routers(at, remote)
     except Failure as failure:
         yield Finding(about="gateway", level="error", text=failure.message, hint=failure.hint)
+
+
+def in_force(status: JsonObject) -> Iterator[Finding]:
+    """Whether the gateway goes by what the file says."""
+    refused = json_object(status.get("refusedConfiguration"))
+    if refused:
+        problem = json_text(refused.get("problem")) or "an operator of the default tenant is told why"
+        text = f"the gateway refuses it since {json_text(refused.get('at'))}, and goes by the one before: {problem}"
+        hint = "Mend the file, or put the old one back: the gateway takes it up by itself."
+        yield Finding(about="configuration", level="error", text=text, hint=hint)
 
 
 def _upstreams(status: JsonObject) -> Iterator[Finding]:

@@ -41,15 +41,20 @@ class Refused:
     cause: Cause
 
 
-Outcome: TypeAlias = "Reloaded | Refused"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged:
+    """The file says, perhaps again, what is in force."""
+
+
+Outcome: TypeAlias = "Reloaded | Refused | Unchanged"
 
 
 class Watcher:
     """Watches the file of `current` and keeps the newest right version of it in force.
 
     `load` reads the file and may be called from another thread; `apply` brings a configuration into force or raises
-    and changes nothing; `report` hears of each attempt. A file whose text did not change is applied again only on a
-    signal or when asked, because the secrets it refers to may have changed.
+    and changes nothing; `report` hears of each attempt before the next. A file whose text did not change is applied
+    again only on a signal or when asked, because the secrets it refers to may have changed.
 
     Others may read the file and bring it into force as well. Whoever does both holds `turn` from before the one until
     after the other: what was read earlier never comes into force after what was read later.
@@ -118,7 +123,11 @@ class Watcher:
             with anyio.fail_after(self._timeout_s):
                 async with self._turn:
                     configuration = await anyio.to_thread.run_sync(self._load, abandon_on_cancel=True)
-                    if cause == "changed" and configuration.digest in (self._current().digest, self._refused):
+                    if cause == "changed" and configuration.digest == self._refused:
+                        return
+                    if cause == "changed" and configuration.digest == self._current().digest:
+                        self._refused = ""
+                        self._report(Unchanged())
                         return
                     self._refused = configuration.digest
                     await self._apply(configuration)

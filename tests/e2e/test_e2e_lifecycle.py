@@ -155,6 +155,29 @@ async def test_a_wrong_file_leaves_everything_as_it_is(wrong: str, gateway: Gate
         assert text_of(await ana.call("shop__look")) == '{"arguments": {}}'
 
 
+async def test_operators_see_that_the_file_was_refused_until_it_says_something_right(gateway: Gateway) -> None:
+    async with operator(gateway) as someone:
+
+        async def told() -> tuple[str, str]:
+            ready = json.loads((await someone.send("/readyz", b"", method="GET")).text)
+            refused = (await someone.api("/status")).json()["refusedConfiguration"]
+            return ready["configuration"], "" if refused is None else refused["cause"]
+
+        async def comes_to_be(wanted: tuple[str, str]) -> None:
+            with anyio.fail_after(120):
+                while await told() != wanted:  # noqa: ASYNC110 - another process gets there
+                    await anyio.sleep(0.05)
+
+        await comes_to_be(("in force", ""))
+        gateway.config.write_text("servers: [")
+        await comes_to_be(("refused", "changed"))
+        doctor = gateway.drawbridge("doctor", "--json")
+        found = json.loads(doctor.stdout)["findings"]
+        assert any("goes by the one before" in each["text"] for each in found)
+        gateway.write(gateway.configuration)
+        await comes_to_be(("in force", ""))
+
+
 async def test_a_key_that_is_gone_from_the_file_is_gone_at_once(gateway: Gateway) -> None:
     people = {"bob": {"roles": ["all"], "key": "env:ANA_KEY"}}
     async with Caller(gateway, "ana") as ana, operator(gateway) as someone:

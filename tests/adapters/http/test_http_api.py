@@ -10,13 +10,14 @@ import anyio.lowlevel
 import httpx2
 import pytest
 
+from adapters.http.api_configuration import RefusedConfiguration
 from adapters.http.api_contract import ENDPOINTS, PREFIX
 from gateway.core.errors import Unavailable
 from gateway.core.json import JsonObject
 from gateway.core.limits import Usage
 from gateway.core.ports.costs import Spent
 from tests.fakes import tool
-from tests.fakes_api import ApiBench, a_run, a_step
+from tests.fakes_api import OLGA, ApiBench, a_run, a_step
 
 pytestmark = pytest.mark.anyio
 
@@ -80,6 +81,7 @@ async def test_the_status_names_version_snapshot_and_upstreams() -> None:
         "gaps": {"calendar": "it cannot be reached"},
         "issuers": [{"name": "corp", "keys": 2, "ageSeconds": 61, "problem": ""}],
         "notOfferedCount": 101,
+        "refusedConfiguration": None,
     }
 
 
@@ -344,6 +346,16 @@ async def test_more_streams_than_the_bound_are_refused_and_closed_ones_counted_b
             after = await client.get("/runs/run_1/events")
     assert refused.status_code == 429
     assert "event: end" in after.text
+
+
+@pytest.mark.parametrize(("tenant", "problem"), [("default", "servers.acme: wrong"), ("beta", "")])
+async def test_why_a_configuration_was_refused_is_told_where_all_of_it_may_be_known(tenant: str, problem: str) -> None:
+    bench = ApiBench()
+    bench.reload.refused = RefusedConfiguration(at_us=1, cause="signal", problem="servers.acme: wrong")
+    bench.authenticator.tokens["olga-key"] = replace(OLGA, tenant=tenant)
+    async with operator(bench) as client:
+        refused = (await client.get("/status")).json()["refusedConfiguration"]
+    assert (refused["cause"], refused["problem"]) == ("signal", problem)
 
 
 async def test_explain_hands_on_the_arguments_as_an_object() -> None:

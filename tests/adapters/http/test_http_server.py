@@ -11,7 +11,7 @@ from adapters.http.settings import ListenSettings
 from adapters.identity.headers import is_identity_header
 
 pytestmark = pytest.mark.anyio
-SOUND = {"gaps": 0, "breakers": 0, "conflicts": 0}
+SOUND = {"gaps": 0, "breakers": 0, "conflicts": 0, "configuration": "in force"}
 
 
 class Recorder:
@@ -143,6 +143,12 @@ async def test_what_cannot_be_offered_is_told_and_keeps_nobody_from_being_ready(
     listening.health.ready = True
     listening.health.conflicts = lambda: 2
     assert await listening.ask("/readyz") == (200, {"status": "ready", **SOUND, "conflicts": 2})
+
+
+async def test_a_refused_configuration_is_told_and_keeps_nobody_from_being_ready() -> None:
+    listening = Listening()
+    listening.health.ready, listening.health.refuses = True, lambda: True
+    assert await listening.ask("/readyz") == (200, {"status": "ready", **SOUND, "configuration": "refused"})
 
 
 async def test_nobody_is_sent_to_a_gateway_whose_storage_does_not_answer() -> None:

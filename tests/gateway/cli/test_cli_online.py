@@ -13,8 +13,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from adapters.http.api_configuration import RefusedConfiguration
 from adapters.storage.directory import DataDirectory, Endpoint
-from gateway.cli.diagnosis import Finding, callers
+from gateway.cli.diagnosis import Finding, callers, in_force
 from gateway.cli.failure import FINDING, OK, UNREACHABLE, USAGE
 from gateway.cli.main import main
 from gateway.cli.options import Place
@@ -394,6 +395,20 @@ async def test_what_an_issuer_registered_the_gateway_as_is_listed_and_forgotten(
         ("registrations.forget", "theirs", "intent", ""),
         ("registrations.forget", "theirs", "outcome", "error"),
     ]
+
+
+async def test_doctor_says_that_the_gateway_refuses_what_the_file_says(bench: ApiBench, shell: Shell) -> None:
+    def found() -> list[Finding]:
+        with connect(shell.place) as remote:
+            return [*in_force(remote.get("status"))]
+
+    assert await anyio.to_thread.run_sync(found) == []
+    problem = "servers: no such thing"
+    bench.reload.refused = RefusedConfiguration(at_us=1_767_225_600_000_000, cause="changed", problem=problem)
+    [told] = await anyio.to_thread.run_sync(found)
+    assert (told.about, told.level) == ("configuration", "error")
+    assert "2026-01-01T00:00:00" in told.text
+    assert told.text.endswith(f"goes by the one before: {problem}")
 
 
 async def test_kept_bodies_are_erased_once_it_is_said_which_and_that_it_is_meant(

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.config.load import Configuration, load
 from gateway.config.problems import ConfigurationError
-from gateway.config.watch import Outcome, Refused, Reloaded, Watcher
+from gateway.config.watch import Outcome, Refused, Reloaded, Unchanged, Watcher
 from gateway.core.errors import DeadlineExceeded, Internal, Unavailable
 from gateway.core.limits import Limits
 
@@ -29,6 +29,8 @@ class Bench:
         self.file.write_text("limits: {depth: 1}\n")
         self.applied: list[int] = []
         self.failure: Exception | None = None
+        self.tells_all = False
+        """Also that a file says the same: one that is put in the old one's place may be noticed more than once."""
         sender, self._outcomes = anyio.create_memory_object_stream[Outcome](16)
         read = partial(load, self.file, SECTIONS)
         self.current = read()
@@ -38,13 +40,17 @@ class Bench:
             current=lambda: self.current,
             load=self.load,
             apply=self.apply,
-            report=sender.send_nowait,
+            report=self.report,
             turn=self.turn,
             settle_s=0.01,
             poll_s=0.1,
         )
         self._read = read
         self._sender = sender
+
+    def report(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Unchanged) or self.tells_all:
+            self._sender.send_nowait(outcome)
 
     def load(self) -> Configuration:
         configuration = self._read()
@@ -66,6 +72,10 @@ class Bench:
     async def outcome(self) -> Outcome:
         with anyio.fail_after(30):
             return await self._outcomes.receive()
+
+    async def comes_to(self, kind: type[Refused | Unchanged]) -> None:
+        while not isinstance(await self.outcome(), kind):
+            pass
 
     def close(self) -> None:
         self._sender.close()
@@ -111,6 +121,19 @@ async def test_a_wrong_file_leaves_the_old_one_in_force_and_the_next_right_one_c
 
         assert isinstance(right, Reloaded)
         assert (bench.applied, bench.depth) == ([3], 3)
+
+
+async def test_a_file_put_back_is_told_and_what_was_wrong_before_is_refused_again(
+    tmp_path: Path,
+) -> None:
+    async with watching(tmp_path) as bench:
+        bench.tells_all, bench.failure = True, Unavailable("no")
+        for _ in range(2):
+            bench.write("limits: {depth: 2}\n")
+            await bench.comes_to(Refused)
+            bench.write("limits: {depth: 1}\n")
+            await bench.comes_to(Unchanged)
+        assert (bench.applied, bench.depth) == ([], 1)
 
 
 async def test_a_configuration_that_cannot_be_applied_is_not_in_force(tmp_path: Path) -> None:
@@ -299,15 +322,16 @@ async def test_a_directory_that_cannot_be_watched_is_looked_at_now_and_then(tmp_
 async def test_a_file_that_says_the_same_is_not_applied_again_unless_asked(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     read = anyio.Event()
-    outcomes: list[Outcome] = []
+    outcomes: list[Refused | Reloaded] = []
 
     def reading() -> Configuration:
         anyio.from_thread.run_sync(read.set)
         return load(bench.file, SECTIONS)
 
     def report(outcome: Outcome) -> None:
-        outcomes.append(outcome)
-        done.set()
+        if not isinstance(outcome, Unchanged):
+            outcomes.append(outcome)
+            done.set()
 
     done = anyio.Event()
     watcher = Watcher(
