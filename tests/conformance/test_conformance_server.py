@@ -54,21 +54,21 @@ KNOWN: Mapping[str, Differences] = {
 
 @pytest.fixture(scope="module")
 def direct(everything_url: str) -> Mapping[str, Report]:
-    return _reports(lambda run: server_report(run, everything_url))
-
-
-def test_the_everything_server_itself_passes_every_check(direct: Mapping[str, Report], everything_url: str) -> None:
-    unpassed: dict[tuple[str, str], set[str]] = {}
+    """What a busy machine made of a check is not what the gateway is measured by."""
+    reports = {name: {**report} for name, report in _reports(lambda run: server_report(run, everything_url)).items()}
     for run in RUNS:
-        for scenario, outcome in direct[run.name].items():
-            failed = {*outcome.failed}
+        for scenario, outcome in reports[run.name].items():
             for _ in range(TRIES - 1):
-                if failed <= UNPASSED.get((run.name, scenario), set()):
+                if outcome.failed.keys() <= UNPASSED.get((run.name, scenario), set()):
                     break
-                failed = {*server_report(run, everything_url, scenarios=(scenario,))[scenario].failed}
-            if failed:
-                unpassed[run.name, scenario] = failed
-    assert unpassed == UNPASSED
+                outcome = server_report(run, everything_url, scenarios=(scenario,)).get(scenario, outcome)
+            reports[run.name][scenario] = outcome
+    return reports
+
+
+def test_the_everything_server_itself_passes_every_check(direct: Mapping[str, Report]) -> None:
+    failed = {(run, scenario): {*each.failed} for run, report in direct.items() for scenario, each in report.items()}
+    assert {where: checks for where, checks in failed.items() if checks} == UNPASSED
     assert len(direct[NEWEST]) > 60
 
 
