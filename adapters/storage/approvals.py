@@ -58,6 +58,10 @@ class SqlApprovals:
         withdrawn = update(approvals).where(_c.run_id == run_id, _c.state == "pending").values(state="withdrawn")
         await self._database.write(lambda connection: connection.execute(withdrawn).rowcount)
 
+    async def renew(self, run_id: str) -> None:
+        renewed = update(approvals).where(_c.run_id == run_id, _c.state == "withdrawn").values(state="pending")
+        await self._database.write(lambda connection: connection.execute(renewed).rowcount)
+
     async def find(self, tenant: str, approval_id: str) -> Approval | None:
         row = await self._database.read(
             lambda connection: connection.execute(_BY_ID, {"of_id": approval_id}).mappings().first()

@@ -81,8 +81,12 @@ async def test_what_nobody_answered_expires_or_is_withdrawn(approvals: Approvals
     await approvals.withdraw("run_1")
     states = {each.id: each.state for each in await approvals.list("default")}
     assert states == {"run_1.q1": "expired", "run_1.q2": "withdrawn"}
+    late = replace(approved(), id="run_1.q2", number=2)
     with pytest.raises(Conflict):
-        await approvals.answer(replace(approved(), id="run_1.q2", number=2))
+        await approvals.answer(late)
+    await approvals.renew("run_1")
+    assert {each.id: each.state for each in await approvals.list("default")} == {**states, "run_1.q2": "pending"}
+    assert (await approvals.answer(late)).state == "approved"
 
 
 async def test_they_are_listed_newest_first_and_narrowed(approvals: Approvals) -> None:

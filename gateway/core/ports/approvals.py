@@ -72,6 +72,10 @@ class Approvals(Protocol):
         """The run has ended: nobody has to answer any more."""
         ...
 
+    async def renew(self, run_id: str) -> None:
+        """The run goes on after all: what was withdrawn waits again, for as long as it had been given."""
+        ...
+
     async def find(self, tenant: str, approval_id: str) -> Approval | None: ...
 
     async def list(

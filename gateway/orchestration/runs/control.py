@@ -1,5 +1,7 @@
 """What may be done to a run from outside: cancel it, let it go on, answer its question."""
 
+from collections.abc import Sequence
+
 import anyio
 import structlog
 
@@ -8,9 +10,9 @@ from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.limits import Budget
 from gateway.core.model import Request, ignore_event
 from gateway.core.ports.gateway import Gateway
-from gateway.core.ports.runs import Run, RunEvent, RunStep, Told
+from gateway.core.ports.runs import Moved, Run, RunEvent, RunStep, Told
 from gateway.core.task import TaskState
-from gateway.orchestration.records.events import progress_body, status_body
+from gateway.orchestration.records.events import ends, progress_body, status_body
 from gateway.orchestration.records.spec import RunSpec, spec_from_json
 from gateway.orchestration.running.dead_letter_queue import DeadLetterQueue
 from gateway.orchestration.running.pauses import Gates
@@ -150,6 +152,7 @@ class Control:
         if stopped or ended in ("canceled", "dead"):
             # Whoever reopened it may not have come to this: the engine was away, or the process has died.
             async with self._resuming:
+                await self._asks_again(run)
                 await self._wiring.journal.resume(run.id)
             await self._dead_letter_queue.gone_on(run, by=by)
         if run.paused_at_us and await runs.unpause(run.id, at_us):
@@ -167,6 +170,16 @@ class Control:
         stood_still_us = (run.paused_at_us or at_us) - max((*worked_us, *resumed_us), default=run.created_at_us)
         told = Told(key=f"resumed {at_us}", body=RESUMED, at_us=at_us)
         await runs.reopen(run.id, told, by_us=max(0, stood_still_us))
+
+    async def _asks_again(self, run: Run) -> None:
+        """What the run waited for when it was stopped it will wait for again, and does not ask for anew."""
+        await self._wiring.approvals.renew(run.id)
+        events, at_us = await self._wiring.runs.events(run.id), self._wiring.clock.now_us()
+        asked = _waits_for(events)
+        if asked is not None:
+            told = Told(key=f"asked again {events[-1].seq}", body=asked.body, at_us=at_us)
+            moved = Moved(state=TaskState.INPUT_REQUIRED.value, at_us=at_us)
+            await self._wiring.runs.tell(run.id, events=(told,), moved=moved)
 
     async def fork(self, run_id: str, step: str) -> Run:
         """See `Forks.fork`."""
@@ -257,6 +270,18 @@ class Control:
             await gateway.call(request, ignore_event)
         except GatewayError as error:
             log.info("a worker was not told that its run is canceled", target=step.target, reason=error.message)
+
+
+def _waits_for(events: Sequence[RunEvent]) -> RunEvent | None:
+    """The question of its own that a run waited with for its caller when it was stopped; None where there was none."""
+    for each in reversed(events):
+        if _asks(each):
+            # Whoever asked through it was stopped with it, and asks anew.
+            detail = json_object(each.body.get("detail"))
+            return None if detail.get("run") or detail.get("asks") else each
+        if each.body.get("kind") == "status" and not ends(each) and each.body != RESUMED:
+            return None
+    return None
 
 
 def _asks(event: RunEvent) -> bool:

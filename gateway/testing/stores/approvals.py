@@ -36,6 +36,11 @@ class MemoryApprovals:
             if each.run_id == run_id and each.state == "pending":
                 self.kept[each.id] = replace(each, state="withdrawn")
 
+    async def renew(self, run_id: str) -> None:
+        for each in list(self.kept.values()):
+            if each.run_id == run_id and each.state == "withdrawn":
+                self.kept[each.id] = replace(each, state="pending")
+
     async def find(self, tenant: str, approval_id: str) -> Approval | None:
         known = self.kept.get(approval_id)
         return known if known is not None and known.tenant == tenant else None

@@ -226,3 +226,51 @@ async def test_a_canceled_run_waits_for_nobody() -> None:
         approval = await asked(around)
         await orchestrator.control.cancel(approval.run_id)
     assert around.approvals.kept[approval.id].state == "withdrawn"
+
+
+async def test_a_canceled_run_that_goes_on_waits_again_for_whoever_it_had_asked() -> None:
+    around = world()
+    async with around.up() as (orchestrator, _):
+        await around.ask(meta=LATER)
+        approval = await asked(around)
+        for _ in range(2):
+            await orchestrator.control.pause(approval.run_id)
+            await orchestrator.control.cancel(approval.run_id)
+            await orchestrator.control.resume(approval.run_id)
+            assert around.approvals.kept[approval.id].state == "pending"
+        await orchestrator.approving.answer(CARL, approval.id, "approved", value={"amount": 3})
+        said: Json = {"approved": True, "by": "carl", "value": {"amount": 3}, "comment": ""}
+        assert await answer_of(around) == [True, said]
+
+
+async def test_a_canceled_run_that_goes_on_waits_again_for_its_caller() -> None:
+    class Wondering(Asking):
+        async def run(self, task: Task, steps: Steps) -> Outcome:
+            for prompt in ("Which?", "Sure?"):
+                said = await steps.ask(Question(prompt=prompt), timeout_s=30)
+            return Outcome(text="done", value=[said.given, said.value])
+
+    async def waits(prompt: str) -> str:
+        [run_id] = around.runs.runs
+        while around.runs.runs[run_id].state != "input_required" or not said_last(prompt):
+            await anyio.lowlevel.checkpoint()
+        return run_id
+
+    def said_last(prompt: str) -> bool:
+        [log] = around.runs.log.values()
+        return (
+            next((each.body["text"] for each in reversed(log.values()) if each.body["kind"] == "status"), "") == prompt
+        )
+
+    around = World(patterns={"asking": Wondering}, workflows={"help": WorkflowSettings(pattern="asking")})
+    async with around.up() as (orchestrator, _):
+        await around.ask(meta=LATER)
+        for prompt in ("Which?", "Sure?"):
+            for _ in range(2):
+                run_id = await waits(prompt)
+                await orchestrator.control.pause(run_id)
+                await orchestrator.control.cancel(run_id)
+                await orchestrator.control.resume(run_id)
+            run_id = await waits(prompt)
+            await around.ask("this", meta={"task": run_id, "message_id": prompt, "return_immediately": True})
+        assert await answer_of(around) == [True, {"message": "this"}]
