@@ -225,12 +225,21 @@ class Execution:
         await persistently(lambda: self.wiring.scratch.release_all(run_id))
         if state is TaskState.FAILED:
             await self.dead_letter_queue.receive(replace(run, error=ended.error), "failed")
+        if await self._is_to_undo(state):
+            raise RunInterrupted  # as it goes on, it finds that it was canceled
         moved = Moved(state=state.value, at_us=at_us, output=ended.to_json(), error=ended.error, usage=ended.usage)
         events = (
             Told(key=ANSWER, body=artifact_body(ANSWER, ended.content), at_us=at_us),
             Told(key="ended", body=status_body(state, ended.error), at_us=at_us),
         )
         await persistently(lambda: runs.tell(run_id, events=events, moved=moved))
+
+    async def _is_to_undo(self, state: TaskState) -> bool:
+        """Whether another process canceled it since it looked, and told its callers so."""
+        if self.wiring.alone or state is TaskState.CANCELED:
+            return False
+        standing = await persistently(lambda: self.wiring.runs.standing(self.spec.run_id))
+        return standing is not None and standing.state == TaskState.CANCELED.value
 
 
 def _task_of(spec: RunSpec) -> Task:

@@ -73,10 +73,15 @@ class Control:
         self._canceling.add(run.id)
         try:
             await self._wiring.journal.cancel(run.id)
+            # It may have come to its end while all this was looked up.
+            self._refuse_ended(await self._latest(run))
             await self._tell_workers(run)
             await self._runs.stopped(run.id, TaskState.CANCELED, "the run was canceled")
         finally:
             self._canceling.discard(run.id)
+        return await self._latest(run)
+
+    async def _latest(self, run: Run) -> Run:
         return await self._wiring.runs.find(run.tenant, run.id) or run
 
     async def taken_back(self, new: Run) -> None:
@@ -111,13 +116,13 @@ class Control:
 
     async def _undone(self, run: Run) -> Run:
         """The run, marked as canceled: wherever it is executed, now or after a crash, it stops and undoes."""
-        self._refuse_ended(run)
+        self._refuse_ended(await self._latest(run))
         self.gates.cancel(run.id)
         runs, at_us = self._wiring.runs, self._wiring.clock.now_us()
         # Not told as the end it is for its callers: steps that undo it may be open.
         await runs.update(run.id, state=TaskState.CANCELED.value, at_us=at_us, error=CANCELED)
         await runs.append(run.id, f"canceled {at_us}", status_body(TaskState.CANCELED, CANCELED), at_us)
-        return await runs.find(run.tenant, run.id) or run
+        return await self._latest(run)
 
     async def pause(self, run_id: str) -> None:
         """Let no further step of the run begin; those under way go on, and its clock stands still.

@@ -16,7 +16,7 @@ from gateway.core.limits import Budget, Usage
 from gateway.core.model import Accepted, Complete
 from gateway.core.ports.journal import Journal
 from gateway.core.ports.orchestration import Node, Outcome, PatternType, Steps
-from gateway.core.ports.runs import Standing
+from gateway.core.ports.runs import RunEvent, Standing
 from gateway.core.task import Task, TaskState
 from gateway.orchestration.running import persistence, stopping
 from gateway.orchestration.running.ledger import Ledger
@@ -25,6 +25,7 @@ from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.orchestration.wiring import Wiring
 from gateway.patterns.sequential.pattern import Sequential
 from gateway.testing.stores.runs import MemoryRuns
+from gateway.testing.stores.scratch import MemoryScratch
 from tests.fakes_orchestration import ANA, Asked, World, answer, failing, says, told
 
 pytestmark = pytest.mark.anyio
@@ -349,3 +350,69 @@ async def test_a_run_that_ends_before_it_can_be_canceled_keeps_what_it_has_done(
         with pytest.raises(Conflict):
             await orchestrator.control.cancel(run_id)
     assert undone(around) == []
+
+
+async def test_a_run_that_another_process_cancels_as_it_ends_undoes_what_it_has_done() -> None:
+    class Ending(MemoryScratch):
+        """The other one is there between the last look of the run and the telling of its end."""
+
+        async def release_all(self, run_id: str) -> None:
+            await super().release_all(run_id)
+            if not undone(around):
+                await around.runs.update(run_id, state="canceled", at_us=around.clock.now_us())
+                ending.set()
+
+    ending = anyio.Event()
+    around = stages({"agent": "b"}, world=Shared)
+    around.scratch = Ending()
+    async with around.up():
+        await around.ask(meta={"return_immediately": True})
+        await ending.wait()
+        await anyio.wait_all_tasks_blocked()
+        (run_id,) = around.runs.runs
+        assert around.runs.runs[run_id].state == "canceled"
+    # Its journal lets it go on by itself; the one of this test does so as it is launched.
+    async with around.up() as (_, journal):
+        await journal.wait(run_id)
+    assert around.runs.runs[run_id].state == "canceled"
+    assert undone(around) == ["A"]
+
+
+async def test_a_run_that_ends_while_its_cancellation_looks_it_up_stays_ended() -> None:
+    class Slow(MemoryRuns):
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked, self.answers = anyio.Event(), anyio.Event()
+
+        async def events(self, run_id: str, after: int = 0) -> tuple[RunEvent, ...]:
+            found = await super().events(run_id, after)
+            if reached.is_set() and not self.asked.is_set():
+                self.asked.set()
+                await self.answers.wait()
+            return found
+
+    async def held(asked: Asked) -> Json:
+        reached.set()
+        await may_end.wait()
+        return {"id": "A"}
+
+    reached, may_end = anyio.Event(), anyio.Event()
+    settings = {"pattern": "sequential", "stages": [{"agent": "a"}]}
+    around = World(patterns={"sequential": Sequential}, workflows={"help": WorkflowSettings.model_validate(settings)})
+    around.agents.answers["agent:a"] = held
+    around.runs = runs = Slow()
+    async with around.up() as (orchestrator, journal), anyio.create_task_group() as group:
+        await around.ask(meta={"return_immediately": True})
+        await reached.wait()
+        (run_id,) = runs.runs
+
+        async def cancel() -> None:
+            with pytest.raises(Conflict):
+                await orchestrator.control.cancel(run_id)
+
+        group.start_soon(cancel)
+        await runs.asked.wait()
+        may_end.set()
+        await journal.wait(run_id)
+        runs.answers.set()
+    assert [run.state for run in runs.runs.values()] == ["completed"]
