@@ -273,10 +273,11 @@ def _ended(outcome: Outcome, steps: RunSteps, undone: list[Undone], spec: RunSpe
         "gaps": [_gap_to_json(gap) for gap in outcome.gaps],
         "steps": [_shown(name, result) for name, result in steps.results],
     }
-    structured |= _said_of_answer(outcome, [result for _, result in steps.results])
+    results = [result for _, result in steps.results]
+    notices = (*steps.notices, *(each.quality for each in results if each.quality))
+    structured |= _said_of_answer(replace(outcome, notices=(*outcome.notices, *notices)))
     if undone:
         structured["undone"] = [each.to_json() for each in undone]
-    results = [result for _, result in steps.results]
     return Ended(
         state=TaskState.FAILED if outcome.error else TaskState.COMPLETED,
         content=Content(parts=(text_part(outcome.text), data_part(structured)), structured=structured),
@@ -286,12 +287,11 @@ def _ended(outcome: Outcome, steps: RunSteps, undone: list[Undone], spec: RunSpe
     )
 
 
-def _said_of_answer(outcome: Outcome, results: list[StepResult]) -> JsonObject:
+def _said_of_answer(outcome: Outcome) -> JsonObject:
     """What is said of an answer beside it, where there is something to say."""
     said: JsonObject = {"error": outcome.error} if outcome.error else {}
-    notices = dict.fromkeys((*outcome.notices, *(each.quality for each in results if each.quality)))
-    if notices:
-        said["notices"] = [*notices]
+    if outcome.notices:
+        said["notices"] = [*dict.fromkeys(outcome.notices)]
     if outcome.confidence is not None:
         said["confidence"] = outcome.confidence
     if outcome.why:

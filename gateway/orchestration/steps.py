@@ -31,6 +31,7 @@ from gateway.orchestration.step.notes import keep, kept
 from gateway.orchestration.step.offers import offer_from_json, offer_of, offer_to_json
 from gateway.orchestration.step.questions import Questions
 from gateway.orchestration.step.scratchpad import RunScratchpad
+from gateway.orchestration.step.taking_over import taken_over
 
 _UNSURE = frozenset({"timeout", "in_doubt"})
 """How a tool's call ends of which nobody knows what it has done."""
@@ -59,6 +60,8 @@ class RunSteps:
         self._stopping = Stopping(gate=run.gate, group=run.group, withdraw=self._questions.withdrawn)
         if may_undo(run.spec.settings):
             self._stopping.begin()
+        self.notices: list[str] = []
+        """Who stood in for whoever fills a role."""
         self.results: list[tuple[str, StepResult]] = []
         """Every step's name and result so far, in the order in which they were drawn."""
 
@@ -89,6 +92,13 @@ class RunSteps:
         order = self._order(node, slot, target_name(node.target))
         result = await self._in_slot(slot, order)
         self._account(order, result)
+        other = taken_over(node, result)
+        if other is None:
+            return result
+        because = f"{node.target} failed: {result.because}"
+        await self.decided("fallback", target_name(other.target), because=because)
+        result = await self.call(other)
+        self.notices += [node.notice] if result.ok and node.notice else []
         return result
 
     async def graph(

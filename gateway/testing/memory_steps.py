@@ -16,6 +16,7 @@ from gateway.core.ports.orchestration import Answer, Node, Note, Offer, Question
 from gateway.core.ports.scratchpad import Scratchpad
 from gateway.orchestration.running.undoing import Undone, undone
 from gateway.orchestration.step.graphs import in_order, is_step_name, usable
+from gateway.orchestration.step.taking_over import taken_over
 from gateway.testing.memory_scratchpad import MemoryScratchpad
 from gateway.testing.work import Job, Started, Workshop
 
@@ -82,7 +83,9 @@ class MemorySteps:
         name = node.target.rpartition(":")[2].rpartition("/")[2]
         started = self._start(self._job(node, name, node.again or f"{self._run_id}/{self.draw()}"))
         self.now_s = max(self.now_s, started.ends_s)
-        return self._over(started)
+        result = self._over(started)
+        other = taken_over(node, result)
+        return result if other is None else await self.call(other)
 
     async def graph(
         self, nodes: Mapping[str, Node], *, limit: int, deadline_s: float | None = None

@@ -565,3 +565,43 @@ def test_a_turn_that_fails_without_a_word_about_it_is_found_and_named(desk: Desk
         "silent": ["turn 1: error"],
         "said": [],
     }
+
+
+ROLES = """\
+gateway:
+  workflows:
+    supervises: {pattern: supervisor, planner: bad, agents: [ok], fallback: {bad: plan}}
+    words: {pattern: supervisor, plan: [{id: one, agent: ok}], synthesiser: bad, fallback: {bad: word}}
+    reviews: {pattern: supervisor, plan: [{id: one, agent: ok}], critic: bad, fallback: {bad: review}}
+    weighs: {pattern: consensus, agents: [ok, ok2], judge: bad, consensus: {rubric: {a: {}}}, fallback: {bad: j}}
+    routes: {pattern: router, agents: [ok, ok2], classifier: bad, fallback: {bad: classify}}
+    criticises: {pattern: reflection, agents: [ok], critic: bad, fallback: {bad: score}}
+    reconciles: {pattern: concurrent, agents: [ok, ok2], reconciler: bad, fallback: {bad: word}}
+    plans: {pattern: plan_execute, planner: bad, synthesiser: word, executor: ok, fallback: {bad: plan}}
+    checks:
+      pattern: event_driven
+      agents: [ok]
+      goal_checker: bad
+      event_driven: {workers: {ok: {topics: [request]}}}
+      fallback: {bad: goal}
+mocks:
+  agent:bad: {error: broken}
+  agent:ok: {value: {v: 1}}
+  agent:ok2: {value: {v: 1}}
+  agent:plan: {value: {steps: [{id: s1, agent: ok, instruction: do it}]}}
+  agent:review: {value: {reviews: [{step: one, verdict: accept}]}}
+  agent:word: {text: told}
+  agent:j: {value: {scores: {A: {a: 1}, B: {a: 0}}}}
+  agent:classify: {value: {worker: ok, confidence: 1}}
+  agent:score: {value: {score: 1}}
+  agent:goal: {value: {reached: true}}
+scenarios:
+"""
+
+
+def test_whoever_fills_a_role_and_fails_has_its_fallback_asked(desk: Desk) -> None:
+    workflows = ["supervises", "words", "reviews", "weighs", "routes", "criticises", "reconciles", "plans", "checks"]
+    said = "{gaps: [], notices: {$each: {$contains: stood in for bad}, $length: 1}, trace: {counts: {'agent:bad': 1}}}"
+    scenarios = [f"  {each}: {{workflow: {each}, say: go, expect: {said}}}\n" for each in workflows]
+    report = desk.report(ROLES + "".join(scenarios))
+    assert {name: whats(each) for name, each in report.items()} == {name: [] for name in workflows}

@@ -136,6 +136,10 @@ class Node:
     phase: Phase = ""
     task: TaskView | None = None
     """What it is told of the original task; None for all of it."""
+    instead: str = ""
+    """Capability name of whoever is asked where its target fails, as another attempt; of `Steps.call` only."""
+    notice: str = ""
+    """Said in the run's answer where that one answered."""
     reads: tuple[str, ...] = ()
     """Scratchpad keys handed to it."""
     publishes: bool = False

@@ -75,7 +75,8 @@ def _producer_in(settings: JsonObject) -> Role:
     executor = role_in(settings, "executor")
     workers = workers_in(settings)
     if executor is not None and not workers:
-        return executor
+        # Whoever stands in for the producer is asked when it has been asked often enough.
+        return replace(executor, stand_in=None)
     if executor is None and len(workers) == 1:
         return Role(name="producer", target=workers[0])
     raise InvalidRequest(
@@ -87,10 +88,13 @@ def _producer_in(settings: JsonObject) -> Role:
 
 def _refuse_self_praise(rules: ReflectionRules) -> None:
     """Raises: InvalidRequest: whoever writes, or may take over from them, would weigh their own work."""
-    writers = {rules.producer.target, *(each.target for each in rules.tries.stand_ins.values())}
+    stand_in = rules.tries.stand_ins.get(rules.producer.target)
+    writers = {rules.producer.target, *([] if stand_in is None else [stand_in.target])}
     for role in (rules.critic, rules.goal_checker):
-        if role is not None and role.target and role.target in writers:
-            message = f"{role.target} would judge its own work: producer and {role.name} must be different"
+        judges = () if role is None else (role.target, *([] if role.stand_in is None else [role.stand_in.target]))
+        own = next((each for each in judges if each and each in writers), "")
+        if role is not None and own:
+            message = f"{own} would judge its own work: producer and {role.name} must be different"
             raise InvalidRequest(message, detail={"setting": role.name})
 
 

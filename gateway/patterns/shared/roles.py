@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from gateway.core.errors import InvalidRequest
 from gateway.core.json import Json, JsonObject, json_object, json_text
 from gateway.core.ports.orchestration import Node, StepResult
-from gateway.patterns.shared.settings import contract, seconds, target_in
+from gateway.patterns.shared.settings import StandIn, contract, seconds, stand_ins, target_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,8 @@ class Role:
     input_schema: "JsonObject | None" = None
     output_schema: "JsonObject | None" = None
     timeout_s: float | None = None
+    stand_in: StandIn | None = None
+    """Who is asked where the target fails."""
 
     def node(self, given: JsonObject) -> Node:
         """The step that asks whoever fills the role. Not for rules."""
@@ -33,6 +35,8 @@ class Role:
             timeout_s=self.timeout_s,
             input_schema=self.input_schema,
             output_schema=self.output_schema,
+            instead="" if self.stand_in is None else self.stand_in.target,
+            notice="" if self.stand_in is None else self.stand_in.notice,
         )
 
 
@@ -44,22 +48,25 @@ def role_in(settings: JsonObject, name: str, rules: Collection[str] = ()) -> Rol
     said = settings.get(name)
     if not said:
         return None
+    others = stand_ins(settings)
     if isinstance(said, str):
-        return Role(name=name, target=f"agent:{said}")
+        return Role(name=name, target=f"agent:{said}", stand_in=others.get(f"agent:{said}"))
     entry = json_object(said)
     rule = json_text(entry.get("rule"))
     if rule and rule not in rules:
         known = ", ".join(sorted(rules)) or "none"
         raise InvalidRequest(f"the {name} has no rule {rule}; there is {known}", detail={"setting": name})
+    target = "" if rule else target_in(entry)
     return Role(
         name=name,
-        target="" if rule else target_in(entry),
+        target=target,
         rule=rule,
         options=json_object(entry.get("options")),
         input=json_object(entry.get("input")),
         input_schema=contract(entry.get("input_schema")),
         output_schema=contract(entry.get("output_schema")),
         timeout_s=seconds(entry.get("timeout_s")),
+        stand_in=others.get(target),
     )
 
 

@@ -262,6 +262,7 @@ async def test_what_is_not_good_enough_fails_the_run_where_the_limits_say_so(sai
         {"agents": ["a", "b"], "critic": "c"},
         {"agents": ["a"], "executor": "b", "critic": "c"},
         {"agents": ["a"], "critic": "b", "fallback": {"a": "b"}},
+        {"agents": ["a"], "critic": "b", "fallback": {"b": "a"}},
         {"agents": ["a"], "critic": "b", "goal_checker": "a"},
         {"agents": ["a"], "critic": {"rule": "taste"}},
         {"agents": ["a"], "critic": {"rule": "rules"}},
