@@ -408,7 +408,7 @@ async def test_a_legacy_server_is_told_that_a_call_is_no_longer_wanted(how: str)
 
             async def one() -> None:
                 with pytest.raises(DeadlineExceeded):
-                    await call(upstream, tool(), a_request(params("modern"), within_s=2))
+                    await call(upstream, tool(), a_request(params("modern"), within_s=5))
 
             calls.start_soon(one)
             while not server.exchanges or message(server.exchanges[-1]).get("method") != "tools/call":

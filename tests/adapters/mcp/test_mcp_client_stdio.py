@@ -425,7 +425,8 @@ async def test_a_program_that_does_not_read_meets_the_deadline_and_a_bound() -> 
         with pytest.raises(DeadlineExceeded):
             await call(upstream, tool(), a_request(within_s=0.5))
         with pytest.raises(Unavailable):
-            for _ in range(6):
+            # Some may have no time left before they are sent.
+            for _ in range(100):
                 with pytest.raises(DeadlineExceeded):
                     await call(upstream, tool(), a_request(plain({"x": "x" * 4_000_000}), within_s=0.05))
 

@@ -457,7 +457,7 @@ async def test_on_a_shared_process_what_is_said_to_nobody_reaches_only_the_one_c
         assert (heard(first), heard(second)) == (["held"], [])
         # One that was given up may be worked on all the same.
         with pytest.raises(DeadlineExceeded):
-            await upstream.call(of({"hold": 1}, able={}, within_s=1), tool(), first)
+            await upstream.call(of({"hold": 1}, able={}, within_s=5), tool(), first)
         await upstream.call(of(who="bob", able={}), tool(), second)
         assert heard(second) == []
         await upstream.call(of(who="bob", able={}), tool(), second)

@@ -87,7 +87,7 @@ async def test_a_run_under_way_is_shown_with_what_its_steps_and_their_questions_
         assert isinstance(found, Accepted)
         assert found.labels == ASKED.join(SAID).join(other)
         with pytest.raises(DeadlineExceeded) as late:
-            await around.request("task.subscribe", who=AGENT, meta={"task": run_id}, seconds=0.05)
+            await around.request("task.subscribe", who=AGENT, meta={"task": run_id}, seconds=2.0)
         assert late.value.sources == found.labels.untrusted
         group.cancel_scope.cancel()
 

@@ -99,7 +99,7 @@ async def test_a_step_that_fails_the_run_has_those_undone_that_stood_the_last_fi
 
 async def test_what_the_run_goes_on_without_is_undone_and_the_rest_stands() -> None:
     undo: JsonObject = {"tool": "rooms/free", "input": {"id": "$task.trip"}}
-    around = world(A, step("slow", timeout_s=0.2, undo=undo), limits=ONCE)
+    around = world(A, step("slow", timeout_s=1.0, undo=undo), limits=ONCE)
     around.agents.answers["agent:slow"] = never
     result = await asked(around, fails=False)
     assert freed(around) == [7], "nobody knows what it has done, and the answer does without it"
@@ -109,7 +109,7 @@ async def test_what_the_run_goes_on_without_is_undone_and_the_rest_stands() -> N
 
 
 async def test_what_cannot_be_undone_without_an_answer_is_named() -> None:
-    around = world(A, step("slow", timeout_s=0.2), limits=ONCE)
+    around = world(A, step("slow", timeout_s=1.0), limits=ONCE)
     around.agents.answers["agent:slow"] = never
     result = await asked(around, fails=False)
     assert freed(around) == []
