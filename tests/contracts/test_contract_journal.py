@@ -41,7 +41,8 @@ class DbosEngines:
 
     @asynccontextmanager
     async def open(self, body: RunBody, *, pending_limit: int = 1000) -> AsyncGenerator[Journal]:
-        journal = DbosJournal(self.place, pending_limit=pending_limit, poll_s=0.05)
+        # No lease lapses here: on a machine that is held up for long, it would in the middle of a run.
+        journal = DbosJournal(self.place, pending_limit=pending_limit, poll_s=0.05, lease_s=120.0)
         await journal.launch(body)
         try:
             with anyio.fail_after(60):

@@ -161,7 +161,7 @@ class Engines:
         open_steps = SqlOpenSteps(database)
         await open_steps.load()
         runs, notes, scratch = SqlRunStore(database), SqlNotes(database), SqlScratchStore(database)
-        journal = DbosJournal(PostgresServer(url, connections=5))
+        journal = DbosJournal(PostgresServer(url, connections=5), lease_s=120.0)
         yield replace(wired(journal, runs, open_steps, scratch, notes), alone=False)
         await database.aclose()
 

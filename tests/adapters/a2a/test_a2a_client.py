@@ -209,7 +209,7 @@ async def test_a_canceled_call_cancels_the_task_unless_an_a2a_client_merely_left
         heard = Heard()
         async with anyio.create_task_group() as group:
             group.start_soon(call, upstream, asking(saying("wait"), protocol=protocol, stream=True), heard)
-            with anyio.fail_after(30):
+            with anyio.fail_after(120):
                 await deeds.working.wait()
                 await heard.first.wait()
             group.cancel_scope.cancel()
@@ -220,7 +220,7 @@ async def test_a_canceled_call_cancels_the_task_unless_an_a2a_client_merely_left
 async def test_going_down_cancels_no_task(deeds: Deeds, agent: str) -> None:
     async with upstream_to(agent) as upstream, anyio.create_task_group() as group:
         group.start_soon(call, upstream, asking(saying("wait"), within_s=30.0))
-        with anyio.fail_after(30):
+        with anyio.fail_after(120):
             await deeds.working.wait()
         upstream.leave()
         group.cancel_scope.cancel()
@@ -282,7 +282,7 @@ async def test_a_step_whose_task_is_still_running_is_followed_to_its_end(deeds: 
         heard = Heard()
         async with anyio.create_task_group() as group:
             group.start_soon(call, upstream, asking(saying("wait"), protocol="a2a", stream=True), heard)
-            with anyio.fail_after(30):
+            with anyio.fail_after(120):
                 await deeds.working.wait()
                 await heard.first.wait()
             group.cancel_scope.cancel()
@@ -296,7 +296,7 @@ async def test_a_step_whose_task_is_still_running_is_followed_to_its_end(deeds: 
         resumed = Heard()
         async with anyio.create_task_group() as group:
             group.start_soon(resume)
-            with anyio.fail_after(30):
+            with anyio.fail_after(120):
                 await resumed.first.wait()
             deeds.release.set()
 

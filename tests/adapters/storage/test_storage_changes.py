@@ -162,7 +162,7 @@ async def test_events_of_several_gateways_are_numbered_without_gaps_and_kept_onc
     async def append(store: SqlRunStore, key: str) -> None:
         kept.append(await store.append(RUN.id, key, {}, 5))
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         async with anyio.create_task_group() as appending:
             for number in range(10):
                 for store in stores:
@@ -179,7 +179,7 @@ async def test_a_claim_is_one_gateways_however_many_ask_at_once(two: Two) -> Non
     async def claim(store: SqlScratchStore, run_id: str) -> None:
         got[run_id] = await store.claim("default", run_id, "account:4711", until_us=100, now_us=1)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         async with anyio.create_task_group() as claiming:
             for number, store in enumerate(stores * 5):
                 claiming.start_soon(claim, store, f"run_{number}")
@@ -262,7 +262,7 @@ async def test_a_run_is_opened_once_by_gateways_that_are_asked_at_once(two: Two)
     async def open_run(store: SqlRunStore, run_id: str) -> None:
         opened.append((await store.open(replace(RUN, id=run_id))).id)
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         async with anyio.create_task_group() as opening:
             for number, store in enumerate(stores * 4):
                 opening.start_soon(open_run, store, f"run_{number}")

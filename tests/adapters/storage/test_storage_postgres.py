@@ -69,7 +69,7 @@ async def test_processes_that_start_at_once_make_the_tables_once(postgres_url: s
     async def start() -> None:
         opened.append(await PostgresDatabase.open(Secret(postgres_url), (SCHEMA,), connections=3))
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(120):
         async with anyio.create_task_group() as starting:
             for _ in range(6):
                 starting.start_soon(start)
@@ -159,11 +159,11 @@ async def test_a_statement_that_is_wrong_is_our_own_fault(postgres_url: str) -> 
 async def test_who_waits_too_long_is_told(postgres_url: str) -> None:
     go_on = threading.Event()
     async with processes(postgres_url, 1, timeout_s=0.2) as (database,):
-        with anyio.fail_after(30), pytest.raises(Unavailable):
+        with anyio.fail_after(120), pytest.raises(Unavailable):
             await database.write(lambda _: go_on.wait(60))
-        with anyio.fail_after(30), pytest.raises(Unavailable):
+        with anyio.fail_after(120), pytest.raises(Unavailable):
             await database.read(lambda _: go_on.wait(60))
-        with anyio.fail_after(30), pytest.raises(Unavailable):
+        with anyio.fail_after(120), pytest.raises(Unavailable):
             await database.glance(lambda _: go_on.wait(60))
         go_on.set()
 
