@@ -270,7 +270,7 @@ async def test_of_several_wishes_what_fails_is_done_again_and_then_a_gap() -> No
 
 
 async def test_of_several_wishes_whoever_does_the_same_or_takes_the_rest_answers_for_those_that_fail() -> None:
-    router = {"rules": [*RULES], "replicas": {"refunds": ["refunds-b"]}, "otherwise": "desk"}
+    router: JsonObject = {"rules": [*RULES], "replicas": {"refunds": ["refunds-b"]}, "otherwise": "desk"}
     around = world(router=router, limits={"retries": 0, "max_rounds": 1})
     around.agents.answers |= {"agent:refunds": down, "agent:refunds-b": says({"by": "b"}), "agent:billing": down}
     async with around.up():
