@@ -10,6 +10,7 @@ from gateway.patterns.concurrent.reports import Template, report_text, sections_
 from gateway.patterns.shared.dealing import Share
 from gateway.patterns.shared.gaps import gaps_to_json, lines_of
 from gateway.patterns.shared.gathering import Gathering
+from gateway.patterns.shared.spoken import words_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +74,8 @@ def worded_by_rule(found: Found, template: Template | None) -> str:
     else:
         lines = [f"{name}: {result.summary or result.text or 'done'}" for name, result in good.items()]
     for each in found.merged.conflicts:
-        said = "; ".join(f"{', '.join(names)}: {value}" for value, names in each.said)
-        end = f", taken as {each.chosen}" if each.resolved else ", left open"
+        said = "; ".join(f"{', '.join(names)}: {words_for(value)}" for value, names in each.said)
+        end = f", taken as {words_for(each.chosen)}" if each.resolved else ", left open"
         lines.append(f"Conflict on {each.field} ({said}){end}")
     return "\n".join(filter(None, (*lines, _gaps_told(found.gathering.gaps))))
 

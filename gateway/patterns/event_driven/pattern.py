@@ -22,6 +22,7 @@ from gateway.patterns.shared.references import resolved, without_nothing
 from gateway.patterns.shared.roles import Role, role_in, words_of
 from gateway.patterns.shared.rolling import Rounds
 from gateway.patterns.shared.settings import DEFAULT_ROUNDS, WORKERS, whole
+from gateway.patterns.shared.spoken import words_for
 from gateway.patterns.shared.tries import Tries
 from gateway.patterns.shared.views import known_of
 
@@ -152,4 +153,4 @@ def _by_rule(values: Mapping[str, Json], gaps: tuple[Gap, ...]) -> str:
 def _short(value: Json) -> str:
     fields = json_object(value)
     text = next((text for name in ("text", "summary", "answer") if (text := json_text(fields.get(name)))), "")
-    return text or str(value)[:200]
+    return text or words_for(value)[:200]

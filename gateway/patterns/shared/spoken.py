@@ -1,4 +1,4 @@
-"""JSON in what agents say, also where they wrap it in words. Pure.
+"""JSON in what agents say, also where they wrap it in words; and in what answers say. Pure.
 
 Every piece of a text is read once, whatever the text: a stranger wrote it, and the gateway waits for the end of it.
 """
@@ -35,3 +35,8 @@ def _object_in(text: str) -> JsonObject:
         return json_object(json.loads(text.removeprefix("json")))
     except (ValueError, RecursionError):
         return {}
+
+
+def words_for(value: Json) -> str:
+    """The value in an answer's words: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -238,6 +238,12 @@ async def test_a_caller_is_not_asked_twice_about_the_same() -> None:
 # How it becomes one
 
 
+async def test_contradictions_are_worded_as_json() -> None:
+    agents: dict[str, Agent] = {"agent:a": says({"open": True}), "agent:b": says({"open": False})}
+    seen = await ran(agents, agents=["a", "b"], concurrent={"merge": "union"})
+    assert "Conflict on open (a: true; b: false), left open" in seen.outcome.text
+
+
 async def test_contradictions_are_reported_with_who_said_what() -> None:
     seen = await ran(THREE, concurrent={"merge": "union"})
     assert seen.outcome.value == {

@@ -68,6 +68,12 @@ async def test_a_worker_publishes_tasks_that_others_take_and_finds_things_out_th
     assert done.parts.keys() >= {"finding-host", "finding-owner"}
 
 
+async def test_what_was_found_is_worded_as_json() -> None:
+    found: Json = {"up": True, "of": None}
+    done = await run({"find": finds("host", found)}, event_driven={"workers": listens(find="request")})
+    assert done.outcome.text == 'host: {"up": true, "of": null}'
+
+
 def first_key(asked: Asked) -> Json:
     return json_object(asked.fields["event"])["key"]
 
