@@ -193,7 +193,8 @@ async def test_head_has_no_body_to_wait_for(tmp_path: Path) -> None:
 
 
 async def test_a_service_that_does_not_answer_in_time_is_given_up(tmp_path: Path) -> None:
-    async with raw_server(None) as server, service(tmp_path, DOCUMENT, base_url=base(server), timeout_s=0.1) as crm:
+    # Long enough to be connected.
+    async with raw_server(None) as server, service(tmp_path, DOCUMENT, base_url=base(server), timeout_s=2) as crm:
         with pytest.raises(DeadlineExceeded):
             await call(crm, "getPet", {"id": "1"})
 
