@@ -207,6 +207,7 @@ class TrialGateway:
             ids=world.ids,
             mint=world.doors.mint if world.doors is not None else lambda step: step.step_id,
             agent_roles=agents.roles,
+            agent_labels=agents.labels,
             counter=world.counter,
             reader=agents.reader,
             memories=self.memories,

@@ -314,6 +314,26 @@ scenarios:
     assert whats(said["it"]) == []
 
 
+@pytest.mark.parametrize(("trust", "says"), [("untrusted", "has"), ("trusted", "lacks")])
+def test_what_an_agent_calls_is_in_its_words_as_its_answer_is(desk: Desk, trust: str, says: str) -> None:
+    said = desk.report(
+        f"""\
+gateway:
+  agents: {{clerk: {{card: "https://clerk.invalid", roles: [reader], trust: {trust}}}}}
+  roles: {{tester: {{allow: ["workflow:*"]}}, reader: {{allow: ["tool:bank/show"]}}}}
+  workflows: {{help: {{pattern: sequential, agents: [clerk], stages: [{{agent: clerk}}]}}}}
+mocks:
+  tool:bank/show: {{value: {{balance: 100}}}}
+  agent:clerk: {{calls: [{{call: "tool:bank/show", name: shown}}], value: {{balance: $shown.balance}}}}
+scenarios:
+  it:
+    say: what have I
+    expect: {{trace: {{labels: [{{step: "tool:bank/show", {says}: "untrusted:agent:clerk"}}]}}}}
+"""
+    )
+    assert whats(said["it"]) == []
+
+
 def test_people_answer_what_runs_ask(desk: Desk) -> None:
     text = """\
 gateway:
