@@ -87,7 +87,8 @@ class Ledger:
     _settled: Usage = field(default_factory=Usage)
     _steps: int = 0
     _by_target: dict[str, tuple[int, Usage]] = field(default_factory=dict[str, tuple[int, Usage]])
-    _warned: bool = False
+    _warned: set[str] = field(default_factory=set[str])
+    """Parts of the budget of which it was said that most is gone."""
 
     @property
     def spent(self) -> Usage:
@@ -146,15 +147,16 @@ class Ledger:
         steps, spent = self._by_target.get(target, (0, NOTHING_USED))
         self._by_target[target] = (steps + 1, spent + used)
 
-    def warning(self) -> str:
-        """What to say, once, when most of some part of the budget is gone; else empty."""
-        if self._warned:
-            return ""
-        share, part = max(_shares(self._settled, self.budget), default=(Decimal(0), ""))
-        if share < Decimal(str(WARN_SHARE)):
-            return ""
-        self._warned = True
-        return f"{int(share * 100)} % of the run's {part} are used"
+    def warnings(self) -> dict[str, str]:
+        """What to say, once a part, of those parts of the budget of which most is gone."""
+        most = Decimal(str(WARN_SHARE))
+        now = {
+            part: f"{int(share * 100)} % of the run's {part} are used"
+            for share, part in _shares(self._settled, self.budget)
+            if share >= most and part not in self._warned
+        }
+        self._warned.update(now)
+        return now
 
     def left(self) -> Budget:
         """The run's budget less what is spent and reserved, and at most what is left of those around it."""

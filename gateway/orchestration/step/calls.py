@@ -161,8 +161,8 @@ class Caller:
         await chronicle.event(f"{order.message_id}:ended", body)
         if order.node.part and result.ok:
             await chronicle.event(f"part {order.node.part}", part_body(order.node.part, result.value, result.text))
-        if warning := self._run.ledger.warning():
-            await chronicle.event("budget:warning", warning_body(warning))
+        for part, warning in self._run.ledger.warnings().items():
+            await chronicle.event(f"budget:warning:{part}", warning_body(warning))
 
     async def _within_budget(self, order: Order, begun: StepResult, started_s: float) -> StepResult:
         if order.until_s <= started_s:

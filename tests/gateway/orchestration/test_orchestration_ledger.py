@@ -52,20 +52,22 @@ def test_something_is_kept_back_for_the_last_word() -> None:
     assert book.reserve(last=True) is None
 
 
-def test_it_warns_once_and_names_the_part() -> None:
-    book = ledger(tokens=100, calls=100)
+def test_it_warns_once_of_each_part() -> None:
+    book = ledger(tokens=100, calls=4, cost_usd=Decimal(1))
     book.add(Usage(tokens=69, calls=1))
-    assert book.warning() == ""
+    assert book.warnings() == {}
     book.add(Usage(tokens=1, calls=1))
-    assert book.warning() == "70 % of the run's tokens are used"
-    assert book.warning() == ""
+    assert book.warnings() == {"tokens": "70 % of the run's tokens are used"}
+    book.add(Usage(tokens=1, calls=1, cost_usd=Decimal("0.9")))
+    assert book.warnings() == {"calls": "75 % of the run's calls are used", "cost": "90 % of the run's cost are used"}
+    assert book.warnings() == {}
 
 
 def test_without_limits_everything_is_allowed_and_nothing_warned_of() -> None:
     book = ledger()
     book.add(Usage(calls=10_000, tokens=10**9, cost_usd=Decimal(10**6)))
     assert book.reserve() is not None
-    assert book.warning() == ""
+    assert book.warnings() == {}
 
 
 @given(limit=st.integers(1, 1000), used=st.lists(st.integers(0, 300), max_size=30))
