@@ -5,9 +5,11 @@ side were each told is left is there once. They find each other in one process; 
 crashed, a nested run may go on at another than the runs around it, and keeps to what it was told when it began.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import reduce
 
 from msgspec import structs
 
@@ -18,6 +20,7 @@ UNDO_SHARE = Decimal("0.1")
 """Of calls, tokens and cost a run may have: what whoever makes something undone may spend when less is left."""
 SYNTHESIS_SHARE = 0.1
 """Kept back of tokens and cost, so that there is something left to word a partial answer with."""
+_LEAST_USD = Decimal("0.000001")
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -73,7 +76,8 @@ class Ledger:
     """Steps that run side by side reserve here before they begin, and settle when they have ended.
 
     Nobody knows beforehand what an agent will spend, so a step reserves what the ones before it spent on average: those
-    of the same target, or all of them where its target has had none.
+    of the same target. Where its target has had none it is a guess, what all of them spent; and as what others spend is
+    no reason to refuse it, it reserves at most what is left, as long as something is.
     """
 
     budget: Budget
@@ -103,8 +107,12 @@ class Ledger:
         """A reservation for one more step, or None if the budget has no room for it, or that of a run around this one.
         `last`: a step that words the answer: it may use what was kept back, and begins as long as anything is left."""
         share = Decimal(1) if last else Decimal(1) - Decimal(str(SYNTHESIS_SHARE))
-        reservation = self._held(Usage(calls=1) if last else self._average(target), step_id, share=share)
-        if all(_fits(each.held, each.budget, share) for each in (self, *self._around())):
+        books = (self, *self._around())
+        estimate = Usage(calls=1) if last else self._average(target)
+        if target not in self._by_target:
+            estimate = reduce(_at_most_left, ((each.held, each.budget, share) for each in books), estimate)
+        reservation = self._held(estimate, step_id, share=share)
+        if all(_fits(each.held, each.budget, share) for each in books):
             return reservation
         self.reservations.remove(reservation)
         return None
@@ -218,6 +226,18 @@ def _most(one: Usage, other: Usage) -> Usage:
 
 def _at_least(left: int | None, limit: int | None) -> int | None:
     return None if limit is None else max(left or 0, int(limit * UNDO_SHARE), 1)
+
+
+def _at_most_left(estimate: Usage, book: tuple[Usage, Budget, Decimal]) -> Usage:
+    """The estimate, less what of its tokens and cost does not fit; where nothing fits, it does not either."""
+    held, budget, share = book
+    if budget.tokens is not None:
+        left = math.ceil(budget.tokens * share) - 1 - held.tokens
+        estimate = replace(estimate, tokens=min(estimate.tokens, max(1, left)))
+    if budget.cost_usd is not None:
+        left_usd = budget.cost_usd * share - _LEAST_USD - held.cost_usd
+        estimate = replace(estimate, cost_usd=min(estimate.cost_usd, max(_LEAST_USD, left_usd)))
+    return estimate
 
 
 def _fits(held: Usage, budget: Budget, share: Decimal) -> bool:

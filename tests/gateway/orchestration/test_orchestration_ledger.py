@@ -43,6 +43,32 @@ def test_a_step_reserves_what_its_own_target_used_and_an_unknown_one_what_all_di
     assert [each.estimate.tokens for each in estimates if each is not None] == [40, 100, 60]
 
 
+def test_what_others_spent_refuses_nobody_of_whom_nothing_is_known() -> None:
+    book = ledger(tokens=1000, cost_usd=Decimal(1))
+    book.add(Usage(calls=1, tokens=720, cost_usd=Decimal("0.5")), "agent:reader")
+    assert book.reserve("agent:reader") is None
+    summing_up = book.reserve("agent:writer")
+    assert summing_up is not None
+    assert book.held.tokens == 899
+    assert book.reserve("agent:beside") is None, "all that is left is held for another"
+    book.settle(summing_up, Usage(calls=1, tokens=100), "agent:writer")
+    assert book.reserve("agent:after") is not None
+
+
+@given(
+    limit=st.integers(1, 1000),
+    before=st.integers(0, 1000),
+    asked=st.lists(st.sampled_from(["agent:a", "agent:b", "agent:c"]), max_size=20),
+)
+def test_never_more_is_reserved_than_there_is(limit: int, before: int, asked: list[str]) -> None:
+    book = ledger(tokens=limit, cost_usd=Decimal(limit) / 100)
+    book.add(Usage(calls=1, tokens=before, cost_usd=Decimal(before) / 100), "agent:a")
+    for target in asked:
+        if book.reserve(target) is not None:
+            assert book.held.tokens < limit
+            assert book.held.cost_usd < Decimal(limit) / 100
+
+
 def test_something_is_kept_back_for_the_last_word() -> None:
     book = ledger(cost_usd=Decimal(1))
     book.add(Usage(cost_usd=Decimal("0.95")))

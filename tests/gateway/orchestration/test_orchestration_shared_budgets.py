@@ -11,7 +11,7 @@ from gateway.core.task import Task
 from gateway.orchestration.running.ledger import Ledger, Ledgers
 from gateway.orchestration.settings.workflow import WorkflowSettings
 from gateway.plugins import load_patterns
-from tests.fakes_orchestration import Asked, World, answer
+from tests.fakes_orchestration import Asked, World, answer, told
 
 pytestmark = pytest.mark.anyio
 
@@ -47,6 +47,7 @@ async def test_what_a_nested_run_had_spent_when_it_was_stopped_counts() -> None:
 
     class Impatient:
         async def run(self, task: Task, steps: Steps) -> Outcome:
+            await steps.call(Node(target="agent:dear", input={}))
             await steps.begin("inner", Node(target="workflow:inner", input={}))
             await hanging.wait()
             await steps.drop("inner", reason="it takes too long")
@@ -61,7 +62,7 @@ async def test_what_a_nested_run_had_spent_when_it_was_stopped_counts() -> None:
         await anyio.sleep_forever()
         return {}
 
-    outer = WorkflowSettings.model_validate({"pattern": "impatient", "limits": {"tokens": 2000, "max_depth": 3}})
+    outer = WorkflowSettings.model_validate({"pattern": "impatient", "limits": {"tokens": 2600, "max_depth": 3}})
     stages = [{"agent": "dear"}, {"agent": "dear", "name": "again"}, {"agent": "hangs"}]
     inner = WorkflowSettings.model_validate({"pattern": "sequential", "stages": stages})
     around = World(
@@ -72,8 +73,9 @@ async def test_what_a_nested_run_had_spent_when_it_was_stopped_counts() -> None:
     async with around.up():
         result = await around.ask()
     assert isinstance(result, Complete)
-    assert result.usage.tokens == 1180
-    assert [asked.target for asked in around.agents.asked] == ["agent:dear", "agent:dear", "agent:hangs"]
+    assert told(result)["answer"] == "budget"
+    assert result.usage.tokens == 1770
+    assert [asked.target for asked in around.agents.asked] == [*["agent:dear"] * 3, "agent:hangs"]
 
 
 def family(**parts: object) -> tuple[Ledger, Ledger, Ledgers]:
