@@ -70,6 +70,9 @@ class AuditEndpoints:
         if call.body.get("count_only") is True:
             return answer({"kept": kept})
         detail: JsonObject = {**said, "kept": kept}
+        if "text" in said:
+            # It may be what is to be forgotten, and the record of this is not.
+            detail["text"] = "not kept"
         async with self._recorder.change(call, "audit.erase", detail=detail):
             erased = await self._bodies.erase(query)
         return answer({"erased": erased})

@@ -75,6 +75,14 @@ async def test_bodies_are_counted_then_erased_within_the_tenant_and_it_is_record
     assert (outcome.outcome, outcome.principal and outcome.principal.subject) == ("ok", "olga")
 
 
+async def test_the_words_that_were_looked_for_do_not_stay_in_the_record_of_their_erasure(office: Office) -> None:
+    async with office.asked() as client:
+        erased = await client.post("/audit/erase", json={"text": "rec_", "subject": "cai"})
+    assert erased.json() == {"erased": 1}
+    intent = office.bench.gateway.records[0]
+    assert intent.detail == {"text": "not kept", "subject": "cai", "kept": 1}
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"subject": ""}, {"count_only": True}, {"limit": 1}, {"since": "yesterday"}, {"subject": None}]
 )
